@@ -1,0 +1,27 @@
+# Every library we build on, once. Each has a line in docs/dependencies.md. The names `asio`,
+# `json`, `yaml`, `sqlite`, `openssl`, `log`, `arguments`, `seccomp` are what modules list in DEPS.
+find_package(Threads REQUIRED)
+find_package(GTest REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS json)
+find_package(OpenSSL 3 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.40)
+pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+
+function(external name)
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE ${ARGN})
+endfunction()
+
+external(asio Boost::headers Threads::Threads)
+target_compile_definitions(asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY)
+external(json Boost::json)
+external(openssl OpenSSL::Crypto)
+external(yaml yaml-cpp)
+external(sqlite PkgConfig::SQLITE)
+external(seccomp PkgConfig::SECCOMP)
+external(log spdlog::spdlog)
+external(arguments CLI11::CLI11)

@@ -1,0 +1,72 @@
+# module(<name> HEADERS ... [SOURCES ...] [DEPS ...] [PRIVATE_DEPS ...] [TESTS ...] [TEST_DEPS ...])
+#
+# A folder under src/ is one library. DEPS are the modules and libraries its headers include,
+# PRIVATE_DEPS those only its .cc files include, TEST_DEPS those only its tests include. A module
+# may depend only on those added before it, so there are no cycles; tests/tidy_test.cc fails on an
+# #include that these lists do not allow.
+function(module name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;TESTS;TEST_DEPS" ${ARGN})
+
+  foreach(dep IN LISTS ARG_DEPS ARG_PRIVATE_DEPS)
+    if(NOT TARGET ${dep})
+      message(FATAL_ERROR "${name} depends on ${dep}, which is not below it in CMakeLists.txt")
+    endif()
+  endforeach()
+
+  set(scope PUBLIC)
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_link_libraries(${name} PRIVATE ${ARG_PRIVATE_DEPS})
+  else()
+    add_library(${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_sources(${name} ${scope}
+    FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${ARG_HEADERS})
+  target_link_libraries(${name} ${scope} ${ARG_DEPS})
+
+  set(every_dep ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
+  if(ARG_TESTS)
+    add_executable(${name}_test ${ARG_TESTS})
+    target_link_libraries(${name}_test PRIVATE
+      ${name} ${ARG_PRIVATE_DEPS} ${ARG_TEST_DEPS} GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+  if("asio" IN_LIST every_dep AND ARG_SOURCES)
+    share_precompiled_asio(${name})
+  endif()
+
+  list(JOIN ARG_DEPS " " deps)
+  list(JOIN ARG_PRIVATE_DEPS " " private_deps)
+  list(JOIN ARG_TEST_DEPS " " test_deps)
+  file(APPEND ${PROJECT_BINARY_DIR}/modules.txt "${name}: ${deps} ${private_deps} | ${test_deps}\n")
+endfunction()
+
+# Asio's coroutines take most of the compile time of a file that awaits: one precompiled header for
+# all of them.
+function(share_precompiled_asio target)
+  if(NOT TARGET precompiled_asio)
+    file(WRITE ${PROJECT_BINARY_DIR}/precompiled_asio.cc "")
+    add_library(precompiled_asio OBJECT ${PROJECT_BINARY_DIR}/precompiled_asio.cc)
+    target_link_libraries(precompiled_asio PRIVATE asio)
+    target_precompile_headers(precompiled_asio PRIVATE ${PROJECT_SOURCE_DIR}/cmake/asio_pch.h)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM precompiled_asio)
+endfunction()
+
+# fuzzer(<name> SOURCE <file> DEPS ... CORPUS <folder>): a libFuzzer target, run by scripts/fuzz.
+function(fuzzer name)
+  cmake_parse_arguments(ARG "" "SOURCE;CORPUS" "DEPS" ${ARGN})
+  if(NOT DORMOUSE_FUZZ)
+    return()
+  endif()
+  add_executable(fuzz_${name} ${ARG_SOURCE})
+  target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_libraries(fuzz_${name} PRIVATE ${ARG_DEPS})
+  file(APPEND ${PROJECT_BINARY_DIR}/fuzzers.txt
+    "fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_CORPUS} ${CMAKE_CURRENT_BINARY_DIR}\n")
+endfunction()
+if(DORMOUSE_FUZZ)
+  file(WRITE ${PROJECT_BINARY_DIR}/fuzzers.txt "")
+endif()
