@@ -30,9 +30,9 @@ TEST(InvocationId, SortsByTime) {
 }
 
 TEST(InvocationId, RefusesWhatIsNotOne) {
-  for (const char* text : {"", "018f3b2e", "018f3b2e-7c1a-7fff-bfff-fffffffffffg",
-                           "018f3b2e-7c1a-7fff-bfff_ffffffffffff",
-                           "018f3b2e-7c1a-7fff-bfff-ffffffffffff0"}) {
+  for (const char* text :
+       {"", "018f3b2e", "018f3b2e-7c1a-7fff-bfff-fffffffffffg",
+        "018f3b2e-7c1a-7fff-bfff_ffffffffffff", "018f3b2e-7c1a-7fff-bfff-ffffffffffff0"}) {
     EXPECT_FALSE(InvocationId::parse(text)) << text;
   }
 }

@@ -4,7 +4,9 @@ namespace dormouse {
 namespace {
 
 constexpr std::size_t text_size = 36;
-constexpr bool is_dash(std::size_t at) { return at == 8 || at == 13 || at == 18 || at == 23; }
+constexpr bool is_dash(std::size_t at) {
+  return at == 8 || at == 13 || at == 18 || at == 23;
+}
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -22,7 +24,8 @@ InvocationId InvocationId::make(WallTime time, std::array<std::uint64_t, 2> rand
 }
 
 Result<InvocationId> InvocationId::parse(std::string_view text) {
-  const Error malformed{Code::invalid_argument, "an invocation id looks like "
+  const Error malformed{Code::invalid_argument,
+                        "an invocation id looks like "
                         "018f3b2e-7c1a-7abc-8def-0123456789ab"};
   if (text.size() != text_size) return malformed;
   std::uint64_t halves[2] = {0, 0};

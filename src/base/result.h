@@ -22,8 +22,8 @@ namespace dormouse {
 // Named for what the receiver can do next. Closed on purpose: the gateway maps each code to one
 // HTTP status by a switch without `default`.
 enum class Code : std::uint8_t {
-  invalid_argument,   // Malformed; repeating it cannot help.
-  unauthorized,       // No key, or a wrong one.
+  invalid_argument,  // Malformed; repeating it cannot help.
+  unauthorized,      // No key, or a wrong one.
   not_found,
   conflict,           // The thing is not in a state that allows this; look at it first.
   too_large,          // Over a limit that the function or the server declares.
@@ -37,8 +37,8 @@ enum class Code : std::uint8_t {
 };
 
 inline constexpr Code every_code[] = {
-    Code::invalid_argument, Code::unauthorized,    Code::not_found,   Code::conflict,
-    Code::too_large,        Code::unsupported,     Code::throttled,   Code::overloaded,
+    Code::invalid_argument,  Code::unauthorized,    Code::not_found,   Code::conflict,
+    Code::too_large,         Code::unsupported,     Code::throttled,   Code::overloaded,
     Code::deadline_exceeded, Code::function_failed, Code::unavailable, Code::cancelled};
 
 // Decides retries and billing: only what the platform is to blame for is free.

@@ -1,0 +1,25 @@
+// A deadline on any operation that returns a Result. Costs about 5 µs: for everything that is not
+// per request; the warm path keeps its deadlines as times and is swept (http, fleet).
+#pragma once
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "async/clock.h"
+#include "base/result.h"
+
+namespace dormouse::async {
+
+// Runs `work` until it completes or `deadline` passes, whichever is first. The loser is cancelled
+// and has unwound before this returns, so nothing keeps running behind the caller's back.
+// Being late is an Error with the code `late`: whose fault it is, only the caller knows.
+// `work` must report failure as an Error: had it thrown, operator|| would wait for the deadline.
+template <class T>
+asio::awaitable<Result<T>> before(Clock* clock, TimePoint deadline, asio::awaitable<Result<T>> work,
+                                  Code late) {
+  using namespace asio::experimental::awaitable_operators;
+  auto first = co_await (std::move(work) || clock->sleep_until(deadline));
+  if (first.index() == 1) co_return Error{late, "timed out"};
+  co_return std::get<0>(std::move(first));
+}
+
+}  // namespace dormouse::async
