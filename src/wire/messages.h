@@ -1,0 +1,101 @@
+// The payloads of frames, as values. encode() makes a payload; decode_*() reads one that the other
+// side wrote, which is never trusted: each is bounded, and malformed means invalid_argument. Pure.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/id.h"
+#include "base/result.h"
+#include "wire/frame.h"
+#include "wire/tensors.h"
+
+namespace dormouse::wire {
+
+using Options = std::map<std::string, std::string>;
+
+struct Hello {
+  std::uint32_t version = wire::version;
+  std::string runtime;  // "onnx"
+  std::string runtime_version;
+};
+
+// Options for `load` and `prepare`: what the runtime needs to know of the manifest. Keys are the
+// runtime's own (onnx: "model", "threads", "task", "task.keys", …); environment variables of the
+// function come as "env.NAME".
+struct Load {
+  Options options;
+};
+
+// What came of `prepare`: names of files in /out, and what to show a person.
+struct Prepared {
+  std::vector<std::string> files;
+  Options notes;    // "form" → "mapped", "p50 default" → "1.93 ms", …
+  Options options;  // To be added to `load`'s from now on.
+};
+
+struct Ready {
+  Signature signature;
+  std::string platform;  // KServe's "platform": "onnxruntime_onnx"
+  Options notes;
+};
+
+// What a body is. A table of tensors, or bytes of a content type.
+struct Content {
+  std::string content_type;     // Empty if it is tensors.
+  std::vector<Tensor> tensors;  // Their places in the body.
+  bool is_tensors = false;
+};
+
+struct Item {
+  std::uint64_t handle = 0;
+  InvocationId id;
+  std::uint32_t attempt = 1;
+  std::uint64_t deadline_us = 0;  // From the moment the frame is read.
+  Content content;
+  std::vector<std::string> outputs;  // Wanted outputs by name; empty: all.
+  std::uint64_t body_size = 0;
+  std::string_view inline_body;  // The body itself, unless has_body_memfd.
+  bool has_body_memfd = false;   // It starts at body_offset of the next descriptor of the frame.
+  std::uint64_t body_offset = 0;
+  bool has_result_memfd = false;  // The next descriptor after that: empty, sealed against
+                                  // shrinking, result_bytes_max long. For a large answer.
+  std::uint64_t result_bytes_max = 0;
+};
+
+// The answer to one invocation; the frame's handle says which.
+struct Answer {
+  Content content;
+  std::uint64_t body_size = 0;
+  std::string_view inline_body;  // The body itself, unless in_memfd.
+  bool in_memfd = false;         // It lies at the start of the result memfd.
+  std::uint64_t run_ns = 0;      // The worker's own measure, for people; never billed.
+};
+
+struct Failure {
+  Code code = Code::function_failed;  // invalid_argument, unsupported, too_large, function_failed.
+  std::string message;
+};
+
+std::string encode(const Hello&);
+std::string encode(const Load&);
+std::string encode(const Prepared&);
+std::string encode(const Ready&);
+std::string encode(std::span<const Item>);
+std::string encode(const Answer&);
+std::string encode(const Failure&);
+std::string encode_credit(std::uint32_t bytes);
+
+Result<Hello> decode_hello(std::string_view);
+Result<Load> decode_load(std::string_view);
+Result<Prepared> decode_prepared(std::string_view);
+Result<Ready> decode_ready(std::string_view);
+Result<std::vector<Item>> decode_items(std::string_view);  // Views point into the argument.
+Result<Answer> decode_answer(std::string_view);            // Likewise.
+Result<Failure> decode_failure(std::string_view);
+Result<std::uint32_t> decode_credit(std::string_view);
+
+}  // namespace dormouse::wire

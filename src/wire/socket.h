@@ -1,0 +1,71 @@
+// Frames over a Unix stream socket with the plain system calls: what both ends share. Blocking or
+// not is the descriptor's own flag.
+//
+// Ownership  Neither class owns the socket. Descriptors received belong to whoever takes the Frame.
+// Threads    One at a time per object.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "wire/frame.h"
+
+namespace dormouse::wire {
+
+// An owned file descriptor.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~Descriptor();
+
+  int number() const { return number_; }
+  explicit operator bool() const { return number_ >= 0; }
+
+ private:
+  int number_ = -1;
+};
+
+struct Frame {
+  Header header;
+  std::string_view payload;  // Lies in the receiver's buffer until the next receive().
+  std::vector<Descriptor> descriptors;
+};
+
+// Cuts frames out of a socket.
+class FrameReceiver {
+ public:
+  explicit FrameReceiver(int socket) : socket_(socket) {}
+
+  // The next frame; nullopt if the socket is non-blocking and has no whole frame yet. `unavailable`
+  // when the other side is gone, invalid_argument when it does not keep to the protocol.
+  Result<std::optional<Frame>> receive();
+
+ private:
+  Result<std::optional<Frame>> cut();
+  Result<bool> fill();  // False: would block.
+
+  int socket_;
+  std::string buffer_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::vector<Descriptor> descriptors_;
+};
+
+// Sends as much of `bytes` as the socket takes; the descriptors go with the first byte. Gives how
+// many bytes went: 0 if it would block.
+Result<std::size_t> send_some(int socket, std::string_view bytes, std::vector<int> descriptors);
+
+// Sends all of it on a blocking socket.
+Result<> send_all(int socket, std::string_view bytes, std::vector<int> descriptors);
+
+}  // namespace dormouse::wire

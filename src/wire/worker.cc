@@ -1,0 +1,235 @@
+#include "wire/worker.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "wire/socket.h"
+
+namespace dormouse::wire {
+namespace {
+
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(Mapping&& other) noexcept
+      : address_(std::exchange(other.address_, nullptr)), size_(other.size_) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(address_, other.address_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Mapping() {
+    if (address_ != nullptr) munmap(address_, size_);
+  }
+
+  static Result<Mapping> make(int descriptor, std::size_t size, int protection) {
+    Mapping mapping;
+    void* address = mmap(nullptr, size, protection, MAP_SHARED, descriptor, 0);
+    if (address == MAP_FAILED) return system_error(Code::function_failed, "mapping a body");
+    mapping.address_ = address;
+    mapping.size_ = size;
+    return mapping;
+  }
+
+  std::byte* bytes() const { return static_cast<std::byte*>(address_); }
+
+ private:
+  void* address_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+class OneInvocation final : public Invocation {
+ public:
+  OneInvocation(Item item, Descriptor body, Descriptor result)
+      : item_(std::move(item)), result_(std::move(result)), body_(as_bytes(item_.inline_body)) {
+    if (body && item_.body_size > 0) body_memfd_ = std::move(body);
+  }
+
+  Result<> map_body() {
+    if (!body_memfd_) return ok;
+    auto mapping =
+        Mapping::make(body_memfd_.number(), item_.body_offset + item_.body_size, PROT_READ);
+    if (!mapping) return std::move(mapping).error();
+    body_mapping_ = std::move(*mapping);
+    body_ = Bytes(body_mapping_.bytes() + item_.body_offset, item_.body_size);
+    return ok;
+  }
+
+  const Item& item() const override { return item_; }
+  Bytes body() const override { return body_; }
+
+  Result<std::span<std::byte>> make_room(std::uint64_t size) override {
+    CHECK(room_.empty());
+    if (size > item_.result_bytes_max) {
+      return Error{Code::too_large, "the answer has " + std::to_string(size) +
+                                        " bytes, the limit is " +
+                                        std::to_string(item_.result_bytes_max)};
+    }
+    if (size <= inline_body_bytes_max || !result_) {
+      small_.resize(size);
+      room_ = std::as_writable_bytes(std::span(small_));
+      return room_;
+    }
+    auto mapping = Mapping::make(result_.number(), size, PROT_READ | PROT_WRITE);
+    if (!mapping) return std::move(mapping).error();
+    result_mapping_ = std::move(*mapping);
+    room_ = {result_mapping_.bytes(), size};
+    in_memfd_ = true;
+    return room_;
+  }
+
+  // Brings a body given as a string to where answers go.
+  Result<> place(std::string_view body) {
+    if (!room_.empty() || body.empty()) return ok;
+    const auto room = make_room(body.size());
+    if (!room) return room.error();
+    std::ranges::copy(as_bytes(body), room->begin());
+    return ok;
+  }
+
+  Answer answer(Content content, std::uint64_t run_ns) const {
+    Answer answer{std::move(content)};
+    answer.run_ns = run_ns;
+    answer.body_size = room_.size();
+    answer.in_memfd = in_memfd_;
+    if (!in_memfd_) answer.inline_body = small_;
+    return answer;
+  }
+
+ private:
+  Item item_;
+  Descriptor body_memfd_;
+  Descriptor result_;
+  Bytes body_;
+  Mapping body_mapping_, result_mapping_;
+  std::string small_;
+  std::span<std::byte> room_;
+  bool in_memfd_ = false;
+};
+
+class Server {
+ public:
+  Server(Program& program, int socket) : program_(program), socket_(socket), receiver_(socket) {}
+
+  int run() {
+    if (!send(Type::hello, 0, encode(program_.hello()))) return 1;
+    for (;;) {
+      auto frame = receiver_.receive();
+      if (!frame) return frame.error().code == Code::unavailable ? 0 : 2;
+      CHECK(*frame);  // The socket is blocking.
+      const auto kept = obey(**frame);
+      if (!kept) {
+        std::fprintf(stderr, "worker: %s\n", kept.error().message.c_str());
+        return 2;
+      }
+      if (!*kept) return 0;
+    }
+  }
+
+ private:
+  Result<> send(Type type, std::uint64_t handle, std::string_view payload) {
+    out_.clear();
+    append_frame(out_, type, 0, handle, payload);
+    return send_all(socket_, out_, {});
+  }
+
+  // False: drained. An Error: the daemon does not keep to the protocol, or is gone.
+  Result<bool> obey(Frame& frame) {
+    switch (frame.header.type) {
+      case Type::load: return answered(load(frame));
+      case Type::prepare: return answered(prepare(frame));
+      case Type::invoke: return answered(invoke(frame));
+      case Type::cancel: return true;  // It has ended already: one after the other.
+      case Type::drain: return false;
+      case Type::hello:
+      case Type::prepared:
+      case Type::ready:
+      case Type::init_failed:
+      case Type::body:
+      case Type::chunk:
+      case Type::result:
+      case Type::failed:
+      case Type::credit:
+      case Type::log:
+      case Type::call:
+      case Type::answer:
+      case Type::fork:
+      case Type::forked:
+      case Type::go:
+      case Type::stats: break;
+    }
+    return Error{Code::invalid_argument, "a frame that this worker does not take"};
+  }
+
+  static Result<bool> answered(Result<> sent) {
+    if (!sent) return std::move(sent).error();
+    return true;
+  }
+
+  Result<> load(const Frame& frame) {
+    const auto options = decode_load(frame.payload);
+    if (!options) return options.error();
+    const auto ready = program_.load(*options);
+    if (!ready) return send(Type::init_failed, 0, encode(failure(ready.error())));
+    return send(Type::ready, 0, encode(*ready));
+  }
+
+  Result<> prepare(const Frame& frame) {
+    const auto options = decode_load(frame.payload);
+    if (!options) return options.error();
+    const auto prepared = program_.prepare(*options);
+    if (!prepared) return send(Type::init_failed, 0, encode(failure(prepared.error())));
+    return send(Type::prepared, 0, encode(*prepared));
+  }
+
+  Result<> invoke(Frame& frame) {
+    auto items = decode_items(frame.payload);
+    if (!items) return std::move(items).error();
+    std::size_t next = 0;
+    const auto take = [&](bool wanted) {
+      const bool there = wanted && next < frame.descriptors.size();
+      return there ? std::move(frame.descriptors[next++]) : Descriptor();
+    };
+    for (Item& item : *items) {
+      Descriptor body = take(item.has_body_memfd);
+      Descriptor result = take(item.has_result_memfd);
+      OneInvocation invocation(std::move(item), std::move(body), std::move(result));
+      const auto sent = run_one(invocation);
+      if (!sent) return sent.error();
+    }
+    return ok;
+  }
+
+  Result<> run_one(OneInvocation& invocation) {
+    const auto began = std::chrono::steady_clock::now();
+    const std::uint64_t handle = invocation.item().handle;
+    const auto mapped = invocation.map_body();
+    if (!mapped) return send(Type::failed, handle, encode(failure(mapped.error())));
+    auto reply = program_.invoke(invocation);
+    if (!reply) return send(Type::failed, handle, encode(failure(reply.error())));
+    const auto placed = invocation.place(reply->body);
+    if (!placed) return send(Type::failed, handle, encode(failure(placed.error())));
+    const auto took = std::chrono::steady_clock::now() - began;
+    const auto ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count());
+    return send(Type::result, handle, encode(invocation.answer(std::move(reply->content), ns)));
+  }
+
+  static Failure failure(const Error& error) { return {error.code, error.message}; }
+
+  Program& program_;
+  int socket_;
+  FrameReceiver receiver_;
+  std::string out_;
+};
+
+}  // namespace
+
+int serve(Program& program, int socket) {
+  return Server(program, socket).run();
+}
+
+}  // namespace dormouse::wire
