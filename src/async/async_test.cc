@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "async/before.h"
+#include "async/one_shot.h"
 #include "async/sim_clock.h"
+#include "async/task_group.h"
 #include "async/thread.h"
 
 namespace dormouse::async {
@@ -35,6 +37,47 @@ TEST(Before, GivesTheAnswerThatComesInTime) {
 
 TEST(Before, NamesTheCallersCodeWhenItIsLate) {
   EXPECT_EQ(race(2s, 1s).error(), (Error{Code::overloaded, "timed out"}));
+}
+
+asio::awaitable<void> count_when_set(OneShot<int>* shot, int* sum) {
+  auto on_cancel = [shot] { shot->set(-1); };
+  auto waiting = shot->wait(on_cancel);
+  *sum += co_await std::move(waiting);
+}
+
+TEST(OneShot, ResumesItsWaiterWithTheValue) {
+  asio::io_context io;
+  TaskGroup group(io.get_executor());
+  OneShot<int> early, late;
+  int sum = 0;
+  early.set(40);
+  group.spawn(count_when_set(&early, &sum));
+  group.spawn(count_when_set(&late, &sum));
+  io.poll();
+  EXPECT_EQ(sum, 40);
+  EXPECT_EQ(group.size(), 1u);
+  late.set(2);
+  EXPECT_EQ(sum, 42);
+}
+
+TEST(TaskGroup, JoinsWhatItCancels) {
+  asio::io_context io;
+  SimClock clock(io);
+  TaskGroup group(io.get_executor());
+  OneShot<int> shot;
+  int sum = 0;
+  group.spawn(clock.sleep_until(never));
+  group.spawn(count_when_set(&shot, &sum));
+  io.poll();
+  EXPECT_EQ(group.size(), 2u);
+  bool joined = false;
+  group.cancel();
+  auto note = [&joined](std::exception_ptr) { joined = true; };
+  asio::co_spawn(io, group.join(), note);
+  io.restart();
+  io.poll();
+  EXPECT_TRUE(joined);
+  EXPECT_EQ(sum, -1);  // The waiter was told, and ended in its own way.
 }
 
 TEST(Thread, WorksElsewhereAndResumesHere) {
