@@ -1,0 +1,32 @@
+// JSON from people who are not to be trusted: bounded in depth, in values and in the length of a
+// number, never with a key twice, and always UTF-8. What is refused is invalid_argument and says
+// where. Parsing takes no stack that grows with the input and some 20 ms per MB.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace dormouse {
+namespace json = boost::json;
+}
+
+namespace dormouse::gateway {
+
+struct JsonLimits {
+  std::size_t depth_max = 32;
+  std::size_t values_max = 200'000;  // Objects, arrays, strings, numbers, …: all of them.
+  std::size_t keys_max = 1'000;      // Of one object.
+  std::size_t number_bytes_max = 64;
+};
+
+Result<json::value> parse_json(std::string_view text, const JsonLimits& = {});
+
+// `text` with every byte that is not part of well-formed UTF-8 replaced by U+FFFD, so that what a
+// function prints can be shown as JSON.
+std::string valid_utf8(std::string_view text);
+
+}  // namespace dormouse::gateway
