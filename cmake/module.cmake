@@ -39,7 +39,7 @@ function(module name)
   list(JOIN ARG_DEPS " " deps)
   list(JOIN ARG_PRIVATE_DEPS " " private_deps)
   list(JOIN ARG_TEST_DEPS " " test_deps)
-  file(APPEND ${PROJECT_BINARY_DIR}/modules.txt "${name}: ${deps} ${private_deps} | ${test_deps}\n")
+  file(APPEND ${PROJECT_BINARY_DIR}/modules.txt "${name}: ${deps} | ${private_deps} | ${test_deps}\n")
 endfunction()
 
 # Asio's coroutines take most of the compile time of a file that awaits: one precompiled header for
