@@ -1,0 +1,82 @@
+#include "blobs/blobs.h"
+
+#include <sys/stat.h>
+
+#include "async/thread.h"
+#include "blobs/folder.h"
+
+namespace dormouse::blobs {
+namespace {
+
+class FolderBlobs final : public Blobs {
+ public:
+  explicit FolderBlobs(Folder folder) : folder_(std::move(folder)) {}
+
+  std::optional<std::uint64_t> size(const Digest& digest) const override {
+    return folder_.size(digest);
+  }
+  std::filesystem::path path(const Digest& digest) const override { return folder_.path(digest); }
+
+  asio::awaitable<Result<std::uint64_t>> uploaded(Digest digest) override {
+    return thread_.run([this, digest = std::move(digest)] { return folder_.uploaded(digest); });
+  }
+  asio::awaitable<Result<std::uint64_t>> append(Digest digest, std::uint64_t offset,
+                                                std::string_view chunk, bool last) override {
+    return thread_.run([this, digest = std::move(digest), offset, chunk, last] {
+      return folder_.append(digest, offset, chunk, last);
+    });
+  }
+  asio::awaitable<Result<Digest>> adopt(std::filesystem::path file,
+                                        std::uint64_t bytes_max) override {
+    return thread_.run(
+        [this, file = std::move(file), bytes_max] { return folder_.adopt(file, bytes_max); });
+  }
+  asio::awaitable<Result<std::filesystem::path>> lay_out(
+      std::string name, std::vector<std::pair<std::string, Digest>> files) override {
+    return thread_.run([this, name = std::move(name), files = std::move(files)] {
+      return folder_.lay_out(name, files);
+    });
+  }
+  asio::awaitable<Result<std::uint64_t>> collect(std::set<Digest> live, std::set<std::string> trees,
+                                                 Duration stale) override {
+    return thread_.run([this, live = std::move(live), trees = std::move(trees), stale] {
+      return folder_.collect(live, trees, stale);
+    });
+  }
+
+ private:
+  Folder folder_;
+  async::Thread thread_;  // Joins first.
+};
+
+}  // namespace
+
+Result<> Folder::make() {
+  std::error_code failed;
+  std::filesystem::create_directories(options_.dir, failed);
+  if (failed) {
+    return system_error(Code::unavailable, "mkdir " + options_.dir.string(), failed.value());
+  }
+  for (const auto& folder : {options_.dir / "sha256", uploads(), trees()}) {
+    if (auto made = make_folder(folder); !made) return made;
+  }
+  return ok;
+}
+
+std::filesystem::path Folder::path(const Digest& digest) const {
+  return options_.dir / "sha256" / digest.hex().substr(0, 2) / digest.hex();
+}
+
+std::optional<std::uint64_t> Folder::size(const Digest& digest) const {
+  struct stat found{};
+  if (::stat(path(digest).c_str(), &found) != 0) return {};
+  return static_cast<std::uint64_t>(found.st_size);
+}
+
+Result<std::unique_ptr<Blobs>> open(Options options) {
+  Folder folder(std::move(options));
+  if (auto made = folder.make(); !made) return std::move(made).error().during("opening blobs");
+  return std::make_unique<FolderBlobs>(std::move(folder));
+}
+
+}  // namespace dormouse::blobs

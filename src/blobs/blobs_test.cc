@@ -1,0 +1,155 @@
+#include "blobs/blobs.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <fstream>
+
+namespace dormouse::blobs {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct World {
+  World() {
+    char name[] = "/tmp/dormouse-blobs-XXXXXX";
+    CHECK(mkdtemp(name));
+    dir = name;
+    restart();
+  }
+  ~World() {
+    blobs.reset();
+    fs::remove_all(dir);
+  }
+  void restart() {
+    blobs.reset();
+    blobs = *open({dir / "blobs", 1 << 20});
+  }
+  template <class T>
+  static asio::awaitable<void> keep(asio::awaitable<T> work, std::optional<T>* answer) {
+    *answer = co_await std::move(work);
+  }
+  template <class T>
+  T run(asio::awaitable<T> work) {
+    asio::io_context io;
+    std::optional<T> answer;
+    auto kept = asio::co_spawn(io, keep(std::move(work), &answer), asio::use_future);
+    io.run();
+    kept.get();
+    return *std::move(answer);
+  }
+  Digest put(std::string_view text) {
+    const Digest digest = digest_of(text);
+    CHECK(run(blobs->append(digest, 0, text, true)));
+    return digest;
+  }
+  fs::path file(std::string_view text) {
+    std::ofstream(dir / "file") << text;
+    return dir / "file";
+  }
+  fs::path dir;
+  std::unique_ptr<Blobs> blobs;
+};
+
+std::string content(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(Upload, ComesInChunksAndGoesOnAfterARestart) {
+  World world;
+  const Digest digest = digest_of("dormouse");
+  EXPECT_EQ(digest.hex().size(), Digest::hex_size);
+  EXPECT_EQ(world.run(world.blobs->append(digest, 0, "dor", false)).value_or(99), 3u);
+  world.restart();
+  EXPECT_EQ(world.run(world.blobs->uploaded(digest)).value_or(99), 3u);
+  const auto early = world.run(world.blobs->append(digest, 0, "dor", false));
+  EXPECT_EQ(early.error().code, Code::conflict);
+  EXPECT_EQ(world.blobs->size(digest), std::nullopt);
+  EXPECT_EQ(world.run(world.blobs->append(digest, 3, "mouse", true)).value_or(99), 8u);
+  EXPECT_EQ(world.blobs->size(digest), 8u);
+  EXPECT_EQ(content(world.blobs->path(digest)), "dormouse");
+  struct stat found{};
+  ASSERT_EQ(::stat(world.blobs->path(digest).c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0444u);
+  EXPECT_EQ(world.run(world.blobs->append(digest, 0, "anything", true)).value_or(99), 8u);
+}
+
+TEST(Upload, DropsBytesThatAreNotWhatTheDigestSays) {
+  World world;
+  const Digest digest = digest_of("dormouse");
+  const auto wrong = world.run(world.blobs->append(digest, 0, "doormouse", true));
+  EXPECT_EQ(wrong.error().code, Code::invalid_argument);
+  EXPECT_EQ(world.run(world.blobs->uploaded(digest)).value_or(99), 0u);
+  EXPECT_EQ(world.blobs->size(digest), std::nullopt);
+  EXPECT_EQ(world.put("dormouse"), digest);
+}
+
+TEST(Upload, HasAMaximum) {
+  World world;
+  const std::string large((1 << 20) + 1, 'x');
+  EXPECT_EQ(world.run(world.blobs->append(digest_of(large), 0, large, true)).error().code,
+            Code::too_large);
+}
+
+TEST(Adopt, TakesPlainFilesOnly) {
+  World world;
+  const auto file = world.file("made by a worker");
+  fs::create_symlink(file, world.dir / "link");
+  fs::create_directory_symlink(world.dir, world.dir / "folder");
+  ASSERT_EQ(::mkfifo((world.dir / "fifo").c_str(), 0600), 0);
+  for (const char* name : {"link", "folder/file", "fifo", ".", "none"}) {
+    const auto refused = world.run(world.blobs->adopt(world.dir / name, 100));
+    ASSERT_FALSE(refused) << name;
+    EXPECT_EQ(refused.error().code, Code::invalid_argument) << name;
+  }
+  EXPECT_EQ(world.run(world.blobs->adopt(file, 15)).error().code, Code::too_large);
+  const auto adopted = world.run(world.blobs->adopt(file, 16));
+  ASSERT_TRUE(adopted);
+  EXPECT_EQ(content(world.blobs->path(*adopted)), "made by a worker");
+  fs::create_hard_link(file, world.dir / "second name");
+  EXPECT_EQ(world.run(world.blobs->adopt(file, 16)).error().code, Code::invalid_argument);
+}
+
+TEST(LayOut, MakesATreeOfLinksOnce) {
+  World world;
+  const Digest model = world.put("model"), keys = world.put("keys");
+  auto make = [&](std::string path) {
+    return world.run(world.blobs->lay_out("tree", {{"model.onnx", model}, {path, keys}}));
+  };
+  for (const char* bad : {"", "/a", "a/", "a//b", "../a", "a/../b", ".", "model.onnx/x"}) {
+    ASSERT_FALSE(make(bad)) << bad;
+    EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/tree"));
+  }
+  const auto tree = make("deep/er/keys.txt");
+  ASSERT_TRUE(tree);
+  EXPECT_EQ(content(*tree / "deep/er/keys.txt"), "keys");
+  EXPECT_EQ(fs::hard_link_count(world.blobs->path(model)), 2u);
+  EXPECT_EQ(*make("deep/er/keys.txt"), *tree);
+  EXPECT_EQ(world.run(world.blobs->lay_out("other", {{"a", digest_of("not here")}})).error().code,
+            Code::not_found);
+}
+
+TEST(Collect, KeepsWhatIsNamedOrYoung) {
+  World world;
+  const Digest live = world.put("live"), dead = world.put("dead!");
+  ASSERT_TRUE(world.run(world.blobs->lay_out("kept", {{"a", live}})));
+  ASSERT_TRUE(world.run(world.blobs->lay_out("gone", {{"a", dead}})));
+  const Digest partial = digest_of("partial");
+  ASSERT_TRUE(world.run(world.blobs->append(partial, 0, "par", false)));
+  const Duration hour = std::chrono::hours(1);
+  EXPECT_EQ(world.run(world.blobs->collect({live}, {"kept"}, hour)).value_or(99), 0u);
+  EXPECT_EQ(world.run(world.blobs->collect({live}, {"kept"}, Duration(0))).value_or(99), 8u);
+  EXPECT_EQ(world.blobs->size(live), 4u);
+  EXPECT_EQ(world.blobs->size(dead), std::nullopt);
+  EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/gone"));
+  EXPECT_TRUE(fs::exists(world.dir / "blobs/trees/kept/a"));
+  EXPECT_EQ(world.run(world.blobs->append(partial, 0, "partial", true)).value_or(99), 7u);
+}
+
+}  // namespace
+}  // namespace dormouse::blobs
