@@ -1,0 +1,44 @@
+// A blocking HTTP/1.1 client over one kept-alive TCP connection, for the command line and tests.
+// Not for the daemon: it has no use for a client.
+//
+// Errors     unavailable when there is no server, or it went away; deadline_exceeded.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "http/message.h"
+
+namespace dormouse::http {
+
+struct ClientRequest {
+  std::string method = "GET";
+  std::string target = "/";
+  Fields fields;
+  std::string_view body;
+  std::chrono::milliseconds timeout{60'000};  // Without any progress.
+};
+
+struct ClientResponse {
+  int status = 0;
+  Fields fields;  // Trailers are appended.
+  std::string body;
+};
+
+class Client {
+ public:
+  virtual ~Client() = default;
+  virtual Result<ClientResponse> send(const ClientRequest&) = 0;
+  // As send(), but the body is given to `piece` as it comes; false from it hangs up.
+  virtual Result<ClientResponse> stream(const ClientRequest&,
+                                        const std::function<bool(std::string_view)>& piece) = 0;
+};
+
+// `url` is "http://host:port"; anything else is invalid_argument. Connects on first use, and again
+// after the server closed an idle connection.
+Result<std::unique_ptr<Client>> connect(std::string_view url);
+
+}  // namespace dormouse::http

@@ -1,0 +1,294 @@
+#include "http/connection.h"
+
+#include <boost/asio/this_coro.hpp>
+#include <cstring>
+
+#include "http/chunked.h"
+#include "http/core.h"
+#include "http/incoming_body.h"
+#include "http/response_head.h"
+
+namespace dormouse::http {
+namespace {
+
+// What is left of a chunk is received past the buffer only if that saves a copy worth a system
+// call.
+constexpr std::uint64_t direct_read_bytes_min = 4 * 1024;
+// A mapping of this size still fits into the address space many times.
+constexpr std::uint64_t body_bytes_max = std::uint64_t{64} << 30;
+
+// There is nobody to answer.
+constexpr std::unexpected<Rejection> gone() {
+  return refuse("", 0);
+}
+
+constexpr std::unexpected<Rejection> out_of_memory() {
+  return refuse("no memory for the body", 503);
+}
+
+// Why a read of a body gave nothing.
+std::unexpected<Rejection> broken_off(const Result<std::size_t>& read) {
+  const bool late = !read && read.error().code == Code::deadline_exceeded;
+  return late ? refuse("a body that comes too slowly", 408) : gone();
+}
+
+}  // namespace
+
+asio::awaitable<void> Connection::serve(std::shared_ptr<Core> keep) {
+  (void)keep;
+  bool again = true;
+  while (again) again = co_await serve_one();
+  stream_.close();
+}
+
+asio::awaitable<void> Connection::turn_away(std::shared_ptr<Core> keep) {
+  (void)keep;
+  co_await refuse_and_close({503, "too many connections"});
+  stream_.close();
+}
+
+void Connection::close_if_idle() {
+  if (is_idle_) cut();
+}
+
+asio::awaitable<bool> Connection::serve_one() {
+  auto received = co_await read_head();
+  if (!received) co_return co_await refuse_and_close(received.error());
+  co_return co_await serve_received(*std::move(received));
+}
+
+asio::awaitable<Accepted<ReceivedHead>> Connection::read_head() {
+  const HeadLimits limits = core_->head_limits();
+  const Limits& timeouts = core_->limits();
+  const bool is_awaited = is_fresh_ || !stream_.buffered().empty();
+  TimePoint give_up_at =
+      core_->clock()->now() + (is_awaited ? timeouts.header_timeout : timeouts.idle_timeout);
+  for (std::size_t scanned = 0;;) {
+    const std::string_view buffered = stream_.buffered();
+    const auto end = find_head_end(buffered, scanned, limits);
+    if (!end) co_return std::unexpected(end.error());
+    if (*end) {
+      auto received = parse_head(buffered.substr(0, **end), limits);
+      if (received) stream_.consume(**end);
+      co_return received;
+    }
+    scanned = buffered.size();
+    if (core_->draining() && scanned == 0) co_return gone();
+    is_idle_ = scanned == 0;
+    const auto bytes = co_await stream_.fill(give_up_at);
+    is_idle_ = false;
+    const bool late = !bytes && bytes.error().code == Code::deadline_exceeded;
+    if (late && scanned > 0) co_return refuse("a head that comes too slowly", 408);
+    if (!bytes || *bytes == 0) co_return gone();
+    if (scanned == 0 && !is_fresh_) give_up_at = core_->clock()->now() + timeouts.header_timeout;
+    is_fresh_ = false;
+  }
+}
+
+asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
+  core_->count_request();
+  auto admitted = core_->handler()->admit(received.head, loopback_);
+  if (auto* response = std::get_if<Response>(&admitted)) {
+    co_return co_await turn_down(&received, std::move(*response));
+  }
+  const std::uint64_t bytes_max = std::min(std::get<std::uint64_t>(admitted), body_bytes_max);
+  Request request{.loopback = loopback_};
+  if (received.has_body()) {
+    auto body = co_await read_body(&received, bytes_max);
+    if (!body) co_return co_await refuse_and_close(body.error());
+    request.body = *std::move(body);
+  }
+  const Manner manner{.head_only = received.head.method == "HEAD",
+                      .version_1_0 = received.version_1_0,
+                      .keep_alive = received.keep_alive};
+  request.head = std::move(received.head);
+
+  is_answering_ = true;
+  core_->wake_soon();
+  auto work = core_->handler()->handle(std::move(request));
+  Response response = co_await std::move(work);
+  const bool again = co_await answer(manner, std::move(response));
+  is_answering_ = false;
+  co_return again;
+}
+
+asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
+                                                      std::uint64_t bytes_max) {
+  const std::uint64_t length = received->head.content_length.value_or(0);
+  if (length > bytes_max) co_return refuse("a body that is too long", 413);
+  if (received->expects_continue && stream_.buffered().empty()) {
+    stream_.add("HTTP/1.1 100 Continue\r\n\r\n");
+    const auto sent = co_await stream_.flush();
+    if (!sent) co_return gone();
+  }
+  stream_.begin_body();
+  IncomingBody incoming(length, core_->limits().inline_body_bytes_max, bytes_max);
+  Accepted<std::monostate> read;
+  if (received->chunked) {
+    read = co_await read_chunked(&incoming, bytes_max);
+  } else {
+    read = co_await read_sized(&incoming, length);
+  }
+  if (!read) co_return std::unexpected(read.error());
+  auto body = incoming.finish();
+  if (!body) co_return out_of_memory();
+  co_return *std::move(body);
+}
+
+asio::awaitable<Accepted<std::monostate>> Connection::read_sized(IncomingBody* into,
+                                                                 std::uint64_t size) {
+  while (into->size() < size) {
+    const auto moved = co_await read_some(into, size - into->size());
+    if (!moved) co_return std::unexpected(moved.error());
+  }
+  co_return std::monostate{};
+}
+
+asio::awaitable<Accepted<std::monostate>> Connection::read_chunked(IncomingBody* into,
+                                                                   std::uint64_t bytes_max) {
+  ChunkedFraming framing;
+  for (;;) {
+    const auto consumed = framing.read(stream_.buffered());
+    if (!consumed) co_return std::unexpected(consumed.error());
+    stream_.consume(*consumed);
+    if (framing.complete()) co_return std::monostate{};
+    const std::uint64_t wanted = framing.data_left();
+    if (wanted > bytes_max - into->size()) co_return refuse("a body that is too long", 413);
+    if (stream_.buffered().empty() && wanted < direct_read_bytes_min) {
+      const auto bytes = co_await stream_.fill_with_body();
+      if (!bytes || *bytes == 0) co_return broken_off(bytes);
+      continue;
+    }
+    const auto moved = co_await read_some(into, wanted);
+    if (!moved) co_return std::unexpected(moved.error());
+    framing.skip_data(*moved);
+  }
+}
+
+asio::awaitable<Accepted<std::uint64_t>> Connection::read_some(IncomingBody* into,
+                                                               std::uint64_t wanted) {
+  const auto room = into->room(wanted);
+  if (!room) co_return out_of_memory();
+  const std::string_view buffered = stream_.buffered();
+  if (!buffered.empty()) {
+    const std::size_t taken = std::min(buffered.size(), room->size());
+    std::memcpy(room->data(), buffered.data(), taken);
+    stream_.consume(taken);
+    into->received(taken);
+    co_return taken;
+  }
+  const auto bytes = co_await stream_.read_body(*room);
+  if (!bytes || *bytes == 0) co_return broken_off(bytes);
+  into->received(*bytes);
+  co_return *bytes;
+}
+
+// A short body that is on its way is read and dropped, so that the connection can be kept.
+asio::awaitable<bool> Connection::turn_down(const ReceivedHead* received, Response response) {
+  const std::uint64_t length = received->head.content_length.value_or(0);
+  const bool can_be_kept = !received->chunked && !received->expects_continue &&
+                           length <= core_->limits().inline_body_bytes_max;
+  const Manner manner{.head_only = received->head.method == "HEAD",
+                      .version_1_0 = received->version_1_0,
+                      .keep_alive = received->keep_alive && can_be_kept};
+  const bool again = co_await answer(manner, std::move(response));
+  if (again) co_return co_await discard_body(length);
+  if (received->has_body()) co_await stream_.linger();
+  co_return false;
+}
+
+asio::awaitable<bool> Connection::discard_body(std::uint64_t size) {
+  stream_.begin_body();
+  for (;;) {
+    const std::uint64_t here = std::min<std::uint64_t>(stream_.buffered().size(), size);
+    stream_.consume(here);
+    size -= here;
+    if (size == 0) co_return true;
+    const auto bytes = co_await stream_.fill_with_body();
+    if (!bytes || *bytes == 0) co_return false;
+  }
+}
+
+asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
+  if (rejection.status == 0) co_return false;
+  Response response = core_->refusal(rejection.status, rejection.why);
+  co_await answer(Manner(), std::move(response));
+  co_await stream_.linger();
+  co_return false;
+}
+
+// Gives whether the connection can be used again.
+asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
+  if (!may_be_sent(response.status, response.fields)) {
+    response = core_->refusal(500, "a response with a header or status that cannot be sent");
+  }
+  Pieces* const pieces = std::get_if<Pieces>(&response.body);
+  Framing framing;
+  if (!may_have_body(response.status)) {
+    framing.kind = Framing::Kind::none;
+  } else if (pieces != nullptr) {
+    framing.kind = manner.version_1_0 ? Framing::Kind::until_close : Framing::Kind::chunked;
+  } else {
+    framing.size = std::get<Body>(response.body).size();
+  }
+  const bool keep_alive =
+      manner.keep_alive && !core_->draining() && framing.kind != Framing::Kind::until_close;
+  if (!keep_alive) framing.connection = "close";
+  if (keep_alive && manner.version_1_0) framing.connection = "keep-alive";
+
+  std::string& head = stream_.scratch();
+  append_head(head, response.status, response.fields, framing, core_->date());
+  stream_.add(head);
+  bool sent = false;
+  if (manner.head_only || framing.kind == Framing::Kind::none) {
+    const auto flushed = co_await stream_.flush();
+    sent = flushed.has_value();
+  } else if (pieces != nullptr) {
+    const bool chunked = framing.kind == Framing::Kind::chunked;
+    sent = co_await send_pieces(pieces, chunked, &response.trailers);
+  } else {
+    sent = co_await send_body(&std::get<Body>(response.body));
+  }
+  // Bytes of another request that are never read would make the kernel reset the connection.
+  if (sent && !keep_alive && !stream_.buffered().empty()) co_await stream_.linger();
+  co_return sent&& keep_alive;
+}
+
+asio::awaitable<bool> Connection::send_body(const Body* body) {
+  const bool is_file = body->memfd() >= 0 && body->size() > 0;
+  stream_.add(body->text());
+  auto sent = co_await stream_.flush(is_file);
+  // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
+  if (sent && is_file) {
+    sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
+  }
+  co_return sent.has_value();
+}
+
+asio::awaitable<bool> Connection::send_pieces(Pieces* pieces, bool chunked,
+                                              const std::function<Fields()>* trailers) {
+  for (;;) {
+    const auto flushed = co_await stream_.flush();
+    if (!flushed) co_return false;
+    auto next = (*pieces)();
+    const auto piece = co_await std::move(next);
+    if (!piece) co_return false;
+    std::string& frame = stream_.scratch();
+    if (!*piece) {
+      if (!chunked) co_return true;
+      append_last_chunk(frame, *trailers ? (*trailers)() : Fields());
+      stream_.add(frame);
+      const auto ended = co_await stream_.flush();
+      co_return ended.has_value();
+    }
+    if ((*piece)->empty()) continue;
+    if (chunked) append_chunk_size(frame, (*piece)->size());
+    stream_.add(frame);
+    stream_.add(**piece);
+    if (chunked) stream_.add("\r\n");
+    const auto sent = co_await stream_.flush();
+    if (!sent) co_return false;
+  }
+}
+
+}  // namespace dormouse::http

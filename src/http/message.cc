@@ -1,0 +1,98 @@
+#include "http/message.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "http/head.h"
+#include "http/hex.h"
+
+namespace dormouse::http {
+namespace {
+
+// Empty if `text` is not properly encoded.
+std::optional<std::string> decode_form(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded += text[i] == '+' ? ' ' : text[i];
+      continue;
+    }
+    const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+    const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+    if (high < 0 || low < 0) return std::nullopt;
+    decoded += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return decoded;
+}
+
+// Nobody can make the file shorter from here on, which would turn reading its mapping into SIGBUS.
+bool keep_from_shrinking(int memfd) {
+  if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) == 0) return true;
+  const int seals = fcntl(memfd, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
+}  // namespace
+
+void Fields::add(std::string name, std::string value) {
+  if (all_.empty()) all_.reserve(8);
+  all_.emplace_back(std::move(name), std::move(value));
+}
+
+std::optional<std::string_view> Fields::find(std::string_view name) const {
+  for (const auto& [one, value] : all_) {
+    if (equals_ignoring_case(one, name)) return value;
+  }
+  return std::nullopt;
+}
+
+Body& Body::operator=(Body&& other) noexcept {
+  std::swap(text_, other.text_);
+  std::swap(memfd_, other.memfd_);
+  std::swap(offset_, other.offset_);
+  std::swap(size_, other.size_);
+  std::swap(mapping_, other.mapping_);
+  std::swap(mapping_size_, other.mapping_size_);
+  return *this;
+}
+
+Body::~Body() {
+  if (mapping_ != nullptr) munmap(mapping_, mapping_size_);
+  if (memfd_ >= 0) close(memfd_);
+}
+
+Result<std::string_view> Body::view() const {
+  if (memfd_ < 0) return std::string_view(text_);
+  if (size_ == 0) return std::string_view();
+  const std::uint64_t page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t begin = offset_ / page * page;
+  if (mapping_ == nullptr) {
+    if (!keep_from_shrinking(memfd_)) return Error{Code::unavailable, "a body that may shrink"};
+    const off_t file_size = lseek(memfd_, 0, SEEK_END);
+    if (file_size < 0 || static_cast<std::uint64_t>(file_size) < offset_ + size_) {
+      return Error{Code::unavailable, "a body shorter than it was said to be"};
+    }
+    const std::size_t mapping_size = offset_ + size_ - begin;
+    void* const mapping =
+        mmap(nullptr, mapping_size, PROT_READ, MAP_PRIVATE, memfd_, static_cast<off_t>(begin));
+    if (mapping == MAP_FAILED) return system_error(Code::unavailable, "mapping a body");
+    mapping_ = mapping;
+    mapping_size_ = mapping_size;
+  }
+  return std::string_view(static_cast<const char*>(mapping_) + (offset_ - begin), size_);
+}
+
+std::optional<std::string> query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    const std::size_t equals = pair.find('=');
+    if (decode_form(pair.substr(0, equals)) != name) continue;
+    return decode_form(equals == std::string_view::npos ? "" : pair.substr(equals + 1));
+  }
+  return std::nullopt;
+}
+
+}  // namespace dormouse::http

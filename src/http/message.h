@@ -1,0 +1,70 @@
+// HTTP/1.1 requests and responses as values. Pure. Field names compare without regard to case.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace dormouse::http {
+
+class Fields {
+ public:
+  void add(std::string name, std::string value);
+  // The first value; nullopt if there is none.
+  std::optional<std::string_view> find(std::string_view name) const;
+  const std::vector<std::pair<std::string, std::string>>& all() const { return all_; }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> all_;
+};
+
+// What a request says before its body. `path` is the one form that router, key check and function
+// all see: percent-decoded once, and refused beforehand (400) if it holds "//", "/./", "/../", a
+// backslash, a control character or NUL in any spelling, or is not UTF-8.
+struct Head {
+  std::string method;  // "GET"
+  std::string path;    // "/f/read text"
+  std::string query;   // Raw, without the "?".
+  Fields fields;
+  std::optional<std::uint64_t> content_length;  // nullopt: chunked, or no body.
+};
+
+// A body: bytes in memory, or in a memfd that nobody but its holder writes to.
+class Body {
+ public:
+  Body() = default;
+  Body(std::string text) : text_(std::move(text)), size_(text_.size()) {}
+  // Takes the descriptor; the bytes are [offset, offset + size).
+  Body(int memfd, std::uint64_t offset, std::uint64_t size)
+      : memfd_(memfd), offset_(offset), size_(size) {}
+  Body(Body&& other) noexcept { *this = std::move(other); }
+  Body& operator=(Body&& other) noexcept;
+  ~Body();
+
+  std::uint64_t size() const { return size_; }
+  int memfd() const { return memfd_; }  // -1: in memory.
+  std::uint64_t offset() const { return offset_; }
+  const std::string& text() const { return text_; }  // Empty if it is in a memfd.
+  // All of it, as one view; maps a memfd on first use (read only, until the Body dies).
+  Result<std::string_view> view() const;
+
+ private:
+  std::string text_;
+  int memfd_ = -1;
+  std::uint64_t offset_ = 0;
+  std::uint64_t size_ = 0;
+  mutable void* mapping_ = nullptr;
+  mutable std::size_t mapping_size_ = 0;
+};
+
+// The value of `name` in a query string "a=1&b=2", percent-decoded.
+std::optional<std::string> query_value(std::string_view query, std::string_view name);
+
+}  // namespace dormouse::http

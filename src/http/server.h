@@ -1,0 +1,99 @@
+// An HTTP/1.1 server: accepts, bounds and parses requests, and hands them to a Handler. It knows no
+// routes. Beast stays inside.
+//
+// A request is refused (400, 408, 413, 414, 431, 501, 505) and its connection closed before any
+// Handler sees it if it is ambiguous (RFC 9112: both Content-Length and Transfer-Encoding,
+// differing lengths, obs-fold, bare LF, whitespace before a colon, …) or over a limit. Bodies
+// longer than `inline_body_bytes_max` are received straight into a memfd. Content-Encoding is never
+// decoded.
+//
+// Threads    Everything runs on the executor given to the Server; a connection stays on it.
+// Ownership  The Server owns its connections. The Handler and the Clock outlive it.
+// Cancelling When a client hangs up, or stop() runs out of grace, the coroutine that handle()
+//            returned is cancelled (Asio's terminal cancellation), at most 100 ms later.
+// Waiting    One coarse sweep enforces every deadline of every connection; it sleeps while there
+//            is nothing to enforce.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "async/clock.h"
+#include "http/message.h"
+
+namespace dormouse::http {
+
+struct Limits {
+  std::uint32_t connections_max = 10'000;  // More: 503 and close.
+  std::uint32_t header_bytes_max = 32 * 1024;
+  std::uint32_t target_bytes_max = 8 * 1024;
+  std::uint64_t inline_body_bytes_max = 48 * 1024;
+  Duration header_timeout = std::chrono::seconds(10);
+  Duration idle_timeout = std::chrono::seconds(75);   // Between requests of one connection.
+  std::uint32_t body_bytes_per_second_min = 1024;     // Slower bodies are cut, after 10 s of grace.
+  Duration write_timeout = std::chrono::seconds(30);  // Without any progress.
+};
+
+struct Request {
+  Head head;
+  Body body;
+  bool loopback = false;  // The peer's address is a loopback one.
+};
+
+// More of a streamed body: the next piece, nullopt at the end. An Error ends the response early
+// (the connection is closed without a last chunk, so that the client sees it was cut).
+using Pieces = std::function<asio::awaitable<Result<std::optional<std::string>>>()>;
+
+struct Response {
+  int status = 200;
+  Fields fields;                     // Content-Length, Date, Connection are the server's.
+  std::variant<Body, Pieces> body;   // Pieces are sent chunked, as they come.
+  std::function<Fields()> trailers;  // Asked after the last piece; may be empty.
+};
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  // Before the body is read: how many bytes it may have, or the response that refuses it (an
+  // unknown path, no key, …). Must not block.
+  virtual std::variant<std::uint64_t, Response> admit(const Head&, bool loopback) = 0;
+  virtual asio::awaitable<Response> handle(Request) = 0;
+};
+
+// The response for requests that no Handler saw: the server's own 4xx and 503.
+using Refusal = std::function<Response(int status, const std::string& message)>;
+
+struct Counters {
+  std::uint64_t connections_open = 0;
+  std::uint64_t connections_total = 0;
+  std::uint64_t requests_total = 0;
+  std::uint64_t refused_total = 0;  // Malformed, too large, too slow or one too many.
+};
+
+class Server {
+ public:
+  virtual ~Server() = default;
+  virtual std::uint16_t port() const = 0;
+  virtual Counters counters() const = 0;
+  // Stops accepting, lets requests in progress end for `grace`, then cancels them; returns when
+  // every connection is closed.
+  virtual asio::awaitable<void> stop(Duration grace) = 0;
+};
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";  // An address, IPv4 or IPv6.
+  std::uint16_t port = 8080;       // 0: any free one.
+  Limits limits;
+  Refusal refusal;
+};
+
+// Listens and serves from the moment it returns. conflict if the port is taken.
+Result<std::unique_ptr<Server>> listen(asio::any_io_executor, async::Clock*, Handler*,
+                                       ServerOptions);
+
+}  // namespace dormouse::http
