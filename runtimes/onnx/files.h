@@ -1,0 +1,76 @@
+// The files of one model, opened once and mapped: what ONNX Runtime is given are these bytes, so
+// that it opens no file itself and a file that is swapped afterwards changes nothing.
+//
+// Containment  A path is followed only below the revision's folder, without symbolic links, "..",
+//              or magic links (openat2), and only to a regular file. A second name of a file (a
+//              hard link) is refused where the folder can be written to. In production the folder
+//              is mounted read-only and its files *are* links to blobs, made by the daemon alone:
+//              see docs/decisions/external-data.md.
+// Errors       invalid_argument, naming the location as the model writes it and what is wrong.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "runtimes/onnx/external_data.h"
+#include "wire/socket.h"
+
+namespace dormouse::onnx {
+
+// Read-only bytes of a file.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept
+      : address_(std::exchange(other.address_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(address_, other.address_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MappedFile();
+
+  static Result<MappedFile> map(int descriptor);
+  Bytes bytes() const { return {static_cast<const std::byte*>(address_), size_}; }
+  // Brings all of it into the page tables at once; 0.1 µs a page instead of a fault each.
+  void populate() const;
+
+ private:
+  void* address_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// A folder below which files may be opened.
+class Folder {
+ public:
+  static Result<Folder> open(const std::string& path);
+  Result<MappedFile> map(std::string_view path) const;
+  bool has(std::string_view path) const;
+
+ private:
+  Result<wire::Descriptor> open_file(const std::string& path) const;
+  wire::Descriptor descriptor_;
+  bool read_only_ = false;
+};
+
+struct ExternalFile {
+  std::string location;  // As the model writes it.
+  MappedFile file;
+};
+
+struct ModelFiles {
+  std::string folder;  // Of the model, relative to the revision's; "" or ends in '/'.
+  MappedFile model;
+  std::vector<ExternalTensor> external_tensors;
+  std::vector<ExternalFile> external_files;  // One a location.
+
+  const ExternalFile* find(std::string_view location) const;
+};
+
+Result<ModelFiles> open_model(const Folder&, const std::string& path);
+
+}  // namespace dormouse::onnx

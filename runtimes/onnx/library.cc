@@ -1,0 +1,67 @@
+#include "runtimes/onnx/library.h"
+
+#include <dlfcn.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "runtimes/onnx/ort.h"
+
+namespace dormouse::onnx {
+namespace {
+
+constexpr const char* shared_object = "libonnxruntime.so.1";
+
+class Loaded final : public OrtLibrary {
+ public:
+  explicit Loaded(std::string version) : version_(std::move(version)) {}
+
+  const std::string& version() const override { return version_; }
+  Duration loading_took() const override { return loading_took_; }
+  Duration environment_took() const override { return environment_took_; }
+  const Ort::Env& environment() const override { return environment_; }
+
+  Result<> make_environment() {
+    const Stopwatch watch;
+    // What goes wrong is returned; told twice, it would fill the function's log.
+    return guarded("making ONNX Runtime's environment", [&] {
+      environment_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "dormouse");
+      environment_.DisableTelemetryEvents();
+      environment_took_ = watch.elapsed();
+    });
+  }
+
+  void set_loading_took(Duration took) { loading_took_ = took; }
+
+ private:
+  std::string version_;
+  Ort::Env environment_{nullptr};
+  Duration loading_took_{};
+  Duration environment_took_{};
+};
+
+Error not_loadable(std::string_view why) {
+  return {Code::unavailable, "loading " + std::string(shared_object) + ": " + std::string(why)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Library>> Library::open() {
+  const Stopwatch watch;
+  setenv("ORT_DISABLE_TELEMETRY", "1", 1);
+  void* const handle = dlopen(shared_object, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
+  if (handle == nullptr) return not_loadable(dlerror());
+  void* const symbol = dlsym(handle, "OrtGetApiBase");
+  if (symbol == nullptr) return not_loadable(dlerror());
+  const OrtApiBase* const base = reinterpret_cast<decltype(&OrtGetApiBase)>(symbol)();
+  const OrtApi* const api = base->GetApi(ORT_API_VERSION);
+  if (api == nullptr) return not_loadable("it is older than its headers");
+  Ort::InitApi(api);
+  auto loaded = std::make_unique<Loaded>(base->GetVersionString());
+  loaded->set_loading_took(watch.elapsed());
+  const auto made = loaded->make_environment();
+  if (!made) return made.error();
+  return loaded;
+}
+
+}  // namespace dormouse::onnx

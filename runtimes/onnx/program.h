@@ -1,0 +1,26 @@
+// The ONNX runtime as a worker's program: what it answers to prepare, load and invoke.
+//
+// Options  "model"       the model's file, relative to the revision's folder ("model.onnx")
+//          "threads"     per session ("1")
+//          "task"        "" for tensors, or "text-line": a picture in, a line of text out
+//          "task.keys"   text-line: the file of the characters that the model tells apart
+//          "model.digest", and what prepare() returned: "optimised.form", "optimised.key"
+// Errors   As wire/worker.h says; a message is one line and names the tensor or the file.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "runtimes/onnx/library.h"
+#include "wire/worker.h"
+
+namespace dormouse::onnx {
+
+struct Places {
+  std::string code = "/code";  // The revision's files.
+  std::string out = "/out";    // Where prepare() writes.
+};
+
+std::unique_ptr<wire::Program> program(std::unique_ptr<Library>, Places);
+
+}  // namespace dormouse::onnx

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""Writes the tests' models, next to this file. Needs Debian's python3-onnx."""
+import pathlib
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = pathlib.Path(__file__).parent
+
+
+def save(name, nodes, inputs, outputs, weights=(), opset=17):
+    graph = helper.make_graph(nodes, name, inputs, outputs, list(weights))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 9
+    (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def tensor(name, kind, shape):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+F = TensorProto.FLOAT
+FLOAT8E5M2 = 19  # Newer than the onnx package.
+
+save("add", [helper.make_node("Add", ["a", "b"], ["sum"])],
+     [tensor("a", F, ["n", 3]), tensor("b", F, ["n", 3])], [tensor("sum", F, ["n", 3])])
+
+weights = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "w")
+save("matmul", [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Neg", ["y"], ["z"])],
+     [tensor("x", F, [1, 4])], [tensor("y", F, [1, 2]), tensor("z", F, [1, 2])], [weights])
+
+save("strings", [helper.make_node("Identity", ["in"], ["out"])],
+     [tensor("in", TensorProto.STRING, ["n"])], [tensor("out", TensorProto.STRING, ["n"])])
+
+kinds = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+         "FLOAT16", "FLOAT", "DOUBLE", "BFLOAT16"]
+save("types", [helper.make_node("Identity", [f"in_{k}"], [f"out_{k}"]) for k in kinds],
+     [tensor(f"in_{k}", getattr(TensorProto, k), ["n"]) for k in kinds],
+     [tensor(f"out_{k}", getattr(TensorProto, k), ["n"]) for k in kinds])
+
+# Declares as many indices as elements, which holds only if none is zero.
+save("liar", [helper.make_node("NonZero", ["x"], ["indices"])],
+     [tensor("x", F, ["n"])], [tensor("indices", TensorProto.INT64, [1, "n"])])
+
+sequence = helper.make_tensor_sequence_value_info("both", F, None)
+save("sequence", [helper.make_node("SequenceConstruct", ["x", "x"], ["both"]),
+                  helper.make_node("Identity", ["x"], ["same"])],
+     [tensor("x", F, [2])], [sequence, tensor("same", F, [2])])
+
+save("complex", [helper.make_node("Identity", ["x"], ["y"])],
+     [tensor("x", TensorProto.COMPLEX64, [2])], [tensor("y", TensorProto.COMPLEX64, [2])])
+
+save("float8", [helper.make_node("Identity", ["x"], ["y"])],
+     [tensor("x", FLOAT8E5M2, [2])], [tensor("y", FLOAT8E5M2, [2])], opset=19)
+
+# Large enough for its weights to be stored outside of an optimised model.
+rng = np.random.default_rng(7)
+layers = 3
+weights, nodes, last = [], [], "x"
+for i in range(layers):
+    weights.append(numpy_helper.from_array(rng.standard_normal((24, 24)).astype(np.float32) / 5, f"w{i}"))
+    nodes += [helper.make_node("MatMul", [last, f"w{i}"], [f"m{i}"]),
+              helper.make_node("Tanh", [f"m{i}"], [f"t{i}"])]
+    last = f"t{i}"
+save("mlp", nodes, [tensor("x", F, ["n", 24])], [tensor(last, F, ["n", 24])], weights)
