@@ -85,10 +85,11 @@ TEST(Thread, WorksElsewhereAndResumesHere) {
   Thread thread;
   std::thread::id worked, resumed;
   auto body = [](Thread* t, std::thread::id* w, std::thread::id* r) -> asio::awaitable<int> {
-    const Result<int> value = co_await t->run([w]() -> Result<int> {
+    auto work = [w]() -> Result<int> {
       *w = std::this_thread::get_id();
       return 7;
-    });
+    };
+    const Result<int> value = co_await t->run(std::move(work));
     *r = std::this_thread::get_id();
     co_return *value;
   };
@@ -97,6 +98,15 @@ TEST(Thread, WorksElsewhereAndResumesHere) {
   EXPECT_EQ(result.get(), 7);
   EXPECT_NE(worked, std::this_thread::get_id());
   EXPECT_EQ(resumed, std::this_thread::get_id());
+}
+
+TEST(Thread, FinishesWhatItWasGivenBeforeItIsGone) {
+  int done = 0;
+  {
+    Thread thread;
+    for (int i = 0; i < 100; ++i) thread.give([&done] { ++done; });
+  }
+  EXPECT_EQ(done, 100);
 }
 
 }  // namespace

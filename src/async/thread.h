@@ -51,6 +51,13 @@ class Thread {
         std::move(start), asio::use_awaitable);
   }
 
+  // Runs `work` after what was given before it; nobody waits for it. For a destructor that leaves
+  // slow cleaning to a thread. Bounded by how many such objects there can be.
+  template <class Work>
+  void give(Work work) {
+    asio::post(pool_, std::move(work));
+  }
+
  private:
   asio::thread_pool pool_;
 };

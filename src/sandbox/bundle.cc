@@ -1,0 +1,142 @@
+#include "sandbox/bundle.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "sandbox/seccomp.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::uint64_t tmp_bytes_per_inode = 4096;
+
+// What the kernel tells about the host rather than about the program.
+constexpr const char* masked[] = {"/proc/acpi",          "/proc/asound",      "/proc/bootconfig",
+                                  "/proc/config.gz",     "/proc/interrupts",  "/proc/kallsyms",
+                                  "/proc/kcore",         "/proc/keys",        "/proc/key-users",
+                                  "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+                                  "/proc/timer_list",    "/proc/timer_stats", "/proc/vmallocinfo"};
+constexpr const char* read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                     "/proc/sysrq-trigger"};
+
+json::array texts(const auto& list) {
+  json::array array;
+  for (const auto& text : list) array.emplace_back(json::string(text));
+  return array;
+}
+
+json::object mount_of(std::string_view kind, std::string_view source, std::string_view target,
+                      json::array options) {
+  return {{"type", kind}, {"source", source}, {"destination", target}, {"options", options}};
+}
+
+json::object limit_of(std::string_view name, std::uint64_t most) {
+  return {{"type", name}, {"soft", most}, {"hard", most}};
+}
+
+json::object process(const Spec& spec) {
+  const json::array nothing;
+  const json::object no_capabilities = {{"bounding", nothing},
+                                        {"effective", nothing},
+                                        {"inheritable", nothing},
+                                        {"permitted", nothing},
+                                        {"ambient", nothing}};
+  return {{"terminal", false},
+          {"cwd", "/"},
+          {"args", texts(spec.argv)},
+          {"env", texts(spec.env)},
+          {"user", {{"uid", program_uid}, {"gid", program_uid}}},
+          {"capabilities", no_capabilities},
+          {"rlimits", json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
+                                  limit_of("RLIMIT_CORE", 0), limit_of("RLIMIT_MSGQUEUE", 0)}},
+          {"noNewPrivileges", true},
+          // Were the host itself to run out, a sandbox dies before the daemon does.
+          {"oomScoreAdj", 500}};
+}
+
+json::array mounts(const Spec& spec, const Wall& wall) {
+  const std::string size = "size=" + std::to_string(spec.limits.tmp_bytes_max);
+  const std::string inodes =
+      "nr_inodes=" + std::to_string(16 + spec.limits.tmp_bytes_max / tmp_bytes_per_inode);
+  json::array list{
+      mount_of("proc", "proc", "/proc", {"nosuid", "noexec", "nodev"}),
+      mount_of("tmpfs", "tmpfs", "/dev", {"nosuid", "noexec", "mode=755", "size=64k"}),
+      mount_of("tmpfs", "tmpfs", "/dev/shm",
+               {"nosuid", "noexec", "nodev", "mode=1777", "size=1m", "nr_inodes=64"}),
+      mount_of("tmpfs", "tmpfs", "/tmp",
+               {"nosuid", "nodev", "mode=1777", json::string(size), json::string(inodes)}),
+      mount_of("none", wall.stage.string(), "/code", {"rbind", "rslave", "ro", "nosuid", "nodev"})};
+  for (const Bind& bind : spec.binds) {
+    const char* access = bind.writable ? "rw" : "ro";
+    list.push_back(mount_of("none", bind.source.string(), bind.target,
+                            {"rbind", "rprivate", access, "nosuid", "nodev"}));
+  }
+  return list;
+}
+
+json::object filter() {
+  json::array calls;
+  for (const AllowedCall& call : allowed_calls()) {
+    json::object line = {{"names", json::array{call.name}}, {"action", "SCMP_ACT_ALLOW"}};
+    const ArgumentRule& rule = call.rule;
+    switch (rule.test) {
+      case ArgumentRule::Test::none: break;
+      case ArgumentRule::Test::equal:
+        line["args"] = {{{"index", rule.index}, {"value", rule.value}, {"op", "SCMP_CMP_EQ"}}};
+        break;
+      case ArgumentRule::Test::masked_zero:
+        line["args"] = {{{"index", rule.index},
+                         {"value", rule.value},
+                         {"valueTwo", 0},
+                         {"op", "SCMP_CMP_MASKED_EQ"}}};
+        break;
+    }
+    calls.push_back(line);
+  }
+  // So that glibc takes clone, whose flags the filter can see.
+  constexpr int enosys = 38;
+  calls.push_back({{"names", {"clone3"}}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", enosys}});
+#if defined(__aarch64__)
+  const char* architecture = "SCMP_ARCH_AARCH64";
+#else
+  const char* architecture = "SCMP_ARCH_X86_64";
+#endif
+  return {
+      {"defaultAction", "SCMP_ACT_ERRNO"}, {"architectures", {architecture}}, {"syscalls", calls}};
+}
+
+json::object kernel(const Wall& wall) {
+  const json::array range = {
+      {{"containerID", 0}, {"hostID", wall.host_uid}, {"size", host_uids_each}}};
+  json::array namespaces;
+  for (const char* kind : {"user", "mount", "pid", "ipc", "uts", "network", "cgroup"}) {
+    namespaces.push_back({{"type", kind}});
+  }
+  return {{"namespaces", namespaces},
+          {"uidMappings", range},
+          {"gidMappings", range},
+          {"cgroupsPath", wall.cgroup + "/oci"},
+          {"resources", {{"devices", {{{"allow", false}, {"access", "rwm"}}}}}},
+          {"seccomp", filter()},
+          {"maskedPaths", texts(masked)},
+          {"readonlyPaths", texts(read_only)}};
+}
+
+}  // namespace
+
+std::string bundle_config(const Spec& spec, const Wall& wall) {
+  const json::object config = {
+      {"ociVersion", "1.0.2"},
+      {"hostname", "sandbox"},
+      {"root", {{"path", spec.root.string()}, {"readonly", true}}},
+      {"process", process(spec)},
+      {"mounts", mounts(spec, wall)},
+      {"linux", kernel(wall)},
+  };
+  return json::serialize(config);
+}
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,261 @@
+#include "sandbox/cgroup.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "sandbox/files.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+using wire::Descriptor;
+
+constexpr const char* controllers_v1[] = {"memory", "cpu", "cpuacct", "pids", "freezer"};
+constexpr const char* controllers_v2 = "+memory +cpu +pids";
+constexpr std::uint64_t cpu_period_us = 100'000;
+
+std::uint64_t number_in(std::string_view text) {
+  std::uint64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+// The number after "key " at the start of a line; 0 without one.
+std::uint64_t number_of(std::string_view text, const std::string& key) {
+  const std::string start = key + " ";
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    if (text.starts_with(start)) return number_in(text.substr(start.size(), end - start.size()));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return 0;
+}
+
+std::uint64_t read_number(int descriptor) {
+  const auto text = read_again(descriptor);
+  return text ? number_in(*text) : 0;
+}
+
+Result<Descriptor> open_file(const fs::path& path, int flags) {
+  Descriptor file(open(path.c_str(), flags | O_CLOEXEC));
+  if (!file) return system_error(Code::unavailable, "open " + path.string());
+  return file;
+}
+
+Result<> make_folder(const fs::path& path) {
+  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
+    return system_error(Code::unavailable, "mkdir " + path.string());
+  }
+  return ok;
+}
+
+std::string quota_us(const Limits& limits) {
+  const std::uint64_t quota = limits.cpu_millicores_max * cpu_period_us / 1000;
+  return std::to_string(std::max<std::uint64_t>(quota, 1000));  // The kernel's own minimum.
+}
+
+}  // namespace
+
+Hierarchies hierarchies_in(std::string_view mountinfo) {
+  Hierarchies found;
+  std::istringstream lines{std::string(mountinfo)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string skipped, mount, word, kind, source, options;
+    fields >> skipped >> skipped >> skipped >> skipped >> mount;
+    while (fields >> word && word != "-") {
+    }
+    fields >> kind >> source >> options;
+    if (kind == "cgroup2" && found.unified_root.empty()) found.unified_root = mount;
+    if (kind != "cgroup") continue;
+    std::replace(options.begin(), options.end(), ',', ' ');
+    std::istringstream names(options);
+    while (names >> word) {
+      if (word != "rw" && word != "xattr") found.controllers.emplace(word, mount);
+    }
+  }
+  found.unified = !found.controllers.contains("memory") && !found.unified_root.empty();
+  return found;
+}
+
+Result<Hierarchies> find_hierarchies() {
+  std::string mountinfo;
+  const Descriptor file(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+  char part[65536];
+  for (ssize_t size; (size = read(file.number(), part, sizeof(part))) > 0;) {
+    mountinfo.append(part, static_cast<std::size_t>(size));
+    if (mountinfo.size() > (16 << 20)) break;
+  }
+  Hierarchies found = hierarchies_in(mountinfo);
+  if (found.unified) return found;
+  for (const char* controller : controllers_v1) {
+    if (!found.controllers.contains(controller)) {
+      return Error{Code::unavailable, std::string("this host has no cgroup controller ") +
+                                          controller + " (v1) and no cgroup v2"};
+    }
+  }
+  return found;
+}
+
+std::vector<fs::path> Hierarchies::folders(const std::string& name) const {
+  std::vector<fs::path> every;
+  if (!unified_root.empty()) every.push_back(unified_root / name);
+  for (const auto& [controller, mount] : controllers) {
+    const fs::path folder = mount / name;  // Controllers mounted together share one folder.
+    if (std::find(every.begin(), every.end(), folder) == every.end()) every.push_back(folder);
+  }
+  return every;
+}
+
+fs::path Cgroup::folder(const std::string& controller) const {
+  if (hierarchies_->unified) return hierarchies_->unified_root / name_;
+  return hierarchies_->controllers.at(controller) / name_;
+}
+
+Result<std::unique_ptr<Cgroup>> Cgroup::make(const Hierarchies* hierarchies, std::string name) {
+  std::unique_ptr<Cgroup> group(new Cgroup(hierarchies, std::move(name)));
+  auto made = hierarchies->unified ? group->make_v2() : group->make_v1();
+  if (!made) return std::move(made).error().during("making cgroup " + group->name_);
+  return group;
+}
+
+Result<> Cgroup::open_entrance(const fs::path& folder) {
+  auto entrance = open_file(folder / "cgroup.procs", O_WRONLY);
+  if (!entrance) return entrance.error();
+  entrances_.push_back(std::move(*entrance));
+  return ok;
+}
+
+Result<> Cgroup::make_v1() {
+  for (const char* controller : controllers_v1) {
+    const fs::path own = folder(controller);
+    if (auto made = make_folder(own.parent_path()); !made) return made;
+    if (auto made = make_folder(own); !made) return made;
+    if (auto opened = open_entrance(own); !opened) return opened;
+  }
+  auto cpu = open_file(folder("cpuacct") / "cpuacct.usage", O_RDONLY);
+  auto memory = open_file(folder("memory") / "memory.usage_in_bytes", O_RDONLY);
+  auto peak = open_file(folder("memory") / "memory.max_usage_in_bytes", O_RDWR);
+  if (!cpu || !memory || !peak) return Error{Code::unavailable, "its files cannot be opened"};
+  cpu_ = std::move(*cpu);
+  memory_ = std::move(*memory);
+  peak_ = std::move(*peak);
+  return watch_oom();
+}
+
+Result<> Cgroup::make_v2() {
+  const fs::path own = folder("");
+  const fs::path above = own.parent_path();
+  if (auto on = write_text(above.parent_path() / "cgroup.subtree_control", controllers_v2); !on) {
+    return on;
+  }
+  if (auto made = make_folder(above); !made) return made;
+  if (auto on = write_text(above / "cgroup.subtree_control", controllers_v2); !on) return on;
+  if (auto made = make_folder(own); !made) return made;
+  // A group with controllers for its children holds no processes itself.
+  const fs::path entered = own / "start";
+  if (auto made = make_folder(entered); !made) return made;
+  if (auto opened = open_entrance(entered); !opened) return opened;
+  if (auto whole = write_text(own / "memory.oom.group", "1"); !whole) return whole;
+  auto cpu = open_file(own / "cpu.stat", O_RDONLY);
+  auto memory = open_file(own / "memory.current", O_RDONLY);
+  if (!cpu || !memory) return Error{Code::unavailable, "its files cannot be opened"};
+  cpu_ = std::move(*cpu);
+  memory_ = std::move(*memory);
+  // Before Linux 6.12 the peak cannot be reset, before 5.19 there is none.
+  peak_ = Descriptor(open((own / "memory.peak").c_str(), O_RDWR | O_CLOEXEC));
+  if (!peak_) peak_ = Descriptor(open((own / "memory.peak").c_str(), O_RDONLY | O_CLOEXEC));
+  return watch_oom();
+}
+
+Result<> Cgroup::watch_oom() {
+  if (hierarchies_->unified) {
+    const fs::path events = folder("") / "memory.events";
+    auto file = open_file(events, O_RDONLY);
+    if (!file) return file.error();
+    oom_file_ = std::move(*file);
+    oom_notice_ = Descriptor(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (inotify_add_watch(oom_notice_.number(), events.c_str(), IN_MODIFY) < 0) {
+      return system_error(Code::unavailable, "inotify");
+    }
+    return ok;
+  }
+  auto file = open_file(folder("memory") / "memory.oom_control", O_RDONLY);
+  if (!file) return file.error();
+  oom_file_ = std::move(*file);
+  oom_notice_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  return write_text(
+      folder("memory") / "cgroup.event_control",
+      std::to_string(oom_notice_.number()) + " " + std::to_string(oom_file_.number()));
+}
+
+Result<> Cgroup::limit(const Limits& limits) {
+  return hierarchies_->unified ? limit_v2(limits) : limit_v1(limits);
+}
+
+Result<> Cgroup::limit_v1(const Limits& limits) {
+  const fs::path memory = folder("memory");
+  const std::string bytes = std::to_string(limits.memory_bytes_max);
+  // Memory with swap may never be below memory alone, so the order depends on the direction.
+  auto first = write_text(memory / "memory.limit_in_bytes", bytes);
+  if (access((memory / "memory.memsw.limit_in_bytes").c_str(), F_OK) == 0) {
+    if (auto set = write_text(memory / "memory.memsw.limit_in_bytes", bytes); !set) return set;
+    if (!first) first = write_text(memory / "memory.limit_in_bytes", bytes);
+  }
+  if (!first) return first;
+  const fs::path cpu = folder("cpu");
+  const auto shares = std::max<std::uint64_t>(2, limits.cpu_millicores_max * 1024ULL / 1000);
+  if (auto set = write_text(cpu / "cpu.shares", std::to_string(shares)); !set) return set;
+  if (auto set = write_text(cpu / "cpu.cfs_quota_us", quota_us(limits)); !set) return set;
+  return write_text(folder("pids") / "pids.max", std::to_string(limits.processes_max));
+}
+
+Result<> Cgroup::limit_v2(const Limits& limits) {
+  const fs::path own = folder("");
+  const std::string bytes = std::to_string(limits.memory_bytes_max);
+  if (auto set = write_text(own / "memory.max", bytes); !set) return set;
+  if (fs::exists(own / "memory.swap.max")) {
+    if (auto set = write_text(own / "memory.swap.max", "0"); !set) return set;
+  }
+  const auto weight = std::clamp<std::uint64_t>(limits.cpu_millicores_max / 10, 1, 10'000);
+  if (auto set = write_text(own / "cpu.weight", std::to_string(weight)); !set) return set;
+  const std::string max = quota_us(limits) + " " + std::to_string(cpu_period_us);
+  if (auto set = write_text(own / "cpu.max", max); !set) return set;
+  return write_text(own / "pids.max", std::to_string(limits.processes_max));
+}
+
+Usage Cgroup::usage() const {
+  Usage used;
+  if (hierarchies_->unified) {
+    const auto text = read_again(cpu_.number());
+    if (text) used.cpu_time = Duration(number_of(*text, "usage_usec"));
+  } else {
+    used.cpu_time = Duration(read_number(cpu_.number()) / 1000);
+  }
+  used.memory_bytes = read_number(memory_.number());
+  used.memory_bytes_peak = peak_ ? read_number(peak_.number()) : used.memory_bytes;
+  return used;
+}
+
+void Cgroup::reset_peak() {
+  if (peak_ && pwrite(peak_.number(), "0", 1, 0) < 0) return;  // v2 before 6.12: it stays.
+}
+
+std::uint64_t Cgroup::oom_kills() const {
+  const auto text = read_again(oom_file_.number());
+  std::uint64_t kills = text ? number_of(*text, "oom_kill") : 0;
+  if (hierarchies_->unified) return kills;
+  // v1 counts a kill in the victim's own group, which is the OCI runtime's.
+  const auto below = read_text(folder("memory") / "oci" / "memory.oom_control");
+  return kills + (below ? number_of(*below, "oom_kill") : 0);
+}
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,91 @@
+// The control groups of one sandbox: limits, usage, and the way to kill every process in it.
+//
+// On cgroup v1 a sandbox has one group per controller (memory, cpu, cpuacct, pids, freezer), on v2
+// one in all; a hybrid host counts as v1. Their path is /dormouse-<daemon>/<sandbox>, at the top of
+// each hierarchy. The OCI runtime makes its own group, `oci`, below ours, so our limits bind it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "sandbox/sandbox.h"
+#include "wire/socket.h"
+
+namespace dormouse::sandbox {
+
+// Where this host keeps its control groups.
+struct Hierarchies {
+  bool unified = false;                                      // cgroup v2 has the controllers.
+  std::map<std::string, std::filesystem::path> controllers;  // v1: "memory" → its mount.
+  std::filesystem::path unified_root;                        // Empty if there is none.
+
+  // Every folder in which a group `name` may exist, the OCI runtime's included.
+  std::vector<std::filesystem::path> folders(const std::string& name) const;
+};
+
+// Reads /proc/self/mountinfo's text. Pure, for the test.
+Hierarchies hierarchies_in(std::string_view mountinfo);
+
+// unavailable if memory, cpu or pids cannot be limited here.
+Result<Hierarchies> find_hierarchies();
+
+class Cgroup {
+ public:
+  // `hierarchies` outlives the group.
+  static Result<std::unique_ptr<Cgroup>> make(const Hierarchies* hierarchies, std::string name);
+
+  const std::string& name() const { return name_; }
+  const std::vector<wire::Descriptor>& entrances() const { return entrances_; }
+  void close_entrances() { entrances_.clear(); }
+
+  Result<> limit(const Limits&);
+  Usage usage() const;
+  void reset_peak();
+  std::uint64_t oom_kills() const;
+
+  // Readable when the group met its memory limit. v2: an inotify descriptor on memory.events;
+  // look at oom_kills() to know. Not owned by whoever asks.
+  int oom_notice() const { return oom_notice_.number(); }
+
+ private:
+  Cgroup(const Hierarchies* hierarchies, std::string name)
+      : hierarchies_(hierarchies), name_(std::move(name)) {}
+  std::filesystem::path folder(const std::string& controller) const;
+  Result<> make_v1();
+  Result<> make_v2();
+  Result<> open_entrance(const std::filesystem::path& folder);
+  Result<> watch_oom();
+  Result<> limit_v1(const Limits&);
+  Result<> limit_v2(const Limits&);
+
+  const Hierarchies* hierarchies_;
+  const std::string name_;
+  std::vector<wire::Descriptor> entrances_;
+  wire::Descriptor cpu_;
+  wire::Descriptor memory_;
+  wire::Descriptor peak_;
+  wire::Descriptor oom_file_;
+  wire::Descriptor oom_notice_;
+};
+
+// Kills every process in the group `name` until it is empty; gives the pids that were seen, so
+// that those who are our children can be reaped. unavailable if some will not die in `patience`.
+Result<std::vector<pid_t>> kill_group(const Hierarchies&, const std::string& name,
+                                      Duration patience);
+
+// The processes in it and in the groups below it.
+std::vector<pid_t> processes_of(const Hierarchies&, const std::string& name);
+
+// Removes the empty group in every hierarchy, and the OCI runtime's below it.
+Result<> remove_group(const Hierarchies&, const std::string& name, Duration patience);
+
+// Names of the groups below `name`.
+std::vector<std::string> groups_below(const Hierarchies&, const std::string& name);
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,135 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "sandbox/estate.h"
+#include "sandbox/files.h"
+#include "sandbox/rootfs.h"
+#include "sandbox/spawn.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Duration dying_max = std::chrono::seconds(10);
+
+Result<> need_folder(const fs::path& path) {
+  // Open to others: the mapped root user of a sandbox passes through on its way to the stage.
+  if (mkdir(path.c_str(), 0711) != 0 && errno != EEXIST) {
+    return system_error(Code::unavailable, "mkdir " + path.string());
+  }
+  return ok;
+}
+
+// A killed owner may have left a child between fork and exec, which holds the lock a moment more.
+Result<wire::Descriptor> take_lock(const fs::path& path) {
+  wire::Descriptor lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return system_error(Code::unavailable, "open " + path.string());
+  for (int turn = 0; flock(lock.number(), LOCK_EX | LOCK_NB) != 0; ++turn) {
+    if (turn == 100) {
+      return Error{Code::conflict, path.parent_path().string() + " belongs to a running daemon"};
+    }
+    poll(nullptr, 0, 10);
+  }
+  return lock;
+}
+
+Result<std::string> find_id(const fs::path& path) {
+  const auto known = read_text(path);
+  if (known && !known->empty()) return *known;
+  unsigned char random[5];
+  if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+    return system_error(Code::unavailable, "getrandom");
+  }
+  std::string id;
+  for (const unsigned char byte : random) {
+    id += "0123456789abcdef"[byte >> 4];
+    id += "0123456789abcdef"[byte & 15];
+  }
+  if (auto written = write_text(path, id); !written) return written.error();
+  return id;
+}
+
+// Only what lies flat in it, so that a mount that would not go is never emptied.
+void remove_flat_folder(const fs::path& folder) {
+  std::error_code failed;
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    unlink(at->path().c_str());
+  }
+  rmdir(folder.c_str());
+}
+
+void add_names_in(const fs::path& folder, std::set<std::string>& names) {
+  std::error_code failed;
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    names.insert(at->path().filename());
+  }
+}
+
+}  // namespace
+
+fs::path Estate::folder(const std::string& sandbox) const {
+  return state_dir / "sandboxes" / sandbox;
+}
+
+Result<Estate> open_estate(const LauncherOptions& options) {
+  Estate estate;
+  estate.state_dir = fs::absolute(options.state_dir).lexically_normal();
+  for (const fs::path& folder :
+       {estate.state_dir, estate.state_dir / "sandboxes", estate.state_dir / "oci"}) {
+    if (auto made = need_folder(folder); !made) return made.error();
+  }
+  auto lock = take_lock(estate.state_dir / "lock");
+  if (!lock) return lock.error();
+  estate.lock = std::move(*lock);
+  auto id = find_id(estate.state_dir / "id");
+  if (!id) return id.error();
+  estate.id = *id;
+  auto hierarchies = find_hierarchies();
+  if (!hierarchies) return hierarchies.error();
+  estate.hierarchies = std::move(*hierarchies);
+  auto runtime = find_program(options.oci_runtime);
+  if (!runtime) return runtime.error();
+  estate.runtime = *runtime;
+  const std::string name = fs::path(*runtime).filename();
+  if (name.starts_with("crun")) estate.kind = RuntimeKind::crun;
+  if (name.starts_with("runsc")) estate.kind = RuntimeKind::runsc;
+  return estate;
+}
+
+// `runc delete` would start a program to remove one folder; everything else of a sandbox is ours.
+Result<> remove_sandbox(const Estate& estate, const std::string& sandbox,
+                        std::vector<pid_t> left_to_us) {
+  const std::string group = estate.cgroup(sandbox);
+  auto killed = kill_group(estate.hierarchies, group, dying_max);
+  if (killed) left_to_us.insert(left_to_us.end(), killed->begin(), killed->end());
+  reap_orphans(left_to_us);
+  clear_stage(estate.stage(sandbox));
+  Result<> removed = killed ? remove_group(estate.hierarchies, group, dying_max) : killed.error();
+  remove_flat_folder(estate.oci_root() / sandbox);
+  rmdir(estate.stage(sandbox).c_str());
+  remove_flat_folder(estate.folder(sandbox));
+  return removed;
+}
+
+Result<> remove_every_sandbox(const Estate& estate) {
+  std::set<std::string> names;
+  add_names_in(estate.state_dir / "sandboxes", names);
+  add_names_in(estate.oci_root(), names);
+  const std::string above = "dormouse-" + estate.id;
+  for (const std::string& name : groups_below(estate.hierarchies, above)) names.insert(name);
+  Result<> all = ok;
+  for (const std::string& name : names) {
+    if (auto removed = remove_sandbox(estate, name, {}); !removed) all = removed;
+  }
+  for (const fs::path& folder : estate.hierarchies.folders(above)) rmdir(folder.c_str());
+  return all;
+}
+
+}  // namespace dormouse::sandbox

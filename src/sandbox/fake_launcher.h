@@ -1,0 +1,206 @@
+// A Launcher for tests, without any wall: the program is a function on a thread of this process, or
+// a plain child process (the tests' `probe`), at the other end of the same socket.
+//
+// A function gets the inner end of the socket and must return when that end is closed. A child
+// process is <root>/<argv[0]> with the Spec's arguments and environment, and nothing else of it.
+#pragma once
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "sandbox/end_signal.h"
+#include "sandbox/sandbox.h"
+#include "wire/socket.h"
+
+namespace dormouse::sandbox {
+
+// What the test asks for and what it then sees. Shared with the sandboxes, which it outlives.
+struct FakeLauncherState {
+  std::function<void(int socket)> function;  // Empty: child processes.
+  std::vector<Error> failures;               // What the next launches fail with, in this order.
+  bool die_at_start = false;                 // Programs that end before their first word.
+  Usage usage{Duration(1000), 1 << 20, 1 << 20};  // What every sandbox says it used.
+
+  std::vector<Spec> launched;  // Every one that succeeded.
+  std::vector<std::filesystem::path> revealed;
+  int living = 0;
+  int killed = 0;
+};
+
+class FakeSandbox final : public Sandbox {
+ public:
+  FakeSandbox(asio::any_io_executor executor, FakeLauncherState* state, std::string name)
+      : state_(state),
+        name_(std::move(name)),
+        end_(std::make_shared<EndSignal>(executor)),
+        watched_(std::make_shared<asio::posix::stream_descriptor>(executor)) {
+    ++state_->living;
+  }
+
+  ~FakeSandbox() override {
+    kill();
+    if (thread_.joinable()) thread_.join();
+    if (pid_ > 0 && !end_->given()) waitpid(pid_, nullptr, 0);
+    watched_->close();
+    end_->give({Exit::killed, 128 + SIGKILL});
+    --state_->living;
+  }
+
+  Result<> start(const Spec& spec) {
+    int ends[2];
+    int pipe_ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 ||
+        pipe2(pipe_ends, O_CLOEXEC) != 0) {
+      return system_error(Code::unavailable, "making a socket");
+    }
+    socket_ = wire::Descriptor(ends[0]);
+    inner_ = wire::Descriptor(ends[1]);
+    output_ = wire::Descriptor(pipe_ends[0]);
+    wire::Descriptor inner_output(pipe_ends[1]);
+    fcntl(socket_.number(), F_SETFL, O_NONBLOCK);
+    fcntl(output_.number(), F_SETFL, O_NONBLOCK);
+    auto started = state_->function ? start_thread() : start_child(spec, inner_output.number());
+    if (started) watch();
+    return started;
+  }
+
+  const std::string& name() const override { return name_; }
+  int socket() const override { return socket_.number(); }
+  int output() const override { return output_.number(); }
+
+  asio::awaitable<Result<>> reveal(std::filesystem::path tree) override {
+    state_->revealed.push_back(std::move(tree));
+    co_return ok;
+  }
+  Result<> set_limits(const Limits&) override { return ok; }
+  asio::awaitable<Ended> wait() override { return EndSignal::wait(end_); }
+
+  void kill() override {
+    if (end_->given() || kill_asked_) return;
+    kill_asked_ = true;
+    ++state_->killed;
+    if (pid_ > 0) ::kill(-pid_, SIGKILL);
+    if (state_->function) shutdown(inner_.number(), SHUT_RDWR);
+  }
+  Usage usage() const override { return state_->usage; }
+  void reset_peak() override {}
+
+ private:
+  Result<> start_thread() {
+    const int done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (done < 0) return system_error(Code::unavailable, "eventfd");
+    const int copy = fcntl(done, F_DUPFD_CLOEXEC, 0);
+    watched_->assign(done);
+    auto function = state_->die_at_start ? [](int) {} : state_->function;
+    thread_ = std::thread([function, socket = inner_.number(), copy] {
+      function(socket);
+      shutdown(socket, SHUT_RDWR);
+      eventfd_write(copy, 1);
+      close(copy);
+    });
+    return ok;
+  }
+
+  Result<> start_child(const Spec& spec, int output) {
+    std::string program = spec.root.string() + "/" + spec.argv.at(0);
+    if (state_->die_at_start) program = "/bin/false";
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, output, 1);
+    posix_spawn_file_actions_adddup2(&actions, output, 2);
+    posix_spawn_file_actions_adddup2(&actions, inner_.number(), 3);
+    posix_spawn_file_actions_addclosefrom_np(&actions, 4);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    sigfillset(&signals);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
+    std::vector<char*> argv = words(spec.argv);
+    std::vector<char*> env = words(spec.env);
+    const int error =
+        posix_spawn(&pid_, program.c_str(), &actions, &attributes, argv.data(), env.data());
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) return system_error(Code::unavailable, "starting " + program, error);
+    inner_ = wire::Descriptor();  // So that the program's end is our end of file.
+    watched_->assign(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+    return ok;
+  }
+
+  static std::vector<char*> words(const std::vector<std::string>& texts) {
+    std::vector<char*> list;
+    for (const std::string& text : texts) list.push_back(const_cast<char*>(text.c_str()));
+    list.push_back(nullptr);
+    return list;
+  }
+
+  void watch() {
+    auto ended = [watched = watched_, end = end_, pid = pid_](boost::system::error_code failed) {
+      if (failed) return;
+      int status = 0;
+      if (pid <= 0) return end->give({Exit::returned, 0});
+      waitpid(pid, &status, 0);
+      if (WIFEXITED(status)) return end->give({Exit::returned, WEXITSTATUS(status)});
+      const int number = WTERMSIG(status);
+      end->give({number == SIGKILL ? Exit::killed : Exit::crashed, 128 + number});
+    };
+    watched_->async_wait(asio::posix::stream_descriptor::wait_read, std::move(ended));
+  }
+
+  FakeLauncherState* const state_;
+  const std::string name_;
+  std::shared_ptr<EndSignal> end_;
+  std::shared_ptr<asio::posix::stream_descriptor> watched_;  // A pidfd or an eventfd.
+  wire::Descriptor socket_;
+  wire::Descriptor inner_;
+  wire::Descriptor output_;
+  std::thread thread_;
+  pid_t pid_ = 0;
+  bool kill_asked_ = false;
+};
+
+class FakeLauncher final : public Launcher {
+ public:
+  explicit FakeLauncher(asio::any_io_executor executor, std::function<void(int)> function = {})
+      : executor_(std::move(executor)) {
+    state.function = std::move(function);
+  }
+
+  asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec spec) override {
+    if (!state.failures.empty()) {
+      const Error failure = state.failures.front();
+      state.failures.erase(state.failures.begin());
+      co_return failure;
+    }
+    auto name = "fake-" + std::to_string(++count_);
+    auto sandbox = std::make_unique<FakeSandbox>(executor_, &state, std::move(name));
+    if (auto started = sandbox->start(spec); !started) co_return started.error();
+    state.launched.push_back(std::move(spec));
+    co_return std::move(sandbox);
+  }
+
+  FakeLauncherState state;
+
+ private:
+  asio::any_io_executor executor_;
+  int count_ = 0;
+};
+
+}  // namespace dormouse::sandbox

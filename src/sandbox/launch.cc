@@ -1,0 +1,174 @@
+#include "sandbox/launch.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "sandbox/bundle.h"
+#include "sandbox/files.h"
+#include "sandbox/rootfs.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+using wire::Descriptor;
+
+constexpr Duration start_max = std::chrono::seconds(20);
+constexpr std::uint64_t memory_bytes_min = 4 << 20;
+
+// The OCI runtime runs in the sandbox's groups and needs this much; the program's own limits are
+// set as soon as the runtime has started it.
+Limits while_starting(Limits limits, RuntimeKind kind) {
+  const std::uint64_t memory = kind == RuntimeKind::runsc ? 256 << 20 : 64 << 20;
+  limits.memory_bytes_max = std::max(limits.memory_bytes_max, memory);
+  limits.cpu_millicores_max = std::max(limits.cpu_millicores_max, 2000U);
+  limits.processes_max = std::max(limits.processes_max, 128U);
+  return limits;
+}
+
+struct Ends {
+  Descriptor socket, inner_socket, output, inner_output;
+};
+
+Result<Ends> make_ends() {
+  Ends ends;
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    return system_error(Code::unavailable, "socketpair");
+  }
+  ends.socket = Descriptor(pair[0]);
+  ends.inner_socket = Descriptor(pair[1]);
+  if (pipe2(pair, O_CLOEXEC) != 0) return system_error(Code::unavailable, "pipe");
+  ends.output = Descriptor(pair[0]);
+  ends.inner_output = Descriptor(pair[1]);
+  fcntl(ends.socket.number(), F_SETFL, O_NONBLOCK);
+  fcntl(ends.output.number(), F_SETFL, O_NONBLOCK);
+  return ends;
+}
+
+Command runtime_command(const Estate& estate, const std::string& sandbox, const Cgroup& group,
+                        const Ends& ends) {
+  const fs::path folder = estate.folder(sandbox);
+  Command command;
+  command.program = estate.runtime;
+  command.argv = {estate.runtime, "--root", estate.oci_root()};
+  const bool gvisor = estate.kind == RuntimeKind::runsc;
+  if (gvisor) {
+    for (const char* flag : {"--platform=ptrace", "--ignore-cgroups", "--network=none",
+                             "--oci-seccomp", "--file-access=shared"}) {
+      command.argv.emplace_back(flag);
+    }
+  }
+  for (const char* word : {"run", "--detach"}) command.argv.emplace_back(word);
+  if (!gvisor) {
+    for (const char* word : {"--preserve-fds", "1"}) command.argv.emplace_back(word);
+  }
+  for (const std::string& word : {std::string("--pid-file"), (folder / "pid").string(),
+                                  std::string("--bundle"), folder.string(), sandbox}) {
+    command.argv.push_back(word);
+  }
+  command.output = ends.inner_output.number();
+  // gVisor of 2022 passes nothing but the three standard descriptors.
+  (gvisor ? command.input : command.socket) = ends.inner_socket.number();
+  for (const Descriptor& entrance : group.entrances()) {
+    command.entrances.push_back(entrance.number());
+  }
+  return command;
+}
+
+// What the OCI runtime said before it gave up: the end of the output.
+Error runtime_failed(const Ends& ends, const Status& status) {
+  char text[2048];
+  std::string said;
+  for (ssize_t size; (size = read(ends.output.number(), text, sizeof(text))) > 0;) {
+    said.append(text, static_cast<std::size_t>(size));
+    if (said.size() > sizeof(text)) said.erase(0, said.size() - sizeof(text));
+  }
+  while (said.ends_with('\n')) said.pop_back();
+  if (said.empty()) {
+    said = (status.signalled ? "signal " : "exit status ") + std::to_string(status.number);
+  }
+  return {Code::unavailable, "the OCI runtime failed: " + said};
+}
+
+Result<> run_runtime(const Estate& estate, const std::string& sandbox, const Cgroup& group,
+                     const Ends& ends) {
+  auto runtime = spawn(runtime_command(estate, sandbox, group, ends));
+  if (!runtime) return runtime.error();
+  auto ended = wait_for(*runtime, start_max);
+  if (!ended) {
+    kill_process(*runtime);
+    wait_for(*runtime, start_max);
+    return Error{Code::unavailable, "the OCI runtime did not come to an end"};
+  }
+  if (ended->signalled || ended->number != 0) return runtime_failed(ends, *ended);
+  return ok;
+}
+
+Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& spec,
+                 std::uint32_t host_uid) {
+  for (const fs::path& folder : {estate.folder(sandbox), estate.stage(sandbox)}) {
+    if (mkdir(folder.c_str(), 0755) != 0) {
+      return system_error(Code::unavailable, "mkdir " + folder.string());
+    }
+  }
+  if (auto staged = make_stage(estate.stage(sandbox)); !staged) return staged;
+  if (auto given = give_to(spec.binds, host_uid + program_uid); !given) return given;
+  const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid};
+  Spec inside = spec;
+  if (estate.kind == RuntimeKind::runsc) inside.env.emplace_back("DORMOUSE_SOCKET=0");
+  return write_text(estate.folder(sandbox) / "config.json", bundle_config(inside, wall));
+}
+
+Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, const Spec& spec,
+                           std::uint32_t host_uid) {
+  if (auto prepared = prepare(estate, sandbox, spec, host_uid); !prepared) return prepared.error();
+  auto group = Cgroup::make(&estate.hierarchies, estate.cgroup(sandbox));
+  if (!group) return group.error();
+  if (auto set = (*group)->limit(while_starting(spec.limits, estate.kind)); !set) {
+    return set.error();
+  }
+  auto ends = make_ends();
+  if (!ends) return ends.error();
+  if (auto ran = run_runtime(estate, sandbox, **group, *ends); !ran) return ran.error();
+  (*group)->close_entrances();
+
+  const auto pid = read_text(estate.folder(sandbox) / "pid");
+  if (!pid) return pid.error();
+  auto process = adopt(std::atoi(pid->c_str()));
+  if (!process) return process.error();
+  if (auto set = (*group)->limit(spec.limits); !set) return set.error();
+  Launched launched;
+  launched.process = std::move(*process);
+  if (estate.kind == RuntimeKind::runsc) {
+    launched.companions = processes_of(estate.hierarchies, estate.cgroup(sandbox));
+  }
+  launched.cpu_spent_starting = (*group)->usage().cpu_time;
+  (*group)->reset_peak();
+  launched.group = std::move(*group);
+  launched.socket = std::move(ends->socket);
+  launched.output = std::move(ends->output);
+  return launched;
+}
+
+}  // namespace
+
+Result<Launched> launch_program(const Estate& estate, const std::string& sandbox, const Spec& spec,
+                                std::uint32_t host_uid) {
+  if (spec.argv.empty()) return Error{Code::invalid_argument, "nothing to run"};
+  if (spec.limits.memory_bytes_max < memory_bytes_min || spec.limits.cpu_millicores_max == 0 ||
+      spec.limits.processes_max == 0) {
+    return Error{Code::invalid_argument, "a limit is too small"};
+  }
+  if (auto checked = check_root(spec.root, spec.binds); !checked) return checked.error();
+  auto launched = launch_in(estate, sandbox, spec, host_uid);
+  if (!launched) (void)remove_sandbox(estate, sandbox, {});
+  return launched;
+}
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,27 @@
+// The blocking part of launching: from a Spec to a running, isolated program.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sandbox/cgroup.h"
+#include "sandbox/estate.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/spawn.h"
+
+namespace dormouse::sandbox {
+
+struct Launched {
+  Process process;                // The sandbox's first process, our child.
+  std::vector<pid_t> companions;  // Further children of ours that the OCI runtime left.
+  std::unique_ptr<Cgroup> group;
+  Duration cpu_spent_starting{};
+  wire::Descriptor socket;
+  wire::Descriptor output;
+};
+
+// On an error nothing is left.
+Result<Launched> launch_program(const Estate&, const std::string& sandbox, const Spec&,
+                                std::uint32_t host_uid);
+
+}  // namespace dormouse::sandbox

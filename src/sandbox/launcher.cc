@@ -1,0 +1,63 @@
+#include <sys/prctl.h>
+
+#include "sandbox/bundle.h"
+#include "sandbox/launch.h"
+#include "sandbox/linux_sandbox.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+class LinuxLauncher final : public Launcher {
+ public:
+  LinuxLauncher(asio::any_io_executor executor, LauncherOptions options, Estate estate)
+      : executor_(std::move(executor)),
+        options_(std::move(options)),
+        workshop_(std::move(estate), options_.host_uid_count) {}
+
+  asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec spec) override {
+    const auto range = take_uid_range();
+    if (!range) co_return Error{Code::overloaded, "every range of user ids is in use"};
+    const std::string name = workshop_.estate.id + "-" + std::to_string(++count_);
+    const std::uint32_t uid =
+        options_.host_uid_first + static_cast<std::uint32_t>(*range) * host_uids_each;
+    auto work = [this, name, spec = std::move(spec), uid, range = *range] {
+      auto launched = launch_program(workshop_.estate, name, spec, uid);
+      if (!launched) workshop_.uid_ranges_taken[range] = false;
+      return std::make_shared<Result<Launched>>(std::move(launched));
+    };
+    const auto launched = co_await workshop_.starting.run(std::move(work));
+    if (!*launched) co_return launched->error();
+    co_return linux_sandbox(executor_, &workshop_, name, *range, std::move(**launched));
+  }
+
+ private:
+  std::optional<std::size_t> take_uid_range() {
+    for (std::size_t range = 0; range < workshop_.uid_ranges_taken.size(); ++range) {
+      if (!workshop_.uid_ranges_taken[range].exchange(true)) return range;
+    }
+    return std::nullopt;
+  }
+
+  asio::any_io_executor executor_;
+  const LauncherOptions options_;
+  Workshop workshop_;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Launcher>> linux_launcher(asio::any_io_executor executor, async::Clock*,
+                                                 LauncherOptions options) {
+  auto estate = open_estate(options);
+  if (!estate) return std::move(estate).error().during("sandboxes");
+  if (auto removed = remove_every_sandbox(*estate); !removed) {
+    return std::move(removed).error().during("cleaning up after an earlier owner");
+  }
+  // The OCI runtime starts a sandbox's first process and ends; this makes us its next parent, so
+  // that nobody else can reap it and its exit status reaches us.
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return system_error(Code::unavailable, "prctl");
+  return std::make_unique<LinuxLauncher>(std::move(executor), std::move(options),
+                                         std::move(*estate));
+}
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,180 @@
+#include "sandbox/linux_sandbox.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <csignal>
+
+#include "sandbox/end_signal.h"
+#include "sandbox/rootfs.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+using asio::posix::stream_descriptor;
+
+constexpr Duration dying_max = std::chrono::seconds(10);
+
+int copy_of(int descriptor) {
+  return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+}
+
+// What stays until the last callback has run, while the Sandbox itself may be gone.
+struct Watch : std::enable_shared_from_this<Watch> {
+  Watch(asio::any_io_executor executor, Workshop* the_workshop, std::string its_name, Launched it)
+      : workshop(the_workshop),
+        name(std::move(its_name)),
+        launched(std::move(it)),
+        end(std::make_shared<EndSignal>(executor)),
+        process(executor, copy_of(launched.process.handle.number())),
+        memory(executor, copy_of(launched.group->oom_notice())) {}
+
+  void begin() {
+    auto self = shared_from_this();
+    process.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
+      if (!failed && !self->closed) self->process_ended();
+    });
+    watch_memory();
+  }
+
+  void watch_memory() {
+    auto self = shared_from_this();
+    memory.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
+      if (!failed && !self->closed) self->memory_noticed();
+    });
+  }
+
+  // Whichever process the kernel chose, the sandbox is not what it was: all of it goes.
+  void memory_noticed() {
+    met_memory_limit = read_notice();
+    if (met_memory_limit) return kill_all();
+    watch_memory();
+  }
+
+  bool read_notice() {
+    char notice[512];
+    const bool any = read(memory.native_handle(), notice, sizeof(notice)) > 0;
+    const bool tells_by_itself = !workshop->estate.hierarchies.unified;
+    return (any && tells_by_itself) || launched.group->oom_kills() > 0;
+  }
+
+  void kill_all() {
+    if (!end->given()) kill_process(launched.process);
+  }
+
+  void process_ended() {
+    status = reap(launched.process);
+    if (processes_of(workshop->estate.hierarchies, workshop->estate.cgroup(name)).empty()) {
+      return finish();
+    }
+    auto self = shared_from_this();
+    workshop->removing.give([self] {
+      const Estate& estate = self->workshop->estate;
+      const auto killed = kill_group(estate.hierarchies, estate.cgroup(self->name), dying_max);
+      if (killed) reap_orphans(*killed);
+      asio::post(self->process.get_executor(), [self] {
+        if (!self->closed) self->finish();
+      });
+    });
+  }
+
+  void finish() {
+    met_memory_limit = met_memory_limit || read_notice();
+    final_usage = usage();
+    memory.cancel();
+    end->give(how());
+  }
+
+  Ended how() const {
+    const Status it = status.value_or(Status{true, SIGKILL});
+    const int number = it.signalled ? 128 + it.number : it.number;
+    if (met_memory_limit) return {Exit::memory_limit, number};
+    if (!it.signalled) return {Exit::returned, number};
+    return {it.number == SIGKILL ? Exit::killed : Exit::crashed, number};
+  }
+
+  Usage usage() const {
+    Usage used = launched.group->usage();
+    used.cpu_time = std::max(Duration(0), used.cpu_time - launched.cpu_spent_starting);
+    return used;
+  }
+
+  // Ends the watch; what is left to be taken away. The thread that does so must not hold anything
+  // of Asio's, which may be gone by then.
+  Launched close() {
+    kill_all();
+    closed = true;
+    process.cancel();
+    memory.cancel();
+    end->give({Exit::killed, 128 + SIGKILL});
+    return std::move(launched);
+  }
+
+  Workshop* const workshop;
+  const std::string name;
+  Launched launched;
+  bool closed = false;
+  std::shared_ptr<EndSignal> end;
+  stream_descriptor process;
+  stream_descriptor memory;
+  std::optional<Status> status;
+  bool met_memory_limit = false;
+  std::optional<Usage> final_usage;
+};
+
+class LinuxSandbox final : public Sandbox {
+ public:
+  LinuxSandbox(std::shared_ptr<Watch> watch, std::size_t uid_range)
+      : watch_(std::move(watch)), uid_range_(uid_range) {}
+
+  ~LinuxSandbox() override {
+    auto it = std::make_shared<Launched>(watch_->close());
+    auto* workshop = watch_->workshop;
+    const bool reaped = watch_->status.has_value();
+    workshop->removing.give([workshop, it, reaped, name = watch_->name, range = uid_range_] {
+      if (!reaped) wait_for(it->process, dying_max);
+      (void)remove_sandbox(workshop->estate, name, it->companions);
+      workshop->uid_ranges_taken[range] = false;
+    });
+  }
+
+  const std::string& name() const override { return watch_->name; }
+  int socket() const override { return watch_->launched.socket.number(); }
+  int output() const override { return watch_->launched.output.number(); }
+
+  asio::awaitable<Result<>> reveal(std::filesystem::path tree) override {
+    if (revealed_) co_return Error{Code::conflict, "a sandbox reveals one tree in its life"};
+    revealed_ = true;
+    auto* workshop = watch_->workshop;
+    auto work = [stage = workshop->estate.stage(watch_->name), tree = std::move(tree)] {
+      return show_on_stage(tree, stage);
+    };
+    co_return co_await workshop->revealing.run(std::move(work));
+  }
+
+  Result<> set_limits(const Limits& limits) override {
+    return watch_->launched.group->limit(limits);
+  }
+  asio::awaitable<Ended> wait() override { return EndSignal::wait(watch_->end); }
+  void kill() override { watch_->kill_all(); }
+  Usage usage() const override { return watch_->final_usage.value_or(watch_->usage()); }
+  void reset_peak() override { watch_->launched.group->reset_peak(); }
+
+ private:
+  std::shared_ptr<Watch> watch_;
+  const std::size_t uid_range_;
+  bool revealed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Sandbox> linux_sandbox(asio::any_io_executor executor, Workshop* workshop,
+                                       std::string name, std::size_t uid_range, Launched launched) {
+  auto watch =
+      std::make_shared<Watch>(std::move(executor), workshop, std::move(name), std::move(launched));
+  watch->begin();
+  return std::make_unique<LinuxSandbox>(std::move(watch), uid_range);
+}
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,30 @@
+// A running sandbox: watches its process and its memory limit, and takes it away at the end.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "async/thread.h"
+#include "sandbox/estate.h"
+#include "sandbox/launch.h"
+#include "sandbox/sandbox.h"
+
+namespace dormouse::sandbox {
+
+// What all sandboxes of a launcher share; outlives them.
+struct Workshop {
+  Workshop(Estate of, std::size_t uid_ranges)
+      : estate(std::move(of)), uid_ranges_taken(uid_ranges) {}
+
+  const Estate estate;
+  std::vector<std::atomic<bool>> uid_ranges_taken;
+  async::Thread starting;   // One OCI runtime at a time: each takes a core for itself.
+  async::Thread revealing;  // Apart, so that a wake never waits for a start.
+  async::Thread removing;
+};
+
+std::unique_ptr<Sandbox> linux_sandbox(asio::any_io_executor, Workshop*, std::string name,
+                                       std::size_t uid_range, Launched);
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,117 @@
+// Runs one untrusted program as an isolated process, and tells how it ended and what it used.
+//
+// An existing OCI runtime (runc, or crun or runsc by configuration) makes the wall: user, mount,
+// pid, ipc, uts and network namespaces, a read-only root, no capabilities, no_new_privs, a seccomp
+// allow-list. We write the bundle, check the root file system first, and enter the sandbox's own
+// cgroups before executing the OCI runtime, so that limits hold for that runtime too. cgroup v1
+// and v2 are both supported.
+//
+// This module knows nothing of functions, models or invocations.
+//
+// Ownership  A Sandbox owns its process tree, cgroups, mounts and folders: its destructor kills
+//            and removes all of it (the slow part on the launcher's thread). Nothing outlives the
+//            Launcher. It is never moved.
+// Threads    Use it on the executor that launch() was awaited on, and nowhere else.
+// Errors     launch(): invalid_argument if the spec cannot be honoured (no such root, a root whose
+//            /dev, /proc or /sys is not a real directory), unavailable if the OCI runtime fails.
+// Units      Bytes; thousandths of a core; microseconds.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/clock.h"
+#include "base/result.h"
+
+namespace dormouse::sandbox {
+
+struct Limits {
+  std::uint64_t memory_bytes_max;  // Crossing it kills the whole sandbox: Exit::memory_limit.
+  std::uint32_t cpu_millicores_max;
+  std::uint32_t processes_max = 64;
+  std::uint64_t tmp_bytes_max = 64 << 20;  // /tmp; counted as memory too.
+  std::uint64_t open_files_max = 1024;
+};
+
+struct Bind {
+  std::filesystem::path source;  // On the host; a file or a folder.
+  std::string target;            // "/out"; made if the root lacks it.
+  bool writable = false;
+};
+
+struct Spec {
+  std::filesystem::path root;     // Mounted read-only as "/".
+  std::vector<std::string> argv;  // argv[0] is a path inside `root`.
+  std::vector<std::string> env;   // "NAME=value". Nothing of ours is inherited.
+  Limits limits;
+  std::vector<Bind> binds;
+};
+
+enum class Exit : std::uint8_t { returned, crashed, memory_limit, killed };
+struct Ended {
+  Exit exit;
+  int status;  // The exit status, or 128 + the signal's number.
+};
+
+struct Usage {
+  Duration cpu_time{};
+  std::uint64_t memory_bytes = 0;  // Held at the moment.
+  std::uint64_t memory_bytes_peak = 0;
+};
+
+class Sandbox {
+ public:
+  virtual ~Sandbox() = default;
+  virtual const std::string& name() const = 0;  // Unique on this host; names its cgroups.
+  // Our end of the socket that is descriptor 3 inside. Non-blocking. Belongs to the Sandbox.
+  virtual int socket() const = 0;
+  // Reads what the program wrote to stdout and stderr. Non-blocking. Belongs to the Sandbox.
+  virtual int output() const = 0;
+
+  // Makes the folder `tree` appear, read-only, at /code of the running sandbox: what turns a blank
+  // sandbox into a revision's. Once at most. Every file in `tree` may itself be a bind mount.
+  virtual asio::awaitable<Result<>> reveal(std::filesystem::path tree) = 0;
+  virtual Result<> set_limits(const Limits&) = 0;  // Of memory, CPU and processes.
+
+  virtual asio::awaitable<Ended> wait() = 0;  // One waiter at a time. Completes after the whole
+                                              // process tree is dead.
+  virtual void kill() = 0;                    // Returns at once; wait() says when it is gone.
+  virtual Usage usage() const = 0;            // Final once wait() completed. A few µs.
+  virtual void reset_peak() = 0;              // memory_bytes_peak counts from here on.
+};
+
+// The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  // Completes when the program has been exec'ed, isolated from its first instruction on.
+  virtual asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec) = 0;
+};
+
+struct LauncherOptions {
+  std::filesystem::path state_dir;         // Ours alone; remembers what exists, for after a crash.
+  std::string oci_runtime = "runc";        // runc, crun or runsc: a name in PATH, or a path.
+  std::uint32_t host_uid_first = 300'000;  // Each sandbox gets 65,536 host ids of its own from
+  std::uint32_t host_uid_count = 64;       // here on, reused after it is gone.
+};
+
+// Cleans up everything that an earlier owner of `state_dir` left: processes, cgroups, mounts,
+// folders, whatever way it died. Then ready to launch.
+Result<std::unique_ptr<Launcher>> linux_launcher(asio::any_io_executor, async::Clock*,
+                                                 LauncherOptions);
+
+// What this host can and cannot do for sandboxes, for `dormouse doctor`.
+struct Finding {
+  enum class Grade : std::uint8_t { good, degraded, missing };
+  Grade grade;
+  std::string what;  // "cgroup v1: memory, cpu, pids"
+  std::string cost;  // What it costs to be without; empty if good.
+};
+std::vector<Finding> examine_host(const LauncherOptions&);
+
+}  // namespace dormouse::sandbox

@@ -1,0 +1,155 @@
+#include "sandbox/sandbox.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <chrono>
+#include <fstream>
+
+#include "sandbox/bundle.h"
+#include "sandbox/cgroup.h"
+#include "sandbox/fake_launcher.h"
+#include "sandbox/rootfs.h"
+#include "sandbox/seccomp.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <class T>
+T run(asio::io_context& io, asio::awaitable<T> work) {
+  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
+  io.restart();
+  while (result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) io.run_one();
+  return result.get();
+}
+
+struct Folder {
+  Folder() {
+    char made[] = "/tmp/sandbox_test.XXXXXX";
+    path = mkdtemp(made);
+    chmod(made, 0755);
+  }
+  ~Folder() { fs::remove_all(path); }
+  fs::path path;
+};
+
+fs::path good_root(const Folder& folder) {
+  const fs::path root = folder.path / "root";
+  for (const char* needed : {"dev", "proc", "sys"}) fs::create_directories(root / needed);
+  return root;
+}
+
+TEST(Root, IsMadeWholeWhereItLacksFolders) {
+  const Folder folder;
+  const fs::path root = good_root(folder);
+  ASSERT_TRUE(check_root(root, {{folder.path, "/out/deep", true}}));
+  for (const char* made : {"tmp", "code", "out/deep"}) EXPECT_TRUE(fs::is_directory(root / made));
+}
+
+TEST(Root, WithALinkWhereThingsAreMountedIsRefused) {
+  for (const char* place : {"dev", "proc", "sys", "tmp", "code"}) {
+    for (const char* target : {"/tmp", "../outside", "etc"}) {
+      const Folder folder;
+      const fs::path root = good_root(folder);
+      fs::create_directories(root / "etc");
+      fs::create_directories(folder.path / "outside");
+      fs::remove(root / place);
+      fs::create_symlink(target, root / place);
+      const auto checked = check_root(root, {});
+      ASSERT_FALSE(checked) << place << " to " << target;
+      EXPECT_EQ(checked.error().code, Code::invalid_argument);
+      EXPECT_TRUE(fs::is_empty(folder.path / "outside"));
+    }
+  }
+}
+
+TEST(Root, RefusesBindsThatLeaveIt) {
+  const Folder folder;
+  const fs::path root = good_root(folder);
+  fs::create_directory_symlink("/tmp", root / "link");
+  for (const char* target : {"out", "/", "/../x", "/a/../../x", "/link/x", "/link", "/x/", "//x"}) {
+    EXPECT_FALSE(check_root(root, {{folder.path, target}})) << target;
+  }
+  EXPECT_FALSE(check_root(root, {{folder.path / "missing", "/out"}}));
+  EXPECT_FALSE(check_root(root, {{"/dev/null", "/out"}}));
+}
+
+TEST(Root, BehindAClosedFolderIsRefused) {
+  const Folder folder;
+  const fs::path root = good_root(folder);
+  chmod(folder.path.c_str(), 0700);
+  const auto checked = check_root(root, {});
+  ASSERT_FALSE(checked);
+  EXPECT_NE(checked.error().message.find(folder.path.string() + " is closed"), std::string::npos);
+}
+
+TEST(Hierarchies, AreReadFromTheMounts) {
+  const Hierarchies v1 = hierarchies_in(
+      "34 30 0:31 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
+      "32 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+      "40 30 0:37 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n");
+  EXPECT_FALSE(v1.unified);
+  EXPECT_EQ(v1.controllers.at("memory"), "/sys/fs/cgroup/memory");
+  EXPECT_EQ(v1.controllers.at("cpuacct"), "/sys/fs/cgroup/cpu,cpuacct");
+  EXPECT_EQ(v1.folders("x").size(), 3U);
+  const Hierarchies v2 = hierarchies_in("26 22 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  EXPECT_TRUE(v2.unified);
+  EXPECT_EQ(v2.folders("a/b"), std::vector<fs::path>{"/sys/fs/cgroup/a/b"});
+}
+
+TEST(Fake, RunsAFunctionAtTheOtherEndOfTheSocket) {
+  asio::io_context io;
+  FakeLauncher launcher(io.get_executor(), [](int socket) {
+    char byte;
+    while (read(socket, &byte, 1) == 1) send(socket, &byte, 1, MSG_NOSIGNAL);
+  });
+  auto sandbox = run(io, launcher.launch({}));
+  ASSERT_TRUE(sandbox);
+  ASSERT_EQ(write((*sandbox)->socket(), "x", 1), 1);
+  (*sandbox)->kill();
+  EXPECT_EQ(run(io, (*sandbox)->wait()).exit, Exit::returned);
+  sandbox->reset();
+  EXPECT_EQ(launcher.state.living, 0);
+}
+
+TEST(Fake, RunsAChildProcessAndTellsHowItEnded) {
+  struct {
+    const char* script;
+    Exit exit;
+    int status;
+  } rows[] = {
+      {"exit 0", Exit::returned, 0},
+      {"exit 7", Exit::returned, 7},
+      {"kill -SEGV $$", Exit::crashed, 139},
+      {"kill -KILL $$", Exit::killed, 137},
+      {"test \"$(cat <&3)\" = hello", Exit::returned, 0},
+  };
+  for (const auto& row : rows) {
+    asio::io_context io;
+    FakeLauncher launcher(io.get_executor());
+    auto sandbox = run(io, launcher.launch({.root = "/", .argv = {"bin/sh", "-c", row.script}}));
+    ASSERT_TRUE(sandbox) << sandbox.error().message;
+    ASSERT_EQ(write((*sandbox)->socket(), "hello", 5), 5);
+    shutdown((*sandbox)->socket(), SHUT_WR);
+    const Ended ended = run(io, (*sandbox)->wait());
+    EXPECT_EQ(ended.exit, row.exit) << row.script;
+    EXPECT_EQ(ended.status, row.status) << row.script;
+  }
+}
+
+TEST(Fake, FailsAsOftenAsItIsTold) {
+  asio::io_context io;
+  FakeLauncher launcher(io.get_executor());
+  launcher.state.failures = {{Code::unavailable, "no"}};
+  EXPECT_FALSE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
+  EXPECT_TRUE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
+}
+
+}  // namespace
+}  // namespace dormouse::sandbox

@@ -1,0 +1,27 @@
+// The system calls that a sandboxed program may make. Everything else fails with EPERM, clone3 and
+// what the kernel got later with ENOSYS, calls of another architecture kill the process.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace dormouse::sandbox {
+
+// What one argument must be for the call to be allowed.
+struct ArgumentRule {
+  enum class Test : std::uint8_t { none, equal, masked_zero };
+  Test test = Test::none;
+  std::uint32_t index = 0;
+  std::uint64_t value = 0;  // masked_zero: none of these bits may be set.
+};
+
+struct AllowedCall {
+  const char* name;
+  const char* reason;
+  ArgumentRule rule = {};
+};
+
+// Reviewed line by line; docs/isolation.md holds the same table, and a test compares the two.
+std::span<const AllowedCall> allowed_calls();
+
+}  // namespace dormouse::sandbox
