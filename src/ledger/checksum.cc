@@ -1,0 +1,71 @@
+#include "ledger/checksum.h"
+
+#include <openssl/evp.h>
+
+#include <cstring>
+
+#include "base/check.h"
+
+namespace dormouse::ledger {
+namespace {
+
+constexpr std::uint32_t polynomial = 0x82F63B78;  // Castagnoli's, reflected.
+
+constexpr std::array<std::uint32_t, 256> make_table() {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t crc = i;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? polynomial : 0);
+    table[i] = crc;
+  }
+  return table;
+}
+constexpr std::array<std::uint32_t, 256> table = make_table();
+
+std::uint32_t by_table(std::uint32_t crc, std::string_view bytes) {
+  for (const char c : bytes) crc = (crc >> 8) ^ table[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
+  return crc;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc,
+                                                               std::string_view bytes) {
+  std::uint64_t wide = crc;
+  for (; bytes.size() >= 8; bytes.remove_prefix(8)) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes.data(), 8);
+    wide = __builtin_ia32_crc32di(wide, word);
+  }
+  return by_table(static_cast<std::uint32_t>(wide), bytes);
+}
+#endif
+
+}  // namespace
+
+std::uint32_t crc32c(std::string_view bytes) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("sse4.2")) return ~by_instruction(~0U, bytes);
+#endif
+  return ~by_table(~0U, bytes);
+}
+
+void Chainer::Free::operator()(evp_md_ctx_st* state) const {
+  EVP_MD_CTX_free(state);
+}
+
+Chainer::Chainer() : state_(EVP_MD_CTX_new()) {
+  CHECK(state_ && EVP_DigestInit_ex(state_.get(), EVP_sha256(), nullptr) == 1);
+}
+
+Chain Chainer::after(const Chain& before, std::string_view batch) {
+  unsigned char whole[EVP_MAX_MD_SIZE];
+  CHECK(EVP_DigestInit_ex(state_.get(), nullptr, nullptr) == 1 &&
+        EVP_DigestUpdate(state_.get(), before.data(), before.size()) == 1 &&
+        EVP_DigestUpdate(state_.get(), batch.data(), batch.size()) == 1 &&
+        EVP_DigestFinal_ex(state_.get(), whole, nullptr) == 1);
+  Chain chain;
+  std::memcpy(chain.data(), whole, chain.size());
+  return chain;
+}
+
+}  // namespace dormouse::ledger

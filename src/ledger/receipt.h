@@ -1,0 +1,60 @@
+// What one attempt used and cost. A value; the ledger's record format is docs/formats/ledger.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/id.h"
+#include "base/money.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace dormouse::ledger {
+
+struct Key {
+  InvocationId id;
+  std::uint32_t attempt = 1;
+  friend auto operator<=>(const Key&, const Key&) = default;
+};
+
+// Written before the attempt is dispatched.
+struct Begun {
+  Key key;
+  std::string tenant;
+  std::string function;
+  std::int32_t revision = 0;
+  std::string revision_digest;  // Hex.
+  std::string node;
+  WallTime at;
+};
+
+enum class Rung : std::uint8_t { awake, dozing, blank, artefact };  // Where the instance came from.
+std::string_view name(Rung);
+
+struct Phases {        // Of waking; zero for a call that found its instance awake.
+  Duration sandbox{};  // Waiting for a sandbox: 0 if a blank one was there.
+  Duration code{};     // Making the revision's files appear.
+  Duration load{};     // The worker, from `load` to `ready`.
+};
+
+// Written when it ended, however it ended.
+struct Receipt {
+  Begun begun;
+  std::optional<Code> failure;  // nullopt: answered.
+  bool interrupted = false;     // The platform died meanwhile; then failure is unavailable.
+  Rung rung = Rung::awake;
+  Duration queue{};  // From acceptance to dispatch, without waking.
+  Phases wake;
+  Duration run{};  // From dispatch to answer, by the daemon's monotonic clock.
+  std::int64_t billed_ms = 0;
+  std::uint64_t declared_memory_bytes = 0;
+  std::uint64_t peak_memory_bytes = 0;  // The cgroup's, since the instance's start.
+  Duration cpu{};                       // The cgroup's, during the run.
+  bool shared = false;  // Others ran in the instance meanwhile: cpu, peak are theirs too.
+  std::uint64_t request_bytes = 0;
+  std::uint64_t response_bytes = 0;
+  PicoUnits price;
+};
+
+}  // namespace dormouse::ledger

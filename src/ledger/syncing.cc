@@ -1,0 +1,155 @@
+// The part of a ledger that runs behind the calls: syncing, new segments, the store's sums.
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+
+#include "ledger/file_ledger.h"
+
+namespace dormouse::ledger {
+
+void FileLedger::start_syncing() {
+  if (syncing_ || closing_ || broken_) return;
+  syncing_ = true;
+  auto ended = [this](std::exception_ptr) {
+    syncing_ = false;
+    idle_.cancel();
+  };
+  asio::co_spawn(executor_, sync_until_idle(), std::move(ended));
+}
+
+// Ends, and so leaves no timer behind, when all that was written is synced and counted.
+asio::awaitable<void> FileLedger::sync_until_idle() {
+  for (int cycle = 1;; ++cycle) {
+    co_await clock_->sleep_until(clock_->now() + options_.sync_every);
+    co_await make_room();
+    stage_sums();
+    if (!co_await sync_files()) co_return;
+    const bool quiet = staged_to_ == active_->position();
+    const bool due = cycle % cycles_per_write == 0;
+    const bool counted = (quiet || due) && co_await write_counted();
+    if (closing_ || (quiet && counted && staged_to_ == active_->position())) co_return;
+  }
+}
+
+// What has ended up to here may be counted in the store once the log is synced up to here.
+void FileLedger::stage_sums() {
+  auto staged = add(staged_, recent_);
+  if (!staged && !sums_broken_) sums_broken_ = staged.error();
+  recent_.clear();
+  staged_to_ = active_->position();
+}
+
+// After a failed sync nobody knows what is on the disk, nor would a second one tell.
+asio::awaitable<bool> FileLedger::sync_files() {
+  auto files = std::move(unsynced_);
+  unsynced_.clear();
+  files.push_back(active_->file);
+  auto sync = [files = std::move(files)]() -> Result<> {
+    for (const auto& file : files) {
+      if (auto synced = file->sync(); !synced) return synced;
+    }
+    return ok;
+  };
+  const Result<> synced = co_await thread_.run(std::move(sync));
+  if (!synced) broken_ = synced.error();
+  co_return synced.has_value();
+}
+
+asio::awaitable<bool> FileLedger::write_counted() {
+  if (sums_broken_) co_return true;  // Until the next start counts again.
+  if (written_ == staged_to_) co_return true;
+  auto write = [this](store::Transaction& t) {
+    return write_sums(t, staged_, written_, staged_to_);
+  };
+  const Result<> wrote = co_await store_->transact(std::move(write));
+  if (!wrote) co_return false;
+  written_ = staged_to_;
+  staged_.clear();
+  co_return true;
+}
+
+Result<FileLedger::Next> FileLedger::prepare(std::uint32_t number) const {
+  Next next;
+  next.created_ms = clock_->wall().unix_ms;
+  next.path = path_of(options_.dir, number, next.created_ms);
+  auto file = open_to_append(next.path);
+  if (!file) return file.error();
+  next.file = *std::move(file);
+  if (auto synced = sync_folder(options_.dir); !synced) return synced.error();
+  return next;
+}
+
+// Prepares the next segment's file before it is needed, and drops what is too old. At most two
+// segments go each time, so that a clock that jumps ahead does not empty the ledger.
+asio::awaitable<void> FileLedger::make_room() {
+  if (next_ || active_->size < options_.segment_bytes_max) co_return;
+  constexpr std::size_t dropped_max = 2;
+  const std::int64_t oldest_ms = clock_->wall().unix_ms - options_.keep_ms;
+  std::vector<std::filesystem::path> old;
+  while (!sealed_.empty() && old.size() < dropped_max && sealed_.front().last_ms < oldest_ms) {
+    old.push_back(sealed_.front().path);
+    sealed_.erase(sealed_.begin());
+  }
+  auto work = [this, old = std::move(old), number = active_->number + 1] {
+    for (const auto& path : old) ::unlink(path.c_str());
+    return prepare(number);
+  };
+  auto next = co_await thread_.run(std::move(work));
+  if (next) next_ = *std::move(next);
+}
+
+// Seals the active segment with its index and begins the next; or leaves all as it was.
+Result<> FileLedger::switch_to(const Next& next) {
+  CHECK(records_.empty());
+  std::string record;
+  append_record(
+      record, IndexRecord{active_->contents.subjects(), active_->contents.blocks(), active_->size});
+  Chain after;
+  const std::string batch = frame_batch(record, active_->chain, chainer_, &after);
+  if (auto sealed = active_->file->append(batch, active_->size); !sealed) return sealed;
+  std::optional<Active> begun;
+  const SegmentHeader header{active_->number + 1, next.created_ms, after};
+  if (auto good = begin_segment(next, header, &begun); !good) {
+    if (auto taken_back = active_->file->truncate(active_->size); !taken_back) {
+      broken_ = taken_back.error();
+    }
+    return good;
+  }
+  Sealed done{active_->number, active_->path, INT64_MAX, 0};
+  for (const Block& block : active_->contents.blocks()) {
+    done.first_ms = std::min(done.first_ms, block.first_ms);
+    done.last_ms = std::max(done.last_ms, block.last_ms);
+  }
+  sealed_.push_back(std::move(done));
+  unsynced_.push_back(active_->file);
+  for (auto& [key, open] : open_) {
+    open.subject = begun->contents.place_of(active_->contents.subjects()[open.subject]).at;
+  }
+  active_ = std::move(begun);
+  next_.reset();
+  batch_subjects_ = active_->contents.subjects().size();
+  return ok;
+}
+
+// The header and, in the first batch, every attempt that is running: so the last segment alone
+// tells what was open at a crash.
+Result<> FileLedger::begin_segment(const Next& next, const SegmentHeader& header,
+                                   std::optional<Active>* begun) {
+  Active segment{next.file, next.path, header.number, 0, header.chain, {}};
+  std::string bytes = encode(header), records;
+  for (const auto& [key, open] : open_) {
+    const Subject& subject = active_->contents.subjects()[open.subject];
+    const auto place = segment.contents.place_of(subject);
+    if (place.is_new) append_record(records, subject);
+    append_record(records, CarriedRecord{{key, place.at, open.at_ms}});
+  }
+  if (!records.empty()) {
+    bytes += frame_batch(records, header.chain, chainer_, &segment.chain);
+  }
+  if (auto wrote = next.file->append(bytes, 0); !wrote) return wrote;
+  segment.size = bytes.size();
+  *begun = std::move(segment);
+  return ok;
+}
+
+}  // namespace dormouse::ledger
