@@ -1,0 +1,108 @@
+// Which functions there are, their immutable revisions, and which revision serves.
+//
+// All of it is in memory, read at once and without waiting; a change is durable in the store before
+// it is seen. Revision numbers of a function count from 1 and are never used twice.
+//
+// Threads    One executor, but for the shared_ptr<const Revision>s, which anyone may hold.
+// Errors     not_found; conflict; unavailable from the store (the change is then unknown: the same
+//            call again is safe).
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "async/clock.h"
+#include "base/digest.h"
+#include "base/resources.h"
+#include "base/result.h"
+#include "blobs/blobs.h"
+#include "store/store.h"
+
+namespace dormouse::catalog {
+
+inline constexpr std::string_view default_tenant = "default";
+
+// What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
+struct Manifest {
+  std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
+  std::string runtime;  // A row of the daemon's table: "onnx".
+  std::string model;    // A file of the revision: "model.onnx". For runtimes that want one.
+  std::string task;     // "": raw tensors. "text-line": a picture in, a line of text out.
+  std::map<std::string, std::string> task_options;  // "keys" → "keys.txt".
+  Resources resources{.cpu_millicores = 1000, .memory_bytes = std::int64_t{512} << 20};
+  Duration timeout = std::chrono::seconds(30);
+  Duration start_timeout = std::chrono::seconds(60);
+  Duration keep_alive = std::chrono::seconds(60);
+  std::int32_t concurrency = 1;
+  std::int32_t threads = 1;
+  std::int32_t instances_min = 0;
+  std::int32_t instances_max = 16;
+  std::int32_t queue_max = 1000;
+  std::int64_t body_bytes_max = std::int64_t{16} << 20;
+  std::map<std::string, std::string> env;
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+
+struct File {
+  std::string path;  // Relative, "/"-separated, without "." or "..": "weights/a.bin".
+  Digest digest;
+  std::uint64_t size = 0;
+  friend bool operator==(const File&, const File&) = default;
+};
+
+// What a deploy brings, and what was learnt when it was first started.
+struct Draft {
+  Manifest manifest;
+  std::vector<File> files;  // What the user uploaded.
+  std::vector<File>
+      prepared;  // What the runtime made of it at deploy. Paths begin with ".dormouse/".
+  std::map<std::string, std::string> load_options;  // What the worker is told at load.
+  std::map<std::string, std::string> notes;         // What to show a person.
+  std::string ready;                                // What the worker said; opaque here.
+};
+
+struct Revision : Draft {
+  std::string tenant;
+  std::int32_t number = 0;
+  Digest digest;  // Of manifest and files: the same deploy gives the same digest.
+  WallTime created;
+  std::string label() const;  // "read-text-line@3"
+};
+using RevisionPtr = std::shared_ptr<const Revision>;
+
+struct Function {
+  std::string name;
+  std::int32_t active = 0;  // A revision's number.
+  std::map<std::int32_t, RevisionPtr> revisions;
+};
+
+class Catalog {
+ public:
+  virtual ~Catalog() = default;
+  virtual RevisionPtr active(std::string_view name) const = 0;  // nullptr if there is none.
+  virtual const Function* find(std::string_view name) const = 0;
+  virtual const std::map<std::string, Function, std::less<>>& all() const = 0;
+  virtual std::set<Digest> live_blobs() const = 0;
+
+  // Adds a revision and makes it the active one. Deploying what is the active revision already
+  // (same digest) gives that one and adds nothing.
+  virtual asio::awaitable<Result<RevisionPtr>> publish(Draft, WallTime now) = 0;
+  virtual asio::awaitable<Result<RevisionPtr>> activate(std::string name, std::int32_t number) = 0;
+  virtual asio::awaitable<Result<>> remove(std::string name) = 0;
+};
+
+std::span<const store::Migration> migrations();
+Result<std::unique_ptr<Catalog>> open(store::Store*,
+                                      std::string tenant = std::string(default_tenant));
+
+// The digest that publish() will give, to find out beforehand that nothing would change.
+Digest digest_of(const Draft&);
+
+}  // namespace dormouse::catalog

@@ -1,0 +1,188 @@
+#include "catalog/catalog.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include "catalog/encoding.h"
+#include "catalog/validate.h"
+
+namespace dormouse::catalog {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A store whose commits fail when told to, as a full disk makes them.
+class FailingStore final : public store::Store {
+ public:
+  explicit FailingStore(store::Store* real) : real_(real) {}
+  asio::awaitable<Result<>> transact(std::function<Result<>(store::Transaction&)> work) override {
+    if (fails) co_return Error{Code::unavailable, "unknown"};
+    co_return co_await real_->transact(std::move(work));
+  }
+  Result<> transact_now(const std::function<Result<>(store::Transaction&)>& work) override {
+    return real_->transact_now(work);
+  }
+  bool fails = false;
+
+ private:
+  store::Store* real_;
+};
+
+struct World {
+  World() {
+    char name[] = "/tmp/dormouse-catalog-XXXXXX";
+    CHECK(mkdtemp(name));
+    dir = name;
+    restart();
+  }
+  ~World() {
+    catalog.reset();
+    real.reset();
+    fs::remove_all(dir);
+  }
+  void restart() {
+    catalog.reset();
+    real.reset();
+    real = *store::open(dir / "x.db", migrations());
+    store = std::make_unique<FailingStore>(real.get());
+    catalog = *open(store.get());
+  }
+  template <class T>
+  T run(asio::awaitable<T> work) {
+    asio::io_context io;
+    auto result = asio::co_spawn(io, std::move(work), asio::use_future);
+    io.run();
+    return result.get();
+  }
+  fs::path dir;
+  std::unique_ptr<store::Store> real;
+  std::unique_ptr<FailingStore> store;
+  std::unique_ptr<Catalog> catalog;
+};
+
+Draft a_draft(std::string content = "weights") {
+  Draft draft;
+  draft.manifest.name = "read-text-line";
+  draft.manifest.runtime = "onnx";
+  draft.manifest.model = "model.onnx";
+  draft.manifest.task_options = {{"keys", "keys.txt"}};
+  draft.manifest.env = {{"A", "1"}};
+  draft.files = {{"model.onnx", blobs::digest_of(content), content.size()},
+                 {"keys.txt", blobs::digest_of("keys"), 4}};
+  draft.prepared = {{".dormouse/mapped", blobs::digest_of("mapped"), 6}};
+  draft.load_options = {{"form", "mapped"}};
+  draft.notes = {{"warm", "1 ms"}};
+  draft.ready = std::string("\0ready", 6);
+  return draft;
+}
+
+TEST(Encoding, GivesBackWhatItWasGiven) {
+  const Draft draft = a_draft();
+  const std::string bytes = encode(draft);
+  const auto back = decode_draft(bytes);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->manifest, draft.manifest);
+  EXPECT_EQ(back->files, draft.files);
+  EXPECT_EQ(back->prepared, draft.prepared);
+  EXPECT_EQ(back->load_options, draft.load_options);
+  EXPECT_EQ(back->notes, draft.notes);
+  EXPECT_EQ(back->ready, draft.ready);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(decode_draft(std::string_view(bytes).substr(0, size))) << size;
+  }
+  EXPECT_FALSE(decode_draft(bytes + "x"));
+}
+
+TEST(Catalog, PublishesOnceAndKeepsItOverARestart) {
+  World world;
+  EXPECT_EQ(world.catalog->active("read-text-line"), nullptr);
+  const auto first = world.run(world.catalog->publish(a_draft(), {7}));
+  ASSERT_TRUE(first);
+  EXPECT_EQ((*first)->label(), "read-text-line@1");
+  Draft reordered = a_draft();
+  std::swap(reordered.files[0], reordered.files[1]);
+  reordered.ready = "said otherwise";
+  EXPECT_EQ(*world.run(world.catalog->publish(reordered, {8})), *first);
+  EXPECT_EQ((*world.run(world.catalog->publish(a_draft("other"), {9})))->number, 2);
+  world.restart();
+  const Function* function = world.catalog->find("read-text-line");
+  ASSERT_NE(function, nullptr);
+  EXPECT_EQ(function->active, 2);
+  ASSERT_EQ(function->revisions.size(), 2u);
+  EXPECT_EQ(function->revisions.at(1)->digest, (*first)->digest);
+  EXPECT_EQ(function->revisions.at(1)->created, WallTime{7});
+  EXPECT_EQ(function->revisions.at(1)->ready, a_draft().ready);
+  EXPECT_EQ(world.catalog->live_blobs().size(), 4u);
+}
+
+TEST(Catalog, ActivatesAnOlderRevisionAndNeverReusesANumber) {
+  World world;
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("a"), {})));
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("b"), {})));
+  EXPECT_EQ(world.run(world.catalog->activate("read-text-line", 3)).error().code, Code::not_found);
+  ASSERT_TRUE(world.run(world.catalog->activate("read-text-line", 1)));
+  EXPECT_EQ(world.catalog->active("read-text-line")->number, 1);
+  EXPECT_EQ((*world.run(world.catalog->publish(a_draft("c"), {})))->number, 3);
+  const RevisionPtr held = world.catalog->active("read-text-line");
+  ASSERT_TRUE(world.run(world.catalog->remove("read-text-line")));
+  EXPECT_EQ(held->number, 3);
+  EXPECT_EQ(world.catalog->find("read-text-line"), nullptr);
+  EXPECT_EQ(world.run(world.catalog->remove("read-text-line")).error().code, Code::not_found);
+  world.restart();
+  EXPECT_TRUE(world.catalog->all().empty());
+  EXPECT_EQ((*world.run(world.catalog->publish(a_draft("a"), {})))->number, 4);
+}
+
+TEST(Catalog, StaysAsItWasWhenTheStoreFails) {
+  World world;
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("a"), {})));
+  world.store->fails = true;
+  EXPECT_EQ(world.run(world.catalog->publish(a_draft("b"), {})).error().code, Code::unavailable);
+  EXPECT_EQ(world.run(world.catalog->remove("read-text-line")).error().code, Code::unavailable);
+  EXPECT_EQ(world.catalog->active("read-text-line")->number, 1);
+  world.store->fails = false;
+  EXPECT_EQ((*world.run(world.catalog->publish(a_draft("b"), {})))->number, 2);
+}
+
+TEST(Validate, RefusesNames) {
+  for (const char* good : {"a", "0", "a-b", "read-text-line"}) EXPECT_TRUE(is_function_name(good));
+  EXPECT_TRUE(is_function_name(std::string(63, 'a')));
+  EXPECT_FALSE(is_function_name(std::string(64, 'a')));
+  for (const char* bad : {"", "-a", "a-", "A", "a_b", "a.b", "a/b", "../a", "a b", "ä"}) {
+    EXPECT_FALSE(is_function_name(bad)) << bad;
+  }
+}
+
+TEST(Validate, RefusesDraftsThatCannotBeServed) {
+  struct {
+    const char* why;
+    void (*spoil)(Draft&);
+  } rows[] = {
+      {"no runtime", [](Draft& d) { d.manifest.runtime = ""; }},
+      {"a model that is not there", [](Draft& d) { d.manifest.model = "x"; }},
+      {"a path upwards", [](Draft& d) { d.files[1].path = "../keys.txt"; }},
+      {"an absolute path", [](Draft& d) { d.files[1].path = "/keys.txt"; }},
+      {"a path twice", [](Draft& d) { d.files[1].path = d.files[0].path; }},
+      {"a file in our folder", [](Draft& d) { d.files[1].path = ".dormouse/x"; }},
+      {"a prepared file outside it", [](Draft& d) { d.prepared[0].path = "x"; }},
+      {"no memory", [](Draft& d) { d.manifest.resources.memory_bytes = 0; }},
+      {"a negative timeout", [](Draft& d) { d.manifest.timeout = Duration(-1); }},
+      {"no concurrency", [](Draft& d) { d.manifest.concurrency = 0; }},
+      {"more at least than at most", [](Draft& d) { d.manifest.instances_min = 17; }},
+  };
+  EXPECT_TRUE(validate(a_draft()));
+  for (const auto& row : rows) {
+    Draft draft = a_draft();
+    row.spoil(draft);
+    const auto refused = validate(draft);
+    ASSERT_FALSE(refused) << row.why;
+    EXPECT_EQ(refused.error().code, Code::invalid_argument) << row.why;
+  }
+}
+
+}  // namespace
+}  // namespace dormouse::catalog

@@ -1,0 +1,129 @@
+#include "catalog/encoding.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace dormouse::catalog {
+namespace {
+
+constexpr std::uint8_t version = 1;
+
+using Texts = std::map<std::string, std::string>;
+
+void put_texts(std::string& out, const Texts& texts) {
+  put(out, static_cast<std::uint32_t>(texts.size()));
+  for (const auto& [key, value] : texts) {
+    put_sized(out, key);
+    put_sized(out, value);
+  }
+}
+
+Texts get_texts(Reader& in) {
+  Texts texts;
+  for (auto left = in.get<std::uint32_t>(); left > 0 && in.ok(); --left) {
+    std::string key(in.get_sized());
+    texts[std::move(key)] = in.get_sized();
+  }
+  return texts;
+}
+
+void put_files(std::string& out, const std::vector<File>& files) {
+  put(out, static_cast<std::uint32_t>(files.size()));
+  for (const File& file : files) {
+    put_sized(out, file.path);
+    put_sized(out, file.digest.text());
+    put(out, file.size);
+  }
+}
+
+Result<std::vector<File>> get_files(Reader& in) {
+  std::vector<File> files;
+  for (auto left = in.get<std::uint32_t>(); left > 0 && in.ok(); --left) {
+    std::string path(in.get_sized());
+    auto digest = Digest::parse(in.get_sized());
+    if (!digest) return digest.error();
+    files.push_back({std::move(path), *std::move(digest), in.get<std::uint64_t>()});
+  }
+  return files;
+}
+
+void put_manifest(std::string& out, const Manifest& m) {
+  for (const auto* text : {&m.name, &m.runtime, &m.model, &m.task}) put_sized(out, *text);
+  put_texts(out, m.task_options);
+  put(out, m.resources.cpu_millicores);
+  put(out, m.resources.memory_bytes);
+  put(out, m.resources.accelerator_bytes);
+  for (const Duration d : {m.timeout, m.start_timeout, m.keep_alive}) {
+    put(out, std::int64_t{d.count()});
+  }
+  for (const std::int32_t n :
+       {m.concurrency, m.threads, m.instances_min, m.instances_max, m.queue_max}) {
+    put(out, n);
+  }
+  put(out, m.body_bytes_max);
+  put_texts(out, m.env);
+}
+
+Manifest get_manifest(Reader& in) {
+  Manifest m;
+  for (auto* text : {&m.name, &m.runtime, &m.model, &m.task}) *text = in.get_sized();
+  m.task_options = get_texts(in);
+  m.resources.cpu_millicores = in.get<std::int64_t>();
+  m.resources.memory_bytes = in.get<std::int64_t>();
+  m.resources.accelerator_bytes = in.get<std::int64_t>();
+  for (auto* d : {&m.timeout, &m.start_timeout, &m.keep_alive}) {
+    *d = Duration(in.get<std::int64_t>());
+  }
+  for (auto* n : {&m.concurrency, &m.threads, &m.instances_min, &m.instances_max, &m.queue_max}) {
+    *n = in.get<std::int32_t>();
+  }
+  m.body_bytes_max = in.get<std::int64_t>();
+  m.env = get_texts(in);
+  return m;
+}
+
+}  // namespace
+
+std::string encode(const Draft& draft) {
+  std::string out;
+  put(out, version);
+  put_manifest(out, draft.manifest);
+  put_files(out, draft.files);
+  put_files(out, draft.prepared);
+  put_texts(out, draft.load_options);
+  put_texts(out, draft.notes);
+  put_sized(out, draft.ready);
+  return out;
+}
+
+Result<Draft> decode_draft(std::string_view bytes) {
+  const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
+  Reader in(bytes);
+  if (in.get<std::uint8_t>() != version) return damaged;
+  Draft draft;
+  draft.manifest = get_manifest(in);
+  auto files = get_files(in);
+  if (!files) return damaged;
+  draft.files = *std::move(files);
+  auto prepared = get_files(in);
+  if (!prepared) return damaged;
+  draft.prepared = *std::move(prepared);
+  draft.load_options = get_texts(in);
+  draft.notes = get_texts(in);
+  draft.ready = in.get_sized();
+  if (!in.complete()) return damaged;
+  return draft;
+}
+
+std::string identity(const Draft& draft) {
+  std::vector<File> files = draft.files;
+  std::ranges::sort(files, {}, &File::path);
+  std::string out;
+  put(out, version);
+  put_manifest(out, draft.manifest);
+  put_files(out, files);
+  return out;
+}
+
+}  // namespace dormouse::catalog
