@@ -97,7 +97,7 @@ std::string SourceFile::module() const {
 bool SourceFile::is_product() const {
   if (!path.starts_with("src/") && !path.starts_with("runtimes/")) return false;
   const auto name = std::filesystem::path(path).filename().string();
-  return !name.ends_with("_test.cc") && !name.starts_with("fake_") && !name.starts_with("sim_") &&
+  return !name.ends_with("_test.cc") && !name.starts_with("fake") && !name.starts_with("sim_") &&
          !path.contains("/fuzz/") && !path.contains("/tests/");
 }
 

@@ -227,7 +227,7 @@ Findings fakes_are_for_tests(const SourceFile& file) {
   if (!file.is_product()) return {};
   return on_each_include(file, [](const std::string& path) -> std::string {
     const std::string name = std::filesystem::path(path).filename();
-    const bool fake = name.starts_with("fake_") || name == "sim_clock.h";
+    const bool fake = name.starts_with("fake") || name == "sim_clock.h";
     return fake ? "a fake in the product: take the interface in the constructor" : "";
   });
 }
