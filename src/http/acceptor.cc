@@ -98,6 +98,7 @@ void Acceptor::start() {
 }
 
 void Acceptor::close() {
+  if (!loop_->listener.is_open()) return;
   boost::system::error_code ignored;
   loop_->listener.close(ignored);
   loop_->cancelled.emit(asio::cancellation_type::terminal);
@@ -159,8 +160,10 @@ asio::awaitable<void> Acceptor::run(std::shared_ptr<Loop> loop) {
       continue;
     }
     const auto [failed] = co_await loop->listener.async_wait(asio::socket_base::wait_read, token);
-    if (failed) co_return;
+    if (failed) break;
   }
+  boost::system::error_code ignored;
+  loop->listener.close(ignored);
 }
 
 }  // namespace dormouse::http

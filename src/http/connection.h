@@ -30,7 +30,10 @@ class Connection {
 
   asio::cancellation_slot slot() { return cancelled_.slot(); }
   // Cancels whatever it is doing, a Handler's coroutine too; serve() ends.
-  void cut() { cancelled_.emit(asio::cancellation_type::terminal); }
+  void cut() {
+    if (!has_ended_) cancelled_.emit(asio::cancellation_type::terminal);
+  }
+  void end() { has_ended_ = true; }  // serve() is over; this object goes soon.
   void close_if_idle();
 
   // For the sweep.
@@ -74,6 +77,7 @@ class Connection {
   asio::cancellation_signal cancelled_;
   std::size_t index_;
   bool loopback_;
+  bool has_ended_ = false;
   bool is_fresh_ = true;       // Nothing was ever received.
   bool is_idle_ = false;       // Between requests.
   bool is_answering_ = false;  // From the whole request to the end of its answer.

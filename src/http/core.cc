@@ -68,9 +68,22 @@ void Core::spawn(asio::awaitable<void> work, asio::cancellation_slot slot,
                  std::shared_ptr<const void> keep) {
   ++running_;
   auto ended = [core = shared_from_this(), keep = std::move(keep)](std::exception_ptr failure) {
-    core->finish_one(std::move(failure));
+    core->finish_later(nullptr, std::move(failure), keep);
   };
   asio::co_spawn(executor_, std::move(work), asio::bind_cancellation_slot(slot, std::move(ended)));
+}
+
+// Emitting a signal posts what it does, which still touches the signal: so whatever holds one goes
+// by a posted function too, which comes after. It also spares those further up the stack, who may
+// be iterating over the connections.
+void Core::finish_later(Connection* connection, std::exception_ptr failure,
+                        std::shared_ptr<const void> keep) {
+  auto finish = [core = shared_from_this(), connection, failure = std::move(failure),
+                 keep = std::move(keep)] {
+    if (connection != nullptr) core->remove(connection);
+    core->finish_one(failure);
+  };
+  asio::post(executor_, std::move(finish));
 }
 
 // What is thrown and is no cancellation is a bug, and goes up to whoever runs the executor.
@@ -95,10 +108,9 @@ void Core::serve(asio::ip::tcp::socket socket, bool loopback) {
       std::make_unique<Connection>(this, std::move(socket), connections_.size(), loopback));
   Connection* const connection = connections_.back().get();
   ++running_;
-  // Removed by a posted function, never while somebody further up the stack iterates over them.
   auto ended = [core = shared_from_this(), connection](std::exception_ptr failure) {
-    asio::post(core->executor_, [core, connection] { core->remove(connection); });
-    core->finish_one(std::move(failure));
+    connection->end();
+    core->finish_later(connection, std::move(failure), nullptr);
   };
   auto work = is_too_many ? connection->turn_away(shared_from_this())
                           : connection->serve(shared_from_this());

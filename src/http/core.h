@@ -69,6 +69,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void notice_hang_ups();
   void cut_all();
   void remove(Connection*);
+  void finish_later(Connection*, std::exception_ptr failure, std::shared_ptr<const void> keep);
   void finish_one(std::exception_ptr failure);
 
   asio::any_io_executor executor_;

@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "http/head.h"
 #include "http/hex.h"
 
@@ -46,6 +49,12 @@ std::optional<std::string_view> Fields::find(std::string_view name) const {
     if (equals_ignoring_case(one, name)) return value;
   }
   return std::nullopt;
+}
+
+Body Body::behind(std::uint64_t bytes) && {
+  bytes = std::min(bytes, size_);
+  if (memfd_ < 0) return Body(std::exchange(text_, {}).substr(bytes));
+  return Body(std::exchange(memfd_, -1), offset_ + bytes, size_ - bytes);
 }
 
 Body& Body::operator=(Body&& other) noexcept {

@@ -54,6 +54,8 @@ class Body {
   const std::string& text() const { return text_; }  // Empty if it is in a memfd.
   // All of it, as one view; maps a memfd on first use (read only, until the Body dies).
   Result<std::string_view> view() const;
+  // What is left of it behind its first `bytes`; at most all of it is taken away.
+  Body behind(std::uint64_t bytes) &&;
 
  private:
   std::string text_;

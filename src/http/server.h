@@ -8,7 +8,9 @@
 // decoded.
 //
 // Threads    Everything runs on the executor given to the Server; a connection stays on it.
-// Ownership  The Server owns its connections. The Handler and the Clock outlive it.
+// Ownership  The Server owns its connections. The executor outlives the Server; Handler and Clock
+//            outlive both, since what a destroyed Server cancelled unwinds when the executor runs
+//            next. After stop() has completed nothing is left to unwind.
 // Cancelling When a client hangs up, or stop() runs out of grace, the coroutine that handle()
 //            returned is cancelled (Asio's terminal cancellation), at most 100 ms later.
 // Waiting    One coarse sweep enforces every deadline of every connection; it sleeps while there
@@ -51,7 +53,9 @@ using Pieces = std::function<asio::awaitable<Result<std::optional<std::string>>>
 
 struct Response {
   int status = 200;
-  Fields fields;                     // Content-Length, Date, Connection are the server's.
+  // Content-Length, Date, Connection and their like are the server's: left out if given. A status
+  // or field that cannot be sent as it is becomes a 500.
+  Fields fields;
   std::variant<Body, Pieces> body;   // Pieces are sent chunked, as they come.
   std::function<Fields()> trailers;  // Asked after the last piece; may be empty.
 };
