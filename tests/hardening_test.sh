@@ -25,7 +25,7 @@ expect "position independent" 'Type: +DYN' "$headers"
 expect "marked as such" 'FLAGS_1.*PIE' "$dynamic"
 expect "relocations read-only" 'GNU_RELRO' "$headers"
 expect "all of them, bound at start" 'BIND_NOW|FLAGS_1.*NOW' "$dynamic"
-expect "no executable stack" 'GNU_STACK.* RW +0x' "$headers"
+expect "no executable stack" 'GNU_STACK.* RW +0' "$headers"
 expect "stack protector" '__stack_chk_fail' "$symbols"
 expect "fortified calls" '__[a-z]+_chk@' "$symbols"
 # The start files of Debian 12 are not marked for CET, so the linker cannot mark the whole program;
