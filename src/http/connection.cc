@@ -241,8 +241,7 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   stream_.add(head);
   bool sent = false;
   if (manner.head_only || framing.kind == Framing::Kind::none) {
-    const auto flushed = co_await stream_.flush();
-    sent = flushed.has_value();
+    sent = co_await send_body(nullptr);
   } else if (pieces != nullptr) {
     const bool chunked = framing.kind == Framing::Kind::chunked;
     sent = co_await send_pieces(pieces, chunked, &response.trailers);
@@ -255,13 +254,17 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
 }
 
 asio::awaitable<bool> Connection::send_body(const Body* body) {
-  const bool is_file = body->memfd() >= 0 && body->size() > 0;
-  stream_.add(body->text());
-  auto sent = co_await stream_.flush(is_file);
-  // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
-  if (sent && is_file) {
-    sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
+  const bool is_file = body != nullptr && body->memfd() >= 0 && body->size() > 0;
+  if (body != nullptr) stream_.add(body->text());
+  const auto all = stream_.try_flush(is_file);
+  if (!all) co_return false;
+  if (!*all) {
+    const auto sent = co_await stream_.flush(is_file);
+    if (!sent) co_return false;
   }
+  if (!is_file) co_return true;
+  // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
+  const auto sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
   co_return sent.has_value();
 }
 

@@ -113,17 +113,26 @@ void Stream::add(std::string_view piece) {
 }
 
 asio::awaitable<Result<>> Stream::flush(bool more_follows) {
-  Result<> flushed = ok;
   for (;;) {
-    const auto all = send_pieces(more_follows);
-    if (!all) flushed = all.error();
-    if (!all || *all) break;
-    flushed = co_await wait_until_writable();
-    if (!flushed) break;
+    const auto all = try_flush(more_follows);
+    if (!all) co_return all.error();
+    if (*all) co_return ok;
+    auto writable = co_await wait_until_writable();
+    if (writable) continue;
+    forget_pieces();
+    co_return writable;
   }
+}
+
+Result<bool> Stream::try_flush(bool more_follows) {
+  const auto all = send_pieces(more_follows);
+  if (!all || *all) forget_pieces();
+  return all;
+}
+
+void Stream::forget_pieces() {
   pieces_.clear();
   first_piece_ = 0;
-  co_return flushed;
 }
 
 // True: all is sent. False: the kernel's buffer is full, or it is the others' turn.

@@ -47,6 +47,9 @@ class Stream {
   std::string& scratch();
   void add(std::string_view piece);
   asio::awaitable<Result<>> flush(bool more_follows = false);
+  // What flush() does without waiting: false if the rest is left to it. Spares the common case, in
+  // which the kernel takes everything at once, a coroutine.
+  Result<bool> try_flush(bool more_follows = false);
   asio::awaitable<Result<>> send_file(int descriptor, std::uint64_t offset, std::uint64_t size);
 
   // Says that no more will be sent, and waits a little for the client to have read what was.
@@ -63,6 +66,7 @@ class Stream {
   asio::awaitable<Result<>> wait_until_writable();
   Result<bool> send_pieces(bool more_follows);
   void drop_sent(std::size_t bytes);
+  void forget_pieces();
   std::span<char> make_room();
   void arm(TimePoint give_up_at);
   Error failure() const;
