@@ -1,5 +1,5 @@
 # Every library we build on, once. Each has a line in docs/dependencies.md. The names `asio`,
-# `json`, `yaml`, `sqlite`, `openssl`, `log`, `arguments`, `seccomp` are what modules list in DEPS.
+# `json`, `yaml`, `sqlite`, `openssl`, `log`, `metrics`, `arguments`, `seccomp` are what modules list in DEPS.
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS json)
@@ -7,6 +7,7 @@ find_package(OpenSSL 3 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.40)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
@@ -24,4 +25,5 @@ external(yaml yaml-cpp)
 external(sqlite PkgConfig::SQLITE)
 external(seccomp PkgConfig::SECCOMP)
 external(log spdlog::spdlog)
+external(metrics prometheus-cpp::core)
 external(arguments CLI11::CLI11)

@@ -41,6 +41,7 @@ const std::vector<Library>& libraries() {
       {"yaml-cpp/", "yaml", {}, "declare the dependency"},
       {"seccomp.h", "seccomp", {"src/sandbox"}, "nothing above sandbox/ knows of seccomp"},
       {"spdlog/", "log", {}, "declare the dependency"},
+      {"prometheus/", "metrics", {}, "declare the dependency"},
       {"CLI/",
        "arguments",
        {"src/cli", "src/daemon", "sim", "bench", "e2e"},
