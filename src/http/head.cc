@@ -151,16 +151,20 @@ Accepted<Singles> find_singletons(const Fields& fields) {
 
 enum class Persistence : std::uint8_t { unsaid, close, keep_alive };
 
-Persistence read_connection_field(const Fields& fields) {
+Accepted<Persistence> read_connection_field(const Fields& fields) {
   Persistence found = Persistence::unsaid;
   for (const auto& [name, value] : fields.all()) {
     if (!equals_ignoring_case(name, "connection")) continue;
     std::string_view rest = value;
     while (!rest.empty()) {
-      const std::string_view option = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(rest.size(), option.size() + 1));
-      if (equals_ignoring_case(trim(option), "close")) return Persistence::close;
-      if (equals_ignoring_case(trim(option), "keep-alive")) found = Persistence::keep_alive;
+      const std::string_view raw = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), raw.size() + 1));
+      const std::string_view option = trim(raw);
+      if (option.empty()) continue;
+      if (!is_token(option)) return refuse("a Connection header that is no list of tokens");
+      if (equals_ignoring_case(option, "close")) found = Persistence::close;
+      const bool keeps = equals_ignoring_case(option, "keep-alive");
+      if (keeps && found == Persistence::unsaid) found = Persistence::keep_alive;
     }
   }
   return found;
@@ -270,10 +274,12 @@ Accepted<std::monostate> check_encoding(const Singles& fields) {
   return refuse("a Content-Encoding: bodies are not decoded here", 415);
 }
 
-bool keeps_alive(const ReceivedHead& received) {
-  const Persistence persistence = read_connection_field(received.head.fields);
-  if (received.version_1_0) return persistence == Persistence::keep_alive;
-  return persistence != Persistence::close;
+Accepted<std::monostate> read_persistence(ReceivedHead& received) {
+  const auto persistence = read_connection_field(received.head.fields);
+  if (!persistence) return std::unexpected(persistence.error());
+  received.keep_alive = received.version_1_0 ? *persistence == Persistence::keep_alive
+                                             : *persistence != Persistence::close;
+  return {};
 }
 
 }  // namespace
@@ -324,8 +330,8 @@ Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits
   if (read) read = read_framing(*singles, received);
   if (read) read = read_expectation(*singles, received);
   if (read) read = check_encoding(*singles);
+  if (read) read = read_persistence(received);
   if (!read) return std::unexpected(read.error());
-  received.keep_alive = keeps_alive(received);
   return received;
 }
 

@@ -286,6 +286,8 @@ TEST(Head, WhatIsReadAsOneValueMayBeThereOnce) {
           {"an encoding", "Content-Encoding: gzip", 415},
           {"several encodings", "Content-Encoding: gzip, br", 415},
           {"no encoding", "Content-Encoding: identity", 200},
+          {"a connection's options", "Connection: , close,x-y ,", 200},
+          {"an option of two words", "Connection: keep alive", 400},
       },
       "GET / HTTP/1.1\r\nHost: a\r\n", "\r\n\r\n");
 }
