@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t columns_max = 100;
 constexpr std::size_t function_lines_max = 70;
+constexpr std::size_t test_lines_max = 100;  // A table of rows is long, and easy to read.
 
 // Where a library of others may be included, by how its includes begin. `dependency` is its name in
 // DEPS, empty if it has none. A folder stands for what is below it, too.
@@ -29,7 +30,7 @@ const std::vector<Library>& libraries() {
        "json",
        {"src/gateway", "src/control", "src/cli", "src/sandbox", "tests", "e2e", "sim", "bench"},
        "JSON exists only at the edges, and in the bundle that OCI wants; pass values inwards"},
-      {"sqlite3.h", "sqlite", {"src/store"}, "use store/store.h"},
+      {"sqlite3.h", "sqlite", {"src/store", "tests"}, "use store/store.h"},
       {"onnxruntime",
        "",
        {"runtimes", "bench"},
@@ -44,7 +45,7 @@ const std::vector<Library>& libraries() {
       {"prometheus/", "metrics", {}, "declare the dependency"},
       {"CLI/",
        "arguments",
-       {"src/cli", "src/daemon", "sim", "bench", "e2e"},
+       {"src/cli", "src/daemon", "sim", "tests", "bench", "e2e"},
        "arguments are the cli's"},
   };
   return all;
@@ -121,6 +122,7 @@ std::optional<std::string> banned_word(std::string_view name) {
   // server's one seam upwards.
   static const std::set<std::string, std::less<>> allowed{
       "DataType", "Handler", "external_data.h", "external_data.cc", "external_data_test.cc"};
+  if (name.starts_with("Fake")) name.remove_prefix(4);
   if (allowed.contains(name)) return std::nullopt;
   for (const std::string& word : words_of_name(name)) {
     if (banned.contains(word)) return word;
@@ -236,6 +238,9 @@ Findings fakes_are_for_tests(const SourceFile& file) {
 Findings lines_fit(const SourceFile& file) {
   Findings findings;
   for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const bool comment = file.lines[i].contains("//");
+    const bool quoted = file.code[i].find_first_not_of(' ') == std::string::npos && !comment;
+    if (quoted) continue;  // Inside a raw string, where every character counts.
     // Signs in diagrams are several bytes each: count code points.
     const auto columns = std::ranges::count_if(
         file.lines[i], [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
@@ -253,6 +258,7 @@ Findings functions_fit(const SourceFile& file) {
   };
   Findings findings;
   std::vector<Open> open;
+  const std::size_t lines_max = file.is_product() ? function_lines_max : test_lines_max;
   std::string head;  // What was said since the last ; { or }.
   for (std::size_t i = 0; i < file.code.size(); ++i) {
     if (file.code[i].starts_with("#")) continue;
@@ -265,8 +271,9 @@ Findings functions_fit(const SourceFile& file) {
         const Open closed = open.back();
         open.pop_back();
         const bool outermost = closed.function && (open.empty() || !open.back().function);
-        if (outermost && i - closed.line > function_lines_max) {
-          findings.push_back({closed.line + 1, "split the function: it has over 70 lines"});
+        if (outermost && i - closed.line > lines_max) {
+          findings.push_back({closed.line + 1, "split the function: it has over " +
+                                                   std::to_string(lines_max) + " lines"});
         }
       }
       if (c == '{' || c == '}' || c == ';') {
