@@ -1,0 +1,163 @@
+#include "fleet/attempt.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace dormouse::fleet {
+namespace {
+
+constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+Result<wire::Descriptor> memfd(const char* name, std::uint64_t size) {
+  wire::Descriptor made(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!made) return system_error(Code::unavailable, "making room for a body");
+  if (ftruncate(made.number(), static_cast<off_t>(size)) != 0) {
+    return system_error(Code::unavailable, "making room for a body");
+  }
+  return made;
+}
+
+// Whoever can shrink a file that we have mapped can kill us.
+Result<> seal(int descriptor) {
+  if (fcntl(descriptor, F_ADD_SEALS, seals) == 0 || errno == EPERM) return ok;
+  return system_error(Code::unavailable, "sealing a body");
+}
+
+Result<wire::Descriptor> duplicate(int descriptor) {
+  wire::Descriptor copy(fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
+  if (!copy) return system_error(Code::unavailable, "handing over a body");
+  return copy;
+}
+
+// The descriptor to send for a body that does not fit the frame.
+Result<wire::Descriptor> outside_frame(const http::Body& body) {
+  if (body.memfd() >= 0) {
+    const auto sealed = seal(body.memfd());
+    if (!sealed) return sealed.error();
+    return duplicate(body.memfd());
+  }
+  auto made = memfd("body", body.size());
+  if (!made) return made;
+  std::string_view rest = body.text();
+  while (!rest.empty()) {
+    const ssize_t wrote = write(made->number(), rest.data(), rest.size());
+    if (wrote <= 0) return system_error(Code::unavailable, "writing a body");
+    rest.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  const auto sealed = seal(made->number());
+  if (!sealed) return sealed.error();
+  return made;
+}
+
+}  // namespace
+
+bool may_answer_large(const catalog::Revision& revision) {
+  const auto ready = wire::decode_ready(revision.ready);
+  if (!ready || ready->signature.outputs.empty()) return true;
+  std::uint64_t total = 0;
+  for (const wire::TensorSpec& spec : ready->signature.outputs) {
+    const auto count = wire::element_count(spec.shape);
+    if (!count || spec.type == wire::DataType::bytes) return true;
+    total += *count * wire::element_size(spec.type);
+    if (total > wire::inline_body_bytes_max) return true;
+  }
+  return false;
+}
+
+Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
+  Order order;
+  wire::Item item;
+  item.handle = options.handle;
+  item.id = invocation.id;
+  item.deadline_us =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(options.until_deadline.count(), 0));
+  item.content = invocation.content;
+  item.outputs = invocation.outputs;
+  item.body_size = invocation.body.size();
+  item.result_bytes_max = options.answer_bytes_max;
+  if (invocation.body.memfd() >= 0 || item.body_size > wire::inline_body_bytes_max) {
+    auto body = outside_frame(invocation.body);
+    if (!body) return std::move(body).error();
+    item.has_body_memfd = true;
+    item.body_offset = invocation.body.offset();
+    order.descriptors.push_back(std::move(*body));
+  } else {
+    item.inline_body = invocation.body.text();
+  }
+  if (options.with_memfd) {
+    auto room = memfd("answer", options.answer_bytes_max);
+    if (!room) return std::move(room).error();
+    const auto sealed = seal(room->number());
+    if (!sealed) return sealed.error();
+    auto theirs = duplicate(room->number());
+    if (!theirs) return std::move(theirs).error();
+    item.has_result_memfd = true;
+    order.descriptors.push_back(std::move(*theirs));
+    order.result = std::move(*room);
+  }
+  order.payload = wire::encode(std::span(&item, 1));
+  if (order.payload.size() > wire::payload_bytes_max) {
+    return Error{Code::too_large, "the names and shapes of the tensors take more than 64 KiB"};
+  }
+  return order;
+}
+
+Result<Answer> accept(wire::Answer said, wire::Descriptor result, std::uint64_t answer_bytes_max) {
+  if (said.body_size > answer_bytes_max) {
+    return Error{Code::invalid_argument, "an answer larger than it may be"};
+  }
+  if (said.content.is_tensors) {
+    const auto valid = wire::validate(said.content.tensors, said.body_size);
+    if (!valid) return valid.error();
+  }
+  Answer answer{std::move(said.content), {}};
+  if (!said.in_memfd) {
+    answer.body = http::Body(std::string(said.inline_body));
+    return answer;
+  }
+  if (!result) return Error{Code::invalid_argument, "an answer in a memfd that it was not given"};
+  auto ours = duplicate(result.number());
+  if (!ours) return std::move(ours).error();
+  answer.body = http::Body(ours->release(), 0, said.body_size);
+  return answer;
+}
+
+ledger::Begun begun(const Invocation& invocation, const std::string& node, WallTime now) {
+  const catalog::Revision& revision = *invocation.revision;
+  return {.key = {invocation.id, 1},
+          .tenant = revision.tenant,
+          .function = revision.manifest.name,
+          .revision = revision.number,
+          .revision_digest = std::string(revision.digest.hex()),
+          .node = node,
+          .at = now};
+}
+
+ledger::Receipt receipt(ledger::Begun begun, const Invocation& invocation, const Timing& timing,
+                        const Measured& measured, std::optional<Code> failure,
+                        std::uint64_t response_bytes, const metering::RateCard& rates) {
+  ledger::Receipt receipt{.begun = std::move(begun)};
+  receipt.failure = failure;
+  receipt.rung = timing.rung;
+  receipt.wake = timing.wake;
+  const Duration waking = timing.wake.sandbox + timing.wake.code + timing.wake.load;
+  receipt.queue = std::max(timing.dispatched - timing.accepted - waking, Duration(0));
+  receipt.run = timing.ended - timing.dispatched;
+  receipt.declared_memory_bytes =
+      static_cast<std::uint64_t>(invocation.revision->manifest.resources.memory_bytes);
+  receipt.peak_memory_bytes = measured.memory_bytes_peak;
+  receipt.cpu = measured.cpu;
+  receipt.shared = measured.shared;
+  receipt.request_bytes = invocation.body.size();
+  receipt.response_bytes = response_bytes;
+  const metering::Use use{receipt.run, waking, receipt.declared_memory_bytes};
+  const Blame whose = failure ? blame(*failure) : Blame::caller;
+  receipt.billed_ms = metering::billed_ms(use, rates);
+  const auto price = metering::charge(use, whose, !failure, rates);
+  CHECK(price);  // Memory and time are bounded far below what 64 bits hold.
+  receipt.price = *price;
+  return receipt;
+}
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,118 @@
+// How calls begin and end.
+#include <spdlog/spdlog.h>
+
+#include "fleet/shard.h"
+
+namespace dormouse::fleet {
+
+asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
+  const FunctionKey key = serving(invocation.revision->manifest.name);
+  if (closing_) {
+    co_return Outcome{.answer = Error{Code::unavailable, "the platform is stopping"},
+                      .receipt = {},
+                      .retry_after = std::chrono::seconds(1)};
+  }
+  if (key == FunctionKey{}) {
+    co_return Outcome{.answer = Error{Code::not_found, "the function is gone"}, .receipt = {}};
+  }
+  Served& served = served_.at(key);
+  invocation.revision = served.revision;
+  const CallKey name{++calls_made_};
+  Call it(name, std::move(invocation));
+  it.function = key;
+  it.timing.accepted = it.invocation.accepted;
+  calls_[name] = &it;
+  ++served.users;
+  happen(scheduling::Arrived{name, key,
+                             it.timing.accepted + it.invocation.revision->manifest.timeout});
+  auto on_cancel = [this, name] {
+    if (Call* const left = call(name); left != nullptr && !left->over) {
+      happen(scheduling::Left{name});
+      if (!left->over) {
+        finish(*left, {.answer = Error{Code::cancelled, "the client went away"}, .receipt = {}});
+      }
+    }
+  };
+  auto waiting = it.outcome.wait(on_cancel);
+  Outcome outcome = co_await std::move(waiting);
+  calls_.erase(name);
+  --served_.at(key).users;
+  release(key);
+  co_return outcome;
+}
+
+// The outcome leaves at the end of the turn, after what the ledger has to say of it.
+void Shard::finish(Call& it, Outcome outcome) {
+  CHECK(!std::exchange(it.over, true));
+  count(it, outcome);
+  to_answer_.emplace_back(it.key, std::move(outcome));
+  request_turn_end();
+}
+
+void Shard::finish_attempt(Call& it, Result<Answer> ended) {
+  Instance* const where = instance(it.instance);
+  it.timing.ended = parts_.clock->now();
+  Measured measured{.shared = it.shared};
+  if (where != nullptr && where->worker) {
+    const sandbox::Usage usage = where->worker->sandbox().usage();
+    measured.cpu = usage.cpu_time - it.cpu_before;
+    measured.memory_bytes_peak = usage.memory_bytes_peak;
+  }
+  const auto failure = ended ? std::nullopt : std::optional(ended.error().code);
+  ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
+                                    failure, ended ? ended->body.size() : 0, options_.rates);
+  parts_.ledger->end(written);
+  finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
+}
+
+// A `result` or `failed` frame. Whatever it says about a call that is not this instance's own
+// breaks the instance off, and nothing else.
+void Shard::answer(InstanceKey from, const wire::Frame& frame) {
+  Instance& where = *instance(from);
+  const CallKey key{frame.header.handle};
+  if (where.aborted.erase(key) > 0) return happen(scheduling::Ended{key, {}, {}, true});
+  if (where.running.erase(key) == 0) {
+    return break_off(where, "the worker answered a call that it was not given");
+  }
+  log_output(where);
+  Call& it = *call(key);
+  Result<Answer> ended = Error{Code::function_failed, ""};
+  if (frame.header.type == wire::Type::failed) {
+    const auto failure = wire::decode_failure(frame.payload);
+    ended = failure ? Error{failure->code, failure->message} : failure.error();
+  } else {
+    auto said = wire::decode_answer(frame.payload);
+    ended = said ? accept(std::move(*said), std::move(it.result), options_.answer_bytes_max)
+                 : std::move(said).error();
+    if (!ended) {
+      where.running.insert(key);  // It ends with its instance.
+      return break_off(where, "the worker's answer is malformed: " + ended.error().message);
+    }
+  }
+  const Duration run = parts_.clock->now() - it.timing.dispatched;
+  const Duration cpu = where.worker->sandbox().usage().cpu_time - it.cpu_before;
+  finish_attempt(it, std::move(ended));
+  happen(scheduling::Ended{key, run, cpu, true});
+}
+
+void Shard::break_off(Instance& where, const std::string& why) {
+  spdlog::warn("instance {} is ended: {}", where.name, why);
+  if (where.end_reason.empty()) where.end_reason = why;
+  where.stopping = true;
+  where.worker->sandbox().kill();
+}
+
+void Shard::count(const Call& it, const Outcome& outcome) {
+  Counters& counters = counters_[it.invocation.revision->manifest.name];
+  ++counters.outcomes[outcome.answer ? "ok" : std::string(name(outcome.answer.error().code))];
+  if (!outcome.receipt) return;
+  const ledger::Receipt& receipt = *outcome.receipt;
+  counters.queue.add(receipt.queue);
+  counters.run.add(receipt.run);
+  if (receipt.rung == ledger::Rung::awake || receipt.rung == ledger::Rung::dozing) return;
+  counters.wake_sandbox.add(receipt.wake.sandbox);
+  counters.wake_code.add(receipt.wake.code);
+  counters.wake_load.add(receipt.wake.load);
+}
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,111 @@
+#include "fleet/blanks.h"
+
+#include <spdlog/spdlog.h>
+
+#include "wire/messages.h"
+
+namespace dormouse::fleet {
+
+Blanks::Blanks(asio::any_io_executor executor, async::Clock* clock, sandbox::Launcher* launcher,
+               async::TaskGroup* tasks, const std::map<std::string, Runtime>* runtimes)
+    : executor_(std::move(executor)),
+      clock_(clock),
+      launcher_(launcher),
+      tasks_(tasks),
+      runtimes_(runtimes) {
+}
+
+void Blanks::fill() {
+  if (closed_) return;
+  for (const auto& [name, runtime] : *runtimes_) {
+    Pool& pool = pools_[name];
+    const auto have = static_cast<std::int32_t>(pool.ready.size()) + pool.starting;
+    for (std::int32_t i = have; i < runtime.blanks; ++i) {
+      ++pool.starting;
+      tasks_->spawn(add(name));
+    }
+  }
+}
+
+asio::awaitable<void> Blanks::add(std::string runtime) {
+  auto made = co_await make(runtime, {});
+  if (!made && !closed_) {
+    spdlog::warn("no blank sandbox for runtime {}: {}", runtime, made.error().message);
+    co_await clock_->sleep_until(clock_->now() + retry_after);
+  }
+  Pool& pool = pools_[runtime];
+  --pool.starting;
+  if (made && !closed_) pool.ready.push_back(std::move(*made));
+  if (!made) fill();
+}
+
+asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
+  Pool& pool = pools_[runtime];
+  while (!pool.ready.empty()) {
+    auto worker = std::move(pool.ready.front());
+    pool.ready.pop_front();
+    if (!alive(*worker)) continue;
+    fill();
+    co_return Taken{std::move(worker), true};
+  }
+  auto made = co_await make(runtime, {});
+  if (!made) co_return std::move(made).error();
+  fill();
+  co_return Taken{std::move(*made), false};
+}
+
+// A blank one says nothing after its hello: whatever there is to read is its end.
+bool Blanks::alive(Worker& worker) {
+  const auto frame = worker.poll();
+  return frame && !*frame;
+}
+
+asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtime,
+                                                              std::vector<sandbox::Bind> binds) {
+  const auto found = runtimes_->find(runtime);
+  CHECK(found != runtimes_->end());
+  sandbox::Spec spec;
+  spec.root = found->second.root;
+  spec.argv = found->second.argv;
+  spec.env = found->second.env;
+  spec.binds = found->second.binds;
+  spec.binds.insert(spec.binds.end(), binds.begin(), binds.end());
+  spec.limits.memory_bytes_max = memory_bytes_max;
+  spec.limits.cpu_millicores_max = 1000;
+  auto launching = launcher_->launch(std::move(spec));
+  auto sandbox = co_await std::move(launching);
+  if (!sandbox) co_return std::move(sandbox).error().during("starting a sandbox");
+  auto worker = std::make_unique<Worker>(executor_, std::move(*sandbox));
+  auto saying = worker->expect(clock_, wire::Type::hello, clock_->now() + hello_timeout);
+  const auto said = co_await std::move(saying);
+  if (!said) {
+    std::vector<std::string> lines;
+    worker->take_output(lines);
+    const std::string last = lines.empty() ? "" : " (it printed: " + lines.back() + ")";
+    co_return Error{said.error().code,
+                    "waiting for a worker's hello: " + said.error().message + last};
+  }
+  const auto hello = wire::decode_hello(*said);
+  if (!hello) co_return hello.error();
+  if (hello->version != wire::version) {
+    co_return Error{Code::unavailable, "runtime " + runtime + " speaks wire version " +
+                                           std::to_string(hello->version) + ", not " +
+                                           std::to_string(wire::version)};
+  }
+  co_return worker;
+}
+
+std::map<std::string, std::int32_t> Blanks::waiting() const {
+  std::map<std::string, std::int32_t> counts;
+  for (const auto& [name, pool] : pools_) {
+    counts[name] = static_cast<std::int32_t>(pool.ready.size());
+  }
+  return counts;
+}
+
+void Blanks::clear() {
+  closed_ = true;
+  for (auto& [name, pool] : pools_) pool.ready.clear();
+}
+
+}  // namespace dormouse::fleet

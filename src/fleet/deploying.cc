@@ -1,0 +1,152 @@
+// How a revision is tried out before it may serve: prepared, and really started once.
+#include <boost/asio/as_tuple.hpp>
+#include <filesystem>
+#include <system_error>
+
+#include "fleet/revision_files.h"
+#include "fleet/shard.h"
+
+namespace dormouse::fleet {
+namespace {
+
+constexpr std::uint64_t prepared_bytes_max = std::uint64_t{64} << 30;
+constexpr std::size_t prepared_files_max = 64;
+constexpr std::uint64_t trial_bit = std::uint64_t{1} << 63;
+
+Error unknown_runtime(const std::string& name, const std::map<std::string, Runtime>& runtimes) {
+  std::string known;
+  for (const auto& [each, _] : runtimes) known += (known.empty() ? "" : ", ") + each;
+  return {Code::invalid_argument, "runtime: this node has no \"" + name + "\"; it has: " + known};
+}
+
+}  // namespace
+
+InstanceKey Shard::add_trial() {
+  const InstanceKey key{trial_bit | ++trials_made_};
+  auto made = std::make_unique<Instance>();
+  made->name = "trial-" + std::to_string(trials_made_);
+  made->trial = true;
+  instances_[key] = std::move(made);
+  return key;
+}
+
+asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
+                                                       std::function<void(std::string)> progress) {
+  if (closing_) co_return Error{Code::unavailable, "the platform is stopping"};
+  const auto runtime = options_.runtimes.find(draft.manifest.runtime);
+  if (runtime == options_.runtimes.end()) {
+    co_return unknown_runtime(draft.manifest.runtime, options_.runtimes);
+  }
+  const auto checked = check_files(draft);
+  if (!checked) co_return checked.error();
+  draft.load_options = options_of(draft);
+  if (runtime->second.prepares) {
+    progress("preparing: measuring how this model runs best here");
+    auto laying = parts_.blobs->lay_out(tree_name(draft), tree_files(draft));
+    const auto source = co_await std::move(laying);
+    if (!source) co_return source.error();
+    auto preparing = prepare(&draft, *source);
+    auto prepared = co_await std::move(preparing);
+    if (!prepared) co_return std::move(prepared).error().during("preparing");
+  }
+  progress("starting it once");
+  auto laying = parts_.blobs->lay_out(tree_name(draft), tree_files(draft));
+  const auto tree = co_await std::move(laying);
+  if (!tree) co_return tree.error();
+  auto loading = try_load(&draft, *tree);
+  auto loaded = co_await std::move(loading);
+  if (!loaded) co_return std::move(loaded).error().during("starting");
+  co_return draft;
+}
+
+asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem::path source) {
+  const InstanceKey key = add_trial();
+  const std::filesystem::path out = options_.dir / instance(key)->name;
+  std::error_code failure;
+  std::filesystem::remove_all(out, failure);
+  std::filesystem::create_directories(out, failure);
+  if (failure) {
+    bury(key);
+    co_return Error{Code::unavailable, "making " + out.string() + ": " + failure.message()};
+  }
+  auto running = run_prepare(key, draft, std::move(source), out);
+  Result<> ran = co_await std::move(running);
+  Error given = ran ? Error{Code::cancelled, "done"} : ran.error();
+  auto examining = autopsy(key, std::move(given));
+  Error why = co_await std::move(examining);
+  bury(key);
+  std::filesystem::remove_all(out, failure);
+  if (!ran) co_return why;
+  co_return ok;
+}
+
+asio::awaitable<Result<>> Shard::run_prepare(InstanceKey key, catalog::Draft* draft,
+                                             std::filesystem::path source,
+                                             std::filesystem::path out) {
+  const catalog::Manifest& manifest = draft->manifest;
+  std::vector<sandbox::Bind> binds{{.source = out, .target = "/out", .writable = true}};
+  auto making = blanks_.make(manifest.runtime, std::move(binds));
+  auto made = co_await std::move(making);
+  if (!made) co_return std::move(made).error();
+  Instance& where = *instance(key);
+  where.worker = std::move(*made);
+  where.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes);
+  auto asking = ask(key, {.manifest = manifest,
+                          .options = draft->load_options,
+                          .tree = std::move(source),
+                          .type = wire::Type::prepare,
+                          .reply = wire::Type::prepared});
+  const auto said = co_await std::move(asking);
+  if (!said) co_return said.error();
+  auto prepared = wire::decode_prepared(*said);
+  if (!prepared) co_return Error{Code::function_failed, prepared.error().message};
+  auto adopting = adopt(draft, std::move(out), std::move(*prepared));
+  co_return co_await std::move(adopting);
+}
+
+// Takes what the runtime wrote into the blobs. File names come from inside the sandbox.
+asio::awaitable<Result<>> Shard::adopt(catalog::Draft* draft, std::filesystem::path out,
+                                       wire::Prepared prepared) {
+  if (prepared.files.size() > prepared_files_max) {
+    co_return Error{Code::function_failed, "the runtime prepared more than 64 files"};
+  }
+  for (const std::string& name : prepared.files) {
+    if (name.empty() || name.starts_with('.') || name.find('/') != name.npos) {
+      co_return Error{Code::function_failed, "the runtime prepared a file with a bad name"};
+    }
+    auto adopting = parts_.blobs->adopt(out / name, prepared_bytes_max);
+    const auto digest = co_await std::move(adopting);
+    if (!digest) co_return digest.error();
+    const auto size = parts_.blobs->size(*digest);
+    draft->prepared.push_back({".dormouse/" + name, *digest, size.value_or(0)});
+  }
+  draft->notes.merge(prepared.notes);
+  for (auto& [key, value] : prepared.options) draft->load_options[key] = value;
+  co_return ok;
+}
+
+asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree) {
+  const InstanceKey key = add_trial();
+  auto taking = blanks_.take(draft->manifest.runtime);
+  auto taken = co_await std::move(taking);
+  if (!taken) {
+    bury(key);
+    co_return std::move(taken).error();
+  }
+  instance(key)->worker = std::move(taken->worker);
+  auto loading = ask(
+      key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
+  Result<std::string> said = co_await std::move(loading);
+  Error given = said ? Error{Code::cancelled, "done"} : said.error();
+  auto examining = autopsy(key, std::move(given));
+  Error why = co_await std::move(examining);
+  bury(key);
+  if (!said) co_return why;
+  auto ready = wire::decode_ready(*said);
+  if (!ready) co_return Error{Code::function_failed, ready.error().message};
+  draft->notes.merge(ready->notes);
+  draft->ready = std::move(*said);
+  co_return ok;
+}
+
+}  // namespace dormouse::fleet

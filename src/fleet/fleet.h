@@ -1,0 +1,141 @@
+// Owns every live instance: starts them from blank sandboxes, gives them invocations, stops them,
+// and writes a receipt for each attempt. It decides nothing: scheduling does, and it obeys.
+//
+// Threads    One executor, where all its state lives. What blocks happens on threads of the
+//            launcher, the ledger, the blobs.
+// Cancelling invoke() may be cancelled (the client left): the worker is told, its slot comes back,
+//            and a receipt is written all the same.
+// Errors     As Outcome says. A call that was refused before it began has no receipt.
+#pragma once
+
+#include <array>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/clock.h"
+#include "blobs/blobs.h"
+#include "catalog/catalog.h"
+#include "http/message.h"
+#include "ledger/ledger.h"
+#include "logs/logs.h"
+#include "metering/metering.h"
+#include "sandbox/sandbox.h"
+#include "wire/messages.h"
+
+namespace dormouse::fleet {
+
+// How an artefact is brought to life: a row of the daemon's configuration.
+struct Runtime {
+  std::filesystem::path root;     // The sandbox's root file system.
+  std::vector<std::string> argv;  // The worker, inside it.
+  std::vector<std::string> env;
+  std::vector<sandbox::Bind> binds;  // Of the host, in every sandbox of this runtime.
+  std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty.
+  bool prepares = false;             // Has a deploy-time step (`prepare`).
+};
+
+struct Invocation {
+  InvocationId id;
+  catalog::RevisionPtr revision;
+  wire::Content content;
+  http::Body body;
+  std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
+  TimePoint accepted;
+};
+
+struct Answer {
+  wire::Content content;
+  http::Body body;
+};
+
+struct Outcome {
+  Result<Answer> answer;
+  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began.
+  Duration retry_after{};                  // 0: none.
+};
+
+struct Status {  // Of one function.
+  std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
+  std::uint64_t memory_bytes = 0;
+  Duration wake_expected{};
+  std::string last_start_error;
+};
+
+// Counts of durations: how many were at most each of `bounds`, and how long all of them took.
+struct Histogram {
+  static constexpr Duration bounds[] = {
+      std::chrono::microseconds(100),  std::chrono::milliseconds(1),
+      std::chrono::milliseconds(5),    std::chrono::milliseconds(20),
+      std::chrono::milliseconds(50),   std::chrono::milliseconds(100),
+      std::chrono::milliseconds(250),  std::chrono::milliseconds(500),
+      std::chrono::milliseconds(1000), std::chrono::milliseconds(2500),
+      std::chrono::seconds(10),        std::chrono::seconds(60)};
+  std::array<std::uint64_t, std::size(bounds)> at_most{};
+  std::uint64_t count = 0;
+  Duration sum{};
+  void add(Duration);
+};
+
+struct Counters {                                 // Since this process started.
+  std::map<std::string, std::uint64_t> outcomes;  // "ok" or the name of a Code → calls.
+  Histogram queue, wake_sandbox, wake_code, wake_load, run;
+};
+
+struct Snapshot {
+  std::map<std::string, Status> functions;
+  std::map<std::string, Counters> counters;
+  std::map<std::string, std::int32_t> blanks;  // By runtime.
+  Duration loop_lag_max{};                     // Since the last snapshot.
+};
+
+struct Options {
+  std::map<std::string, Runtime> runtimes;
+  Resources node;  // What all instances together may hold.
+  metering::RateCard rates;
+  std::string node_name;
+  std::filesystem::path dir;  // For what sandboxes write at deploy.
+  Duration drain_grace =
+      std::chrono::seconds(1);                // From asking an idle worker to leave to SIGKILL.
+  std::uint64_t answer_bytes_max = 64 << 20;  // Of one answer.
+};
+
+// What a Fleet works with; all of it outlives the Fleet.
+struct Parts {
+  async::Clock* clock;
+  sandbox::Launcher* launcher;
+  blobs::Blobs* blobs;
+  ledger::Ledger* ledger;
+  logs::Logs* logs;
+};
+
+class Fleet {
+ public:
+  virtual ~Fleet() = default;
+  virtual asio::awaitable<Outcome> invoke(Invocation) = 0;
+
+  // Really starts the draft once: prepares it, loads it, learns its inputs and outputs. Gives it
+  // back completed. `progress` gets a line for a person at each step.
+  virtual asio::awaitable<Result<catalog::Draft>> try_out(
+      catalog::Draft, std::function<void(std::string)> progress) = 0;
+
+  // The catalog changed: this revision serves from now on (nullptr: the function is gone).
+  virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
+
+  virtual Status status(const std::string& function) const = 0;
+  virtual Snapshot snapshot() = 0;
+  virtual const std::map<std::string, Runtime>& runtimes() const = 0;
+
+  // Lets running invocations end for `grace`, then stops everything. Nothing is left.
+  virtual asio::awaitable<void> drain(Duration grace) = 0;
+};
+
+std::unique_ptr<Fleet> make_fleet(asio::any_io_executor, Parts, Options);
+
+}  // namespace dormouse::fleet

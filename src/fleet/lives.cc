@@ -1,0 +1,290 @@
+// How instances live: from a blank sandbox to the last process gone.
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <cstring>
+
+#include "fleet/revision_files.h"
+#include "fleet/shard.h"
+
+namespace dormouse::fleet {
+namespace {
+
+constexpr int frames_a_turn = 64;
+constexpr std::size_t last_line_bytes_max = 500;
+constexpr std::size_t output_burst_bytes = 4 << 20;
+constexpr Duration output_window = std::chrono::milliseconds(100);
+
+sandbox::Limits limits_of(const catalog::Manifest& manifest) {
+  return {.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes),
+          .cpu_millicores_max = static_cast<std::uint32_t>(manifest.resources.cpu_millicores)};
+}
+
+std::string mebibytes(std::uint64_t bytes) {
+  return std::to_string(bytes >> 20) + " MiB";
+}
+
+std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
+                     const std::string& last_line) {
+  const std::string printed = last_line.empty() ? "" : "; it last printed: " + last_line;
+  switch (ended.exit) {
+    case sandbox::Exit::memory_limit:
+      return "OutOfMemory: the function used more than its " +
+             mebibytes(static_cast<std::uint64_t>(memory_bytes_max));
+    case sandbox::Exit::returned:
+      return "the function's process exited with status " + std::to_string(ended.status) + printed;
+    case sandbox::Exit::crashed: {
+      const int number = ended.status - 128;
+      const char* const name = sigabbrev_np(number);
+      return "the function's process was ended by signal " + std::to_string(number) +
+             (name != nullptr ? std::string(" (SIG") + name + ")" : "") + printed;
+    }
+    case sandbox::Exit::killed: return "the instance was stopped";
+  }
+  CHECK_UNREACHABLE("every Exit has words");
+}
+
+}  // namespace
+
+void Shard::to_flush(InstanceKey key, Instance& where) {
+  if (!std::exchange(where.in_flush, true)) to_flush_.push_back(key);
+  request_turn_end();
+}
+
+asio::awaitable<void> Shard::wake(InstanceKey key) {
+  auto rising = bring_up(key);
+  const Result<> risen = co_await std::move(rising);
+  Instance& where = *instance(key);
+  if (risen && !where.stopping) {
+    where.ready = true;
+    where.ready_at = parts_.clock->now();
+    served_.at(where.function).last_start_error.clear();
+    tasks_.spawn(listen(key));
+    tasks_.spawn(mourn(key));
+    happen(scheduling::Woke{key});
+    co_return;
+  }
+  Error failure = risen ? Error{Code::unavailable, "it was stopped while starting"} : risen.error();
+  auto examining = autopsy(key, std::move(failure));
+  const Error why = co_await std::move(examining);
+  served_.at(instance(key)->function).last_start_error = why.message;
+  happen(scheduling::WakeFailed{key, why});
+  bury(key);
+}
+
+asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
+  const FunctionKey function = instance(key)->function;
+  const catalog::RevisionPtr revision = served_.at(function).revision;
+  const TimePoint began = parts_.clock->now();
+  auto finding = tree_of(function);
+  const auto tree = co_await std::move(finding);
+  if (!tree) co_return tree.error();
+  auto taking = blanks_.take(revision->manifest.runtime);
+  auto taken = co_await std::move(taking);
+  if (!taken) co_return std::move(taken).error();
+  Instance& where = *instance(key);
+  where.wake.sandbox = parts_.clock->now() - began;
+  where.rung = taken->was_waiting ? ledger::Rung::blank : ledger::Rung::artefact;
+  where.worker = std::move(taken->worker);
+  if (where.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
+  auto loading =
+      ask(key, {.manifest = revision->manifest, .options = revision->load_options, .tree = *tree});
+  const auto said = co_await std::move(loading);
+  if (!said) co_return said.error();
+  const auto ready = wire::decode_ready(*said);
+  if (!ready) co_return Error{Code::function_failed, ready.error().message};
+  co_return ok;
+}
+
+asio::awaitable<Result<std::filesystem::path>> Shard::tree_of(FunctionKey key) {
+  const Served& served = served_.at(key);
+  if (!served.tree.empty()) co_return served.tree;
+  auto laying = parts_.blobs->lay_out(tree_name(*served.revision), tree_files(*served.revision));
+  const auto tree = co_await std::move(laying);
+  if (tree) served_.at(key).tree = *tree;
+  co_return tree;
+}
+
+asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question question) {
+  const TimePoint began = parts_.clock->now();
+  const TimePoint deadline = began + question.manifest.start_timeout;
+  Instance& where = *instance(key);
+  Worker& worker = *where.worker;
+  where.memory_bytes_max = static_cast<std::uint64_t>(question.manifest.resources.memory_bytes);
+  tasks_.spawn(follow_output(key));
+  const auto limited = worker.sandbox().set_limits(limits_of(question.manifest));
+  if (!limited) co_return limited.error();
+  auto revealing = worker.sandbox().reveal(std::move(question.tree));
+  const auto revealed = co_await std::move(revealing);
+  if (!revealed) co_return revealed.error();
+  const TimePoint there = parts_.clock->now();
+  instance(key)->wake.code = there - began;
+  worker.post(question.type, 0, wire::encode(wire::Load{std::move(question.options)}));
+  flush(key);
+  auto waiting = worker.expect(parts_.clock, question.reply, deadline);
+  auto said = co_await std::move(waiting);
+  instance(key)->wake.load = parts_.clock->now() - there;
+  if (!said && said.error().code == Code::deadline_exceeded) {
+    co_return Error{Code::function_failed, "it was not done within its start_timeout"};
+  }
+  co_return said;
+}
+
+// Kills what did not start, and says why it did not: its own words, or how it ended.
+asio::awaitable<Error> Shard::autopsy(InstanceKey key, Error failure) {
+  Instance& where = *instance(key);
+  if (!where.worker) co_return failure;
+  const bool ended_itself = failure.message == worker_ended;
+  if (!ended_itself) where.worker->sandbox().kill();
+  auto dying = where.worker->sandbox().wait();
+  const sandbox::Ended ended = co_await std::move(dying);
+  Instance& dead = *instance(key);
+  while (log_output(dead)) {
+  }
+  if (!ended_itself) co_return failure;
+  const auto memory_bytes = static_cast<std::int64_t>(dead.memory_bytes_max);
+  co_return Error{Code::function_failed,
+                  "it ended while starting: " + describe(ended, memory_bytes, dead.last_line)};
+}
+
+// ---- while it lives ----
+
+asio::awaitable<void> Shard::listen(InstanceKey key) {
+  for (int heard = 0;; ++heard) {
+    Instance* const where = instance(key);
+    if (where == nullptr) co_return;
+    const auto frame = where->worker->poll();
+    if (!frame) {
+      const bool gone = frame.error().code == Code::unavailable;
+      if (!gone) break_off(*where, "the worker broke the protocol: " + frame.error().message);
+      if (gone) where->worker->sandbox().kill();
+      co_return;
+    }
+    if (*frame) {
+      if (!hear(key, **frame)) co_return;
+      if (heard % frames_a_turn == frames_a_turn - 1) {
+        co_await asio::post(executor_, asio::use_awaitable);
+      }
+      continue;
+    }
+    auto waiting = where->worker->readable();
+    if (!co_await std::move(waiting)) co_return;
+  }
+}
+
+// False: the instance was broken off.
+bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
+  Instance& where = *instance(key);
+  const wire::Type type = frame.header.type;
+  if (type == wire::Type::result || type == wire::Type::failed) {
+    answer(key, frame);
+  } else if (type != wire::Type::stats) {
+    break_off(where, "the worker broke the protocol: a frame that it may not send");
+  }
+  return !where.stopping || type == wire::Type::result || type == wire::Type::failed;
+}
+
+void Shard::flush(InstanceKey key) {
+  Instance* const where = instance(key);
+  if (where == nullptr || !where->worker) return;
+  where->in_flush = false;
+  if (where->writing) return;
+  const auto left = where->worker->flush();
+  if (!left) return break_off(*where, left.error().message);
+  if (*left) {
+    where->writing = true;
+    tasks_.spawn(write_rest(key));
+  }
+}
+
+asio::awaitable<void> Shard::write_rest(InstanceKey key) {
+  for (;;) {
+    Instance* where = instance(key);
+    if (where == nullptr) co_return;
+    auto waiting = where->worker->writable();
+    if (!co_await std::move(waiting)) co_return;
+    where = instance(key);
+    if (where == nullptr) co_return;
+    const auto left = where->worker->flush();
+    if (left && *left) continue;
+    where->writing = false;
+    if (!left) break_off(*where, left.error().message);
+    co_return;
+  }
+}
+
+// A function that floods its output is read at most output_burst_bytes a window.
+asio::awaitable<void> Shard::follow_output(InstanceKey key) {
+  std::size_t bytes = 0;
+  TimePoint window_began = parts_.clock->now();
+  for (;;) {
+    Instance* where = instance(key);
+    if (where == nullptr) co_return;
+    auto waiting = where->worker->has_output();
+    if (!co_await std::move(waiting)) co_return;
+    where = instance(key);
+    if (where == nullptr || !log_output(*where, &bytes)) co_return;
+    const TimePoint now = parts_.clock->now();
+    if (now >= window_began + output_window) {
+      bytes = 0;
+      window_began = now;
+    } else if (bytes > output_burst_bytes) {
+      co_await parts_.clock->sleep_until(window_began + output_window);
+    }
+  }
+}
+
+// Takes what there is to read at once. False: there will be no more.
+bool Shard::log_output(Instance& where, std::size_t* bytes) {
+  std::vector<std::string> lines;
+  const bool open = where.worker->take_output(lines);
+  const auto found = served_.find(where.function);
+  for (std::string& line : lines) {
+    if (bytes != nullptr) *bytes += line.size() + 1;
+    where.last_line = line.substr(0, last_line_bytes_max);
+    if (where.trial || found == served_.end()) continue;
+    const Call* const runs = where.running.size() == 1 ? call(*where.running.begin()) : nullptr;
+    parts_.logs->append(found->second.revision->manifest.name,
+                        {.at = parts_.clock->wall(),
+                         .revision = found->second.revision->number,
+                         .instance = where.name,
+                         .invocation = runs != nullptr ? runs->invocation.id.text() : "",
+                         .text = std::move(line)});
+  }
+  return open && !lines.empty();
+}
+
+// ---- and when it ends ----
+
+asio::awaitable<void> Shard::mourn(InstanceKey key) {
+  auto dying = instance(key)->worker->sandbox().wait();
+  const sandbox::Ended ended = co_await std::move(dying);
+  Instance& dead = *instance(key);
+  while (log_output(dead)) {
+  }
+  const auto& manifest = served_.at(dead.function).revision->manifest;
+  if (dead.end_reason.empty()) {
+    dead.end_reason = describe(ended, manifest.resources.memory_bytes, dead.last_line);
+  }
+  bury(key);
+}
+
+asio::awaitable<void> Shard::kill_after(InstanceKey key, Duration grace) {
+  co_await parts_.clock->sleep_until(parts_.clock->now() + grace);
+  Instance* const where = instance(key);
+  if (where != nullptr) where->worker->sandbox().kill();
+}
+
+void Shard::bury(InstanceKey key) {
+  const FunctionKey function = instance(key)->function;
+  const bool trial = instance(key)->trial;
+  if (!trial) happen(scheduling::Lost{key});
+  instances_.erase(key);
+  blanks_.fill();
+  if (trial) return;
+  --served_.at(function).users;
+  release(function);
+}
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,49 @@
+#include "fleet/revision_files.h"
+
+#include <algorithm>
+
+namespace dormouse::fleet {
+namespace {
+
+const catalog::File* find(const catalog::Draft& draft, const std::string& path) {
+  const auto found = std::ranges::find(draft.files, path, &catalog::File::path);
+  return found == draft.files.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+std::string tree_name(const catalog::Draft& draft) {
+  std::string name(catalog::digest_of(draft).hex());
+  for (const catalog::File& file : draft.prepared) name.append("-").append(file.digest.brief());
+  return name;
+}
+
+std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft& draft) {
+  std::vector<std::pair<std::string, Digest>> files;
+  for (const catalog::File& file : draft.files) files.emplace_back(file.path, file.digest);
+  for (const catalog::File& file : draft.prepared) files.emplace_back(file.path, file.digest);
+  return files;
+}
+
+wire::Options options_of(const catalog::Draft& draft) {
+  const catalog::Manifest& manifest = draft.manifest;
+  wire::Options options{{"threads", std::to_string(manifest.threads)}};
+  if (!manifest.model.empty()) options["model"] = manifest.model;
+  if (const auto* model = find(draft, manifest.model))
+    options["model.digest"] = model->digest.text();
+  if (!manifest.task.empty()) options["task"] = manifest.task;
+  for (const auto& [key, value] : manifest.task_options) options["task." + key] = value;
+  for (const auto& [key, value] : manifest.env) options["env." + key] = value;
+  return options;
+}
+
+Result<> check_files(const catalog::Draft& draft) {
+  const std::string& model = draft.manifest.model;
+  if (model.empty() || find(draft, model) != nullptr) return ok;
+  std::string there;
+  for (const catalog::File& file : draft.files) there += (there.empty() ? "" : ", ") + file.path;
+  return Error{Code::invalid_argument,
+               "model: the file \"" + model + "\" was not uploaded; these were: " + there};
+}
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,24 @@
+// A revision's files, as a folder to lay out and as what its worker is told. Pure.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "wire/messages.h"
+
+namespace dormouse::fleet {
+
+// One path element that names exactly these files: the same files give the same name.
+std::string tree_name(const catalog::Draft&);
+std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft&);
+
+// What the manifest tells a worker at `prepare` and `load`: "model", "model.digest", "threads",
+// "task", "task.NAME", "env.NAME".
+wire::Options options_of(const catalog::Draft&);
+
+// not_found in words for the user if the manifest names files that were not uploaded.
+Result<> check_files(const catalog::Draft&);
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,289 @@
+#include "fleet/shard.h"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/post.hpp>
+
+namespace dormouse::fleet {
+
+Shard::Shard(asio::any_io_executor executor, Parts parts, Options options)
+    : executor_(executor),
+      parts_(parts),
+      options_(std::move(options)),
+      state_(options_.node),
+      tasks_(executor),
+      blanks_(executor, parts.clock, parts.launcher, &tasks_, &options_.runtimes) {
+  blanks_.fill();
+}
+
+Shard::~Shard() = default;
+
+std::unique_ptr<Fleet> make_fleet(asio::any_io_executor executor, Parts parts, Options options) {
+  return std::make_unique<Shard>(std::move(executor), parts, std::move(options));
+}
+
+void Histogram::add(Duration took) {
+  for (std::size_t i = 0; i < std::size(bounds); ++i) at_most[i] += took <= bounds[i];
+  ++count;
+  sum += took;
+}
+
+Shard::Call* Shard::call(CallKey key) {
+  const auto found = calls_.find(key);
+  return found == calls_.end() ? nullptr : found->second;
+}
+
+Shard::Instance* Shard::instance(InstanceKey key) {
+  const auto found = instances_.find(key);
+  return found == instances_.end() ? nullptr : found->second.get();
+}
+
+FunctionKey Shard::serving(const std::string& function) const {
+  const auto found = serving_.find(function);
+  return found == serving_.end() ? FunctionKey{} : found->second;
+}
+
+void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
+  const FunctionKey before = serving(function);
+  if (before != FunctionKey{}) {
+    serving_.erase(function);
+    served_.at(before).withdrawn = true;
+    happen(scheduling::Withdrawn{before});
+    release(before);
+  }
+  if (!revision) {
+    counters_.erase(function);
+    return;
+  }
+  const auto& manifest = revision->manifest;
+  const FunctionKey key{++functions_made_};
+  serving_[function] = key;
+  served_[key] = {.revision = revision, .may_answer_large = may_answer_large(*revision)};
+  happen(scheduling::Added{key,
+                           {.each = manifest.resources,
+                            .concurrency = manifest.concurrency,
+                            .instances_min = manifest.instances_min,
+                            .instances_max = manifest.instances_max,
+                            .queue_max = manifest.queue_max,
+                            .keep_alive = manifest.keep_alive,
+                            .start_timeout = manifest.start_timeout}});
+}
+
+// Forgets a withdrawn revision once no call and no instance is left of it.
+void Shard::release(FunctionKey key) {
+  const auto found = served_.find(key);
+  if (found != served_.end() && found->second.withdrawn && found->second.users == 0) {
+    served_.erase(found);
+  }
+}
+
+// ---- events and commands ----
+
+void Shard::happen(scheduling::Event event) {
+  events_.push_back(std::move(event));
+  if (stepping_) return;
+  stepping_ = true;
+  while (!events_.empty()) {
+    const scheduling::Event next = std::move(events_.front());
+    events_.pop_front();
+    commands_.clear();
+    scheduling::step(state_, next, parts_.clock->now(), commands_);
+    for (const scheduling::Command& command : commands_) carry_out(command);
+  }
+  stepping_ = false;
+  arm(scheduling::next_tick(state_));
+  request_turn_end();
+}
+
+void Shard::carry_out(const scheduling::Command& command) {
+  std::visit([this](const auto& each) { on(each); }, command);
+}
+
+void Shard::on(const scheduling::Wake& wanted) {
+  auto made = std::make_unique<Instance>();
+  made->function = wanted.function;
+  made->name = std::to_string(static_cast<std::uint64_t>(wanted.instance));
+  made->wake_began = parts_.clock->now();
+  instances_[wanted.instance] = std::move(made);
+  ++served_.at(wanted.function).users;
+  tasks_.spawn(wake(wanted.instance));
+}
+
+void Shard::on(const scheduling::Dispatch& wanted) {
+  Call* const it = call(wanted.call);
+  Instance* const where = instance(wanted.instance);
+  CHECK(it != nullptr && where != nullptr && where->ready);
+  const Served& served = served_.at(it->function);
+  it->instance = wanted.instance;
+  it->timing.dispatched = parts_.clock->now();
+  const bool waited = where->fresh && it->timing.accepted < where->ready_at;
+  if (waited) it->timing.wake = where->wake;
+  it->timing.rung = waited                   ? where->rung
+                    : where->running.empty() ? ledger::Rung::dozing
+                                             : ledger::Rung::awake;
+  it->begun = true;
+  it->record = begun(it->invocation, options_.node_name, parts_.clock->wall());
+  parts_.ledger->begin(it->record);
+  where->fresh = false;
+  where->running.insert(wanted.call);
+  if (where->running.size() > 1) {
+    for (const CallKey each : where->running) call(each)->shared = true;
+  }
+  it->cpu_before = where->worker->sandbox().usage().cpu_time;
+  auto ordered = order(it->invocation,
+                       {.handle = static_cast<std::uint64_t>(wanted.call),
+                        .until_deadline = it->timing.accepted + served.revision->manifest.timeout -
+                                          it->timing.dispatched,
+                        .answer_bytes_max = options_.answer_bytes_max,
+                        .with_memfd = served.may_answer_large});
+  if (!ordered) {
+    where->running.erase(wanted.call);
+    finish_attempt(*it, std::move(ordered).error());
+    return happen(scheduling::Ended{wanted.call, {}, {}, true});
+  }
+  it->result = std::move(ordered->result);
+  where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));
+  to_flush(wanted.instance, *where);
+}
+
+void Shard::on(const scheduling::Refuse& wanted) {
+  Call* const it = call(wanted.call);
+  if (it == nullptr || it->over) return;
+  finish(*it, {.answer = wanted.why, .receipt = {}, .retry_after = wanted.retry_after});
+}
+
+void Shard::on(const scheduling::Abort& wanted) {
+  Call* const it = call(wanted.call);
+  Instance* const where = instance(wanted.instance);
+  if (it == nullptr || it->over) return;
+  if (where != nullptr && where->worker && where->running.erase(wanted.call) > 0) {
+    where->aborted.insert(wanted.call);
+    where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(wanted.call), "");
+    to_flush(wanted.instance, *where);
+  }
+  std::string why = "the client went away";
+  if (wanted.code == Code::deadline_exceeded) why = "the function ran past its timeout";
+  if (wanted.code == Code::function_failed) {
+    why = (where != nullptr ? where->end_reason : "the instance ended") +
+          " (the invocation may have run)";
+  }
+  finish_attempt(*it, Error{wanted.code, why});
+}
+
+void Shard::on(const scheduling::Stop& wanted) {
+  Instance* const where = instance(wanted.instance);
+  if (where == nullptr) return;
+  where->stopping = true;
+  if (where->end_reason.empty()) where->end_reason = "the instance was stopped";
+  if (!where->worker) return;  // wake() sees it, and ends.
+  if (wanted.manner == scheduling::Manner::kill) return where->worker->sandbox().kill();
+  where->worker->post(wire::Type::drain, 0, "");
+  to_flush(wanted.instance, *where);
+  tasks_.spawn(kill_after(wanted.instance, options_.drain_grace));
+}
+
+// ---- turns and ticks ----
+
+void Shard::request_turn_end() {
+  if (turn_end_requested_) return;
+  turn_end_requested_ = true;
+  turn_requested_at_ = parts_.clock->now();
+  asio::post(executor_, [this] { end_turn(); });
+}
+
+void Shard::end_turn() {
+  loop_lag_max_ = std::max(loop_lag_max_, parts_.clock->now() - turn_requested_at_);
+  turn_end_requested_ = false;
+  if (parts_.ledger->needs_flush()) {
+    const auto written = parts_.ledger->flush();
+    if (!written) abandon_turn(written.error());
+  }
+  for (const InstanceKey key : std::exchange(to_flush_, {})) flush(key);
+  for (auto& [key, outcome] : std::exchange(to_answer_, {})) {
+    if (Call* const it = call(key)) it->outcome.set(std::move(outcome));
+  }
+}
+
+// The record of this turn could not be written: what depends on it does not happen. Calls about to
+// be dispatched die with their instances, and answers that would not be on record are withheld.
+void Shard::abandon_turn(const Error& why) {
+  spdlog::error("the ledger could not be written, so nothing runs: {}", why.message);
+  for (const InstanceKey key : std::exchange(to_flush_, {})) {
+    Instance* const where = instance(key);
+    if (where == nullptr) continue;
+    where->in_flush = false;
+    break_off(*where, "the ledger could not be written");
+  }
+  for (auto& [key, outcome] : to_answer_) {
+    if (!outcome.receipt) continue;
+    outcome = {.answer = Error{Code::unavailable, "the ledger could not be written: the " +
+                                                      std::string("invocation may have run")},
+               .receipt = {},
+               .retry_after = std::chrono::seconds(1)};
+  }
+}
+
+void Shard::arm(TimePoint when) {
+  if (when == never || (!armed_.empty() && *armed_.begin() <= when)) return;
+  armed_.insert(when);
+  tasks_.spawn(tick_at(when));
+}
+
+asio::awaitable<void> Shard::tick_at(TimePoint when) {
+  co_await parts_.clock->sleep_until(when);
+  armed_.erase(armed_.find(when));
+  happen(scheduling::Tick{});
+}
+
+// ---- what can be seen ----
+
+Status Shard::status(const std::string& function) const {
+  const FunctionKey key = serving(function);
+  if (key == FunctionKey{}) return {};
+  const scheduling::View seen = scheduling::view(state_, key);
+  Status status{.starting = seen.starting,
+                .busy = seen.busy,
+                .dozing = seen.dozing,
+                .stopping = seen.stopping,
+                .running = seen.running,
+                .queued = seen.queued,
+                .wake_expected = seen.wake_expected,
+                .last_start_error = served_.at(key).last_start_error};
+  for (const auto& [_, each] : instances_) {
+    if (each->function == key && each->worker) {
+      status.memory_bytes += each->worker->sandbox().usage().memory_bytes;
+    }
+  }
+  return status;
+}
+
+Snapshot Shard::snapshot() {
+  Snapshot all{.counters = counters_,
+               .blanks = blanks_.waiting(),
+               .loop_lag_max = std::exchange(loop_lag_max_, {})};
+  for (const auto& [name, _] : serving_) all.functions[name] = status(name);
+  return all;
+}
+
+asio::awaitable<void> Shard::drain(Duration grace) {
+  constexpr Duration look_again = std::chrono::milliseconds(10);
+  closing_ = true;
+  happen(scheduling::Closing{});
+  blanks_.clear();
+  const TimePoint until = parts_.clock->now() + grace;
+  while (!calls_.empty() && parts_.clock->now() < until) {
+    co_await parts_.clock->sleep_until(parts_.clock->now() + look_again);
+  }
+  for (const auto& [_, each] : instances_) {
+    each->stopping = true;
+    if (each->end_reason.empty()) each->end_reason = "the platform is stopping";
+    if (each->worker) each->worker->sandbox().kill();
+  }
+  while (!instances_.empty() || !calls_.empty()) {
+    co_await parts_.clock->sleep_until(parts_.clock->now() + look_again);
+  }
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+}  // namespace dormouse::fleet

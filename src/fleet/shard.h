@@ -1,0 +1,181 @@
+// The Fleet of one executor: all that is alive, and the loop of events and commands around
+// scheduling::step(). Only fleet's own files include this.
+//
+// A turn: events change the scheduler's state, its commands change what is here and only note what
+// is to leave (frames, answers). At the end of the turn the ledger's batch is written, and only
+// then frames and answers leave.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "async/one_shot.h"
+#include "async/task_group.h"
+#include "fleet/attempt.h"
+#include "fleet/blanks.h"
+#include "fleet/fleet.h"
+#include "fleet/worker.h"
+#include "scheduling/scheduler.h"
+
+namespace dormouse::fleet {
+
+using scheduling::CallKey;
+using scheduling::FunctionKey;
+using scheduling::InstanceKey;
+
+class Shard final : public Fleet {
+ public:
+  Shard(asio::any_io_executor, Parts, Options);
+  ~Shard() override;
+
+  asio::awaitable<Outcome> invoke(Invocation) override;
+  asio::awaitable<Result<catalog::Draft>> try_out(
+      catalog::Draft, std::function<void(std::string)> progress) override;
+  void serve(const std::string& function, catalog::RevisionPtr) override;
+  Status status(const std::string& function) const override;
+  Snapshot snapshot() override;
+  const std::map<std::string, Runtime>& runtimes() const override { return options_.runtimes; }
+  asio::awaitable<void> drain(Duration grace) override;
+
+ private:
+  struct Served {  // One revision, from serve() until nothing of it is left.
+    catalog::RevisionPtr revision;
+    std::filesystem::path tree;  // Empty until it was laid out.
+    bool may_answer_large = true;
+    bool withdrawn = false;
+    std::int32_t users = 0;  // Calls and instances.
+    std::string last_start_error;
+  };
+
+  struct Call {
+    Call(CallKey named, Invocation of) : key(named), invocation(std::move(of)) {}
+    CallKey key;
+    Invocation invocation;
+    FunctionKey function{};
+    InstanceKey instance{};
+    Timing timing;
+    Duration cpu_before{};
+    bool begun = false;
+    bool shared = false;
+    bool over = false;  // Its outcome is on the way: nothing more may end it.
+    ledger::Begun record;
+    wire::Descriptor result;
+    async::OneShot<Outcome> outcome;
+  };
+
+  struct Instance {
+    FunctionKey function{};
+    std::string name;  // For people: "3fa9c1".
+    std::unique_ptr<Worker> worker;
+    TimePoint wake_began{};
+    TimePoint ready_at{};
+    ledger::Phases wake;
+    ledger::Rung rung = ledger::Rung::artefact;
+    bool ready = false;
+    bool stopping = false;
+    bool fresh = true;  // Nothing ran in it yet.
+    bool in_flush = false;
+    bool writing = false;
+    bool trial = false;  // Of a deploy: scheduling does not know it.
+    std::set<CallKey> running;
+    std::set<CallKey> aborted;  // Their answers may still come, and are dropped.
+    std::uint64_t memory_bytes_max = 0;
+    std::string end_reason;
+    std::string last_line;
+  };
+
+  struct Question {  // To a blank sandbox: become this revision, or prepare it.
+    catalog::Manifest manifest;
+    wire::Options options;
+    std::filesystem::path tree;
+    wire::Type type = wire::Type::load;
+    wire::Type reply = wire::Type::ready;
+  };
+
+  // shard.cc: events and commands.
+  void happen(scheduling::Event);
+  void carry_out(const scheduling::Command&);
+  void on(const scheduling::Wake&);
+  void on(const scheduling::Dispatch&);
+  void on(const scheduling::Refuse&);
+  void on(const scheduling::Abort&);
+  void on(const scheduling::Stop&);
+  void request_turn_end();
+  void end_turn();
+  void abandon_turn(const Error&);
+  void arm(TimePoint);
+  asio::awaitable<void> tick_at(TimePoint);
+  void release(FunctionKey);
+  Call* call(CallKey);
+  Instance* instance(InstanceKey);
+  FunctionKey serving(const std::string& function) const;
+
+  // attempts.cc: how calls begin and end.
+  void finish(Call&, Outcome);
+  void finish_attempt(Call&, Result<Answer>);
+  void answer(InstanceKey, const wire::Frame&);
+  void break_off(Instance&, const std::string& why);
+  void count(const Call&, const Outcome&);
+
+  // lives.cc: how instances live.
+  asio::awaitable<void> wake(InstanceKey);
+  asio::awaitable<Result<>> bring_up(InstanceKey);
+  asio::awaitable<Result<std::filesystem::path>> tree_of(FunctionKey);
+  asio::awaitable<Result<std::string>> ask(InstanceKey, Question);
+  asio::awaitable<Error> autopsy(InstanceKey, Error);
+  asio::awaitable<void> listen(InstanceKey);
+  bool hear(InstanceKey, const wire::Frame&);
+  asio::awaitable<void> write_rest(InstanceKey);
+  asio::awaitable<void> follow_output(InstanceKey);
+  asio::awaitable<void> mourn(InstanceKey);
+  asio::awaitable<void> kill_after(InstanceKey, Duration grace);
+  void bury(InstanceKey);
+  void flush(InstanceKey);
+  void to_flush(InstanceKey, Instance&);
+  bool log_output(Instance&, std::size_t* bytes = nullptr);
+
+  // deploying.cc: how a revision is tried out.
+  asio::awaitable<Result<>> prepare(catalog::Draft*, std::filesystem::path source);
+  asio::awaitable<Result<>> run_prepare(InstanceKey, catalog::Draft*, std::filesystem::path source,
+                                        std::filesystem::path out);
+  asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
+  asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree);
+  InstanceKey add_trial();
+
+  asio::any_io_executor executor_;
+  Parts parts_;
+  Options options_;
+  scheduling::State state_;
+  async::TaskGroup tasks_;
+  Blanks blanks_;
+
+  std::unordered_map<FunctionKey, Served> served_;
+  std::map<std::string, FunctionKey, std::less<>> serving_;
+  std::unordered_map<CallKey, Call*> calls_;
+  std::unordered_map<InstanceKey, std::unique_ptr<Instance>> instances_;
+  std::uint64_t functions_made_ = 0;
+  std::uint64_t calls_made_ = 0;
+  std::uint64_t trials_made_ = 0;
+
+  std::deque<scheduling::Event> events_;
+  scheduling::Commands commands_;
+  bool stepping_ = false;
+
+  std::vector<InstanceKey> to_flush_;
+  std::vector<std::pair<CallKey, Outcome>> to_answer_;
+  bool turn_end_requested_ = false;
+  TimePoint turn_requested_at_{};
+  Duration loop_lag_max_{};
+
+  std::multiset<TimePoint> armed_;  // When tick_at() tasks wake.
+  bool closing_ = false;
+  std::map<std::string, Counters> counters_;
+};
+
+}  // namespace dormouse::fleet

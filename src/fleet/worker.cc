@@ -1,0 +1,127 @@
+#include "fleet/worker.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "async/before.h"
+#include "wire/messages.h"
+
+namespace dormouse::fleet {
+namespace {
+
+int duplicate(int descriptor) {
+  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+  CHECK(copy >= 0);
+  return copy;
+}
+
+asio::awaitable<bool> waited(asio::posix::stream_descriptor* descriptor,
+                             asio::posix::stream_descriptor::wait_type what) {
+  const auto [failure] = co_await descriptor->async_wait(what, asio::as_tuple(asio::use_awaitable));
+  co_return !failure;
+}
+
+}  // namespace
+
+Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox> sandbox)
+    : sandbox_(std::move(sandbox)),
+      socket_(executor, duplicate(sandbox_->socket())),
+      output_(executor, duplicate(sandbox_->output())),
+      receiver_(sandbox_->socket()) {
+}
+
+Worker::~Worker() = default;
+
+void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payload,
+                  std::vector<wire::Descriptor> descriptors) {
+  const bool joins = !outbox_.empty() && descriptors.empty() && outbox_.back().sent == 0 &&
+                     outbox_.back().descriptors.empty();
+  if (!joins) outbox_.push_back({{}, std::move(descriptors)});
+  const std::size_t before = outbox_.back().bytes.size();
+  wire::append_frame(outbox_.back().bytes, type, 0, handle, payload);
+  outbox_bytes_ += outbox_.back().bytes.size() - before;
+}
+
+Result<bool> Worker::flush() {
+  if (outbox_bytes_ > outbox_bytes_max) {
+    return Error{Code::unavailable, "the worker does not read its socket"};
+  }
+  while (!outbox_.empty()) {
+    Outgoing& next = outbox_.front();
+    std::vector<int> numbers;
+    if (next.sent == 0) {
+      for (const wire::Descriptor& each : next.descriptors) numbers.push_back(each.number());
+    }
+    const std::string_view rest = std::string_view(next.bytes).substr(next.sent);
+    const auto sent = wire::send_some(sandbox_->socket(), rest, std::move(numbers));
+    if (!sent) return sent.error();
+    if (*sent == 0) return true;
+    next.sent += *sent;
+    outbox_bytes_ -= *sent;
+    next.descriptors.clear();
+    if (next.sent == next.bytes.size()) outbox_.pop_front();
+  }
+  return false;
+}
+
+asio::awaitable<bool> Worker::readable() {
+  return waited(&socket_, asio::posix::stream_descriptor::wait_read);
+}
+
+asio::awaitable<bool> Worker::writable() {
+  return waited(&socket_, asio::posix::stream_descriptor::wait_write);
+}
+
+asio::awaitable<bool> Worker::has_output() {
+  return waited(&output_, asio::posix::stream_descriptor::wait_read);
+}
+
+bool Worker::take_output(std::vector<std::string>& lines) {
+  char buffer[line_bytes_max];
+  const ssize_t size = read(sandbox_->output(), buffer, sizeof(buffer));
+  if (size < 0) return errno == EAGAIN || errno == EINTR;
+  std::string_view rest(buffer, static_cast<std::size_t>(size));
+  for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+    lines.push_back(std::exchange(partial_line_, {}).append(rest.substr(0, end)));
+    rest.remove_prefix(end + 1);
+  }
+  partial_line_.append(rest);
+  const bool closed = size == 0;
+  if (partial_line_.size() >= line_bytes_max || (closed && !partial_line_.empty())) {
+    lines.push_back(std::exchange(partial_line_, {}));
+  }
+  return !closed;
+}
+
+asio::awaitable<Result<std::string>> Worker::expect(async::Clock* clock, wire::Type type,
+                                                    TimePoint deadline) {
+  auto next = next_payload(type);
+  co_return co_await async::before(clock, deadline, std::move(next), Code::deadline_exceeded);
+}
+
+asio::awaitable<Result<std::string>> Worker::next_payload(wire::Type type) {
+  for (;;) {
+    const auto frame = poll();
+    if (!frame && frame.error().code == Code::unavailable) {
+      co_return Error{Code::function_failed, std::string(worker_ended)};
+    }
+    if (!frame) co_return Error{Code::function_failed, frame.error().message};
+    if (!*frame) {
+      co_await readable();
+      continue;
+    }
+    if ((*frame)->header.type == type) co_return std::string((*frame)->payload);
+    if ((*frame)->header.type == wire::Type::init_failed) {
+      const auto failure = wire::decode_failure((*frame)->payload);
+      if (!failure) co_return failure.error();
+      co_return Error{failure->code, failure->message};
+    }
+    co_return Error{Code::function_failed, "the worker broke the protocol: a frame out of turn"};
+  }
+}
+
+}  // namespace dormouse::fleet

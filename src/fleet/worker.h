@@ -1,0 +1,83 @@
+// One living sandbox and the worker at the other end of its wire: frames in, frames out, lines of
+// output. It knows the protocol's framing, not what the frames mean.
+//
+// Ownership  Owns the Sandbox. It is destroyed only after the coroutines that use it have looked it
+//            up anew and found it gone; an await on its descriptors then ends with an error.
+// Threads    One executor.
+// Bounds     The outbox holds at most outbox_bytes_max: a worker that does not read is broken off.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "async/clock.h"
+#include "sandbox/sandbox.h"
+#include "wire/socket.h"
+
+namespace dormouse::fleet {
+
+// What expect() says when the worker is gone: how it went, only its sandbox knows.
+inline constexpr std::string_view worker_ended = "the worker ended";
+
+class Worker {
+ public:
+  static constexpr std::size_t outbox_bytes_max = 8 << 20;
+  static constexpr std::size_t line_bytes_max = 16 << 10;
+
+  Worker(asio::any_io_executor, std::unique_ptr<sandbox::Sandbox>);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  sandbox::Sandbox& sandbox() { return *sandbox_; }
+  const sandbox::Sandbox& sandbox() const { return *sandbox_; }
+
+  // Queues a frame; flush() sends what is queued as far as the socket takes it. Descriptors stay
+  // the caller's until `flush` or the next: they are duplicated into the message by the kernel.
+  void post(wire::Type, std::uint64_t handle, std::string_view payload,
+            std::vector<wire::Descriptor> descriptors = {});
+  // True if something is left: await writable(), then flush again. unavailable if the worker is
+  // gone or does not read.
+  Result<bool> flush();
+
+  // The next frame that is there; nullopt if none is. Its payload lives until the next poll().
+  Result<std::optional<wire::Frame>> poll() { return receiver_.receive(); }
+  // Complete with false when this Worker died meanwhile: it must not be touched then.
+  asio::awaitable<bool> readable();
+  asio::awaitable<bool> writable();
+  asio::awaitable<bool> has_output();
+
+  // Whole lines that the program printed since last asked, without their line ends; an overlong one
+  // comes in pieces. At most one buffer's worth a call. False once the program closed its output.
+  bool take_output(std::vector<std::string>& lines);
+
+  // Awaits the one frame of `type`, for as long as nothing else is expected: hello, ready, … An
+  // init_failed gives the worker's own error; anything else breaks the protocol.
+  asio::awaitable<Result<std::string>> expect(async::Clock*, wire::Type, TimePoint deadline);
+
+ private:
+  struct Outgoing {
+    std::string bytes;
+    std::vector<wire::Descriptor> descriptors;
+    std::size_t sent = 0;
+  };
+
+  asio::awaitable<Result<std::string>> next_payload(wire::Type);
+
+  std::unique_ptr<sandbox::Sandbox> sandbox_;
+  asio::posix::stream_descriptor socket_;  // Duplicates: Asio closes what it holds.
+  asio::posix::stream_descriptor output_;
+  wire::FrameReceiver receiver_;
+  std::deque<Outgoing> outbox_;
+  std::size_t outbox_bytes_ = 0;
+  std::string partial_line_;
+};
+
+}  // namespace dormouse::fleet
