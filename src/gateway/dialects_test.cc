@@ -1,0 +1,244 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "gateway/half.h"
+#include "gateway/kserve.h"
+#include "gateway/native.h"
+#include "gateway/outcome.h"
+#include "gateway/route.h"
+#include "gateway/tensor_json.h"
+
+namespace dormouse::gateway {
+namespace {
+
+using wire::DataType;
+
+wire::Signature two_inputs() {
+  return {{{"a", DataType::fp32, {-1, 2}}, {"b", DataType::int64, {1}}},
+          {{"y", DataType::fp32, {-1, 2}}, {"z", DataType::bytes, {-1}}}};
+}
+
+wire::Signature one_input() {
+  return {{{"x", DataType::fp32, {-1, 2}}}, {{"y", DataType::fp32, {-1, 2}}}};
+}
+
+TEST(Route, NamesThePlace) {
+  struct {
+    const char* path;
+    Place place;
+    const char* name;
+    const char* version;
+  } rows[] = {
+      {"/", Place::root, "", ""},
+      {"/f/read-text-line", Place::native, "read-text-line", ""},
+      {"/f", Place::nowhere, "", ""},
+      {"/f/", Place::nowhere, "", ""},
+      {"/f/a/b", Place::nowhere, "", ""},
+      {"/metrics", Place::metrics, "", ""},
+      {"/api/v1/functions", Place::api, "", ""},
+      {"/v2", Place::kserve_server, "", ""},
+      {"/v2/health/live", Place::kserve_live, "", ""},
+      {"/v2/health/ready", Place::kserve_ready, "", ""},
+      {"/v2/models/m", Place::kserve_model, "m", ""},
+      {"/v2/models/m/versions/3", Place::kserve_model, "m", "3"},
+      {"/v2/models/m/ready", Place::kserve_model_ready, "m", ""},
+      {"/v2/models/m/infer", Place::kserve_infer, "m", ""},
+      {"/v2/models/m/versions/3/infer", Place::kserve_infer, "m", "3"},
+      {"/v2/models//infer", Place::nowhere, "", ""},
+      {"/v2/models/m/unload", Place::nowhere, "m", ""},
+  };
+  for (const auto& row : rows) {
+    const Route got = route({.method = "GET", .path = row.path});
+    EXPECT_EQ(got.place, row.place) << row.path;
+    EXPECT_EQ(got.name, row.name) << row.path;
+    EXPECT_EQ(got.version, row.version) << row.path;
+  }
+  EXPECT_TRUE(allows(route({.path = "/v2"}), "HEAD"));
+  EXPECT_FALSE(allows(route({.path = "/f/a"}), "GET"));
+}
+
+TEST(Native, TakesAnObjectOfInputs) {
+  const auto got = tensors_from_native(R"({"b":[7],"a":[[1,2],[3.5,-4]]})", two_inputs());
+  ASSERT_TRUE(got) << got.error().message;
+  ASSERT_EQ(got->tensors.size(), 2u);
+  EXPECT_EQ(got->tensors[0].spec.shape, (std::vector<std::int64_t>{2, 2}));
+  float third;
+  std::memcpy(&third, got->bytes.data() + got->tensors[0].offset + 8, 4);
+  EXPECT_EQ(third, 3.5f);
+  EXPECT_EQ(got->tensors[1].offset % tensor_alignment, 0u);
+  EXPECT_TRUE(wire::validate(got->tensors, got->bytes.size()));
+}
+
+TEST(Native, SaysWhatIsWrong) {
+  struct {
+    const char* json;
+    const char* said;
+  } rows[] = {
+      {"[[1,2]]", "send an object with the inputs \"a\", \"b\""},
+      {R"({"a":[[1,2]]})", "input \"b\" is missing"},
+      {R"({"a":[[1,2]],"b":[1],"c":1})", "there is no input \"c\"; there are \"a\", \"b\""},
+      {R"({"a":[[1,2,3]],"b":[1]})",
+       "input \"a\" wants the shape [-1, 2] (-1: any length), and got [1, 3]"},
+      {R"({"a":[[1,2],[3]],"b":[1]})", "input \"a\" has rows of different lengths"},
+      {R"({"a":[[1,2]],"b":[1.5]})", "tensor \"b\" of type INT64 holds a value that is no integer"},
+      {R"({"a":[[1,"2"]],"b":[1]})", "tensor \"a\" of type FP32 holds a value that is no number"},
+      {R"({"a":[[1,1e39]],"b":[1]})",
+       "tensor \"a\" of type FP32 holds a number out of its type's range"},
+  };
+  for (const auto& row : rows) {
+    const auto got = tensors_from_native(row.json, two_inputs());
+    ASSERT_FALSE(got) << row.json;
+    EXPECT_EQ(got.error().code, Code::invalid_argument);
+    EXPECT_EQ(got.error().message, row.said) << row.json;
+  }
+  EXPECT_TRUE(tensors_from_native("[[1,2]]", one_input()));
+}
+
+TEST(Native, WritesNestedValues) {
+  std::string bytes(16, '\0');
+  const float values[] = {1, 0.1f, NAN, -3};
+  std::memcpy(bytes.data(), values, 16);
+  const std::vector<wire::Tensor> tensors{{{"y\"", DataType::fp32, {2, 2}}, 0, 16},
+                                          {{"e", DataType::fp32, {1 << 30, 0}}, 16, 0}};
+  EXPECT_EQ(native_from_tensors(tensors, bytes), "{\"y\\\"\": [[1,0.1],[null,-3]], \"e\": []}\n");
+}
+
+TEST(Native, KnowsJson) {
+  EXPECT_TRUE(is_json("application/json"));
+  EXPECT_TRUE(is_json("Application/JSON ; charset=utf-8"));
+  EXPECT_FALSE(is_json("application/jsonl"));
+  EXPECT_FALSE(is_json(""));
+}
+
+TEST(Half, IsExactWhereItCan) {
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    const float value = from_half(half);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(from_half(to_half(value))));
+      continue;
+    }
+    ASSERT_EQ(to_half(value), half) << bits;
+  }
+  EXPECT_EQ(to_half(65519.0f), 0x7BFF);
+  EXPECT_EQ(to_half(65520.0f), 0x7C00);
+  EXPECT_EQ(to_half(1.0f + 0x1p-11f), 0x3C00);  // A tie goes to even.
+  EXPECT_EQ(to_half(1.0f + 3 * 0x1p-11f), 0x3C02);
+  EXPECT_EQ(to_bfloat(1.0f), 0x3F80);
+  EXPECT_EQ(from_bfloat(to_bfloat(-2.5f)), -2.5f);
+}
+
+TEST(KServe, ReadsJsonAndBinaryTogether) {
+  const std::string header =
+      R"({"id":"42","inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","data":[1,2]},)"
+      R"({"name":"b","shape":[1],"datatype":"INT64","parameters":{"binary_data_size":8}}],)"
+      R"("outputs":[{"name":"y","parameters":{"binary_data":true}}]})";
+  const std::string body = header + std::string("\7\0\0\0\0\0\0\0", 8);
+  const auto got = parse_infer(body, header.size(), two_inputs());
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->id, "42");
+  EXPECT_FALSE(got->in_place);
+  EXPECT_EQ(got->outputs, std::vector<std::string>{"y"});
+  EXPECT_TRUE(got->wants_binary("y"));
+  EXPECT_EQ(got->bytes[got->tensors[1].offset], 7);
+}
+
+TEST(KServe, LeavesBinaryTensorsWhereTheyAre) {
+  const std::string header = R"({"inputs":[{"name":"x","shape":[2,2],"datatype":"FP32",)"
+                             R"("parameters":{"binary_data_size":16}}]})";
+  const auto got = parse_infer(header + std::string(16, 'f'), header.size(), one_input());
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(got->in_place);
+  EXPECT_TRUE(got->bytes.empty());
+  EXPECT_EQ(got->tensors[0].size, 16u);
+}
+
+TEST(KServe, TakesARawBodyForOneInput) {
+  const auto got = parse_infer(std::string(24, 'f'), 0, one_input());
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->tensors[0].spec.shape, (std::vector<std::int64_t>{3, 2}));
+  EXPECT_TRUE(got->all_binary);
+  EXPECT_FALSE(parse_infer(std::string(23, 'f'), 0, one_input()));
+  EXPECT_FALSE(parse_infer(std::string(24, 'f'), 0, two_inputs()));
+}
+
+TEST(KServe, SaysWhatIsWrong) {
+  struct {
+    const char* json;
+    const char* said;
+  } rows[] = {
+      {"[]", "an infer request is a JSON object"},
+      {"{}", "inputs must be an array of at most 256 objects"},
+      {R"({"inputs":[]})", "input \"x\" is missing"},
+      {R"({"inputs":[{"name":"q","shape":[1,2],"datatype":"FP32","data":[1,2]}]})",
+       "the model has no input \"q\""},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"FP64","data":[1,2]}]})",
+       "input \"x\" wants the datatype FP32, and got FP64"},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"F","data":[1,2]}]})",
+       "input \"x\": unknown datatype \"F\""},
+      {R"({"inputs":[{"name":"x","shape":[1,-2],"datatype":"FP32","data":[1,2]}]})",
+       "input \"x\": shape must be an array of lengths, 0 or more, of at most 16 dimensions"},
+      {R"({"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2]}]})",
+       "input \"x\" wants the shape [-1, 2] (-1: any length), and got [1, 3]"},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2,3]}]})",
+       "tensor \"x\" of type FP32 has 3 values where its shape [1, 2] asks for 2"},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32"}]})",
+       "input \"x\" must have either data or the parameter binary_data_size"},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32",)"
+       R"("parameters":{"binary_data_size":8}}]})",
+       "input \"x\": binary_data_size must be a number of bytes that the body has"},
+      {R"({"id":7,"inputs":[]})", "id must be a string"},
+      {R"({"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}],)"
+       R"("outputs":[{"name":"q"}]})",
+       "the model has no output \"q\""},
+  };
+  for (const auto& row : rows) {
+    const auto got = parse_infer(row.json, std::nullopt, one_input());
+    ASSERT_FALSE(got) << row.json;
+    EXPECT_EQ(got.error().message, row.said) << row.json;
+  }
+  EXPECT_FALSE(parse_infer("{}", 3, one_input()));
+}
+
+TEST(KServe, AnswersFieldByField) {
+  InferRequest request;
+  request.id = "7";
+  request.binary_outputs = {"z"};
+  std::string bytes(8, '\0');
+  const float values[] = {1.5f, 2};
+  std::memcpy(bytes.data(), values, 8);
+  bytes += std::string("\2\0\0\0hi", 6);
+  const std::vector<wire::Tensor> tensors{{{"y", DataType::fp32, {1, 2}}, 0, 8},
+                                          {{"z", DataType::bytes, {1}}, 8, 6}};
+  const auto got = infer_response(request, "m", 3, tensors, bytes);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->header,
+            R"({"model_name":"m","model_version":"3","id":"7","outputs":[)"
+            R"({"name":"y","datatype":"FP32","shape":[1, 2],"data":[1.5,2]},)"
+            R"({"name":"z","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":6}}]})");
+  ASSERT_EQ(got->binary.size(), 1u);
+  EXPECT_EQ(got->binary[0].spec.name, "z");
+}
+
+TEST(Outcome, ShowsItsReceipt) {
+  http::Fields fields;
+  ledger::Receipt receipt;
+  receipt.begun.function = "f";
+  receipt.begun.revision = 2;
+  receipt.price = {2'100'000};
+  receipt.billed_ms = 3;
+  receipt.rung = ledger::Rung::blank;
+  receipt.wake.load = Duration(1500);
+  receipt.run = Duration(2001);
+  add_fields(fields, InvocationId::make({5}, {1, 2}), receipt);
+  EXPECT_EQ(fields.find("Dormouse-Cost"), "0.0000021");
+  EXPECT_EQ(fields.find("Dormouse-Revision"), "f@2");
+  EXPECT_EQ(fields.find("Server-Timing"),
+            "queue;dur=0.000, wake-sandbox;dur=0.000, wake-code;dur=0.000, wake-load;dur=1.500, "
+            "run;dur=2.001");
+}
+
+}  // namespace
+}  // namespace dormouse::gateway

@@ -1,0 +1,317 @@
+#include "gateway/gateway.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "gateway/errors.h"
+#include "gateway/metrics.h"
+#include "gateway/outcome.h"
+#include "gateway/route.h"
+
+namespace dormouse::gateway {
+namespace {
+
+http::Response json_response(std::string body, int status = 200) {
+  http::Response response;
+  response.status = status;
+  response.fields.add("Content-Type", "application/json");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+bool speaks_kserve(Place place) {
+  return place >= Place::kserve_server && place <= Place::kserve_infer;
+}
+
+http::Response refuse(Place place, const Error& error, std::string_view invocation = {},
+                      Duration retry_after = {}) {
+  http::Response response = error_response(error, invocation, retry_after);
+  if (speaks_kserve(place)) response.body = http::Body(kserve_error(error.message));
+  return response;
+}
+
+Error no_function(const std::string& name) {
+  return {Code::not_found, "there is no function \"" + name + "\"; `dormouse list` shows them"};
+}
+
+http::Response wrong_method(const Route& route, std::string_view method) {
+  http::Response response = refuse(
+      route.place, {Code::invalid_argument, std::string(method) + " is not allowed here; use " +
+                                                std::string(route.methods)});
+  response.status = 405;
+  response.fields.add("Allow", std::string(route.methods));
+  return response;
+}
+
+http::Response nothing_here(const std::string& path) {
+  return error_response({Code::not_found, "nothing at " + path +
+                                              "; functions are at /f/{name}, models at /v2/models/"
+                                              "{name}, the control API at /api/v1"});
+}
+
+}  // namespace
+
+// Random bits for invocation ids, fetched a page at a time.
+struct Gateway::Ids {
+  std::array<std::uint64_t, 256> bits{};
+  std::size_t next = bits.size();
+
+  InvocationId make(WallTime now) {
+    if (next + 2 > bits.size()) {
+      CHECK(getrandom(bits.data(), sizeof(bits), 0) == static_cast<ssize_t>(sizeof(bits)));
+      next = 0;
+    }
+    next += 2;
+    return InvocationId::make(now, {bits[next - 2], bits[next - 1]});
+  }
+};
+
+Gateway::Gateway(Parts parts) : parts_(std::move(parts)), ids_(std::make_unique<Ids>()) {
+}
+Gateway::~Gateway() = default;
+
+std::variant<std::uint64_t, http::Response> Gateway::admit(const http::Head& head, bool loopback) {
+  const Route to = route(head);
+  if (to.place == Place::api) return parts_.api->admit(head, loopback);
+  const bool open = to.place == Place::kserve_live || to.place == Place::kserve_ready;
+  if (!open && !parts_.keys->empty() && !parts_.keys->accept(head.fields)) {
+    return refuse(to.place, {Code::unauthorized,
+                             "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
+  }
+  if (to.place == Place::nowhere) return nothing_here(head.path);
+  if (!allows(to, head.method)) return wrong_method(to, head.method);
+  if (to.place != Place::native && to.place != Place::kserve_infer) return std::uint64_t{0};
+  const auto revision = parts_.catalog->active(to.name);
+  if (!revision) return refuse(to.place, no_function(to.name));
+  return static_cast<std::uint64_t>(revision->manifest.body_bytes_max);
+}
+
+asio::awaitable<http::Response> Gateway::handle(http::Request request) {
+  Route to = route(request.head);
+  if (to.place == Place::api) return parts_.api->handle(std::move(request));
+  return serve(std::move(request), std::move(to));
+}
+
+asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) {
+  switch (to.place) {
+    case Place::root:
+      co_return json_response(R"({"name":"dormouse","version":")" + parts_.version +
+                              R"(","functions":"/f/{name}","models":"/v2/models/{name}",)" +
+                              R"("api":"/api/v1/openapi.json"})" + "\n");
+    case Place::metrics: co_return metrics();
+    case Place::kserve_server: co_return json_response(server_metadata(parts_.version));
+    case Place::kserve_live: co_return json_response(R"({"live":true})");
+    case Place::kserve_ready: co_return json_response(R"({"ready":true})");
+    case Place::native:
+    case Place::kserve_infer:
+    case Place::kserve_model:
+    case Place::kserve_model_ready: break;
+    case Place::api:
+    case Place::nowhere: CHECK_UNREACHABLE("admit() let it through");
+  }
+  auto revision = parts_.catalog->active(to.name);
+  if (!revision) co_return refuse(to.place, no_function(to.name));
+  if (!to.version.empty() && to.version != std::to_string(revision->number)) {
+    co_return refuse(to.place, {Code::not_found, "version " + to.version + " does not serve; " +
+                                                     std::to_string(revision->number) + " does"});
+  }
+  if (to.place == Place::native) {
+    co_return co_await native(std::move(request), std::move(revision));
+  }
+  if (to.place == Place::kserve_infer) {
+    co_return co_await infer(std::move(request), std::move(revision));
+  }
+  if (to.place == Place::kserve_model_ready) {
+    co_return json_response(R"({"name":")" + to.name + R"(","ready":true})");
+  }
+  const auto ready = wire::decode_ready(revision->ready);
+  co_return json_response(
+      model_metadata(to.name, revision->number, ready ? *ready : wire::Ready{}));
+}
+
+fleet::Invocation Gateway::invocation(catalog::RevisionPtr revision) {
+  return {.id = ids_->make(parts_.clock->wall()),
+          .revision = std::move(revision),
+          .accepted = parts_.clock->now()};
+}
+
+http::Response Gateway::metrics() {
+  http::Response response;
+  response.fields.add("Content-Type", "text/plain; version=0.0.4");
+  response.body = http::Body(metrics_text(parts_.fleet->snapshot(), parts_.http_counters()));
+  return response;
+}
+
+// ---- native ----
+
+namespace {
+
+// Content types come from inside a sandbox: nothing of them may break out of its header line.
+bool is_field_value(std::string_view text) {
+  return !text.empty() && text.size() <= 256 &&
+         std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 127; });
+}
+
+// Whether the function takes and gives tensors, so that JSON is translated for it.
+std::optional<wire::Signature> raw_signature(const catalog::Revision& revision) {
+  if (!revision.manifest.task.empty()) return std::nullopt;
+  auto ready = wire::decode_ready(revision.ready);
+  if (!ready || ready->signature.inputs.empty()) return std::nullopt;
+  return std::move(ready->signature);
+}
+
+Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
+                      const wire::Signature& signature) {
+  auto parsed = tensors_from_native(text, signature);
+  if (!parsed) return std::move(parsed).error();
+  call.content = {.tensors = std::move(parsed->tensors), .is_tensors = true};
+  call.body = http::Body(std::move(parsed->bytes));
+  return ok;
+}
+
+}  // namespace
+
+asio::awaitable<http::Response> Gateway::native(http::Request request,
+                                                catalog::RevisionPtr revision) {
+  fleet::Invocation call = invocation(std::move(revision));
+  const InvocationId id = call.id;
+  const std::string type(request.head.fields.find("Content-Type").value_or(""));
+  const auto signature = is_json(type) ? raw_signature(*call.revision) : std::nullopt;
+  if (!signature) {
+    call.content.content_type = type.empty() ? "application/octet-stream" : type;
+    call.body = std::move(request.body);
+  } else {
+    const auto text = request.body.view();
+    if (!text) co_return refuse(Place::native, text.error(), id.text());
+    auto work = [&call, &text, &signature] { return fill_tensors(call, *text, *signature); };
+    auto parsing = off_loop(text->size(), work);
+    const Result<> filled = co_await std::move(parsing);
+    if (!filled) co_return refuse(Place::native, filled.error(), id.text());
+  }
+  auto running = parts_.fleet->invoke(std::move(call));
+  fleet::Outcome outcome = co_await std::move(running);
+  if (!outcome.answer) {
+    auto refused = refuse(Place::native, outcome.answer.error(), id.text(), outcome.retry_after);
+    add_fields(refused.fields, id, outcome.receipt);
+    co_return refused;
+  }
+  auto writing = native_response(std::move(*outcome.answer));
+  http::Response response = co_await std::move(writing);
+  add_fields(response.fields, id, outcome.receipt);
+  co_return response;
+}
+
+asio::awaitable<http::Response> Gateway::native_response(fleet::Answer answer) {
+  http::Response response;
+  if (!answer.content.is_tensors) {
+    const std::string& type = answer.content.content_type;
+    response.fields.add("Content-Type", is_field_value(type) ? type : "application/octet-stream");
+    response.body = std::move(answer.body);
+    co_return response;
+  }
+  const auto bytes = answer.body.view();
+  if (!bytes) co_return refuse(Place::native, bytes.error());
+  auto work = [&] { return native_from_tensors(answer.content.tensors, *bytes); };
+  auto writing = off_loop(bytes->size(), work);
+  auto text = co_await std::move(writing);
+  if (!text) co_return refuse(Place::native, text.error());
+  co_return json_response(std::move(*text));
+}
+
+// ---- KServe v2 ----
+
+namespace {
+
+std::optional<std::uint64_t> header_length(const http::Head& head, bool& malformed) {
+  const auto text = head.fields.find("Inference-Header-Content-Length");
+  if (!text) return std::nullopt;
+  std::uint64_t value = 0;
+  const auto [end, failure] = std::from_chars(text->data(), text->data() + text->size(), value);
+  malformed = failure != std::errc{} || end != text->data() + text->size();
+  return value;
+}
+
+Result<> fill_request(InferRequest& out, std::string_view body, std::optional<std::uint64_t> header,
+                      const wire::Signature& signature) {
+  auto parsed = parse_infer(body, header, signature);
+  if (!parsed) return std::move(parsed).error();
+  out = std::move(*parsed);
+  return ok;
+}
+
+http::Response binary_response(const InferResponse& infer, std::string_view bytes) {
+  http::Response response;
+  std::string body = infer.header;
+  for (const wire::Tensor& each : infer.binary) body.append(bytes.substr(each.offset, each.size));
+  response.fields.add("Content-Type", "application/octet-stream");
+  response.fields.add("Inference-Header-Content-Length", std::to_string(infer.header.size()));
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+}  // namespace
+
+asio::awaitable<http::Response> Gateway::infer(http::Request request,
+                                               catalog::RevisionPtr revision) {
+  fleet::Invocation call = invocation(std::move(revision));
+  const InvocationId id = call.id;
+  const auto signature = raw_signature(*call.revision);
+  if (!signature) {
+    co_return refuse(Place::kserve_infer,
+                     {Code::unsupported,
+                      "this function takes no tensors; POST to /f/" + call.revision->manifest.name},
+                     id.text());
+  }
+  bool malformed = false;
+  const auto header = header_length(request.head, malformed);
+  if (malformed) {
+    co_return refuse(Place::kserve_infer,
+                     {Code::invalid_argument, "Inference-Header-Content-Length must be a number"},
+                     id.text());
+  }
+  const auto body = request.body.view();
+  if (!body) co_return refuse(Place::kserve_infer, body.error(), id.text());
+  InferRequest infer;
+  auto work = [&] { return fill_request(infer, *body, header, *signature); };
+  auto parsing = off_loop(header.value_or(body->size()), work);
+  const Result<> parsed = co_await std::move(parsing);
+  if (!parsed) co_return refuse(Place::kserve_infer, parsed.error(), id.text());
+  call.content = {.tensors = infer.tensors, .is_tensors = true};
+  call.outputs = infer.outputs;
+  call.body = infer.in_place ? std::move(request.body).behind(header.value_or(0))
+                             : http::Body(std::exchange(infer.bytes, {}));
+  const std::string model = call.revision->manifest.name;
+  const std::int32_t version = call.revision->number;
+  auto running = parts_.fleet->invoke(std::move(call));
+  fleet::Outcome outcome = co_await std::move(running);
+  if (!outcome.answer) {
+    auto refused =
+        refuse(Place::kserve_infer, outcome.answer.error(), id.text(), outcome.retry_after);
+    add_fields(refused.fields, id, outcome.receipt);
+    co_return refused;
+  }
+  auto writing = infer_answer(infer, model, version, std::move(*outcome.answer));
+  http::Response response = co_await std::move(writing);
+  add_fields(response.fields, id, outcome.receipt);
+  co_return response;
+}
+
+asio::awaitable<http::Response> Gateway::infer_answer(InferRequest infer, std::string model,
+                                                      std::int32_t version, fleet::Answer answer) {
+  const auto bytes = answer.body.view();
+  if (!bytes) co_return refuse(Place::kserve_infer, bytes.error());
+  if (!answer.content.is_tensors) {
+    co_return refuse(Place::kserve_infer,
+                     {Code::unsupported, "the function answered with something else than tensors"});
+  }
+  auto work = [&] { return infer_response(infer, model, version, answer.content.tensors, *bytes); };
+  auto writing = off_loop(bytes->size(), work);
+  const auto made = co_await std::move(writing);
+  if (!made) co_return refuse(Place::kserve_infer, made.error());
+  if (made->binary.empty()) co_return json_response(made->header);
+  co_return binary_response(*made, *bytes);
+}
+
+}  // namespace dormouse::gateway

@@ -1,0 +1,73 @@
+// Where invocations come in: routes a request, checks its key, turns its dialect into an
+// Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve.
+//
+//   POST /f/{name}                              native
+//   /v2/…                                       KServe v2
+//   GET  /metrics                               Prometheus
+//   /api/…                                      the control API, which is somebody else's
+//
+// Threads    One executor. Bodies over 16 KiB are parsed and written on a thread of their own.
+// Ownership  Everything in Parts outlives the Gateway.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "async/clock.h"
+#include "async/thread.h"
+#include "catalog/catalog.h"
+#include "fleet/fleet.h"
+#include "gateway/keys.h"
+#include "gateway/kserve.h"
+#include "gateway/route.h"
+#include "http/server.h"
+
+namespace dormouse::gateway {
+
+struct Parts {
+  async::Clock* clock;
+  catalog::Catalog* catalog;
+  fleet::Fleet* fleet;
+  http::Handler* api;                             // For every path under /api/.
+  const Keys* keys;                               // Empty: nobody needs one.
+  std::function<http::Counters()> http_counters;  // Of the server in front.
+  std::string version;
+};
+
+class Gateway final : public http::Handler {
+ public:
+  explicit Gateway(Parts);
+  ~Gateway() override;
+
+  std::variant<std::uint64_t, http::Response> admit(const http::Head&, bool loopback) override;
+  asio::awaitable<http::Response> handle(http::Request) override;
+
+ private:
+  struct Ids;
+
+  asio::awaitable<http::Response> serve(http::Request, Route);
+  asio::awaitable<http::Response> native(http::Request, catalog::RevisionPtr);
+  asio::awaitable<http::Response> native_response(fleet::Answer);
+  asio::awaitable<http::Response> infer(http::Request, catalog::RevisionPtr);
+  asio::awaitable<http::Response> infer_answer(InferRequest, std::string model,
+                                               std::int32_t version, fleet::Answer);
+  http::Response metrics();
+  fleet::Invocation invocation(catalog::RevisionPtr);
+
+  // Runs `work` here if `bytes` are few, and on the parser's thread otherwise.
+  template <class Work>
+  asio::awaitable<std::invoke_result_t<Work>> off_loop(std::uint64_t bytes, Work work) {
+    if (bytes <= parse_here_bytes_max) co_return work();
+    auto elsewhere = parser_.run(std::move(work));
+    co_return co_await std::move(elsewhere);
+  }
+  static constexpr std::uint64_t parse_here_bytes_max = 16 << 10;
+
+  Parts parts_;
+  async::Thread parser_;
+  std::unique_ptr<Ids> ids_;
+};
+
+}  // namespace dormouse::gateway

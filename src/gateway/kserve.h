@@ -1,0 +1,50 @@
+// KServe v2, also called the Open Inference Protocol, over REST, with its binary tensor extension.
+// Source: github.com/kserve/open-inference-protocol and Triton's protocol documents. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "gateway/native.h"
+#include "wire/messages.h"
+
+namespace dormouse::gateway {
+
+// One `infer` request. Its tensors lie either in the request's own body behind the JSON header
+// (`in_place`: offsets count from the end of the header), or in `bytes`.
+struct InferRequest {
+  std::optional<std::string> id;
+  std::vector<wire::Tensor> tensors;
+  bool in_place = false;
+  std::string bytes;
+  std::vector<std::string> outputs;      // Wanted; empty: all.
+  std::set<std::string> binary_outputs;  // Of those, as bytes behind the header.
+  bool all_binary = false;
+  bool wants_binary(const std::string& output) const {
+    return all_binary || binary_outputs.contains(output);
+  }
+};
+
+// `header_length`: the field Inference-Header-Content-Length, if there is one; 0 means that the
+// body is the raw bytes of the model's only input.
+Result<InferRequest> parse_infer(std::string_view body, std::optional<std::uint64_t> header_length,
+                                 const wire::Signature&);
+
+struct InferResponse {
+  std::string header;                // JSON.
+  std::vector<wire::Tensor> binary;  // Whose bytes follow it, in this order.
+};
+Result<InferResponse> infer_response(const InferRequest&, std::string_view model, int version,
+                                     const std::vector<wire::Tensor>&, std::string_view bytes);
+
+std::string model_metadata(std::string_view model, int version, const wire::Ready&);
+std::string server_metadata(std::string_view version);
+std::string kserve_error(std::string_view message);
+
+}  // namespace dormouse::gateway

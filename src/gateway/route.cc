@@ -1,0 +1,73 @@
+#include "gateway/route.h"
+
+#include <vector>
+
+namespace dormouse::gateway {
+namespace {
+
+std::vector<std::string_view> elements(std::string_view path) {
+  std::vector<std::string_view> all;
+  while (path.starts_with('/')) {
+    path.remove_prefix(1);
+    const std::string_view next = path.substr(0, path.find('/'));
+    all.push_back(next);
+    path.remove_prefix(next.size());
+  }
+  return all;
+}
+
+constexpr std::string_view reading = "GET, HEAD";
+
+// v2 / models / NAME [/ versions / V] [/ ready | / infer]
+Route kserve(const std::vector<std::string_view>& path) {
+  const std::size_t count = path.size();
+  if (count == 1) return {Place::kserve_server, "", "", reading};
+  if (count == 3 && path[1] == "health") {
+    if (path[2] == "live") return {Place::kserve_live, "", "", reading};
+    if (path[2] == "ready") return {Place::kserve_ready, "", "", reading};
+    return {};
+  }
+  if (count < 3 || path[1] != "models" || path[2].empty()) return {};
+  Route route{Place::nowhere, std::string(path[2]), "", reading};
+  std::size_t at = 3;
+  if (count >= 5 && path[3] == "versions") {
+    route.version = path[4];
+    at = 5;
+  }
+  if (count == at) {
+    route.place = Place::kserve_model;
+  } else if (count == at + 1 && path[at] == "ready") {
+    route.place = Place::kserve_model_ready;
+  } else if (count == at + 1 && path[at] == "infer") {
+    route.place = Place::kserve_infer;
+    route.methods = "POST";
+  }
+  return route;
+}
+
+}  // namespace
+
+Route route(const http::Head& head) {
+  const auto path = elements(head.path);
+  if (path.size() == 1 && path[0].empty()) return {Place::root, "", "", reading};
+  if (path.empty()) return {};
+  if (path[0] == "api" && path.size() > 1) return {Place::api, "", "", ""};
+  if (path[0] == "metrics" && path.size() == 1) return {Place::metrics, "", "", reading};
+  if (path[0] == "f" && path.size() == 2 && !path[1].empty()) {
+    return {Place::native, std::string(path[1]), "", "POST"};
+  }
+  if (path[0] == "v2") return kserve(path);
+  return {};
+}
+
+bool allows(const Route& route, std::string_view method) {
+  std::string_view rest = route.methods;
+  while (!rest.empty()) {
+    const auto comma = rest.find(", ");
+    if (rest.substr(0, comma) == method) return true;
+    rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 2);
+  }
+  return route.place == Place::api;
+}
+
+}  // namespace dormouse::gateway

@@ -1,0 +1,35 @@
+// What a request is for: a pure function of its method and path.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "http/message.h"
+
+namespace dormouse::gateway {
+
+enum class Place : std::uint8_t {
+  root,
+  api,
+  native,
+  metrics,
+  kserve_server,
+  kserve_live,
+  kserve_ready,
+  kserve_model,
+  kserve_model_ready,
+  kserve_infer,
+  nowhere,
+};
+
+struct Route {
+  Place place = Place::nowhere;
+  std::string name;          // Of a function, where there is one.
+  std::string version;       // KServe's: a revision's number; "" if not given.
+  std::string_view methods;  // Those that are allowed: "POST", or "GET, HEAD".
+};
+
+Route route(const http::Head&);
+bool allows(const Route&, std::string_view method);
+
+}  // namespace dormouse::gateway
