@@ -80,6 +80,23 @@ TEST(TaskGroup, JoinsWhatItCancels) {
   EXPECT_EQ(sum, -1);  // The waiter was told, and ended in its own way.
 }
 
+asio::awaitable<void> wait_with_deadline(Clock* clock) {
+  auto work = answer_after(clock, 1h);
+  (void)co_await before(clock, TimePoint(2h), std::move(work), Code::overloaded);
+}
+
+TEST(TaskGroup, CancelsATaskThatWaitsBeforeADeadline) {
+  asio::io_context io;
+  SimClock clock(io);
+  TaskGroup group(io.get_executor());
+  group.spawn(wait_with_deadline(&clock));
+  io.poll();
+  group.cancel();
+  io.restart();
+  io.poll();  // It unwinds as from a plain wait, with operation_aborted: anything else stops here.
+  EXPECT_EQ(group.size(), 0u);
+}
+
 TEST(Thread, WorksElsewhereAndResumesHere) {
   asio::io_context io;
   Thread thread;

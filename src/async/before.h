@@ -3,6 +3,8 @@
 #pragma once
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/multiple_exceptions.hpp>
+#include <exception>
 
 #include "async/clock.h"
 #include "base/result.h"
@@ -17,9 +19,14 @@ template <class T>
 asio::awaitable<Result<T>> before(Clock* clock, TimePoint deadline, asio::awaitable<Result<T>> work,
                                   Code late) {
   using namespace asio::experimental::awaitable_operators;
-  auto first = co_await (std::move(work) || clock->sleep_until(deadline));
-  if (first.index() == 1) co_return Error{late, "timed out"};
-  co_return std::get<0>(std::move(first));
+  try {
+    auto first = co_await (std::move(work) || clock->sleep_until(deadline));
+    if (first.index() == 1) co_return Error{late, "timed out"};
+    co_return std::get<0>(std::move(first));
+  } catch (const asio::multiple_exceptions& both) {
+    // Cancelled from outside, both sides unwound: the caller unwinds as from any other wait.
+    std::rethrow_exception(both.first_exception());
+  }
 }
 
 }  // namespace dormouse::async

@@ -1,0 +1,73 @@
+// One function's life as its user sees it: deployed, called cold and warm, asleep, awake again.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { Platform, eventually } from "./platform.mjs";
+
+let platform;
+before(async () => (platform = await Platform.start()));
+after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+
+test("a call finds its function asleep, wakes it, and gets a receipt", async () => {
+  await platform.deployProbe("echo", { keep_alive: "200ms" });
+  const cold = await platform.invoke("echo", "echo hello");
+  assert.equal(cold.status, 200, cold.text);
+  assert.equal(cold.text, "hello");
+  assert.match(cold.headers["server-timing"], /wake-load;dur=/);
+  assert.match(cold.headers["dormouse-cost"], /^0\.0000/);
+  const warm = await platform.invoke("echo", "echo again");
+  assert.equal(warm.text, "again");
+  assert.doesNotMatch(warm.headers["server-timing"], /wake/);
+  const id = warm.headers["dormouse-invocation"];
+  const receipt = await eventually("the receipt", async () => {
+    const found = await platform.request("GET", `/api/v1/invocations/${id}`);
+    return found.status === 200 && found;
+  });
+  assert.match(receipt.text, new RegExp(id));
+});
+
+test("idle past its keep-alive it is asleep, and wakes again", async () => {
+  await eventually("asleep", async () => (await platform.status("echo")).state === "asleep");
+  const status = await platform.status("echo");
+  assert.equal(status.memory_bytes, 0);
+  assert.equal((await platform.invoke("echo", "echo back")).text, "back");
+});
+
+test("what is wrong with a request is said plainly", async () => {
+  const none = await platform.invoke("no-such", "x");
+  assert.equal(none.status, 404);
+  assert.equal(JSON.parse(none.text).error.code, "not_found");
+  assert.equal((await platform.request("GET", "/f/echo")).status, 405);
+  const large = await platform.request("POST", "/f/echo", {
+    body: Buffer.alloc(17 << 20),
+    headers: { "content-type": "text/plain" },
+  }).catch((failure) => ({ status: failure.code }));
+  assert.ok(large.status === 413 || large.status === "ECONNRESET" || large.status === "EPIPE");
+});
+
+test("a crash costs its own call and nothing else", async () => {
+  const crash = await platform.invoke("echo", "crash");
+  assert.equal(crash.status, 502);
+  const { error } = JSON.parse(crash.text);
+  assert.equal(error.blame, "function");
+  assert.match(error.message, /SIG|status/);
+  assert.equal((await platform.invoke("echo", "echo alive")).text, "alive");
+});
+
+test("a call past its timeout is ended, and its instance with it", async () => {
+  await platform.deployProbe("slow", { timeout: "300ms" });
+  const late = await platform.invoke("slow", "sleep 5000");
+  assert.equal(late.status, 504);
+  assert.equal((await platform.invoke("slow", "echo next")).text, "next");
+});
+
+test("every command has a machine's and a person's form", async () => {
+  for (const args of [["list"], ["show", "echo"], ["revisions", "echo"], ["usage"], ["doctor"]]) {
+    const person = await platform.cli(...args);
+    assert.equal(person.code, 0, `${args}: ${person.stderr}`);
+    assert.ok(person.stdout.length > 0);
+    await platform.json(...args);
+  }
+  const wrong = await platform.cli("show", "no-such");
+  assert.notEqual(wrong.code, 0);
+  assert.match(wrong.stderr, /no-such/);
+});

@@ -1,0 +1,186 @@
+// A real daemon for a test: started on a free port with a data folder of its own, driven by the
+// command line and by HTTP, killed in any way, and gone without a trace afterwards.
+import { spawn, execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync, readFileSync, readdirSync, existsSync } from "node:fs";
+import { createConnection } from "node:net";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+export const repository = path.resolve(import.meta.dirname, "..");
+export const build = process.env.DORMOUSE_BUILD ?? path.join(repository, "build/release");
+export const program = path.join(build, "src/daemon/dormouse");
+export const roots = path.join(build, "roots");
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// Asks `question` every few milliseconds until it gives something true; fails after `ms`.
+export async function eventually(what, question, ms = 10_000) {
+  for (const end = Date.now() + ms; ; ) {
+    const answer = await question();
+    if (answer) return answer;
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(10);
+  }
+}
+
+export class Platform {
+  constructor(options = {}) {
+    this.dir = mkdtempSync(path.join(tmpdir(), "dormouse-e2e-"));
+    this.data = path.join(this.dir, "data");
+    this.attempts = path.join(this.dir, "attempts");
+    this.options = options;
+    this.log = "";
+    this.agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+    writeFileSync(this.attempts, "");
+  }
+
+  static async start(options) {
+    const platform = new Platform(options);
+    await platform.serve();
+    return platform;
+  }
+
+  // The tests' own runtime beside those that come with the program.
+  config() {
+    const file = path.join(this.dir, "config.yaml");
+    const blanks = this.options.blanks ?? 1;
+    writeFileSync(
+      file,
+      `runtimes:
+  probe:
+    root: ${roots}/probe
+    argv: ["/bin/worker"]
+    blanks: ${blanks}
+  onnx:
+    root: ${roots}/onnx
+    argv: ["/bin/worker"]
+    prepares: true
+    blanks: ${this.options.onnxBlanks ?? 0}
+${this.options.config ?? ""}`,
+    );
+    return file;
+  }
+
+  async serve() {
+    const args = ["serve", "--data", this.data, "--listen", `127.0.0.1:${this.port ?? 0}`];
+    args.push("--config", this.config(), ...(this.options.args ?? []));
+    this.process = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+    this.exited = new Promise((resolve) =>
+      this.process.on("exit", (code, signal) => resolve({ code, signal })),
+    );
+    let ready;
+    const listening = new Promise((resolve, reject) => {
+      ready = resolve;
+      this.exited.then((how) => reject(new Error(`serve ended: ${JSON.stringify(how)}\n${this.log}`)));
+    });
+    const seen = this.log.length;
+    this.process.stderr.on("data", (text) => {
+      this.log += text;
+      const match = /serves http:\/\/[^:]+:(\d+)/.exec(this.log.slice(seen));
+      if (match) ready(Number(match[1]));
+    });
+    this.port = await listening;
+    this.url = `http://127.0.0.1:${this.port}`;
+  }
+
+  async cli(...args) {
+    const env = { ...process.env, DORMOUSE_URL: this.url, ...(this.options.env ?? {}) };
+    try {
+      const { stdout, stderr } = await run(program, args, { env, maxBuffer: 64 << 20 });
+      return { code: 0, stdout, stderr };
+    } catch (failure) {
+      return { code: failure.code, stdout: failure.stdout, stderr: failure.stderr };
+    }
+  }
+
+  async json(...args) {
+    const { code, stdout, stderr } = await this.cli(...args, "--json");
+    if (code !== 0) throw new Error(`dormouse ${args.join(" ")}: ${code}\n${stderr}`);
+    return JSON.parse(stdout);
+  }
+
+  // A folder with this manifest and these files, deployed.
+  async deploy(manifest, files = {}) {
+    const dir = mkdtempSync(path.join(this.dir, "function-"));
+    const lines = Object.entries(manifest).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
+    writeFileSync(path.join(dir, "dormouse.yaml"), lines.join("\n") + "\n");
+    for (const [name, content] of Object.entries(files)) writeFileSync(path.join(dir, name), content);
+    return this.cli("deploy", dir);
+  }
+
+  async deployProbe(name, more = {}) {
+    const done = await this.deploy({ name, runtime: "probe", memory: "64MiB", ...more });
+    if (done.code !== 0) throw new Error(`deploying ${name}: ${done.stderr}`);
+  }
+
+  request(method, target, { body, headers = {}, agent = this.agent, signal } = {}) {
+    return new Promise((resolve, reject) => {
+      const request = http.request(
+        { host: "127.0.0.1", port: this.port, method, path: target, headers, agent, signal },
+        (response) => {
+          const parts = [];
+          response.on("data", (part) => parts.push(part));
+          response.on("error", reject);
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode,
+              headers: response.headers,
+              body: Buffer.concat(parts),
+              text: Buffer.concat(parts).toString(),
+            }),
+          );
+        },
+      );
+      request.on("error", reject);
+      request.end(body);
+    });
+  }
+
+  invoke(name, body, headers = { "content-type": "text/plain" }) {
+    return this.request("POST", `/f/${name}`, { body, headers });
+  }
+
+  async raw(text, ms = 3000) {
+    const socket = createConnection(this.port, "127.0.0.1");
+    socket.setTimeout(ms, () => socket.destroy());
+    socket.end(text);
+    let answer = "";
+    for await (const part of socket) answer += part;
+    return answer;
+  }
+
+  async status(name) {
+    const { functions } = JSON.parse((await this.request("GET", "/api/v1/functions")).text);
+    return functions.find((each) => each.name === name);
+  }
+
+  // Processes whose root is one of this platform's sandboxes, or that lie in its cgroups.
+  processes() {
+    const found = [];
+    for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+      try {
+        if (readFileSync(`/proc/${pid}/cgroup`, "utf8").includes("/dormouse-")) found.push(Number(pid));
+      } catch {}
+    }
+    return found;
+  }
+
+  async kill(signal) {
+    this.process.kill(signal);
+    return this.exited;
+  }
+
+  async stop() {
+    const how = await this.kill("SIGTERM");
+    this.remove();
+    return how;
+  }
+
+  remove() {
+    this.agent.destroy();
+    if (existsSync(this.dir)) rmSync(this.dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,274 @@
+#include "daemon/daemon.h"
+
+#include <fcntl.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+#include "async/task_group.h"
+#include "catalog/catalog.h"
+#include "control/control.h"
+#include "daemon/defaults.h"
+#include "fleet/fleet.h"
+#include "fleet/revision_files.h"
+#include "gateway/errors.h"
+#include "gateway/gateway.h"
+#include "wire/socket.h"
+
+namespace dormouse::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Duration drain_grace = std::chrono::seconds(25);
+constexpr Duration stale_upload = std::chrono::hours(24);
+
+// One daemon a folder: held until the process ends, however it ends.
+Result<wire::Descriptor> lock(const fs::path& dir) {
+  std::error_code failure;
+  fs::create_directories(dir, failure);
+  wire::Descriptor file(open((dir / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file) return system_error(Code::unavailable, "opening " + (dir / "lock").string());
+  if (flock(file.number(), LOCK_EX | LOCK_NB) != 0) {
+    return Error{Code::conflict, "another dormouse serves from " + dir.string() +
+                                     "; choose another --data, or stop it"};
+  }
+  return file;
+}
+
+Result<gateway::Keys> read_keys(const std::string& path) {
+  if (path.empty()) return gateway::Keys();
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return Error{Code::not_found, "cannot read the key file " + path};
+  auto keys = gateway::Keys::parse(text.str());
+  if (!keys) return std::move(keys).error().during("key file " + path);
+  return keys;
+}
+
+void prepare_process() {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  const rlimit no_core{0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+  prctl(PR_SET_DUMPABLE, 0);
+  std::signal(SIGPIPE, SIG_IGN);
+  auto sink = std::make_shared<spdlog::sinks::stderr_sink_st>();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("dormouse", std::move(sink)));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+}
+
+http::Response refusal(int status, const std::string& message) {
+  http::Response response =
+      gateway::error_response({Code::invalid_argument, "the request was refused: " + message});
+  response.status = status;
+  if (status == 503) response.fields.add("Retry-After", "1");
+  return response;
+}
+
+// Every part, in the order they are built; members die in the reverse order.
+class Platform {
+ public:
+  Platform(asio::io_context& io, const cli::DaemonConfig& config)
+      : executor_(io.get_executor()),
+        config_(config),
+        clock_(async::system_clock()),
+        tasks_(executor_) {}
+
+  Result<> build();
+  asio::awaitable<void> stop();
+  std::uint16_t port() const { return server_->port(); }
+
+ private:
+  Result<> open_state();
+  Result<> open_fleet();
+  Result<> open_doors();
+  asio::awaitable<void> collect_garbage();
+  control::NodeFacts facts() const;
+
+  asio::any_io_executor executor_;
+  const cli::DaemonConfig& config_;
+  wire::Descriptor lock_;
+  gateway::Keys keys_;
+  std::unique_ptr<async::Clock> clock_;
+  async::TaskGroup tasks_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<blobs::Blobs> blobs_;
+  std::unique_ptr<catalog::Catalog> catalog_;
+  std::unique_ptr<ledger::Ledger> ledger_;
+  std::unique_ptr<logs::Logs> logs_;
+  std::unique_ptr<sandbox::Launcher> launcher_;
+  std::unique_ptr<fleet::Fleet> fleet_;
+  std::unique_ptr<control::Control> control_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  std::unique_ptr<http::Server> server_;
+};
+
+// Puts what a module's open() gave into its place.
+template <class T>
+Result<> take(std::unique_ptr<T>& place, Result<std::unique_ptr<T>> opened, std::string_view what) {
+  if (!opened) return std::move(opened).error().during(what);
+  place = std::move(*opened);
+  return ok;
+}
+
+Result<> Platform::build() {
+  auto locked = lock(config_.data);
+  if (!locked) return std::move(locked).error();
+  lock_ = std::move(*locked);
+  auto keys = read_keys(config_.key_file);
+  if (!keys) return std::move(keys).error();
+  keys_ = std::move(*keys);
+  for (auto step : {&Platform::open_state, &Platform::open_fleet, &Platform::open_doors}) {
+    const auto done = (this->*step)();
+    if (!done) return done;
+  }
+  tasks_.spawn(collect_garbage());
+  return ok;
+}
+
+Result<> Platform::open_state() {
+  const fs::path dir = config_.data;
+  std::vector<store::Migration> migrations;
+  for (const auto& list : {catalog::migrations(), ledger::migrations()}) {
+    migrations.insert(migrations.end(), list.begin(), list.end());
+  }
+  Result<> done = take(store_, store::open(dir / "dormouse.db", migrations), "the database");
+  if (done) done = take(blobs_, blobs::open({.dir = dir / "blobs"}), "the blobs");
+  if (done) done = take(catalog_, catalog::open(store_.get()), "the catalog");
+  if (done) {
+    done =
+        take(ledger_, ledger::open(executor_, clock_.get(), store_.get(), {.dir = dir / "ledger"}),
+             "the ledger");
+  }
+  if (done)
+    done = take(logs_, logs::open(executor_, clock_.get(), {.dir = dir / "logs"}), "the logs");
+  return done;
+}
+
+Result<> Platform::open_fleet() {
+  const fs::path dir = config_.data;
+  const auto launching =
+      take(launcher_, sandbox::linux_launcher(executor_, clock_.get(), launcher_options(config_)),
+           "the sandboxes");
+  if (!launching) return launching;
+  fleet_ = fleet::make_fleet(executor_,
+                             {.clock = clock_.get(),
+                              .launcher = launcher_.get(),
+                              .blobs = blobs_.get(),
+                              .ledger = ledger_.get(),
+                              .logs = logs_.get()},
+                             {.runtimes = runtimes(config_),
+                              .node = node_resources(config_),
+                              .rates = config_.rates,
+                              .node_name = node_name(config_),
+                              .dir = dir / "prepare"});
+  for (const auto& [name, function] : catalog_->all()) fleet_->serve(name, catalog_->active(name));
+  return ok;
+}
+
+control::NodeFacts Platform::facts() const {
+  return {.name = node_name(config_),
+          .version = DORMOUSE_VERSION,
+          .data_dir = config_.data,
+          .listen = config_.host + ":" + std::to_string(config_.port),
+          .currency = config_.currency,
+          .started = clock_->wall(),
+          .resources = node_resources(config_)};
+}
+
+Result<> Platform::open_doors() {
+  control_ = std::make_unique<control::Control>(control::Deps{
+      .executor = executor_,
+      .clock = clock_.get(),
+      .catalog = catalog_.get(),
+      .blobs = blobs_.get(),
+      .fleet = fleet_.get(),
+      .ledger = ledger_.get(),
+      .logs = logs_.get(),
+      .keys = &keys_,
+      .hosts = known_hosts(config_),
+      .node = facts(),
+      .examine = [this] { return sandbox::examine_host(launcher_options(config_)); }});
+  gateway_ = std::make_unique<gateway::Gateway>(
+      gateway::Parts{.clock = clock_.get(),
+                     .catalog = catalog_.get(),
+                     .fleet = fleet_.get(),
+                     .api = control_.get(),
+                     .keys = &keys_,
+                     .http_counters = [this] { return server_->counters(); },
+                     .version = DORMOUSE_VERSION});
+  return take(server_,
+              http::listen(executor_, clock_.get(), gateway_.get(),
+                           {.host = config_.host,
+                            .port = config_.port,
+                            .limits = config_.limits,
+                            .refusal = refusal}),
+              "listening");
+}
+
+asio::awaitable<void> Platform::collect_garbage() {
+  std::set<std::string> trees;
+  for (const auto& [_, function] : catalog_->all()) {
+    for (const auto& [number, revision] : function.revisions) {
+      trees.insert(fleet::tree_name(*revision));
+    }
+  }
+  auto collecting = blobs_->collect(catalog_->live_blobs(), std::move(trees), stale_upload);
+  const auto freed = co_await std::move(collecting);
+  if (freed && *freed > 0) spdlog::info("removed {} bytes that no revision uses", *freed);
+  if (!freed) spdlog::warn("blobs that no revision uses stay: {}", freed.error().message);
+}
+
+asio::awaitable<void> Platform::stop() {
+  control_->close_streams();
+  co_await server_->stop(drain_grace);
+  co_await control_->stop();
+  co_await fleet_->drain(Duration(0));
+  co_await tasks_.join();
+  const auto closed = co_await ledger_->close();
+  if (!closed) spdlog::error("the ledger: {}", closed.error().message);
+}
+
+asio::awaitable<void> run(asio::io_context* io, Platform* platform) {
+  asio::signal_set signals(*io, SIGTERM, SIGINT);
+  const auto [failure, number] = co_await signals.async_wait(asio::as_tuple(asio::use_awaitable));
+  if (!failure) spdlog::info("signal {}: draining", number);
+  co_await platform->stop();
+  io->stop();
+}
+
+}  // namespace
+
+Result<> serve(const cli::DaemonConfig& config) {
+  prepare_process();
+  asio::io_context io(1);
+  Platform platform(io, config);
+  const auto built = platform.build();
+  if (!built) return built;
+  spdlog::info("dormouse {} serves http://{}:{} from {}", DORMOUSE_VERSION, config.host,
+               platform.port(), config.data);
+  if (config.key_file.empty()) {
+    spdlog::info(
+        "no key is set, so only this machine is listened to; make one with `dormouse key "
+        "new` and start with --key-file");
+  }
+  async::TaskGroup group(io.get_executor());
+  group.spawn(run(&io, &platform));
+  io.run();
+  spdlog::info("stopped; nothing is left running");
+  return ok;
+}
+
+}  // namespace dormouse::daemon
