@@ -69,6 +69,7 @@ void MappedFile::populate() const {
 
 Result<Folder> Folder::open(const std::string& path) {
   Folder folder;
+  folder.path_ = path;
   folder.descriptor_ = wire::Descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder.descriptor_) return system_error(Code::function_failed, "opening " + path);
   struct statvfs status{};
@@ -105,13 +106,13 @@ Result<MappedFile> Folder::map(std::string_view path) const {
   return MappedFile::map(file->number());
 }
 
-bool Folder::has(std::string_view path) const {
-  return faccessat(descriptor_.number(), std::string(path).c_str(), R_OK, 0) == 0;
-}
-
 const ExternalFile* ModelFiles::find(std::string_view location) const {
   const auto found = std::ranges::find(external_files, location, &ExternalFile::location);
   return found == external_files.end() ? nullptr : &*found;
+}
+
+void ModelFiles::populate() const {
+  for (const ExternalFile& external : external_files) external.file.populate();
 }
 
 Result<ModelFiles> open_model(const Folder& folder, const std::string& path) {
@@ -119,7 +120,8 @@ Result<ModelFiles> open_model(const Folder& folder, const std::string& path) {
   auto model = folder.map(path);
   if (!model) return std::move(model).error().during("opening the model \"" + path + "\"");
   files.model = std::move(*model);
-  files.folder = path.substr(0, path.rfind('/') + 1);  // npos + 1 is 0.
+  const std::string beside = path.substr(0, path.rfind('/') + 1);  // npos + 1 is 0.
+  files.folder = folder.path() + "/" + beside;
   auto tensors = external_tensors(files.model.bytes());
   if (!tensors) return std::move(tensors).error();
   files.external_tensors = std::move(*tensors);
@@ -134,7 +136,7 @@ Result<ModelFiles> open_model(const Folder& folder, const std::string& path) {
     }
     const auto sound = well_formed(tensor.location);
     if (!sound) return refused(sound.error());
-    auto file = folder.map(files.folder + tensor.location);
+    auto file = folder.map(beside + tensor.location);
     if (!file) return refused(std::move(file).error());
     files.external_files.push_back({tensor.location, std::move(*file)});
   }

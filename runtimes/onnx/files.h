@@ -49,10 +49,11 @@ class Folder {
  public:
   static Result<Folder> open(const std::string& path);
   Result<MappedFile> map(std::string_view path) const;
-  bool has(std::string_view path) const;
+  const std::string& path() const { return path_; }
 
  private:
   Result<wire::Descriptor> open_file(const std::string& path) const;
+  std::string path_;
   wire::Descriptor descriptor_;
   bool read_only_ = false;
 };
@@ -63,12 +64,13 @@ struct ExternalFile {
 };
 
 struct ModelFiles {
-  std::string folder;  // Of the model, relative to the revision's; "" or ends in '/'.
+  std::string folder;  // The model's: only to be shown to ONNX Runtime, which checks names in it.
   MappedFile model;
   std::vector<ExternalTensor> external_tensors;
   std::vector<ExternalFile> external_files;  // One a location.
 
   const ExternalFile* find(std::string_view location) const;
+  void populate() const;
 };
 
 Result<ModelFiles> open_model(const Folder&, const std::string& path);

@@ -4,27 +4,17 @@
 
 #include <onnxruntime_cxx_api.h>
 
-#include <chrono>
 #include <string>
 #include <utility>
 
 #include "runtimes/onnx/library.h"
+#include "runtimes/onnx/stopwatch.h"
 
 namespace dormouse::onnx {
 
 class OrtLibrary : public Library {
  public:
   virtual const Ort::Env& environment() const = 0;
-};
-
-class Stopwatch {
- public:
-  Duration elapsed() const {
-    return std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - began_);
-  }
-
- private:
-  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 
 // ONNX Runtime's messages can be many lines long and quote a whole graph.

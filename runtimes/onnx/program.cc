@@ -1,15 +1,18 @@
 #include "runtimes/onnx/program.h"
 
 #include <charconv>
-#include <cstdio>
 #include <optional>
 
+#include "runtimes/onnx/optimised_key.h"
+#include "runtimes/onnx/prepare.h"
 #include "runtimes/onnx/session.h"
 
 namespace dormouse::onnx {
 namespace {
 
 constexpr int threads_max = 64;
+constexpr std::string_view prepared_folder =
+    ".dormouse/";  // Where the daemon puts prepare()'s files.
 
 std::string option(const wire::Load& load, const std::string& key, std::string otherwise) {
   const auto found = load.options.find(key);
@@ -26,10 +29,11 @@ Result<int> threads(const wire::Load& load) {
                "threads: expected 1 to " + std::to_string(threads_max) + ", got \"" + text + "\""};
 }
 
-std::string milliseconds(Duration duration) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f ms", static_cast<double>(duration.count()) / 1000);
-  return text;
+std::optional<Form> optimised_form(const std::string& text) {
+  for (const Form form : {Form::mapped, Form::optimised}) {
+    if (text == name(form)) return form;
+  }
+  return std::nullopt;
 }
 
 class OnnxProgram final : public wire::Program {
@@ -41,19 +45,24 @@ class OnnxProgram final : public wire::Program {
     return {.runtime = "onnx", .runtime_version = library_->version()};
   }
 
-  Result<wire::Prepared> prepare(const wire::Load&) override { return wire::Prepared{}; }
-
-  Result<wire::Ready> load(const wire::Load& load) override {
+  Result<wire::Prepared> prepare(const wire::Load& load) override {
     const auto count = threads(load);
     if (!count) return count.error();
-    const auto folder = Folder::open(places_.code);
-    if (!folder) return folder.error();
-    auto files = open_model(*folder, option(load, "model", "model.onnx"));
-    if (!files) return std::move(files).error();
-    auto session = Session::open(*library_, std::move(*files), {.threads = *count});
-    if (!session) return std::move(session).error();
-    session_ = std::move(*session);
-    wire::Ready ready{session_->signature(), "onnxruntime_onnx", session_->notes()};
+    const auto code = Folder::open(places_.code);
+    if (!code) return code.error();
+    return onnx::prepare(*library_, {.code = &*code,
+                                     .model = option(load, "model", "model.onnx"),
+                                     .model_digest = option(load, "model.digest", ""),
+                                     .out = places_.out,
+                                     .threads = *count});
+  }
+
+  Result<wire::Ready> load(const wire::Load& load) override {
+    wire::Ready ready{.platform = "onnxruntime_onnx"};
+    const auto opened = open(load, ready.notes);
+    if (!opened) return opened.error();
+    ready.signature = session_->signature();
+    ready.notes.insert(session_->notes().begin(), session_->notes().end());
     ready.notes["load library"] = milliseconds(library_->loading_took());
     ready.notes["load environment"] = milliseconds(library_->environment_took());
     ready.notes["load session"] = milliseconds(session_->creation_took());
@@ -77,6 +86,44 @@ class OnnxProgram final : public wire::Program {
   }
 
  private:
+  Result<> open(const wire::Load& load, wire::Options& notes) {
+    const auto count = threads(load);
+    if (!count) return count.error();
+    const auto code = Folder::open(places_.code);
+    if (!code) return code.error();
+    const auto optimised = open_optimised(load, *code, *count);
+    notes["form"] = name(optimised.value_or(Form::original));
+    if (optimised) return ok;
+    if (!optimised.error().message.empty()) notes["not optimised"] = optimised.error().message;
+    return open_as(*code, option(load, "model", "model.onnx"), Form::original, *count);
+  }
+
+  // The form that was chosen at deploy, if it was made for a machine like this one. The message
+  // says why not; it is empty if none was made.
+  Result<Form> open_optimised(const wire::Load& load, const Folder& code, int count) {
+    const auto form = optimised_form(option(load, "optimised.form", ""));
+    if (!form) return Error{Code::not_found, ""};
+    const std::string made_for = option(load, "optimised.key", "");
+    const std::string here = optimised_key(option(load, "model.digest", ""), library_->version());
+    if (made_for != here) {
+      return Error{Code::conflict, "it was made for " + made_for + ", this is " + here};
+    }
+    const std::string path = std::string(prepared_folder) + std::string(optimised_model);
+    const auto opened = open_as(code, path, *form, count);
+    if (!opened) return opened.error();
+    return *form;
+  }
+
+  Result<> open_as(const Folder& code, const std::string& path, Form form, int count) {
+    auto files = open_model(code, path);
+    if (!files) return std::move(files).error();
+    if (form == Form::mapped) files->populate();
+    auto session = Session::open(*library_, std::move(*files), {.form = form, .threads = count});
+    if (!session) return std::move(session).error();
+    session_ = std::move(*session);
+    return ok;
+  }
+
   std::unique_ptr<Library> library_;
   Places places_;
   std::unique_ptr<Session> session_;

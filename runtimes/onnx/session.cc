@@ -98,6 +98,7 @@ class OrtSession final : public Session {
 
   Result<> create(const Settings& settings) {
     const Stopwatch watch;
+    threads_ = settings.threads;
     Ort::SessionOptions options;
     const auto configured = configure(options, settings);
     if (!configured) return configured;
@@ -149,7 +150,7 @@ class OrtSession final : public Session {
     return floats;
   }
 
-  Result<Duration> run_on_made_up_inputs() override {
+  Result<std::chrono::nanoseconds> run_on_made_up_inputs() override {
     if (!made_up_) return make_up();
     return timed_run(*made_up_);
   }
@@ -172,6 +173,9 @@ class OrtSession final : public Session {
     if (!settings.save_to.empty()) save_optimised(options, settings.save_to);
     if (settings.form == Form::original) return give_external_files(options);
     options.SetGraphOptimizationLevel(ORT_DISABLE_ALL);
+    // Where it looks whether the files exist that it is not going to read.
+    options.AddConfigEntry("session.model_external_initializers_file_folder_path",
+                           files_.folder.c_str());
     if (settings.form == Form::mapped) options.AddConfigEntry("session.disable_prepacking", "1");
     return give_weights(options);
   }
@@ -377,9 +381,9 @@ class OrtSession final : public Session {
   }
 
   // Tries sizes for the dimensions that vary until the model takes them.
-  Result<Duration> make_up() {
+  Result<std::chrono::nanoseconds> make_up() {
     std::vector<wire::TensorSpec> specs = signature_.inputs;
-    Result<Duration> last = invalid("nothing was tried");
+    Result<std::chrono::nanoseconds> last = invalid("nothing was tried");
     for (const Guess& guess : guesses) {
       std::vector<MadeUp> inputs;
       for (const wire::TensorSpec& spec : specs) inputs.push_back(made_up(spec, guess));
@@ -391,8 +395,8 @@ class OrtSession final : public Session {
     return std::move(last).error().during("trying the model on made-up inputs");
   }
 
-  Result<Duration> timed_run(const std::vector<MadeUp>& inputs) {
-    Duration took{};
+  Result<std::chrono::nanoseconds> timed_run(const std::vector<MadeUp>& inputs) {
+    std::chrono::nanoseconds took{};
     const auto ran = guarded("running the model", [&] {
       Bound bound;
       std::vector<Output> outputs(outputs_.size());
@@ -403,9 +407,9 @@ class OrtSession final : public Session {
         const auto bound_one = bind_one(inputs_[i], view, bound);
         CHECK(bound_one);
       }
-      const Stopwatch watch;
+      const Stopwatch watch(measure_of(threads_));
       execute(bound, outputs);
-      took = watch.elapsed();
+      took = watch.elapsed_ns();
     });
     if (!ran) return ran.error();
     return took;
@@ -417,6 +421,7 @@ class OrtSession final : public Session {
   std::vector<Ort::Value> weights_;
   Ort::Session session_{nullptr};
   Duration took_{};
+  int threads_ = 1;
   wire::Signature signature_;
   wire::Options notes_;
   std::vector<Port> inputs_, outputs_;

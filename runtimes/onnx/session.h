@@ -68,8 +68,9 @@ class Session {
   virtual Result<Floats> run_on_floats(std::span<const std::int64_t> shape,
                                        std::span<const float> values) = 0;
 
-  // Runs it on made-up inputs, for measuring. Gives how long that took.
-  virtual Result<Duration> run_on_made_up_inputs() = 0;
+  // Runs it on made-up inputs, for measuring. Gives how long that took: with one thread the
+  // processor's time, which other programs' work disturbs less, otherwise the clock's.
+  virtual Result<std::chrono::nanoseconds> run_on_made_up_inputs() = 0;
 };
 
 }  // namespace dormouse::onnx
