@@ -1,0 +1,81 @@
+#include "control/access.h"
+
+#include <gtest/gtest.h>
+
+namespace dormouse::control {
+namespace {
+
+TEST(Origin, MustBeTheHostAndTheHostMustBeKnown) {
+  const Hosts configured{{"dormouse.example", "192.168.1.5"}, false};
+  const Hosts everywhere{{}, true};
+  const struct {
+    const char* why;
+    const Hosts& hosts;
+    const char* host;    // nullptr: none.
+    const char* origin;  // nullptr: none.
+    bool good;
+  } rows[] = {
+      {"loopback name", configured, "localhost:8080", nullptr, true},
+      {"loopback name through a forwarded port", configured, "localhost:9999", nullptr, true},
+      {"no port", configured, "127.0.0.1", nullptr, true},
+      {"IPv6 loopback", configured, "[::1]:8080", nullptr, true},
+      {"configured name", configured, "Dormouse.Example", nullptr, true},
+      {"configured address", configured, "192.168.1.5:8080", nullptr, true},
+      {"no host", configured, nullptr, nullptr, false},
+      {"empty host", configured, "", nullptr, false},
+      {"rebound name", configured, "evil.example:8080", nullptr, false},
+      {"a name that begins alike", configured, "localhost.evil.example", nullptr, false},
+      {"a name that ends alike", configured, "evil-dormouse.example", nullptr, false},
+      {"user part", configured, "localhost@evil.example", nullptr, false},
+      {"other address", configured, "192.168.1.6", nullptr, false},
+      {"open bracket", configured, "[::1", nullptr, true},
+      {"any address, listening on all", everywhere, "192.168.1.6:8080", nullptr, true},
+      {"any IPv6 address, listening on all", everywhere, "[fd00::1]:8080", nullptr, true},
+      {"but no name", everywhere, "evil.example", nullptr, false},
+      {"same origin", configured, "localhost:8080", "http://localhost:8080", true},
+      {"same origin behind TLS", configured, "dormouse.example", "https://dormouse.example", true},
+      {"other port", configured, "localhost:8080", "http://localhost:3000", false},
+      {"other site", configured, "localhost:8080", "https://evil.example", false},
+      {"null origin", configured, "localhost:8080", "null", false},
+      {"empty origin", configured, "localhost:8080", "", false},
+      {"origin with a tail", configured, "localhost:80", "http://localhost:8080", false},
+  };
+  for (const auto& row : rows) {
+    http::Fields fields;
+    if (row.host != nullptr) fields.add("Host", row.host);
+    if (row.origin != nullptr) fields.add("Origin", row.origin);
+    EXPECT_EQ(check_origin(fields, row.hosts).has_value(), row.good) << row.why;
+  }
+}
+
+TEST(ContentType, IsWhatTheRouteDeclares) {
+  const struct {
+    Accepts accepts;
+    const char* type;  // nullptr: none.
+    bool good;
+  } rows[] = {
+      {Accepts::json, "application/json", true},
+      {Accepts::json, "Application/JSON; charset=utf-8", true},
+      {Accepts::json, "application/json ;charset=utf-8", true},
+      {Accepts::json, nullptr, false},
+      {Accepts::json, "text/plain", false},
+      {Accepts::json, "application/x-www-form-urlencoded", false},
+      {Accepts::json, "multipart/form-data; boundary=x", false},
+      {Accepts::json, "text/plain; application/json", false},
+      {Accepts::json, "application/jsonp", false},
+      {Accepts::json, "application/octet-stream", false},
+      {Accepts::bytes, "application/octet-stream", true},
+      {Accepts::bytes, "application/json", false},
+      {Accepts::bytes, nullptr, false},
+      {Accepts::nothing, nullptr, true},
+  };
+  for (const auto& row : rows) {
+    http::Head head;
+    if (row.type != nullptr) head.fields.add("Content-Type", row.type);
+    EXPECT_EQ(check_content_type(head, row.accepts).has_value(), row.good)
+        << (row.type == nullptr ? "none" : row.type);
+  }
+}
+
+}  // namespace
+}  // namespace dormouse::control

@@ -1,0 +1,311 @@
+#include "control/deploy.h"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/json.hpp>
+
+#include "async/before.h"
+#include "async/one_shot.h"
+#include "control/answers.h"
+#include "control/manifest.h"
+#include "control/quantities.h"
+
+namespace dormouse::control {
+namespace {
+
+constexpr std::size_t files_max = 10'000;
+
+Error refused(std::string why) {
+  return {Code::invalid_argument, std::move(why)};
+}
+
+Result<> check_fields(const json::object& object, std::span<const std::string_view> known) {
+  for (const auto& entry : object) {
+    const std::string_view name(entry.key());
+    if (std::ranges::find(known, name) == known.end()) return unknown_name("field", name, known);
+  }
+  return ok;
+}
+
+Result<catalog::File> read_file(const json::value& value) {
+  constexpr std::string_view known[] = {"path", "digest", "size"};
+  if (!value.is_object()) return refused("a file is a map of path, digest and size");
+  const json::object& object = value.get_object();
+  if (auto good = check_fields(object, known); !good) return good.error();
+  const json::value* path = object.if_contains("path");
+  const json::value* digest = object.if_contains("digest");
+  const json::value* size = object.if_contains("size");
+  if (path == nullptr || !path->is_string()) return refused("a file without a path");
+  if (digest == nullptr || !digest->is_string()) return refused("a file without a digest");
+  if (size == nullptr || !size->is_int64() || size->get_int64() < 0) {
+    return refused("a file without a size");
+  }
+  if (auto good = check_path(std::string_view(path->get_string())); !good) return good.error();
+  auto parsed = Digest::parse(std::string_view(digest->get_string()));
+  if (!parsed) return parsed.error();
+  return catalog::File{std::string(path->get_string()), std::move(*parsed),
+                       static_cast<std::uint64_t>(size->get_int64())};
+}
+
+// No path twice, and none that is a file here and a folder there.
+Result<> check_tree(const std::vector<catalog::File>& files) {
+  std::set<std::string_view> paths;
+  for (const catalog::File& file : files) {
+    if (!paths.insert(file.path).second) return refused("the path \"" + file.path + "\" twice");
+  }
+  for (const catalog::File& file : files) {
+    const std::string_view path = file.path;
+    for (auto slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
+      if (paths.contains(path.substr(0, slash))) {
+        return refused("\"" + std::string(path.substr(0, slash)) + "\" is a file and a folder");
+      }
+    }
+  }
+  return ok;
+}
+
+Result<std::vector<catalog::File>> read_files(const json::value* value) {
+  if (value == nullptr || !value->is_array()) return refused("files is not a list");
+  if (value->get_array().size() > files_max) {
+    return Error{Code::too_large, "more than " + std::to_string(files_max) + " files"};
+  }
+  std::vector<catalog::File> files;
+  for (const json::value& entry : value->get_array()) {
+    auto file = read_file(entry);
+    if (!file) return std::move(file).error().during("files");
+    files.push_back(std::move(*file));
+  }
+  if (auto good = check_tree(files); !good) return std::move(good).error().during("files");
+  return files;
+}
+
+}  // namespace
+
+Result<catalog::Draft> read_deploy(const json::value& body, const std::string& name) {
+  constexpr std::string_view known[] = {"manifest", "files"};
+  if (!body.is_object()) return refused("a deploy is a map of manifest and files");
+  if (auto good = check_fields(body.get_object(), known); !good) return good.error();
+  const json::value* given = body.get_object().if_contains("manifest");
+  if (given == nullptr || !given->is_object()) return refused("the manifest is missing");
+  json::object fields = given->get_object();
+  if (!fields.contains("name")) fields["name"] = name;
+  auto manifest = read_manifest(fields);
+  if (!manifest) return std::move(manifest).error().during("manifest");
+  if (manifest->name != name) {
+    return refused("the manifest says \"" + manifest->name + "\", the path \"" + name + "\"");
+  }
+  auto files = read_files(body.get_object().if_contains("files"));
+  if (!files) return files.error();
+  catalog::Draft draft;
+  draft.manifest = std::move(*manifest);
+  draft.files = std::move(*files);
+  return draft;
+}
+
+// The lines that a deploy has said and nobody read yet. Whoever reads may leave at any time.
+struct Deploys::Progress {
+  static constexpr std::size_t lines_max = 1000;  // Further progress is dropped.
+
+  explicit Progress(asio::any_io_executor executor)
+      : changed(std::move(executor), asio::steady_timer::time_point::max()) {}
+
+  void say(json::object line) {
+    lines.push_back(json::serialize(line) + "\n");
+    changed.cancel();
+  }
+  void say_progress(const std::string& line) {
+    if (lines.size() < lines_max) say({{"progress", gateway::valid_utf8(line)}});
+  }
+  // Completes, with ok, when there may be something to read.
+  static asio::awaitable<Result<>> wait(std::shared_ptr<Progress> progress) {
+    if (progress->lines.empty() && !progress->ended) {
+      co_await progress->changed.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    co_return ok;
+  }
+
+  std::deque<std::string> lines;
+  void end() {
+    ended = true;
+    changed.cancel();
+  }
+
+  bool ended = false;
+  asio::steady_timer changed;  // An event: cancelled when there is a line, or the end.
+};
+
+// While it lives, nobody else changes the function.
+class Deploys::Hold {
+ public:
+  Hold(std::set<std::string>* held, std::string name) : held_(held), name_(std::move(name)) {
+    held_->insert(name_);
+  }
+  ~Hold() { held_->erase(name_); }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  std::set<std::string>* held_;
+  std::string name_;
+};
+
+Deploys::Deploys(asio::any_io_executor executor, async::Clock* clock, catalog::Catalog* catalog,
+                 blobs::Blobs* blobs, fleet::Fleet* fleet)
+    : clock_(clock),
+      catalog_(catalog),
+      blobs_(blobs),
+      fleet_(fleet),
+      executor_(executor),
+      tasks_(std::move(executor)) {
+}
+
+Result<> Deploys::check(const catalog::Draft& draft) const {
+  std::vector<std::string_view> known;
+  for (const auto& [name, runtime] : fleet_->runtimes()) known.push_back(name);
+  if (!fleet_->runtimes().contains(draft.manifest.runtime)) {
+    return unknown_name("runtime", draft.manifest.runtime, known);
+  }
+  bool has_model = draft.manifest.model.empty();
+  for (const catalog::File& file : draft.files) {
+    has_model = has_model || file.path == draft.manifest.model;
+    const auto size = blobs_->size(file.digest);
+    if (!size) {
+      return Error{Code::conflict, "the content of \"" + file.path + "\" (" + file.digest.text() +
+                                       ") was not uploaded"};
+    }
+    if (*size != file.size) {
+      return refused("\"" + file.path + "\" has " + std::to_string(*size) + " bytes, not " +
+                     std::to_string(file.size));
+    }
+  }
+  if (!has_model) return refused("model: \"" + draft.manifest.model + "\" is not among the files");
+  return ok;
+}
+
+Result<std::shared_ptr<Deploys::Hold>> Deploys::hold(const std::string& name) {
+  if (held_.contains(name)) {
+    return Error{Code::conflict, "\"" + name + "\" is being changed by somebody else"};
+  }
+  if (held_.size() >= running_max) {
+    return Error{Code::overloaded, "too many deploys at the same time"};
+  }
+  return std::make_shared<Hold>(&held_, name);
+}
+
+Result<http::Pieces> Deploys::begin(catalog::Draft draft) {
+  if (auto good = check(draft); !good) return good.error();
+  auto held = hold(draft.manifest.name);
+  if (!held) return held.error();
+  auto progress = std::make_shared<Progress>(executor_);
+  tasks_.spawn(run(progress, std::move(*held), std::move(draft)));
+  return [this, progress] { return next(progress); };
+}
+
+asio::awaitable<void> Deploys::run(std::shared_ptr<Progress> progress, std::shared_ptr<Hold> held,
+                                   catalog::Draft draft) {
+  // Also when the node stops and this coroutine is unwound: whoever reads must not wait on.
+  const std::shared_ptr<Progress> ending(progress.get(), [progress](Progress* it) { it->end(); });
+  const auto before_it = catalog_->active(draft.manifest.name);
+  auto revision = co_await deploy(progress, std::move(draft));
+  held.reset();
+  if (revision) {
+    progress->say({{"revision", revision_json(**revision)}, {"unchanged", *revision == before_it}});
+  } else {
+    progress->say({{"error", fault_json(revision.error())}});
+  }
+}
+
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Progress> progress,
+                                                              catalog::Draft draft) {
+  const std::string name = draft.manifest.name;
+  const catalog::RevisionPtr active = catalog_->active(name);
+  if (active && active->digest == catalog::digest_of(draft)) co_return active;
+
+  progress->say_progress("starting it once");
+  auto say = [progress](std::string line) { progress->say_progress(line); };
+  auto trial = fleet_->try_out(std::move(draft), std::move(say));
+  auto tried = co_await async::before(clock_, clock_->now() + patience, std::move(trial),
+                                      Code::deadline_exceeded);
+  if (!tried) co_return std::move(tried).error().during("starting " + name);
+
+  // From here on it is done as a whole: what is in the store serves.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  auto published = co_await catalog_->publish(std::move(*tried), clock_->wall());
+  if (!published) co_return std::move(published).error().during("publishing " + name);
+  fleet_->serve(name, *published);
+  co_return published;
+}
+
+asio::awaitable<Result<std::optional<std::string>>> Deploys::next(
+    std::shared_ptr<Progress> progress) {
+  auto waiting = Progress::wait(progress);
+  auto changed = co_await async::before(clock_, clock_->now() + heartbeat, std::move(waiting),
+                                        Code::deadline_exceeded);
+  if (progress->lines.empty()) {
+    if (progress->ended) co_return std::optional<std::string>();
+    co_return std::optional<std::string>("\n");  // Still at it: `changed` is only late.
+  }
+  std::string lines;
+  for (const std::string& line : progress->lines) lines += line;
+  progress->lines.clear();
+  co_return std::optional<std::string>(std::move(lines));
+}
+
+// The task is ours; a caller who is cancelled meanwhile still waits for its end.
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::shielded(
+    asio::awaitable<Result<catalog::RevisionPtr>> change) {
+  using Done = async::OneShot<Result<catalog::RevisionPtr>>;
+  const auto done = std::make_shared<Done>();
+  struct Task {
+    static asio::awaitable<void> run(asio::awaitable<Result<catalog::RevisionPtr>> work,
+                                     std::shared_ptr<Done> end) {
+      co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+      auto result = co_await std::move(work);
+      end->set(std::move(result));
+    }
+  };
+  tasks_.spawn(Task::run(std::move(change), done));
+  co_return co_await done->wait();
+}
+
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate(std::string name,
+                                                                std::int32_t number) {
+  const auto held = hold(name);
+  if (!held) co_return held.error();
+  auto change = activate_and_serve(name, number);
+  co_return co_await shielded(std::move(change));
+}
+
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate_and_serve(std::string name,
+                                                                          std::int32_t number) {
+  auto revision = co_await catalog_->activate(name, number);
+  if (revision) fleet_->serve(name, *revision);
+  co_return revision;
+}
+
+asio::awaitable<Result<>> Deploys::remove(std::string name) {
+  const auto held = hold(name);
+  if (!held) co_return held.error();
+  auto change = remove_and_stop(name);
+  auto removed = co_await shielded(std::move(change));
+  if (!removed) co_return removed.error();
+  co_return ok;
+}
+
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::remove_and_stop(std::string name) {
+  auto removed = co_await catalog_->remove(name);
+  if (!removed) co_return removed.error();
+  fleet_->serve(name, nullptr);
+  co_return catalog::RevisionPtr();
+}
+
+asio::awaitable<void> Deploys::stop() {
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+}  // namespace dormouse::control

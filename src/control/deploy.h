@@ -1,0 +1,77 @@
+// From a request to a serving revision: read, check, try out, publish, serve.
+//
+// Nothing changes before the revision was really started once; what fails before that leaves
+// everything as it was. A deploy goes on to its end when whoever asked for it leaves: it is a task
+// of this object, not of the connection. One change of a function at a time: a second deploy,
+// rollback or removal meanwhile is a conflict.
+//
+// Threads    One executor.
+// Ownership  stop() before it dies.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "async/clock.h"
+#include "async/task_group.h"
+#include "blobs/blobs.h"
+#include "catalog/catalog.h"
+#include "fleet/fleet.h"
+#include "gateway/json.h"
+#include "http/server.h"
+
+namespace dormouse::control {
+
+// The body of a deploy: {"manifest": {…}, "files": [{"path", "digest", "size"}]}. Pure. `name` is
+// the path's, which the manifest's must equal, or which it takes if it has none.
+Result<catalog::Draft> read_deploy(const json::value& body, const std::string& name);
+
+class Deploys {
+ public:
+  static constexpr std::size_t running_max = 4;  // More: overloaded.
+  static constexpr Duration patience = std::chrono::minutes(30);
+  static constexpr Duration heartbeat = std::chrono::seconds(10);
+
+  Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, blobs::Blobs*, fleet::Fleet*);
+
+  // Checks the draft and begins; the Pieces are the lines of the stream.
+  Result<http::Pieces> begin(catalog::Draft);
+
+  // Changes that the caller's cancellation does not interrupt between store and fleet.
+  asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string name, std::int32_t number);
+  asio::awaitable<Result<>> remove(std::string name);
+
+  asio::awaitable<void> stop();  // Cancels what runs, and joins it.
+
+ private:
+  struct Progress;
+  class Hold;
+
+  Result<> check(const catalog::Draft&) const;
+  Result<std::shared_ptr<Hold>> hold(const std::string& name);
+  asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Hold>, catalog::Draft);
+  asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>, catalog::Draft);
+  asio::awaitable<Result<catalog::RevisionPtr>> shielded(
+      asio::awaitable<Result<catalog::RevisionPtr>> change);
+  asio::awaitable<Result<catalog::RevisionPtr>> activate_and_serve(std::string name,
+                                                                   std::int32_t number);
+  asio::awaitable<Result<catalog::RevisionPtr>> remove_and_stop(std::string name);
+  asio::awaitable<Result<std::optional<std::string>>> next(std::shared_ptr<Progress>);
+
+  async::Clock* clock_;
+  catalog::Catalog* catalog_;
+  blobs::Blobs* blobs_;
+  fleet::Fleet* fleet_;
+  asio::any_io_executor executor_;
+  std::set<std::string> held_;  // Functions that are being changed.
+  async::TaskGroup tasks_;
+};
+
+}  // namespace dormouse::control

@@ -1,0 +1,216 @@
+// For tests: a platform in memory, behind the seams that the control API stands on.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blobs/blobs.h"
+#include "catalog/catalog.h"
+#include "fleet/fleet.h"
+#include "ledger/ledger.h"
+#include "logs/logs.h"
+
+namespace dormouse::control {
+
+class FakeBlobs final : public blobs::Blobs {
+ public:
+  std::optional<std::uint64_t> size(const Digest& digest) const override {
+    const auto found = whole.find(digest);
+    if (found == whole.end()) return std::nullopt;
+    return found->second.size();
+  }
+  std::filesystem::path path(const Digest& digest) const override { return digest.text(); }
+  asio::awaitable<Result<std::uint64_t>> uploaded(Digest digest) override {
+    co_return parts[digest].size();
+  }
+  asio::awaitable<Result<std::uint64_t>> append(Digest digest, std::uint64_t offset,
+                                                std::string_view chunk, bool last) override {
+    if (whole.contains(digest)) co_return whole[digest].size();
+    std::string& part = parts[digest];
+    if (offset != part.size()) {
+      co_return Error{Code::conflict, "the upload stands at " + std::to_string(part.size())};
+    }
+    part += chunk;
+    ++appends;
+    if (last) whole[digest] = std::exchange(part, {});
+    co_return last ? whole[digest].size() : part.size();
+  }
+  asio::awaitable<Result<Digest>> adopt(std::filesystem::path, std::uint64_t) override {
+    co_return Error{Code::unsupported, "not in this fake"};
+  }
+  asio::awaitable<Result<std::filesystem::path>> lay_out(
+      std::string name, std::vector<std::pair<std::string, Digest>>) override {
+    co_return std::filesystem::path(name);
+  }
+  asio::awaitable<Result<std::uint64_t>> collect(std::set<Digest>, std::set<std::string>,
+                                                 Duration) override {
+    co_return std::uint64_t{0};
+  }
+
+  std::map<Digest, std::string> whole;
+  std::map<Digest, std::string> parts;
+  int appends = 0;
+};
+
+class FakeCatalog final : public catalog::Catalog {
+ public:
+  catalog::RevisionPtr active(std::string_view name) const override {
+    const auto* function = find(name);
+    return function == nullptr ? nullptr : function->revisions.at(function->active);
+  }
+  const catalog::Function* find(std::string_view name) const override {
+    const auto found = functions.find(name);
+    return found == functions.end() ? nullptr : &found->second;
+  }
+  const std::map<std::string, catalog::Function, std::less<>>& all() const override {
+    return functions;
+  }
+  std::set<Digest> live_blobs() const override { return {}; }
+  asio::awaitable<Result<catalog::RevisionPtr>> publish(catalog::Draft draft,
+                                                        WallTime now) override {
+    if (refuses) co_return *refuses;
+    catalog::Function& function = functions[draft.manifest.name];
+    function.name = draft.manifest.name;
+    const Digest digest = catalog::digest_of(draft);
+    const auto number = function.revisions.empty() ? 1 : function.revisions.rbegin()->first + 1;
+    auto revision = std::make_shared<catalog::Revision>(catalog::Revision{
+        std::move(draft), std::string(catalog::default_tenant), number, digest, now});
+    function.revisions.emplace(number, revision);
+    function.active = number;
+    co_return revision;
+  }
+  asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string name,
+                                                         std::int32_t number) override {
+    const auto found = functions.find(name);
+    if (found == functions.end()) co_return Error{Code::not_found, "no such function"};
+    if (!found->second.revisions.contains(number)) {
+      co_return Error{Code::not_found, name + " has no revision " + std::to_string(number)};
+    }
+    found->second.active = number;
+    co_return found->second.revisions.at(number);
+  }
+  asio::awaitable<Result<>> remove(std::string name) override {
+    if (functions.erase(name) == 0) co_return Error{Code::not_found, "no such function"};
+    co_return ok;
+  }
+
+  std::map<std::string, catalog::Function, std::less<>> functions;
+  std::optional<Error> refuses;  // What publish() fails with.
+};
+
+class FakeFleet final : public fleet::Fleet {
+ public:
+  explicit FakeFleet(async::Clock* clock) : clock_(clock) { known["onnx"] = {}; }
+
+  asio::awaitable<fleet::Outcome> invoke(fleet::Invocation) override {
+    co_return fleet::Outcome{Error{Code::unsupported, "not in this fake"}, std::nullopt, {}};
+  }
+  asio::awaitable<Result<catalog::Draft>> try_out(
+      catalog::Draft draft, std::function<void(std::string)> progress) override {
+    ++tried;
+    progress("loading");
+    co_await clock_->sleep_until(clock_->now() + start_takes);
+    if (start_fails) co_return *start_fails;
+    draft.notes["form"] = "mapped";
+    co_return draft;
+  }
+  void serve(const std::string& function, catalog::RevisionPtr revision) override {
+    serving[function] = std::move(revision);
+  }
+  fleet::Status status(const std::string&) const override { return now; }
+  fleet::Snapshot snapshot() override { return {}; }
+  const std::map<std::string, fleet::Runtime>& runtimes() const override { return known; }
+  asio::awaitable<void> drain(Duration) override { co_return; }
+
+  std::map<std::string, fleet::Runtime> known;
+  std::map<std::string, catalog::RevisionPtr> serving;
+  fleet::Status now;
+  Duration start_takes{};
+  std::optional<Error> start_fails;
+  int tried = 0;
+
+ private:
+  async::Clock* clock_;
+};
+
+class FakeLedger final : public ledger::Ledger {
+ public:
+  void begin(const ledger::Begun&) override {}
+  void end(const ledger::Receipt& receipt) override { receipts[receipt.begun.key] = receipt; }
+  Result<> flush() override { return ok; }
+  bool needs_flush() const override { return false; }
+  asio::awaitable<Result<std::optional<ledger::Receipt>>> find(ledger::Key key) override {
+    const auto found = receipts.find(key);
+    if (found == receipts.end()) co_return std::optional<ledger::Receipt>();
+    co_return std::optional<ledger::Receipt>(found->second);
+  }
+  asio::awaitable<Result<std::vector<ledger::Sum>>> usage(ledger::Query query) override {
+    asked = query;
+    std::vector<ledger::Sum> sums;
+    ledger::Sum all;
+    for (const auto& [key, receipt] : receipts) {
+      const std::string& name = receipt.begun.function;
+      if (!query.function.empty() && query.function != name) continue;
+      auto sum = std::ranges::find(sums, name, &ledger::Sum::function);
+      if (sum == sums.end()) sum = sums.insert(sums.end(), ledger::Sum{.function = name});
+      for (ledger::Sum* each : {&*sum, &all}) {
+        each->calls += 1;
+        each->failed += receipt.failure ? 1 : 0;
+        each->billed_ms += receipt.billed_ms;
+        each->price.value += receipt.price.value;
+      }
+    }
+    if (!query.by_function) sums = {all};
+    co_return sums;
+  }
+  asio::awaitable<Result<>> close() override { co_return ok; }
+
+  std::map<ledger::Key, ledger::Receipt> receipts;
+  ledger::Query asked;
+};
+
+class FakeLogs final : public logs::Logs {
+ public:
+  explicit FakeLogs(async::Clock* clock) : clock_(clock) {}
+
+  void append(std::string_view function, logs::Line line) override {
+    line.sequence = last(function) + 1;
+    lines[std::string(function)].push_back(std::move(line));
+  }
+  asio::awaitable<Result<std::vector<logs::Line>>> read(std::string function,
+                                                        std::uint64_t sequence,
+                                                        std::size_t lines_max) override {
+    std::vector<logs::Line> found;
+    for (const logs::Line& line : lines[function]) {
+      if (line.sequence > sequence) found.push_back(line);
+    }
+    if (sequence == 0 && found.size() > lines_max) {
+      found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(lines_max));
+    }
+    if (found.size() > lines_max) found.resize(lines_max, found.front());
+    co_return found;
+  }
+  std::uint64_t last(std::string_view function) const override {
+    const auto found = lines.find(std::string(function));
+    return found == lines.end() ? 0 : found->second.size();
+  }
+  asio::awaitable<void> wait(std::string function, std::uint64_t sequence,
+                             TimePoint until) override {
+    while (last(function) <= sequence && clock_->now() < until) {
+      const TimePoint soon = clock_->now() + std::chrono::milliseconds(10);
+      co_await clock_->sleep_until(std::min(soon, until));
+    }
+  }
+  void remove(std::string_view function) override { lines.erase(std::string(function)); }
+
+  std::map<std::string, std::vector<logs::Line>> lines;
+
+ private:
+  async::Clock* clock_;
+};
+
+}  // namespace dormouse::control

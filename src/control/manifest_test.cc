@@ -1,0 +1,163 @@
+#include "control/manifest.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "control/routes.h"
+
+namespace dormouse::control {
+namespace {
+
+using namespace std::chrono_literals;
+
+// The message for a manifest that is complete but for `field`; "" if it is accepted.
+std::string refusal(const std::string& field) {
+  const auto value = gateway::parse_json(R"({"name":"a","runtime":"onnx",)" + field + "}");
+  if (!value) return "not JSON";
+  const auto manifest = read_manifest(*value);
+  return manifest ? "" : manifest.error().message;
+}
+
+TEST(Manifest, HasDefaultsForAllButNameAndRuntime) {
+  const auto value = gateway::parse_json(R"({"name":"a","runtime":"onnx"})");
+  catalog::Manifest expected;
+  expected.name = "a";
+  expected.runtime = "onnx";
+  const auto read = read_manifest(*value);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, expected);
+}
+
+TEST(Manifest, ReadsEveryField) {
+  const auto value = gateway::parse_json(R"({
+    "name":"read-text-line","runtime":"onnx","model":"m/model.onnx","task":"text-line",
+    "task_options":{"keys":"keys.txt"},"memory":"256MiB","cpu":0.5,"timeout":"5s",
+    "start_timeout":"1m30s","keep_alive":"500ms","concurrency":4,"threads":2,"min_instances":1,
+    "max_instances":8,"queue":10,"max_body":1048576,"env":{"PORT":80,"DEBUG":true,"A":"b"}})");
+  ASSERT_TRUE(value);
+  const auto read = read_manifest(*value);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->model, "m/model.onnx");
+  EXPECT_EQ(read->resources.memory_bytes, 256 << 20);
+  EXPECT_EQ(read->resources.cpu_millicores, 500);
+  EXPECT_EQ(read->start_timeout, 90s);
+  EXPECT_EQ(read->keep_alive, 500ms);
+  EXPECT_EQ(read->instances_min, 1);
+  EXPECT_EQ(read->instances_max, 8);
+  EXPECT_EQ(read->body_bytes_max, 1 << 20);
+  EXPECT_EQ(read->env.at("PORT"), "80");
+  EXPECT_EQ(read->env.at("DEBUG"), "true");
+  EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
+}
+
+TEST(Manifest, AcceptsWhatIsAtTheBounds) {
+  for (const char* field :
+       {R"("memory":"16MiB")", R"("memory":"4TiB")", R"("memory":16777216)", R"("cpu":"10m")",
+        R"("cpu":"0.5")", R"("cpu":2)", R"("timeout":"1ms")", R"("timeout":"24h")",
+        R"("keep_alive":"0s")", R"("concurrency":1000)", R"("min_instances":16)", R"("queue":0)",
+        R"("model":"")", R"("task_options":{})"}) {
+    EXPECT_EQ(refusal(field), "") << field;
+  }
+}
+
+TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
+  const struct {
+    const char* field;
+    const char* says;
+  } rows[] = {
+      {R"("memroy":"1GiB")", "unknown field \"memroy\"; did you mean \"memory\"?"},
+      {R"("instances":2)", "did you mean \"min_instances\"?"},
+      {R"("colour":"red")", "known are name, runtime, model"},
+      {R"("memory":"lots")",
+       "memory: \"lots\" is not allowed (\"lots\" is not a size; write bytes, or a number with "
+       "KiB, MiB, GiB or TiB, as in \"512MiB\"); allowed is from 16MiB to 4TiB"},
+      {R"("memory":"15MiB")", "memory: \"15MiB\" is not allowed (out of range)"},
+      {R"("memory":-1)", "out of range"},
+      {R"("memory":1.5)", "not a size"},
+      {R"("memory":18446744073709551615)", "not a size"},
+      {R"("memory":null)", "memory: null is not allowed"},
+      {R"("cpu":0)", "cpu: 0 is not allowed (out of range); allowed is from 0.01 to 1024"},
+      {R"("cpu":1e300)", "out of range"},
+      {R"("cpu":-0.5)", "out of range"},
+      {R"("cpu":true)", "not a share of CPUs"},
+      {R"("timeout":30)", "it needs a unit, as in \"30s\""},
+      {R"("timeout":"30")", "is not a duration"},
+      {R"("timeout":"0s")", "timeout: \"0s\" is not allowed (out of range)"},
+      {R"("timeout":"25h")", "allowed is from 1ms to 1d"},
+      {R"("keep_alive":"-1s")", "is not a duration"},
+      {R"("concurrency":0)", "allowed is from 1 to 1000"},
+      {R"("concurrency":1.5)", "not a whole number"},
+      {R"("concurrency":"1")", "not a whole number"},
+      {R"("concurrency":9223372036854775807)", "out of range"},
+      {R"("min_instances":17)", "min_instances (17) is more than max_instances (16)"},
+      {R"("model":"../model.onnx")", "has \".\" or \"..\" in it"},
+      {R"("model":"/model.onnx")", "is absolute"},
+      {R"("task":"Text Line")", "task: \"Text Line\""},
+      {R"("task_options":["keys"])", "not a map"},
+      {R"("task_options":{"keys":{"a":1}})", "\"keys\": not a text"},
+      {R"("task_options":{"a b":"c"})", "\"a b\" is not a name"},
+      {R"("env":{"1A":"b"})", "\"1A\" is not a name"},
+      {R"("env":{"A=B":"b"})", "\"A=B\" is not a name"},
+      {R"("env":{"A":"\u0000"})", "NUL"},
+      {R"("env":{"A":1.5})", "\"A\": not a text"},
+  };
+  for (const auto& row : rows) {
+    EXPECT_NE(refusal(row.field).find(row.says), std::string::npos)
+        << row.field << ": " << refusal(row.field);
+  }
+}
+
+TEST(Manifest, RefusesNamesThatAreNotOne) {
+  for (const std::string name :
+       {"", "A", "a_b", "-a", "a-", "a.b", "a/b", "..", "caf\xc3\xa9", "a b",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaa"}) {
+    const json::object object{{"name", name}, {"runtime", "onnx"}};
+    EXPECT_FALSE(read_manifest(object)) << name;
+  }
+  EXPECT_FALSE(read_manifest(json::object{{"runtime", "onnx"}}));
+  EXPECT_FALSE(read_manifest(json::object{{"name", "a"}}));
+  EXPECT_FALSE(read_manifest(json::array{}));
+}
+
+TEST(Paths, AreRelativeAndPlain) {
+  const std::string long_element(255, 'a'), longer(256, 'a');
+  for (const std::string& path :
+       {std::string("a"), std::string("weights/a.bin"), std::string(".hidden"),
+        std::string("a..b/c"), std::string(".dormouse.txt"), std::string("caf\xc3\xa9.txt"),
+        long_element + "/" + long_element}) {
+    EXPECT_TRUE(check_path(path)) << path;
+  }
+  for (const std::string& path :
+       {std::string(""), std::string("/a"), std::string("a/"), std::string("a//b"),
+        std::string("."), std::string(".."), std::string("a/../b"), std::string("./a"),
+        std::string("a\\b"), std::string("a\nb"), std::string("a\0b", 3), std::string("\xff"),
+        std::string("\x7f"), std::string(".dormouse/x"), std::string(".dormouse"), longer,
+        long_element + "/" + long_element + "/" + long_element + "/" + long_element + "/b"}) {
+    EXPECT_FALSE(check_path(path)) << path;
+  }
+}
+
+// The reference pages are written by the code; with DORMOUSE_WRITE_DOCS set, this test does so.
+void expect_page(const char* name, const std::string& wanted) {
+  const auto path = std::filesystem::path(__FILE__).parent_path() / "../../docs/reference" / name;
+  if (std::getenv("DORMOUSE_WRITE_DOCS") != nullptr) {
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << wanted;
+  }
+  std::ifstream file(path);
+  const std::string there((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(there, wanted) << "run this test with DORMOUSE_WRITE_DOCS=1 and commit " << path;
+}
+
+TEST(ReferencePages, SayWhatTheCodeDoes) {
+  expect_page("manifest.md", manifest_page());
+  expect_page("control-api.md", api_page());
+}
+
+}  // namespace
+}  // namespace dormouse::control
