@@ -13,6 +13,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
@@ -35,10 +36,13 @@ class TaskGroup {
   void spawn(asio::awaitable<void> task) {
     state_->signals.emplace_back();
     const auto here = std::prev(state_->signals.end());
-    auto ended = [state = state_, here](std::exception_ptr failure) {
+    // What emit() posted may still touch the signal: it goes after that.
+    auto ended = [state = state_, here, executor = executor_](std::exception_ptr failure) {
       if (failure) expect_cancelled(failure);
-      state->signals.erase(here);
-      if (state->signals.empty()) state->empty.cancel();
+      asio::post(executor, [state, here] {
+        state->signals.erase(here);
+        if (state->signals.empty()) state->empty.cancel();
+      });
     };
     asio::co_spawn(executor_, std::move(task),
                    asio::bind_cancellation_slot(here->slot(), std::move(ended)));

@@ -40,7 +40,7 @@ std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
       return "the function's process was ended by signal " + std::to_string(number) +
              (name != nullptr ? std::string(" (SIG") + name + ")" : "") + printed;
     }
-    case sandbox::Exit::killed: return "the instance was stopped";
+    case sandbox::Exit::killed: return "the function's process was killed";
   }
   CHECK_UNREACHABLE("every Exit has words");
 }
