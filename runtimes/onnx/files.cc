@@ -38,7 +38,10 @@ Result<> well_formed(std::string_view path) {
   if (path.find("_ORT_MEM_ADDR_") != path.npos) return bad("it is a memory address");
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
-    if (path.substr(begin, end - begin) == "..") return bad("it has a \"..\"");
+    const std::string_view part = path.substr(begin, end - begin);
+    if (part == "..") return bad("it has a \"..\"");
+    // ONNX Runtime would look for it under another spelling.
+    if (part == "." || part.empty()) return bad("it has a \".\" or an empty part");
     begin = end + 1;
   }
   return ok;

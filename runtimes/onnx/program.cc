@@ -3,9 +3,12 @@
 #include <charconv>
 #include <optional>
 
+#include "runtimes/onnx/decoder.h"
+#include "runtimes/onnx/npy.h"
 #include "runtimes/onnx/optimised_key.h"
 #include "runtimes/onnx/prepare.h"
 #include "runtimes/onnx/session.h"
+#include "runtimes/onnx/text_line.h"
 
 namespace dormouse::onnx {
 namespace {
@@ -36,6 +39,24 @@ std::optional<Form> optimised_form(const std::string& text) {
   return std::nullopt;
 }
 
+// An invocation whose answer goes to memory first, since something is to be put before it.
+class InMemory final : public wire::Invocation {
+ public:
+  explicit InMemory(wire::Invocation& outer) : outer_(outer) {}
+  const wire::Item& item() const override { return outer_.item(); }
+  Bytes body() const override { return outer_.body(); }
+  Result<std::span<std::byte>> make_room(std::uint64_t size) override {
+    if (size > item().result_bytes_max) return Error{Code::too_large, "the answer is too large"};
+    room_.resize(size);
+    return std::span(room_);
+  }
+  Bytes room() const { return room_; }
+
+ private:
+  wire::Invocation& outer_;
+  std::vector<std::byte> room_;
+};
+
 class OnnxProgram final : public wire::Program {
  public:
   OnnxProgram(std::unique_ptr<Library> library, Places places)
@@ -61,6 +82,8 @@ class OnnxProgram final : public wire::Program {
     wire::Ready ready{.platform = "onnxruntime_onnx"};
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
+    const auto task = open_task(load);
+    if (!task) return task.error();
     ready.signature = session_->signature();
     ready.notes.insert(session_->notes().begin(), session_->notes().end());
     ready.notes["load library"] = milliseconds(library_->loading_took());
@@ -70,22 +93,101 @@ class OnnxProgram final : public wire::Program {
   }
 
   Result<wire::Reply> invoke(wire::Invocation& invocation) override {
-    const wire::Item& item = invocation.item();
+    const wire::Content& content = invocation.item().content;
     if (!session_) return Error{Code::function_failed, "no model is loaded"};
-    if (!item.content.is_tensors) {
-      return Error{Code::unsupported,
-                   "this function takes tensors, not " + item.content.content_type};
-    }
-    const auto valid = wire::validate(item.content.tensors, invocation.body().size());
+    if (task_) return read_picture(content, invocation.body());
+    if (content.is_tensors) return run_tensors(invocation);
+    if (content.content_type == npy_type) return run_npy(invocation);
+    return Error{Code::unsupported, "this function takes tensors or " + std::string(npy_type) +
+                                        ", not \"" + content.content_type + "\""};
+  }
+
+ private:
+  // What a picture task needs beside its model.
+  struct TextLineTask {
+    std::unique_ptr<Decoder> decoder;
+    std::vector<std::string> keys;
+  };
+
+  Result<wire::Reply> run_tensors(wire::Invocation& invocation) {
+    const wire::Item& item = invocation.item();
+    const Bytes body = invocation.body();
+    const auto valid = wire::validate(item.content.tensors, body.size());
     if (!valid) return valid.error();
     std::vector<TensorView> inputs;
     for (const wire::Tensor& tensor : item.content.tensors) {
-      inputs.push_back({&tensor.spec, invocation.body().subspan(tensor.offset, tensor.size)});
+      inputs.push_back({&tensor.spec, body.subspan(tensor.offset, tensor.size)});
     }
     return session_->run(inputs, item.outputs, invocation);
   }
 
- private:
+  // One array in, the first of the wanted outputs out, as an array again.
+  Result<wire::Reply> run_npy(wire::Invocation& invocation) {
+    const wire::Signature& signature = session_->signature();
+    if (signature.inputs.size() != 1) {
+      return Error{Code::unsupported, "an npy body is one array, the model takes " +
+                                          std::to_string(signature.inputs.size()) + " inputs"};
+    }
+    auto npy = parse_npy(invocation.body());
+    if (!npy) return std::move(npy).error();
+    npy->spec.name = signature.inputs.front().name;
+    const TensorView input{&npy->spec, invocation.body().subspan(npy->offset)};
+    std::vector<std::string> wanted = invocation.item().outputs;
+    if (wanted.empty()) wanted.push_back(signature.outputs.front().name);
+    if (wanted.size() != 1) return Error{Code::unsupported, "an npy answer is one output"};
+    InMemory memory(invocation);
+    const auto reply = session_->run(std::span(&input, 1), wanted, memory);
+    if (!reply) return reply.error();
+    const wire::Tensor& output = reply->content.tensors.front();
+    auto file = npy_header(output.spec);
+    if (!file) return std::move(file).error();
+    *file += as_text(memory.room()).substr(output.offset, output.size);
+    return wire::Reply{{.content_type = std::string(npy_type)}, std::move(*file)};
+  }
+
+  Result<wire::Reply> read_picture(const wire::Content& content, Bytes body) {
+    if (content.is_tensors || !is_picture(content.content_type)) {
+      return Error{Code::unsupported, "this function takes image/png, image/jpeg or image/webp"};
+    }
+    const auto pixels = task_->decoder->decode(body);
+    if (!pixels) return pixels.error();
+    const LineInput input = line_input({pixels->width, pixels->height, pixels->values});
+    const std::int64_t shape[] = {1, 3, line_height, input.width};
+    const auto answer = session_->run_on_floats(shape, input.values);
+    if (!answer) return answer.error();
+    const auto line = read_line(answer->shape, answer->values, task_->keys);
+    if (!line) return line.error();
+    return wire::Reply{{.content_type = "application/json"}, to_json(*line)};
+  }
+
+  Result<> open_task(const wire::Load& load) {
+    task_.reset();
+    const std::string task = option(load, "task", "");
+    if (task.empty()) return ok;
+    if (task != "text-line") {
+      return Error{Code::invalid_argument, "there is no task \"" + task + "\"; there is text-line"};
+    }
+    const wire::Signature& signature = session_->signature();
+    const bool fits = signature.inputs.size() == 1 && signature.outputs.size() == 1 &&
+                      signature.inputs.front().type == wire::DataType::fp32 &&
+                      signature.outputs.front().type == wire::DataType::fp32;
+    if (!fits) {
+      return Error{Code::invalid_argument,
+                   "text-line wants a model that makes one FP32 tensor of one FP32 tensor"};
+    }
+    const auto code = Folder::open(places_.code);
+    if (!code) return code.error();
+    const std::string path = option(load, "task.keys", "keys.txt");
+    const auto file = code->map(path);
+    if (!file) return Error(file.error()).during("opening the keys \"" + path + "\"");
+    auto keys = read_keys(file->bytes());
+    if (!keys) return std::move(keys).error();
+    auto decoder = Decoder::open();
+    if (!decoder) return std::move(decoder).error();
+    task_ = TextLineTask{std::move(*decoder), std::move(*keys)};
+    return ok;
+  }
+
   Result<> open(const wire::Load& load, wire::Options& notes) {
     const auto count = threads(load);
     if (!count) return count.error();
@@ -127,6 +229,7 @@ class OnnxProgram final : public wire::Program {
   std::unique_ptr<Library> library_;
   Places places_;
   std::unique_ptr<Session> session_;
+  std::optional<TextLineTask> task_;
 };
 
 }  // namespace

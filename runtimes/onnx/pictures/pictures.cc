@@ -1,0 +1,128 @@
+#include "runtimes/onnx/pictures/pictures.h"
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include <jpeglib.h>
+#include <png.h>
+#include <webp/decode.h>
+
+namespace {
+
+struct Limits {
+  std::uint32_t side_max;
+  std::uint64_t pixels_max;
+  bool allow(std::uint64_t width, std::uint64_t height) const {
+    return width <= side_max && height <= side_max && width * height <= pixels_max;
+  }
+};
+
+bool make_room(dormouse_picture& out, std::uint32_t width, std::uint32_t height) {
+  if (width == 0 || height == 0) return false;
+  out = {width, height, static_cast<std::uint8_t*>(std::calloc(height, std::size_t{3} * width))};
+  return out.pixels != nullptr;
+}
+
+int give_up(dormouse_picture& out, int outcome) {
+  std::free(out.pixels);
+  out = {};
+  return outcome;
+}
+
+int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) {
+    return dormouse_picture_malformed;
+  }
+  if (!limits.allow(image.width, image.height)) {
+    png_image_free(&image);
+    return dormouse_picture_too_large;
+  }
+  image.format = PNG_FORMAT_BGR;
+  const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
+  const bool decoded = make_room(out, image.width, image.height) &&
+                       png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
+  png_image_free(&image);
+  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+}
+
+// libjpeg leaves by longjmp; nothing between setjmp and there has a destructor.
+struct JpegErrors {
+  jpeg_error_mgr manager;
+  std::jmp_buf escape;
+};
+
+[[noreturn]] void leave_jpeg(j_common_ptr decoder) {
+  std::longjmp(reinterpret_cast<JpegErrors*>(decoder->err)->escape, 1);
+}
+void say_nothing(j_common_ptr) {
+}
+// A truncated file is a warning to libjpeg, which then fills the rest with grey.
+void refuse_warnings(j_common_ptr decoder, int level) {
+  if (level < 0) leave_jpeg(decoder);
+}
+
+int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
+  jpeg_decompress_struct decoder{};
+  JpegErrors errors{};
+  decoder.err = jpeg_std_error(&errors.manager);
+  errors.manager.error_exit = leave_jpeg;
+  errors.manager.emit_message = refuse_warnings;
+  errors.manager.output_message = say_nothing;
+  if (setjmp(errors.escape) != 0) {
+    jpeg_destroy_decompress(&decoder);
+    return give_up(out, dormouse_picture_malformed);
+  }
+  jpeg_create_decompress(&decoder);
+  decoder.mem->max_memory_to_use = 256L << 20;
+  jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  jpeg_read_header(&decoder, TRUE);
+  if (!limits.allow(decoder.image_width, decoder.image_height)) {
+    jpeg_destroy_decompress(&decoder);
+    return dormouse_picture_too_large;
+  }
+  decoder.out_color_space = JCS_EXT_BGR;
+  jpeg_start_decompress(&decoder);
+  if (!make_room(out, decoder.output_width, decoder.output_height))
+    leave_jpeg(reinterpret_cast<j_common_ptr>(&decoder));
+  while (decoder.output_scanline < decoder.output_height) {
+    JSAMPROW row = out.pixels + std::size_t{3} * decoder.output_scanline * decoder.output_width;
+    jpeg_read_scanlines(&decoder, &row, 1);
+  }
+  jpeg_finish_decompress(&decoder);
+  jpeg_destroy_decompress(&decoder);
+  return dormouse_picture_decoded;
+}
+
+int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
+  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  int width = 0, height = 0;
+  if (WebPGetInfo(data, bytes.size(), &width, &height) == 0) return dormouse_picture_malformed;
+  if (!limits.allow(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height))) {
+    return dormouse_picture_too_large;
+  }
+  const bool decoded =
+      make_room(out, static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)) &&
+      WebPDecodeBGRInto(data, bytes.size(), out.pixels, std::size_t{3} * out.width * out.height,
+                        width * 3) != nullptr;
+  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+}
+
+}  // namespace
+
+int dormouse_decode_picture(const std::uint8_t* bytes, std::size_t size, std::uint32_t side_max,
+                            std::uint64_t pixels_max, dormouse_picture* out) {
+  *out = {};
+  const std::string_view text(reinterpret_cast<const char*>(bytes), size);
+  const Limits limits{side_max, pixels_max};
+  if (text.starts_with("\x89PNG\r\n\x1a\n")) return decode_png(text, limits, *out);
+  if (text.starts_with("\xff\xd8\xff")) return decode_jpeg(text, limits, *out);
+  if (text.starts_with("RIFF") && text.substr(0, 12).ends_with("WEBP")) {
+    return decode_webp(text, limits, *out);
+  }
+  return dormouse_picture_unknown;
+}

@@ -1,0 +1,50 @@
+// The task `text-line`: a picture of one line of text becomes the text, by a recognition model in
+// PaddleOCR's manner. The picture is scaled to a height of 48, its width by the same factor, and
+// normalised; the model gives, for each narrow column, how likely each character is; repeats and
+// blanks between them fall away (CTC, the likeliest at each step). Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace dormouse::onnx {
+
+struct Picture {
+  std::uint32_t width = 0, height = 0;
+  std::span<const std::uint8_t> pixels;  // Blue, green, red.
+};
+
+// What the model takes: [1, 3, 48, width].
+struct LineInput {
+  std::int64_t width = 0;
+  std::vector<float> values;
+};
+
+inline constexpr std::int64_t line_height = 48;
+inline constexpr std::int64_t line_width_min = 320;   // Narrower lines are padded.
+inline constexpr std::int64_t line_width_max = 3200;  // Wider ones are squeezed.
+
+LineInput line_input(const Picture&);
+
+// The characters that the model tells apart: blank, those of the file, a line each, and a space.
+Result<std::vector<std::string>> read_keys(Bytes file);
+
+struct TextLine {
+  std::string text;
+  double confidence = 0;  // The mean over the characters; 0 if there are none.
+};
+
+// `shape` is the model's answer's: [1, steps, keys].
+Result<TextLine> read_line(std::span<const std::int64_t> shape, std::span<const float> values,
+                           const std::vector<std::string>& keys);
+
+// {"text": "…", "confidence": 0.98}
+std::string to_json(const TextLine&);
+
+}  // namespace dormouse::onnx

@@ -1,0 +1,158 @@
+// The task `text-line`: its pure parts as tables, and the example's own pictures through the
+// example's own model.
+#include "runtimes/onnx/text_line.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "runtimes/onnx/worker_driver.h"
+
+namespace dormouse::onnx {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string content(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(TextLine, ReadsTheLikeliestCharacters) {
+  const auto keys = read_keys(as_bytes("a\nb\r\n"));
+  ASSERT_TRUE(keys);
+  EXPECT_EQ(*keys, (std::vector<std::string>{"", "a", "b", " "}));
+  const struct {
+    std::vector<std::size_t> steps;
+    const char* text;
+  } rows[] = {
+      {{}, ""},          {{0, 0}, ""},          {{1, 1, 1}, "a"},
+      {{1, 0, 1}, "aa"}, {{1, 2, 0, 1}, "aba"}, {{2, 3, 3, 1}, "b a"},
+  };
+  for (const auto& row : rows) {
+    std::vector<float> values;
+    for (const std::size_t step : row.steps) {
+      for (std::size_t key = 0; key < 4; ++key) values.push_back(key == step ? 0.5f : 0.1f);
+    }
+    const std::int64_t shape[] = {1, static_cast<std::int64_t>(row.steps.size()), 4};
+    const auto line = read_line(shape, values, *keys);
+    ASSERT_TRUE(line) << line.error().message;
+    EXPECT_EQ(line->text, row.text);
+    EXPECT_NEAR(line->confidence, *row.text == '\0' ? 0 : 0.5, 1e-6);
+  }
+  const std::int64_t other[] = {1, 1, 5};
+  EXPECT_FALSE(read_line(other, std::vector<float>(5), *keys));
+}
+
+TEST(TextLine, KeepsTheShapeOfThePicture) {
+  const struct {
+    std::uint32_t width, height;
+    std::int64_t input;
+  } rows[] = {{480, 48, 480}, {960, 96, 480}, {10, 48, 320}, {1, 1, 320}, {16000, 10, 3200}};
+  for (const auto& row : rows) {
+    const std::vector<std::uint8_t> white(std::size_t{3} * row.width * row.height, 255);
+    const LineInput input = line_input({row.width, row.height, white});
+    EXPECT_EQ(input.width, row.input);
+    ASSERT_EQ(input.values.size(), static_cast<std::size_t>(3 * 48 * row.input));
+    EXPECT_FLOAT_EQ(input.values.front(), 1);
+  }
+}
+
+TEST(TextLine, EscapesWhatJsonWants) {
+  EXPECT_EQ(to_json({"say \"\\\n\x01 ü", 0.98765}),
+            "{\"text\": \"say \\\"\\\\\\u000a\\u0001 ü\", \"confidence\": 0.9877}");
+}
+
+class Reading : public testing::Test {
+ protected:
+  Reading() {
+    code_ = fs::temp_directory_path() / ("onnx_reading." + std::to_string(getpid()));
+    fs::remove_all(code_);
+    fs::copy(ONNX_TEXT_LINE, code_, fs::copy_options::recursive);
+  }
+  ~Reading() override { fs::remove_all(code_); }
+  fs::path code_;
+  const fs::path pictures_ = ONNX_EXAMPLE;
+  const wire::Options options_ = {{"task", "text-line"}, {"task.keys", "keys.txt"}};
+};
+
+TEST_F(Reading, ReadsTheExamplesWithoutAnError) {
+  WorkerDriver worker(code_);
+  const auto ready = worker.load(options_);
+  ASSERT_TRUE(ready) << ready.error().message;
+  for (const char* name : {"sleeps", "invoice"}) {
+    const std::string png = content(pictures_ / (std::string(name) + ".png"));
+    std::string text = content(pictures_ / (std::string(name) + ".txt"));
+    ASSERT_FALSE(text.empty());
+    text.pop_back();
+    const auto answer = worker.invoke_raw("image/png", png);
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->content.content_type, "application/json");
+    EXPECT_TRUE(answer->body.starts_with("{\"text\": \"" + text + "\", \"confidence\": 0.9"))
+        << answer->body;
+  }
+}
+
+// Damaged and foreign pictures are errors, and the next whole one is read.
+TEST_F(Reading, BearsHostilePictures) {
+  WorkerDriver worker(code_);
+  ASSERT_TRUE(worker.load(options_));
+  const std::string png = content(pictures_ / "sleeps.png");
+  std::mt19937 random(11);
+  const auto refused = [&](const std::string& type, const std::string& body, Code code) {
+    const auto answer = worker.invoke_raw(type, body);
+    ASSERT_FALSE(answer) << answer->body;
+    EXPECT_EQ(answer.error().code, code) << answer.error().message;
+  };
+  refused("image/gif", "GIF89a", Code::unsupported);
+  refused("application/json", "{}", Code::unsupported);
+  refused("image/png", "GIF89a", Code::unsupported);
+  refused("image/png", "", Code::unsupported);
+  for (const std::string& begin : {std::string("\x89PNG\r\n\x1a\n"), std::string("\xff\xd8\xff"),
+                                   std::string("RIFF\x10\0\0\0WEBPVP8 ", 16)}) {
+    for (int round = 0; round < 10; ++round) {
+      std::string garbage = begin;
+      for (int i = 0; i < 200; ++i) garbage += static_cast<char>(random());
+      refused("image/png", garbage, Code::invalid_argument);
+    }
+    refused("image/jpeg", begin, Code::invalid_argument);
+  }
+  for (std::size_t size = 8; size + 20 < png.size(); size += png.size() / 12) {
+    refused("image/png", png.substr(0, size), Code::invalid_argument);
+  }
+  std::string huge = png;  // 2^31 - 1 pixels wide, with the checksum that goes with it unchanged.
+  huge.replace(16, 4, "\x7f\xff\xff\xff");
+  refused("image/png", huge, Code::invalid_argument);
+  EXPECT_TRUE(worker.invoke_raw("image/png", png));
+}
+
+TEST_F(Reading, SaysWhyATaskDoesNotLoad) {
+  std::ofstream(code_ / "few.txt") << "a\nb\n";
+  fs::copy(fs::path(ONNX_TESTDATA) / "add.onnx", code_ / "add.onnx");
+  const struct {
+    wire::Options options;
+    const char* why;
+  } rows[] = {
+      {{{"task", "read-minds"}}, "there is no task \"read-minds\""},
+      {{{"task", "text-line"}, {"task.keys", "nothing.txt"}}, "opening the keys \"nothing.txt\""},
+      {{{"task", "text-line"}, {"task.keys", "../../etc/passwd"}}, "\"..\""},
+      {{{"task", "text-line"}, {"model", "add.onnx"}}, "text-line wants a model"},
+  };
+  for (const auto& row : rows) {
+    WorkerDriver worker(code_);
+    const auto ready = worker.load(row.options);
+    ASSERT_FALSE(ready) << row.why;
+    EXPECT_NE(ready.error().message.find(row.why), std::string::npos) << ready.error().message;
+  }
+  WorkerDriver worker(code_);
+  ASSERT_TRUE(worker.load({{"task", "text-line"}, {"task.keys", "few.txt"}}));
+  const auto answer = worker.invoke_raw("image/png", content(pictures_ / "sleeps.png"));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Code::function_failed);
+}
+
+}  // namespace
+}  // namespace dormouse::onnx
