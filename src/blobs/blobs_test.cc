@@ -1,13 +1,17 @@
 #include "blobs/blobs.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 #include <fstream>
+#include <thread>
 
 namespace dormouse::blobs {
 namespace {
@@ -149,6 +153,67 @@ TEST(Collect, KeepsWhatIsNamedOrYoung) {
   EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/gone"));
   EXPECT_TRUE(fs::exists(world.dir / "blobs/trees/kept/a"));
   EXPECT_EQ(world.run(world.blobs->append(partial, 0, "partial", true)).value_or(99), 7u);
+}
+
+TEST(Upload, KeepsNothingOfAChunkThatTheDiskRefuses) {
+  World world;
+  const std::string text(10'000, 'x');
+  const Digest digest = digest_of(text);
+  ASSERT_TRUE(world.run(world.blobs->append(digest, 0, text.substr(0, 4000), false)));
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit full{5000, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &full);
+  const std::string rest = text.substr(4000);
+  const auto refused = world.run(world.blobs->append(digest, 4000, rest, true));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_EQ(refused.error().code, Code::unavailable);
+  EXPECT_EQ(world.run(world.blobs->uploaded(digest)).value_or(99), 4000u);
+  EXPECT_EQ(world.run(world.blobs->append(digest, 4000, rest, true)).value_or(99), 10'000u);
+}
+
+TEST(Upload, OfManyAtOnceKeepsThemApart) {
+  World world;
+  std::vector<std::string> texts;
+  for (int n = 0; n < 100; ++n) texts.push_back("text " + std::to_string(n));
+  for (const std::string& text : texts) {
+    EXPECT_TRUE(world.run(world.blobs->append(digest_of(text), 0, text.substr(0, 3), false)));
+  }
+  for (const std::string& text : texts) {
+    EXPECT_TRUE(world.run(world.blobs->append(digest_of(text), 3, text.substr(3), true)));
+    EXPECT_EQ(content(world.blobs->path(digest_of(text))), text);
+  }
+}
+
+TEST(Adopt, IsNotFooledByAFileThatChangesMeanwhile) {
+  World world;
+  const auto file = world.dir / "file", spare = world.dir / "spare", link = world.dir / "link";
+  std::ofstream(world.dir / "secret") << "secret";
+  std::atomic<bool> stop = false;
+  std::thread swapping([&] {
+    for (int n = 0; !stop; ++n) {
+      std::ofstream(spare) << std::string(static_cast<std::size_t>(n % 5000), 'a' + n % 20);
+      fs::rename(spare, file);
+      std::ofstream(file, std::ios::app) << "more";
+      std::error_code ignored;
+      fs::remove(link, ignored);
+      fs::create_symlink(world.dir / "secret", link, ignored);
+      fs::rename(link, file, ignored);
+    }
+  });
+  int adopted = 0;
+  for (int race = 0; race < 1000; ++race) {
+    const auto digest = world.run(world.blobs->adopt(file, 1 << 20));
+    if (!digest) continue;
+    ++adopted;
+    const std::string bytes = content(world.blobs->path(*digest));
+    EXPECT_EQ(digest_of(bytes), *digest);
+    EXPECT_NE(bytes, "secret");
+  }
+  stop = true;
+  swapping.join();
+  EXPECT_GT(adopted, 0);
 }
 
 }  // namespace

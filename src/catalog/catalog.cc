@@ -43,6 +43,15 @@ Result<> set_active(store::Transaction& t, const std::string& tenant, const std:
   return ok;
 }
 
+// Whether it was published meanwhile as the active one.
+Result<bool> is_revision(store::Transaction& t, const Revision& r, std::int64_t number) {
+  auto rows =
+      t.run("SELECT 1 FROM revisions WHERE tenant = ? AND name = ? AND number = ? AND digest = ?",
+            {r.tenant, r.manifest.name, number, r.digest.text()});
+  if (!rows) return rows.error();
+  return !rows->empty();
+}
+
 Result<> insert(store::Transaction& t, const Revision& r, const std::string& draft) {
   auto inserted = t.run("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?)",
                         {r.tenant, r.manifest.name, std::int64_t{r.number}, r.digest.text(),
@@ -96,8 +105,12 @@ class StoreCatalog final : public Catalog {
       const std::string& name = revision->manifest.name;
       const auto numbers = numbers_of(t, revision->tenant, name);
       if (!numbers) return numbers.error();
-      const std::int64_t number = *numbers ? (*numbers)->second + 1 : 1;
+      const std::int64_t active = *numbers ? (*numbers)->first : 0;
+      const auto same = is_revision(t, *revision, active);
+      if (!same) return same.error();
+      const std::int64_t number = *same ? active : *numbers ? (*numbers)->second + 1 : 1;
       revision->number = static_cast<std::int32_t>(number);
+      if (*same) return ok;
       auto set = set_active(t, revision->tenant, name, number, number);
       return set ? insert(t, *revision, encoded) : set;
     };
@@ -107,8 +120,7 @@ class StoreCatalog final : public Catalog {
     Function& function = functions_[name];
     function.name = name;
     function.active = revision->number;
-    function.revisions[revision->number] = revision;
-    co_return revision;
+    co_return function.revisions.try_emplace(revision->number, revision).first->second;
   }
 
   asio::awaitable<Result<RevisionPtr>> activate(std::string name, std::int32_t number) override {

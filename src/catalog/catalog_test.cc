@@ -148,6 +148,18 @@ TEST(Catalog, StaysAsItWasWhenTheStoreFails) {
   EXPECT_EQ((*world.run(world.catalog->publish(a_draft("b"), {})))->number, 2);
 }
 
+TEST(Catalog, PublishesOneDraftOnceEvenIfTwoDoItAtOnce) {
+  World world;
+  asio::io_context io;
+  auto first = asio::co_spawn(io, world.catalog->publish(a_draft(), {1}), asio::use_future);
+  auto second = asio::co_spawn(io, world.catalog->publish(a_draft(), {2}), asio::use_future);
+  io.run();
+  EXPECT_EQ(*first.get(), *second.get());
+  EXPECT_EQ(world.catalog->find("read-text-line")->revisions.size(), 1u);
+  world.restart();
+  EXPECT_EQ(world.catalog->find("read-text-line")->revisions.size(), 1u);
+}
+
 TEST(Validate, RefusesNames) {
   for (const char* good : {"a", "0", "a-b", "read-text-line"}) EXPECT_TRUE(is_function_name(good));
   EXPECT_TRUE(is_function_name(std::string(63, 'a')));

@@ -167,28 +167,32 @@ asio::awaitable<Result<std::vector<Sum>>> FileLedger::usage(Query query) {
   if (sums_broken_) co_return *sums_broken_;
   const Sums recent = recent_, staged = staged_;
   const Position written = written_, staged_to = staged_to_;
-  std::vector<Sum> sums;
-  Position stands;
-  auto read = [&sums, &stands, &query](store::Transaction& t) -> Result<> {
+  // Shared: the store's thread may still read when this coroutine is gone already.
+  struct Rows {
+    std::vector<Sum> sums;
+    Position stands;
+  };
+  const auto rows = std::make_shared<Rows>();
+  auto read = [rows, query](store::Transaction& t) -> Result<> {
     auto position = read_position(t);
     if (!position) return position.error();
-    stands = *position;
-    auto rows = read_sums(t, query);
-    if (!rows) return rows.error();
-    sums = *std::move(rows);
+    rows->stands = *position;
+    auto sums = read_sums(t, query);
+    if (!sums) return sums.error();
+    rows->sums = *std::move(sums);
     return ok;
   };
   auto done = co_await store_->transact(std::move(read));
   if (!done) co_return std::move(done).error().during("reading usage");
-  if (stands != written && stands != staged_to) {
+  if (rows->stands != written && rows->stands != staged_to) {
     co_return Error{Code::unavailable, "the ledger's sums stand elsewhere"};
   }
   Sums missing = recent;
   // A write of the staged sums that was under way may have come before our reading.
-  if (stands == written && written != staged_to) {
+  if (rows->stands == written && written != staged_to) {
     if (auto added = add(missing, staged); !added) co_return added.error();
   }
-  co_return merge(sums, missing, query);
+  co_return merge(rows->sums, missing, query);
 }
 
 asio::awaitable<Result<std::optional<Receipt>>> FileLedger::find(Key key) {

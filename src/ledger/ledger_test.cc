@@ -1,13 +1,20 @@
 #include "ledger/ledger.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include <fstream>
+#include <limits>
+#include <set>
+
 #include "async/sim_clock.h"
+#include "ledger/segment.h"
 
 namespace dormouse::ledger {
 namespace {
@@ -38,8 +45,8 @@ struct World {
   }
   void crash() {
     ledger.reset();
+    store.reset();  // Its thread answers into `io`.
     io.reset();
-    store.reset();
   }
   void restart() {
     crash();
@@ -82,6 +89,16 @@ struct World {
   Sum total() {
     const auto sums = run(ledger->usage({{}, "", false}));
     return sums && !sums->empty() ? sums->front() : Sum{};
+  }
+
+  // Lets the ledger sync and count what it has, in 10 s of its time.
+  void settle() {
+    for (int i = 0; i < 100; ++i) clock->run_until(clock->now() + 100ms), (void)total();
+  }
+  std::vector<fs::path> segments() const {
+    std::set<fs::path> sorted;
+    for (const auto& entry : fs::directory_iterator(options.dir)) sorted.insert(entry.path());
+    return {sorted.begin(), sorted.end()};
   }
 
   fs::path dir;
@@ -166,6 +183,192 @@ TEST(Ledger, GoesOnInTheNextSegmentWithWhatIsRunning) {
   EXPECT_TRUE(read) << read.error().message;
   EXPECT_EQ(begun, 101);
   EXPECT_EQ(ended, 101);
+}
+
+// No file of this process grows beyond a size, so that the disk seems full.
+struct FullDisk {
+  explicit FullDisk(std::uint64_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit limit{bytes, before.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() { ::setrlimit(RLIMIT_FSIZE, &before); }
+  rlimit before{};
+};
+
+TEST(Ledger, ForgetsABatchThatTheDiskRefusesAndGoesOnWhenItHasRoom) {
+  World world;
+  world.ledger->begin(world.begun(1));
+  ASSERT_TRUE(world.ledger->flush());
+  const auto size = fs::file_size(world.segments().front());
+  {
+    const FullDisk full(size + 20);  // Even the beginning of the batch that fits is taken back.
+    world.ledger->end(world.receipt(1));
+    world.ledger->begin(world.begun(2, "another"));
+    EXPECT_EQ(world.ledger->flush().error().code, Code::unavailable);
+    EXPECT_EQ(fs::file_size(world.segments().front()), size);
+    world.ledger->end(world.receipt(2, "another"));  // It never began.
+    EXPECT_FALSE(world.ledger->flush());
+  }
+  world.call(3, "another");
+  EXPECT_EQ(world.total(), (Sum{"", 2, 1, 2, 256, {100}}));
+  const auto first = world.run(world.ledger->find(world.begun(1).key));
+  ASSERT_TRUE(first && *first);
+  EXPECT_TRUE((*first)->interrupted);
+  world.restart();
+  EXPECT_EQ(world.problem, "");
+  EXPECT_EQ(world.total(), (Sum{"", 2, 1, 2, 256, {100}}));
+}
+
+TEST(Ledger, GivesTheSameSumsHoweverOftenItIsReplayed) {
+  World world;
+  for (std::uint64_t n = 1; n <= 50; ++n) world.call(n, n % 2 ? "f" : "g");
+  world.settle();
+  const Sum total = world.total();
+  EXPECT_EQ(total.calls, 50);
+  for (int replays = 0; replays < 3; ++replays) {
+    world.crash();
+    fs::remove(world.dir / "x.db");  // All sums are made again from the log.
+    world.start();
+    ASSERT_EQ(world.problem, "");
+    EXPECT_EQ(world.total(), total);
+  }
+}
+
+TEST(Ledger, CountsEachAttemptOnceWhereverItCrashes) {
+  World world;
+  world.crash();
+  world.options.segment_bytes_max = 3000;
+  world.start();
+  std::int64_t calls = 0;
+  for (std::uint64_t n = 1; n <= 60; ++n) {
+    world.call(n);
+    ++calls;
+    // Before and after a sync, before and after the sums are written, around a new segment.
+    for (std::uint64_t turns = 0; turns < n % 5; ++turns) {
+      world.clock->run_until(world.clock->now() + 60ms);
+    }
+    if (n % 3 == 0) world.restart();
+    ASSERT_EQ(world.problem, "");
+    ASSERT_EQ(world.total().calls, calls) << n;
+    ASSERT_EQ(world.total().price.value, calls * 100) << n;
+  }
+  EXPECT_GT(world.segments().size(), 3u);
+}
+
+TEST(Ledger, RefusesAnAlteredRecordAndNamesIt) {
+  World world;
+  for (std::uint64_t n = 1; n <= 20; ++n) world.call(n);
+  ASSERT_TRUE(world.run(world.ledger->close()));
+  world.crash();
+  const auto segment = world.segments().front();
+  std::fstream file(segment, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(fs::file_size(segment) / 2));
+  file.put('\x55');
+  file.close();
+  world.start();
+  EXPECT_NE(world.problem.find("damaged"), std::string::npos) << world.problem;
+  EXPECT_NE(world.problem.find(segment.filename().string()), std::string::npos);
+  EXPECT_NE(world.problem.find("record"), std::string::npos) << world.problem;
+}
+
+TEST(Ledger, RefusesALogThatEndsBeforeWhatWasCounted) {
+  World world;
+  world.call(1);
+  ASSERT_TRUE(world.run(world.ledger->close()));
+  world.crash();
+  fs::resize_file(world.segments().front(), fs::file_size(world.segments().front()) - 30);
+  world.start();
+  EXPECT_NE(world.problem.find("missing"), std::string::npos) << world.problem;
+}
+
+TEST(Ledger, SaysSoWhenASumDoesNotFit) {
+  World world;
+  for (std::uint64_t n = 1; n <= 2; ++n) {
+    Receipt receipt = world.receipt(n);
+    receipt.price = {std::numeric_limits<std::int64_t>::max()};
+    world.ledger->begin(receipt.begun);
+    world.ledger->end(receipt);
+    ASSERT_TRUE(world.ledger->flush());
+    const auto usage = world.run(world.ledger->usage({}));
+    if (n == 1) EXPECT_TRUE(usage);
+    if (n == 2) EXPECT_EQ(usage.error().code, Code::too_large);
+  }
+}
+
+TEST(Ledger, LeavesNoTimerBehindWhenAllIsSynced) {
+  World world;
+  world.call(1);
+  world.settle();
+  world.io->restart();
+  EXPECT_EQ(world.io->poll(), 0u);
+  EXPECT_TRUE(world.io->stopped());  // Nothing is left to wait for.
+}
+
+TEST(Ledger, DropsSegmentsThatAreTooOld) {
+  World world;
+  world.crash();
+  world.options.segment_bytes_max = 1500;
+  world.options.keep_ms = 1000;
+  world.start();
+  for (std::uint64_t n = 1; n <= 40; ++n) {
+    world.call(n);
+    for (int i = 0; i < 4; ++i) world.clock->run_until(world.clock->now() + 500ms);
+  }
+  EXPECT_LE(world.segments().size(), 3u);
+  const Sum total = world.total();
+  EXPECT_EQ(total.calls, 40);
+  world.restart();
+  EXPECT_EQ(world.problem, "");
+  EXPECT_EQ(world.total(), total);
+}
+
+std::string segment_of(std::uint64_t attempts) {
+  Chainer chainer;
+  const SegmentHeader header;
+  std::string segment = encode(header), records;
+  Chain chain = header.chain;
+  append_record(records, Subject{"default", "f", 1, std::string(64, 'a'), "node"});
+  for (std::uint64_t n = 1; n <= attempts; ++n) {
+    const BegunRecord begun{{InvocationId::from_raw(n, n), 1}, 0, 5};
+    append_record(records, begun);
+    EndedRecord ended;
+    ended.begun = begun;
+    ended.price = 7;
+    append_record(records, ended);
+    if (n % 4 && n != attempts) continue;
+    segment += frame_batch(records, chain, chainer, &chain);
+    records.clear();
+  }
+  return segment;
+}
+
+TEST(Segment, ShowsEveryAlteredByte) {
+  const std::string good = segment_of(12);
+  const auto ignore = [](std::uint64_t, const Record&) {};
+  ASSERT_EQ(scan(good, ignore)->damage, "");
+  ASSERT_EQ(scan(good, ignore)->end, good.size());
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    const auto scanned = scan(bad, ignore);
+    EXPECT_TRUE(!scanned || !scanned->damage.empty()) << at;
+  }
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    const auto scanned = scan(std::string_view(good).substr(0, size), ignore);
+    if (scanned) EXPECT_LE(scanned->end, size);
+  }
+}
+
+TEST(Segment, ShowsOneAlteredRecordInAMillion) {
+  std::string segment = segment_of(500'000);
+  segment[segment.size() / 3] = static_cast<char>(segment[segment.size() / 3] ^ 4);
+  std::uint64_t records = 0;
+  const auto scanned = scan(segment, [&](std::uint64_t, const Record&) { ++records; });
+  ASSERT_TRUE(scanned);
+  EXPECT_NE(scanned->damage.find("record"), std::string::npos);
+  EXPECT_LT(records, 500'000u);
 }
 
 }  // namespace

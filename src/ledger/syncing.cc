@@ -58,8 +58,9 @@ asio::awaitable<bool> FileLedger::sync_files() {
 asio::awaitable<bool> FileLedger::write_counted() {
   if (sums_broken_) co_return true;  // Until the next start counts again.
   if (written_ == staged_to_) co_return true;
-  auto write = [this](store::Transaction& t) {
-    return write_sums(t, staged_, written_, staged_to_);
+  // Copies: the store's thread may still write when the ledger is gone already.
+  auto write = [sums = staged_, from = written_, to = staged_to_](store::Transaction& t) {
+    return write_sums(t, sums, from, to);
   };
   const Result<> wrote = co_await store_->transact(std::move(write));
   if (!wrote) co_return false;
