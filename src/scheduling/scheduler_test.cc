@@ -320,16 +320,39 @@ TEST(Room, IsYieldedByTheBusyToWhoHasWaitedLongEnough) {
 }
 
 TEST(Room, ThatTheHungriestLeavesOverMayBeTaken) {
-  Story story;
+  Story story({.cpu_millicores = 2000, .memory_bytes = 8 * gib});
   story.at(0s, added(1, {.each = {.memory_bytes = 3 * gib}}));
-  story.at(0s, added(2, {.each = {.memory_bytes = 3 * gib}}));
-  story.at(0s, added(3, {.each = {.memory_bytes = gib / 2}}));
-  story.at(0s, added(4, {.each = {.memory_bytes = gib}}));
+  story.at(0s, added(2, {.each = {.memory_bytes = 6 * gib}}));
+  story.at(0s, added(3, {.each = {.memory_bytes = gib}}));
+  story.at(0s, added(4, {.each = {.memory_bytes = 2 * gib}}));
   story.awake(0s, 1, 1, 1);
   story.call(1s, 2, {"c2 to i1"}, 1);
   story.call(1s, 3, {}, 2);                  // Waits for the end of c2.
-  story.call(2s, 4, {"wake i2 for f3"}, 3);  // Fits beside either.
-  story.call(3s, 5, {}, 4);                  // Would fit now, but keep f2 waiting later.
+  story.call(2s, 4, {"wake i2 for f3"}, 3);  // Fits beside f2.
+  story.call(3s, 5, {}, 4);                  // Has room, but would keep f2 waiting later.
+}
+
+TEST(Room, IsMadeByAMinimumIfNothingElseIsIdle) {
+  Story story;
+  story.at(0s, added(1, {.each = {.memory_bytes = 3 * gib}, .instances_min = 1}),
+           {"wake i1 for f1"});
+  story.at(1s, woke(1));
+  story.at(1s, added(2, big));
+  story.call(2s, 1, {"drain i1"}, 2);
+  story.at(3s, lost(1), {"wake i2 for f2"});
+  story.at(4s, woke(2), {"c1 to i2"});
+  story.at(5s, ended(1, 1s));
+  story.until(65s, {"drain i2"});
+  story.at(66s, lost(2), {"wake i3 for f1"});
+}
+
+TEST(Queue, NeverDispatchesWhatIsOverdueEvenIfTheTickIsLate) {
+  Story story;
+  story.at(0s, added(1, {.each = small.each, .instances_max = 1}));
+  story.awake(0s, 1, 1, 1);
+  story.call(1s, 2, {"c2 to i1"});
+  story.call(1s, 3, {}, 1, 500ms);
+  story.at(1501ms, ended(2), {"refuse c3 deadline_exceeded: waiting for an instance: timed out"});
 }
 
 TEST(Quiet, AThousandSleepingFunctionsAskForNoTick) {
