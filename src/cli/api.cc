@@ -1,0 +1,185 @@
+#include "cli/api.h"
+
+#include <boost/json.hpp>
+
+namespace dormouse::cli {
+namespace {
+
+constexpr gateway::JsonLimits generous{
+    .depth_max = 32, .values_max = 10'000'000, .keys_max = 1'000'000};
+
+Code code_named(std::string_view text, int status) {
+  for (const Code code : every_code) {
+    if (name(code) == text) return code;
+  }
+  if (status == 401 || status == 403) return Code::unauthorized;
+  if (status == 404) return Code::not_found;
+  return status < 500 ? Code::invalid_argument : Code::function_failed;
+}
+
+const json::value* field(const json::value& value, std::string_view name) {
+  return value.is_object() ? value.get_object().if_contains(name) : nullptr;
+}
+
+std::string text_of(const json::value* value) {
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+// Splits what arrives in pieces into lines.
+class Lines {
+ public:
+  explicit Lines(const std::function<bool(const json::value&)>& line) : line_(line) {}
+
+  bool add(std::string_view piece) {
+    constexpr std::size_t line_bytes_max = 64 << 20;
+    rest_ += piece;
+    for (auto end = rest_.find('\n'); end != rest_.npos; end = rest_.find('\n')) {
+      const std::string text = rest_.substr(0, end);
+      rest_.erase(0, end + 1);
+      if (!text.empty() && !take(text)) return false;
+    }
+    return rest_.size() <= line_bytes_max;
+  }
+  const Result<>& outcome() const { return outcome_; }
+
+ private:
+  bool take(const std::string& text) {
+    const auto value = gateway::parse_json(text, generous);
+    if (!value) {
+      outcome_ = value.error();
+      return false;
+    }
+    return line_(*value);
+  }
+
+  const std::function<bool(const json::value&)>& line_;
+  std::string rest_;
+  Result<> outcome_ = ok;
+};
+
+}  // namespace
+
+std::string escaped(std::string_view text) {
+  constexpr std::string_view plain = "-._~:";
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string all;
+  for (const char c : text) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (letter || plain.find(c) != plain.npos) {
+      all += c;
+    } else {
+      all += '%';
+      all += digits[static_cast<unsigned char>(c) >> 4];
+      all += digits[static_cast<unsigned char>(c) & 15];
+    }
+  }
+  return all;
+}
+
+Error error_of(const http::ClientResponse& response) {
+  const auto body = gateway::parse_json(response.body, generous);
+  const json::value* error = body ? field(*body, "error") : nullptr;
+  std::string message;
+  std::string code;
+  if (error != nullptr) {
+    message = error->is_string() ? text_of(error) : text_of(field(*error, "message"));
+    code = text_of(field(*error, "code"));
+  }
+  if (message.empty()) message = "the answer was " + std::to_string(response.status);
+  return {code_named(code, response.status), message};
+}
+
+Result<http::Client*> Api::client() {
+  if (!client_) {
+    auto connected = shell_->connect(shell_->url);
+    if (!connected) return std::move(connected).error();
+    client_ = std::move(*connected);
+  }
+  return client_.get();
+}
+
+void Api::authorize(http::ClientRequest& request) const {
+  if (!shell_->key.empty()) request.fields.add("Authorization", "Bearer " + shell_->key);
+}
+
+Result<http::ClientResponse> Api::send(http::ClientRequest request) {
+  const auto connected = client();
+  if (!connected) return connected.error();
+  authorize(request);
+  auto response = (*connected)->send(request);
+  if (response) shell_->reached = true;
+  return response;
+}
+
+Result<json::value> Api::call(http::ClientRequest request) {
+  const auto response = send(std::move(request));
+  if (!response) return response.error();
+  if (response->status >= 400) return error_of(*response);
+  return gateway::parse_json(response->body, generous);
+}
+
+Result<json::value> Api::get(const std::string& target) {
+  http::ClientRequest request;
+  request.target = target;
+  return call(std::move(request));
+}
+
+Result<json::value> Api::remove(const std::string& target) {
+  http::ClientRequest request;
+  request.method = "DELETE";
+  request.target = target;
+  return call(std::move(request));
+}
+
+Result<json::value> Api::post(const std::string& target, const json::value& body) {
+  const std::string text = json::serialize(body);
+  http::ClientRequest request;
+  request.method = "POST";
+  request.target = target;
+  request.fields.add("Content-Type", "application/json");
+  request.body = text;
+  return call(std::move(request));
+}
+
+Result<json::value> Api::put(const std::string& target, std::string_view bytes) {
+  http::ClientRequest request;
+  request.method = "PUT";
+  request.target = target;
+  request.fields.add("Content-Type", "application/octet-stream");
+  request.body = bytes;
+  return call(std::move(request));
+}
+
+Result<> Api::stream(const std::string& method, const std::string& target, std::string_view body,
+                     const std::function<bool(const json::value&)>& line) {
+  const auto connected = client();
+  if (!connected) return connected.error();
+  http::ClientRequest request;
+  request.method = method;
+  request.target = target;
+  if (!body.empty()) request.fields.add("Content-Type", "application/json");
+  request.body = body;
+  authorize(request);
+  Lines lines(line);
+  std::string all;  // A refusal is no stream, and comes whole.
+  constexpr std::size_t refusal_bytes_max = 1 << 20;
+  bool refused = false;
+  const auto piece = [&](std::string_view bytes) {
+    shell_->reached = true;
+    refused = refused || (all.empty() && bytes.starts_with("{\"error\":"));
+    if (!refused) return lines.add(bytes);
+    all += bytes;
+    return all.size() <= refusal_bytes_max;
+  };
+  auto response = (*connected)->stream(request, piece);
+  if (!response) return response.error();
+  shell_->reached = true;
+  if (response->status >= 400) {
+    response->body = all;
+    return error_of(*response);
+  }
+  if (refused) (void)lines.add(all);
+  return lines.outcome();
+}
+
+}  // namespace dormouse::cli

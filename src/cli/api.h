@@ -1,0 +1,47 @@
+// The control API, as a command calls it.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "cli/shell.h"
+#include "gateway/json.h"
+#include "http/client.h"
+
+namespace dormouse::cli {
+
+class Api {
+ public:
+  explicit Api(Shell* shell) : shell_(shell) {}
+
+  // An answer of 400 and above is an Error with the code and message that it carries.
+  Result<json::value> get(const std::string& target);
+  Result<json::value> post(const std::string& target, const json::value& body);
+  Result<json::value> remove(const std::string& target);
+  Result<json::value> put(const std::string& target, std::string_view bytes);
+  // Each line of an ndjson stream, but for empty ones; false from it hangs up.
+  Result<> stream(const std::string& method, const std::string& target, std::string_view body,
+                  const std::function<bool(const json::value&)>& line);
+  // Whatever it answers.
+  Result<http::ClientResponse> send(http::ClientRequest);
+
+ private:
+  Result<http::Client*> client();
+  Result<json::value> call(http::ClientRequest);
+  void authorize(http::ClientRequest&) const;
+
+  Shell* shell_;
+  std::unique_ptr<http::Client> client_;
+};
+
+// Percent-encodes what is not safe in a path's segment or a query's value.
+std::string escaped(std::string_view text);
+
+// The Error that a response of 400 and above carries.
+Error error_of(const http::ClientResponse&);
+
+}  // namespace dormouse::cli

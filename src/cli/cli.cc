@@ -1,0 +1,140 @@
+#include "cli/cli.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/print.h"
+#include "cli/shell.h"
+
+namespace dormouse::cli {
+namespace {
+
+struct Status {
+  Exit exit;
+  const char* meaning;
+};
+constexpr std::array<Status, 8> statuses{{
+    {Exit::ok, "done"},
+    {Exit::failed, "the function or the platform failed"},
+    {Exit::usage, "the command was wrong"},
+    {Exit::unreachable, "no daemon answers at the URL"},
+    {Exit::unauthorized, "no key, a wrong one, or a name the node is not known by"},
+    {Exit::not_found, "there is no such function, revision or receipt"},
+    {Exit::refused, "malformed, too large, or in conflict with what is there"},
+    {Exit::busy, "no capacity at the moment; again later helps"},
+}};
+
+using Add = void (*)(CLI::App&, Shell*);
+constexpr std::array<Add, 15> commands{add_serve,     add_deploy,   add_list,    add_show,
+                                       add_revisions, add_rollback, add_delete,  add_invoke,
+                                       add_logs,      add_usage,    add_receipt, add_doctor,
+                                       add_config,    add_key,      add_version};
+
+// Options and commands of the program; the globals may stand before or after the command.
+void build(CLI::App& app, Shell* shell) {
+  app.description(
+      "dormouse: a self-hosted serverless AI platform. Functions sleep until they are called.");
+  app.name("dormouse");
+  app.require_subcommand(1);
+  app.add_option("--url", shell->url, "Where the daemon answers")
+      ->envname("DORMOUSE_URL")
+      ->capture_default_str();
+  app.add_option("--key", shell->key, "The key to show")->envname("DORMOUSE_KEY");
+  app.add_flag("--json", shell->json, "Answers as JSON, for programs");
+  for (const Add add : commands) add(app, shell);
+  for (CLI::App* command : app.get_subcommands({})) command->fallthrough();
+  app.footer(
+      "Begin with:\n"
+      "  dormouse serve --data ~/.dormouse\n"
+      "  dormouse deploy model.onnx\n"
+      "  dormouse list\n\nExit status:\n" +
+      exit_table());
+}
+
+}  // namespace
+
+std::string exit_table() {
+  std::string text;
+  for (const Status& status : statuses) {
+    text += "  " + std::to_string(static_cast<int>(status.exit)) + "  " + status.meaning + "\n";
+  }
+  return text;
+}
+
+Exit exit_of(Code code) {
+  switch (code) {
+    case Code::unauthorized: return Exit::unauthorized;
+    case Code::not_found: return Exit::not_found;
+    case Code::invalid_argument:
+    case Code::conflict:
+    case Code::too_large:
+    case Code::unsupported: return Exit::refused;
+    case Code::throttled:
+    case Code::overloaded: return Exit::busy;
+    case Code::deadline_exceeded:
+    case Code::function_failed:
+    case Code::unavailable:
+    case Code::cancelled: return Exit::failed;
+  }
+  CHECK_UNREACHABLE("every Code has an exit status");
+}
+
+Exit Shell::fail(const Error& error) {
+  *err << "dormouse: " << harmless(error.message) << "\n";
+  const bool gone = error.code == Code::unavailable || error.code == Code::deadline_exceeded;
+  if (reached || !gone) return exit_of(error.code);
+  *err << "Is the daemon running? Start one with `dormouse serve`, or say where it is with --url "
+          "or DORMOUSE_URL.\n";
+  return Exit::unreachable;
+}
+
+Exit Shell::fail_usage(std::string_view what) {
+  *err << "dormouse: " << what << "\n";
+  return Exit::usage;
+}
+
+int run(Shell* shell, std::vector<std::string> arguments) {
+  CLI::App app;
+  build(app, shell);
+  std::ranges::reverse(arguments);  // As CLI11 takes them.
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& failure) {
+    const int status = app.exit(failure, *shell->out, *shell->err);
+    return status == 0 ? 0 : static_cast<int>(Exit::usage);
+  }
+  return static_cast<int>(shell->exit);
+}
+
+std::string cli_page() {
+  Shell shell;
+  CLI::App app;
+  build(app, &shell);
+  const auto block = [](const std::string& text) { return "\n```\n" + text + "```\n"; };
+  std::string page = "# The command line\n\nWhat `--help` says.\n" + block(app.help());
+  for (CLI::App* command : app.get_subcommands({})) {
+    page += "\n## dormouse " + command->get_name() + "\n" + block(command->help("dormouse"));
+    for (CLI::App* inner : command->get_subcommands({})) {
+      page += "\n## dormouse " + command->get_name() + " " + inner->get_name() + "\n" +
+              block(inner->help("dormouse " + command->get_name()));
+    }
+  }
+  return page;
+}
+
+int run(int argc, char** argv, ServeFunction serve) {
+  Shell shell;
+  shell.out = &std::cout;
+  shell.err = &std::cerr;
+  shell.in = &std::cin;
+  shell.terminal = ::isatty(STDERR_FILENO) == 1;
+  shell.connect = [](std::string_view url) { return http::connect(url); };
+  shell.serve = std::move(serve);
+  return run(&shell, std::vector<std::string>(argv + 1, argv + argc));
+}
+
+}  // namespace dormouse::cli

@@ -1,0 +1,319 @@
+#include "cli/cli.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "cli/print.h"
+#include "cli/shell.h"
+#include "control/fake_world.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Asks the control API of a World, without a network; what is not under /api is a function's.
+class WorldClient final : public http::Client {
+ public:
+  explicit WorldClient(control::World* world) : world_(world) {}
+
+  Result<http::ClientResponse> send(const http::ClientRequest& request) override {
+    auto fields = request.fields.all();
+    fields.emplace_back("Host", "127.0.0.1:8080");
+    if (request.target.starts_with("/f/")) return function_answer(request);
+    const auto reply = world_->ask(
+        control::request_of(request.method, request.target, std::string(request.body), fields));
+    return http::ClientResponse{reply.status, reply.fields, reply.body};
+  }
+  Result<http::ClientResponse> stream(const http::ClientRequest& request,
+                                      const std::function<bool(std::string_view)>& piece) override {
+    auto response = send(request);
+    // In odd pieces, as a network might.
+    std::string_view rest = response->body;
+    for (; !rest.empty(); rest.remove_prefix(std::min<std::size_t>(7, rest.size()))) {
+      if (!piece(rest.substr(0, 7))) break;
+    }
+    response->body.clear();
+    return response;
+  }
+
+ private:
+  static http::ClientResponse function_answer(const http::ClientRequest& request) {
+    http::ClientResponse response{200, {}, std::string(request.body)};
+    response.body += " as " + std::string(request.fields.find("Content-Type").value_or(""));
+    response.fields.add("Dormouse-Invocation",
+                        InvocationId::make({1'700'000'000'000}, {1, 1}).text());
+    return response;
+  }
+  control::World* world_;
+};
+
+struct Ran {
+  int exit;
+  std::string out, err;
+};
+
+class Cli : public testing::Test {
+ protected:
+  Cli() {
+    folder = fs::temp_directory_path() / ("dormouse-cli-test-" + std::to_string(::getpid()));
+  }
+  ~Cli() override { fs::remove_all(folder); }
+
+  Ran run_it(std::vector<std::string> arguments, const std::string& input = "") {
+    std::ostringstream out, err;
+    std::istringstream in(input);
+    Shell shell;
+    shell.out = &out;
+    shell.err = &err;
+    shell.in = &in;
+    shell.connect = [this](std::string_view) -> Result<std::unique_ptr<http::Client>> {
+      if (down) return Error{Code::unavailable, "connection refused"};
+      return std::make_unique<WorldClient>(&world);
+    };
+    shell.serve = [this](const DaemonConfig& config) -> Result<> {
+      served = config;
+      return ok;
+    };
+    const int status = run(&shell, std::move(arguments));
+    return {status, out.str(), err.str()};
+  }
+
+  std::string write(const std::string& name, const std::string& text) {
+    fs::create_directories((folder / name).parent_path());
+    std::ofstream(folder / name, std::ios::binary) << text;
+    return folder / name;
+  }
+
+  void expect_in(const std::string& text, std::string_view part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+
+  control::World world;
+  fs::path folder;
+  DaemonConfig served;
+  bool down = false;
+};
+
+TEST_F(Cli, DeploysABareModelAndSaysHowToCallIt) {
+  const auto ran = run_it({"deploy", write("My Model_v2.onnx", "bytes")});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.out.substr(0, ran.out.find("\n\n")),
+            "my-model-v2@1 serves\nhttp://127.0.0.1:8080/f/my-model-v2");
+  expect_in(ran.out, "curl -H 'Content-Type: application/json' --data @");
+  expect_in(ran.err, "sending My Model_v2.onnx");
+  expect_in(ran.err, "loading");
+  EXPECT_EQ(world.catalog.active("my-model-v2")->manifest.model, "My Model_v2.onnx");
+}
+
+TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
+  write("reader/dormouse.yaml",
+        "name: reader\nruntime: onnx\nmodel: model.onnx\ntask: text-line\nmemory: 1GiB\n");
+  write("reader/model.onnx", "model");
+  write("reader/keys/keys.txt", "keys");
+  write("reader/empty", "");
+  write("reader/.git/config", "not sent");
+  const std::string path = folder / "reader";
+  EXPECT_EQ(run_it({"deploy", path}).exit, 0);
+  EXPECT_EQ(world.blobs.whole.size(), 3u);
+  EXPECT_EQ(world.catalog.active("reader")->files.size(), 3u);
+  const auto again = run_it({"deploy", path});
+  expect_in(again.out, "reader@1 serves already");
+  expect_in(again.err, "the node has every file already");
+  EXPECT_EQ(world.blobs.appends, 3);
+}
+
+TEST_F(Cli, ResumesAnUploadInChunks) {
+  const std::string path = write("big.onnx", std::string((20 << 20) + 5, 'x'));
+  EXPECT_EQ(run_it({"deploy", path}).exit, 0);
+  EXPECT_EQ(world.blobs.appends, 3);
+  const Digest digest = world.blobs.whole.begin()->first;
+  world.blobs.parts[digest] = std::string(20 << 20, 'x');  // As if it had been cut off there.
+  world.blobs.whole.clear();
+  EXPECT_EQ(run_it({"deploy", path}).exit, 0);
+  EXPECT_EQ(world.blobs.appends, 4);
+  EXPECT_EQ(world.blobs.whole.begin()->second.size(), (20u << 20) + 5);
+}
+
+TEST_F(Cli, ShowsWhyADeployFailed) {
+  world.fleet.start_fails = Error{Code::function_failed, "model.onnx: bad magic"};
+  const auto ran = run_it({"deploy", write("a.onnx", "bytes")});
+  EXPECT_EQ(ran.exit, 1);
+  EXPECT_EQ(ran.out, "");
+  expect_in(ran.err, "dormouse: starting a: model.onnx: bad magic\n");
+}
+
+TEST_F(Cli, FindsWhatIsWrongWithAFolderBeforeItSendsAnything) {
+  write("bad/dormouse.yaml", "name: bad\nruntime: onnx\nmemroy: 1GiB\n");
+  expect_in(run_it({"deploy", folder / "bad"}).err, "did you mean \"memory\"?");
+  write("bad/dormouse.yaml", "name: bad\nruntime: onnx\n");
+  fs::create_symlink("/etc/passwd", folder / "bad/model.onnx");
+  const auto linked = run_it({"deploy", folder / "bad"});
+  EXPECT_EQ(linked.exit, 2);
+  expect_in(linked.err, "model.onnx is a symbolic link");
+  EXPECT_EQ(run_it({"deploy", folder / "nothing"}).exit, 2);
+  EXPECT_EQ(world.blobs.appends, 0);
+}
+
+TEST_F(Cli, ListsShowsRollsBackAndDeletes) {
+  EXPECT_EQ(run_it({"list"}).out, "");
+  run_it({"deploy", write("a.onnx", "one"), "--name", "reader"});
+  run_it({"deploy", write("a.onnx", "two"), "--name", "reader"});
+  const auto list = run_it({"list"});
+  EXPECT_EQ(list.out,
+            "NAME    REVISION  RUNTIME  STATE   INSTANCES  QUEUED  MEMORY  CALLS  FAILED\n"
+            "reader         2  onnx     asleep          0       0       -      0       0\n");
+  expect_in(run_it({"show", "reader"}).out, "note: form");
+  expect_in(run_it({"revisions", "reader"}).out, "serves");
+  EXPECT_EQ(run_it({"rollback", "reader"}).out, "reader@1 serves\n");
+  EXPECT_EQ(run_it({"rollback", "reader", "2"}).out, "reader@2 serves\n");
+  EXPECT_EQ(run_it({"rollback", "reader", "9"}).exit, 5);
+  EXPECT_EQ(run_it({"delete", "reader"}).out, "reader is gone\n");
+  EXPECT_EQ(run_it({"show", "reader"}).exit, 5);
+}
+
+TEST_F(Cli, AnswersInJsonEverywhere) {
+  run_it({"deploy", write("reader.onnx", "one")});
+  world.logs.append("reader", {.text = "hello"});
+  ledger::Receipt receipt;
+  receipt.begun.key.id = InvocationId::make({1'700'000'000'000}, {1, 1});
+  world.ledger.end(receipt);
+  const std::vector<std::string> commands[] = {{"list"},
+                                               {"show", "reader"},
+                                               {"revisions", "reader"},
+                                               {"logs", "reader"},
+                                               {"usage"},
+                                               {"version"},
+                                               {"doctor"},
+                                               {"receipt", receipt.begun.key.id.text()},
+                                               {"deploy", folder / "reader.onnx"},
+                                               {"key", "new"},
+                                               {"delete", "reader"}};
+  for (auto command : commands) {
+    command.insert(command.begin(), "--json");
+    const auto ran = run_it(command);
+    EXPECT_TRUE(gateway::parse_json(ran.out)) << command[1] << ": " << ran.out << ran.err;
+  }
+}
+
+TEST_F(Cli, InvokesWithTheTypeThatFits) {
+  const struct {
+    std::vector<std::string> arguments;
+    const char* out;
+  } rows[] = {
+      {{"invoke", "a", "--data", "[1]"}, "[1] as application/json"},
+      {{"invoke", "a", "--data", "hi"}, "hi as text/plain; charset=utf-8"},
+      {{"invoke", "a", "-d", "hi", "-t", "x/y"}, "hi as x/y"},
+      {{"invoke", "a", "--file", write("line.png", "png")}, "png as image/png"},
+      {{"invoke", "a", "--file", "-"}, "typed as text/plain; charset=utf-8"},
+  };
+  for (const auto& row : rows) EXPECT_EQ(run_it(row.arguments, "typed").out, row.out);
+  EXPECT_EQ(run_it({"invoke", "a", "--data", "x", "--file", "y"}).exit, 2);
+  EXPECT_EQ(run_it({"invoke", "a", "--file", folder / "nothing"}).exit, 2);
+}
+
+TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
+  ledger::Receipt receipt;
+  receipt.begun.key.id = InvocationId::make({1'700'000'000'000}, {1, 1});
+  receipt.begun.function = "a";
+  receipt.run = std::chrono::microseconds(1930);
+  receipt.price = {2'100'000};
+  world.ledger.end(receipt);
+  const auto ran = run_it({"invoke", "a", "--data", "hi", "--receipt"});
+  EXPECT_EQ(ran.out, "hi as text/plain; charset=utf-8");
+  expect_in(ran.err, "1.93 ms");
+  expect_in(ran.err, "0.0000021 USD");
+}
+
+TEST_F(Cli, DoesNotLetALogDriveTheTerminal) {
+  run_it({"deploy", write("reader.onnx", "one")});
+  world.logs.append("reader", {.revision = 1, .text = "\x1b]0;evil\x07 caf\xc3\xa9 \xc2\x9b"});
+  const auto ran = run_it({"logs", "reader"});
+  expect_in(ran.out, "?]0;evil? caf\xc3\xa9 ?\n");
+  EXPECT_EQ(run_it({"logs", "nobody"}).exit, 5);
+}
+
+TEST_F(Cli, EndsWithTheStatusThatItDocuments) {
+  EXPECT_EQ(run_it({}).exit, 2);
+  EXPECT_EQ(run_it({"lst"}).exit, 2);
+  EXPECT_EQ(run_it({"show"}).exit, 2);
+  EXPECT_EQ(run_it({"list", "--no-such"}).exit, 2);
+  EXPECT_EQ(run_it({"rollback", "a", "0"}).exit, 2);
+  EXPECT_EQ(run_it({"show", "nobody"}).exit, 5);
+  EXPECT_EQ(run_it({"receipt", "x"}).exit, 6);
+  down = true;
+  const auto ran = run_it({"list"});
+  EXPECT_EQ(ran.exit, 3);
+  expect_in(ran.err, "Is the daemon running?");
+  EXPECT_EQ(run_it({"--help"}).exit, 0);
+  EXPECT_EQ(run_it({"deploy", "--help"}).exit, 0);
+  EXPECT_EQ(run_it({"doctor"}).exit, 0);  // Of this host.
+}
+
+TEST_F(Cli, ServesWithTheFileAndWhatTheCommandLineSaysFirst) {
+  const std::string config = write("config.yaml", "data: /a\nlisten: 127.0.0.1:1\n");
+  EXPECT_EQ(run_it({"serve", "--config", config, "--listen", "127.0.0.1:2"}).exit, 0);
+  EXPECT_EQ(served.data, "/a");
+  EXPECT_EQ(served.port, 2);
+  EXPECT_EQ(run_it({"serve"}).exit, 2);
+  const auto open = run_it({"serve", "--data", "/a", "--listen", "0.0.0.0:80"});
+  EXPECT_EQ(open.exit, 2);
+  expect_in(open.err, "without a key");
+}
+
+TEST_F(Cli, ChecksAConfiguration) {
+  EXPECT_EQ(run_it({"config", "check", write("good.yaml", "data: /a\n")}).exit, 0);
+  const auto ran = run_it({"config", "check", write("bad.yaml", "dta: /a\n")});
+  EXPECT_EQ(ran.exit, 6);
+  expect_in(ran.err, "did you mean \"data\"?");
+  EXPECT_EQ(run_it({"config", "check", folder / "nothing"}).exit, 5);
+}
+
+TEST_F(Cli, MakesAKeyThatTheFileAcceptsAndDoesNotHold) {
+  write("x", "");
+  const std::string path = folder / "keys";
+  const auto ran = run_it({"key", "new", "--file", path});
+  const std::string key = ran.out.substr(0, ran.out.size() - 1);
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(text.find(key), std::string::npos);
+  http::Fields fields;
+  fields.add("x-api-key", key);
+  EXPECT_TRUE(gateway::Keys::parse(text)->accept(fields));
+  struct stat status;
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777u, 0600u);
+}
+
+TEST(Print, IsReadable) {
+  EXPECT_EQ(readable_size(512), "512 B");
+  EXPECT_EQ(readable_size(1536), "1.5 KiB");
+  EXPECT_EQ(readable_size(512 << 20), "512 MiB");
+  EXPECT_EQ(readable_ms(0.42), "0.42 ms");
+  EXPECT_EQ(readable_ms(170), "170 ms");
+  EXPECT_EQ(readable_ms(1930), "1.93 s");
+  EXPECT_EQ(readable_ms(123'000), "2 m 03 s");
+  EXPECT_EQ(readable_count(1'234'567), "1,234,567");
+  EXPECT_EQ(readable_count(-999), "-999");
+}
+
+void expect_page(const char* name, const std::string& wanted) {
+  const auto path = fs::path(__FILE__).parent_path() / "../../docs/reference" / name;
+  if (std::getenv("DORMOUSE_WRITE_DOCS") != nullptr) std::ofstream(path) << wanted;
+  std::ifstream file(path);
+  const std::string there((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(there, wanted) << "run this test with DORMOUSE_WRITE_DOCS=1 and commit " << path;
+}
+
+TEST(ReferencePages, SayWhatTheCodeDoes) {
+  expect_page("cli.md", cli_page());
+  expect_page("config.md", config_page());
+}
+
+}  // namespace
+}  // namespace dormouse::cli

@@ -1,0 +1,45 @@
+// The daemon's configuration file: YAML → DaemonConfig. Pure. One table of fields gives each its
+// name, form, default and meaning; the errors and docs/reference/config.md come from it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/resources.h"
+#include "base/result.h"
+#include "fleet/fleet.h"
+#include "http/server.h"
+#include "metering/metering.h"
+
+namespace dormouse::cli {
+
+struct DaemonConfig {
+  std::string data;  // The data directory.
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8080;
+  std::string key_file;            // "": no keys.
+  std::vector<std::string> hosts;  // Further names that the node is known by.
+  Resources node{};                // What all instances may hold; 0: found out.
+  std::string node_name;           // "": the host's.
+  std::string oci_runtime = "runc";
+  metering::RateCard rates;
+  std::string currency = "USD";
+  std::map<std::string, fleet::Runtime> runtimes;  // Over those that come with the program.
+  http::Limits limits;
+};
+
+// invalid_argument names the field, what was given and what is allowed.
+Result<DaemonConfig> parse_config(std::string_view yaml);
+
+// "127.0.0.1:8080", "[::1]:8080": an address, not a name.
+Result<> set_listen(std::string_view text, DaemonConfig&);
+
+// What only the whole can tell: a data directory, and a key file if it listens beyond loopback.
+Result<> verify(const DaemonConfig&);
+
+std::string config_page();  // All of docs/reference/config.md.
+
+}  // namespace dormouse::cli

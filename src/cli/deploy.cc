@@ -1,0 +1,266 @@
+#include <algorithm>
+#include <boost/json.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <memory>
+
+#include "cli/answers.h"
+#include "cli/api.h"
+#include "cli/commands.h"
+#include "cli/files.h"
+#include "cli/steps.h"
+#include "cli/yaml.h"
+#include "control/manifest.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string what, name;
+};
+
+// What is to be deployed, before anybody was asked.
+struct Bundle {
+  json::object manifest;
+  std::string name;
+  std::vector<LocalFile> files;
+};
+
+struct Upload {
+  const LocalFile* file;
+  Digest digest;
+};
+
+constexpr std::uint64_t chunk_bytes = 8 << 20;
+
+// "My Model_v2.onnx" → "my-model-v2"
+std::string name_from(const fs::path& path) {
+  std::string name;
+  for (const char c : path.stem().string()) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (plain) name += c;
+    if (upper) name += static_cast<char>(c | 0x20);
+    if (!plain && !upper && !name.empty() && name.back() != '-') name += '-';
+  }
+  name.resize(std::min<std::size_t>(name.size(), 63));
+  while (name.ends_with('-')) name.pop_back();
+  return name;
+}
+
+Result<Bundle> bundle_of_model(const fs::path& path) {
+  Bundle bundle;
+  std::error_code failure;
+  const std::uint64_t size = fs::file_size(path, failure);
+  if (failure) return Error{Code::invalid_argument, path.string() + ": " + failure.message()};
+  bundle.name = name_from(path);
+  bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
+  bundle.files.push_back({path.filename().string(), path, size});
+  return bundle;
+}
+
+Result<Bundle> bundle_of_folder(const fs::path& folder) {
+  Bundle bundle;
+  std::ifstream file(folder / "dormouse.yaml", std::ios::binary);
+  if (!file) {
+    return Error{Code::invalid_argument, "there is no dormouse.yaml in " + folder.string()};
+  }
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const auto manifest = parse_yaml(text);
+  if (!manifest) return Error(manifest.error()).during("dormouse.yaml");
+  if (!manifest->is_object()) {
+    return Error{Code::invalid_argument, "dormouse.yaml is not a map of fields"};
+  }
+  bundle.manifest = manifest->get_object();
+  bundle.name = text_at(*manifest, "name");
+  if (bundle.name.empty()) bundle.name = name_from(fs::absolute(folder / "x").parent_path());
+  auto files = files_below(folder);
+  if (!files) return files.error();
+  bundle.files = std::move(*files);
+  return bundle;
+}
+
+// Finds what is wrong before anything is hashed or sent: the same rules as the node's.
+Result<Bundle> bundle_of(const Options& options) {
+  std::error_code failure;
+  const fs::path path(options.what);
+  const fs::file_status status = fs::status(path, failure);
+  if (!fs::exists(status)) return Error{Code::not_found, "there is no " + options.what};
+  auto bundle = fs::is_directory(status) ? bundle_of_folder(path) : bundle_of_model(path);
+  if (!bundle) return bundle;
+  if (!options.name.empty()) bundle->name = options.name;
+  bundle->manifest["name"] = bundle->name;
+  if (auto good = control::read_manifest(bundle->manifest); !good) {
+    return std::move(good).error().during(fs::is_directory(status) ? "dormouse.yaml" : "manifest");
+  }
+  for (const LocalFile& file : bundle->files) {
+    if (auto good = control::check_path(file.path); !good) return good.error();
+  }
+  return bundle;
+}
+
+Result<std::vector<Digest>> hash_all(const std::vector<LocalFile>& files, Steps& steps) {
+  std::uint64_t all = 0, done = 0;
+  for (const LocalFile& file : files) all += file.size;
+  std::vector<Digest> digests;
+  for (const LocalFile& file : files) {
+    auto digest =
+        digest_of(file, [&](std::uint64_t bytes) { steps.advance("reading", done += bytes, all); });
+    if (!digest) return digest.error();
+    digests.push_back(std::move(*digest));
+  }
+  return digests;
+}
+
+// The digests that the node lacks, and how much of each it has.
+Result<std::map<std::string, std::uint64_t>> ask_missing(Api& api,
+                                                         const std::vector<Digest>& digests) {
+  json::array texts;
+  for (const Digest& digest : digests) texts.push_back(json::string(digest.text()));
+  const auto answer =
+      api.post("/api/v1/blobs/missing", json::object{{"digests", std::move(texts)}});
+  if (!answer) return answer.error();
+  std::map<std::string, std::uint64_t> missing;
+  for (const json::value& entry : list_at(*answer, "missing")) {
+    missing[text_at(entry, "digest")] = static_cast<std::uint64_t>(count_at(entry, "uploaded"));
+  }
+  return missing;
+}
+
+// Sends a file from where its upload stands. After a connection that broke, or another client that
+// sends the same file, it asks again where that is.
+Result<> upload(Api& api, const Upload& what, std::uint64_t offset, Steps& steps) {
+  constexpr int attempts_max = 5;
+  int failed = 0;
+  for (bool last = false; !last;) {
+    const std::uint64_t size = std::min(chunk_bytes, what.file->size - offset);
+    const auto chunk = read_part(*what.file, offset, size);
+    if (!chunk) return chunk.error();
+    last = offset + size == what.file->size;
+    const auto answer =
+        api.put("/api/v1/blobs/" + what.digest.text() + "?offset=" + std::to_string(offset) +
+                    (last ? "&last=true" : ""),
+                *chunk);
+    if (answer) {
+      offset += size;
+      steps.advance("sending " + what.file->path, offset, what.file->size);
+      continue;
+    }
+    const bool resumable =
+        answer.error().code == Code::conflict || answer.error().code == Code::unavailable;
+    if (!resumable || ++failed == attempts_max) return answer.error();
+    const auto missing = ask_missing(api, {what.digest});
+    if (!missing) return missing.error();
+    if (!missing->contains(what.digest.text())) return ok;  // Somebody else has sent it.
+    offset = std::min(missing->at(what.digest.text()), what.file->size);
+    last = false;
+  }
+  return ok;
+}
+
+Result<> upload_missing(Api& api, const Bundle& bundle, const std::vector<Digest>& digests,
+                        Steps& steps) {
+  auto missing = ask_missing(api, digests);
+  if (!missing) return missing.error();
+  if (missing->empty()) steps.say("the node has every file already");
+  for (std::size_t i = 0; i < bundle.files.size(); ++i) {
+    const auto found = missing->find(digests[i].text());
+    if (found == missing->end()) continue;
+    auto sent = upload(api, {&bundle.files[i], digests[i]}, found->second, steps);
+    if (!sent) return std::move(sent).error().during("sending " + bundle.files[i].path);
+    missing->erase(found);  // The same content under another path goes once.
+  }
+  return ok;
+}
+
+// Gives the last line of the deploy's stream: the revision.
+Result<json::value> start(Api& api, const Bundle& bundle, const std::vector<Digest>& digests,
+                          Steps& steps) {
+  json::array files;
+  for (std::size_t i = 0; i < bundle.files.size(); ++i) {
+    files.push_back(json::object{{"path", bundle.files[i].path},
+                                 {"digest", digests[i].text()},
+                                 {"size", bundle.files[i].size}});
+  }
+  const json::object body{{"manifest", bundle.manifest}, {"files", std::move(files)}};
+  json::value last;
+  const auto line = [&](const json::value& value) {
+    if (const json::value* progress = at(value, "progress")) {
+      steps.say(progress->is_string() ? std::string(progress->get_string()) : "");
+    } else {
+      last = value;
+    }
+    return true;
+  };
+  const std::string target = "/api/v1/functions/" + escaped(bundle.name) + "/revisions";
+  const auto done = api.stream("POST", target, json::serialize(body), line);
+  if (!done) return done.error();
+  if (at(last, "error") != nullptr) return error_of({500, {}, json::serialize(last)});
+  if (at(last, "revision") == nullptr) {
+    return Error{Code::unavailable, "the daemon went away; `dormouse revisions " + bundle.name +
+                                        "` tells whether the deploy was done"};
+  }
+  return last;
+}
+
+void print(Shell* shell, const std::string& name, const json::value& last) {
+  const std::string url = shell->url + "/f/" + name;
+  if (shell->json) {
+    json::value whole = last;
+    whole.as_object()["url"] = url;
+    *shell->out << json::serialize(whole) << "\n";
+    return;
+  }
+  const std::string label = text_at(last, "revision.label");
+  const bool picture = text_at(last, "revision.manifest.task") == "text-line";
+  const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
+  *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
+              << url << "\n\nTry it:\n  curl" << key
+              << (picture ? " -H 'Content-Type: image/png' --data-binary @line.png "
+                          : " -H 'Content-Type: application/json' --data @request.json ")
+              << url << "\n";
+}
+
+Exit deploy(Shell* shell, const Options& options) {
+  const auto bundle = bundle_of(options);
+  if (!bundle) {
+    *shell->err << "dormouse: " << bundle.error().message << "\n";
+    return Exit::usage;
+  }
+  Steps steps(shell);
+  Api api(shell);
+  const auto digests = hash_all(bundle->files, steps);
+  if (!digests) return shell->fail(digests.error());
+  if (auto sent = upload_missing(api, *bundle, *digests, steps); !sent) {
+    return shell->fail(sent.error());
+  }
+  const auto last = start(api, *bundle, *digests, steps);
+  if (!last) return shell->fail(last.error());
+  print(shell, bundle->name, *last);
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_deploy(CLI::App& app, Shell* shell) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("deploy", "Makes an endpoint of a model or a folder");
+  command->add_option("WHAT", options->what, "A folder with a dormouse.yaml, or an .onnx file")
+      ->required();
+  command->add_option("--name", options->name, "What to call the function");
+  command->footer(
+      "Examples:\n"
+      "  dormouse deploy model.onnx --name my-model\n"
+      "  dormouse deploy examples/read-text-line\n\n"
+      "Only what the node lacks is sent; a deploy that was cut off goes on where it was. The new\n"
+      "revision serves once it was really started; until then, and if that fails, the old one "
+      "does.\n"
+      "Files whose name begins with a dot are left out. dormouse.yaml: docs/reference/manifest.md");
+  command->callback([=] { shell->exit = deploy(shell, *options); });
+}
+
+}  // namespace dormouse::cli

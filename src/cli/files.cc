@@ -1,0 +1,83 @@
+#include "cli/files.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error refused(const std::string& why) {
+  return {Code::invalid_argument, why};
+}
+
+constexpr std::size_t files_max = 10'000;
+
+}  // namespace
+
+Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
+  std::error_code failure;
+  std::vector<LocalFile> files;
+  fs::recursive_directory_iterator entry(folder, failure);
+  for (; !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
+    const std::string path = entry->path().lexically_relative(folder).generic_string();
+    const fs::file_status status = entry->symlink_status(failure);
+    if (failure) break;
+    if (entry->path().filename().string().starts_with('.')) {
+      if (fs::is_directory(status)) entry.disable_recursion_pending();
+      continue;
+    }
+    if (fs::is_symlink(status)) {
+      return refused(path + " is a symbolic link: deploys take plain files only");
+    }
+    if (fs::is_directory(status) || path == "dormouse.yaml") continue;
+    if (!fs::is_regular_file(status)) return refused(path + " is not a plain file");
+    if (files.size() == files_max) {
+      return Error{Code::too_large, "more than " + std::to_string(files_max) + " files"};
+    }
+    files.push_back({path, entry->path(), entry->file_size(failure)});
+  }
+  if (failure) return refused("reading " + folder.string() + ": " + failure.message());
+  std::ranges::sort(files, {}, &LocalFile::path);
+  return files;
+}
+
+Result<Digest> digest_of(const LocalFile& file,
+                         const std::function<void(std::uint64_t)>& progress) {
+  std::ifstream stream(file.on_disk, std::ios::binary);
+  if (!stream) return system_error(Code::invalid_argument, "opening " + file.on_disk.string());
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> hash(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
+  std::string buffer(1 << 20, '\0');
+  while (stream) {
+    stream.read(buffer.data(), std::ssize(buffer));
+    const auto size = static_cast<std::size_t>(stream.gcount());
+    EVP_DigestUpdate(hash.get(), buffer.data(), size);
+    progress(size);
+  }
+  if (!stream.eof()) return system_error(Code::invalid_argument, "reading " + file.path);
+  unsigned char raw[32];
+  EVP_DigestFinal_ex(hash.get(), raw, nullptr);
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string text(Digest::prefix);
+  for (const unsigned char byte : raw) {
+    text += digits[byte >> 4];
+    text += digits[byte & 15];
+  }
+  return Digest::parse(text);
+}
+
+Result<std::string> read_part(const LocalFile& file, std::uint64_t offset, std::uint64_t size) {
+  std::ifstream stream(file.on_disk, std::ios::binary);
+  stream.seekg(static_cast<std::streamoff>(offset));
+  std::string bytes(size, '\0');
+  stream.read(bytes.data(), static_cast<std::streamsize>(size));
+  if (!stream) return refused(file.path + " changed while it was read; deploy again");
+  return bytes;
+}
+
+}  // namespace dormouse::cli

@@ -1,0 +1,31 @@
+// What a deploy sends: the files of a folder, and their digests.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+
+namespace dormouse::cli {
+
+struct LocalFile {
+  std::string path;               // In the revision.
+  std::filesystem::path on_disk;  // Here.
+  std::uint64_t size = 0;
+};
+
+// Every plain file below `folder`, sorted, but for dormouse.yaml and what begins with a dot. A
+// symbolic link is an Error: whoever made the folder could have it point anywhere.
+Result<std::vector<LocalFile>> files_below(const std::filesystem::path& folder);
+
+// `progress` is told how many bytes were read since the last time.
+Result<Digest> digest_of(const LocalFile&, const std::function<void(std::uint64_t)>& progress);
+
+// The bytes [offset, offset + size) of a file.
+Result<std::string> read_part(const LocalFile&, std::uint64_t offset, std::uint64_t size);
+
+}  // namespace dormouse::cli

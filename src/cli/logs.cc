@@ -1,0 +1,51 @@
+#include <boost/json.hpp>
+#include <iostream>
+#include <memory>
+
+#include "cli/answers.h"
+#include "cli/api.h"
+#include "cli/commands.h"
+
+namespace dormouse::cli {
+namespace {
+
+struct Options {
+  std::string name;
+  bool follow = false;
+  int lines = 100;
+};
+
+Exit logs(Shell* shell, const Options& options) {
+  const std::string target = "/api/v1/functions/" + escaped(options.name) +
+                             "/logs?lines=" + std::to_string(options.lines) +
+                             (options.follow ? "&follow=true" : "");
+  const auto print = [shell](const json::value& line) {
+    if (shell->json) {
+      *shell->out << json::serialize(line) << "\n";
+    } else {
+      *shell->out << readable_time(text_at(line, "at")) << "  @" << count_at(line, "revision")
+                  << "  " << text_at(line, "text") << "\n";
+    }
+    return static_cast<bool>(shell->out->flush());
+  };
+  const auto done = Api(shell).stream("GET", target, "", print);
+  if (!done) return shell->fail(done.error());
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_logs(CLI::App& app, Shell* shell) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("logs", "What a function printed");
+  command->add_option("NAME", options->name, "The function")->required();
+  command->add_flag("-f,--follow", options->follow, "Goes on with each line as it comes");
+  command->add_option("-n,--lines", options->lines, "How many lines to begin with")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n  dormouse logs read-text-line -n 20\n  dormouse logs read-text-line -f");
+  command->callback([=] { shell->exit = logs(shell, *options); });
+}
+
+}  // namespace dormouse::cli

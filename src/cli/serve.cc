@@ -1,0 +1,67 @@
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/config.h"
+
+namespace dormouse::cli {
+namespace {
+
+struct Options {
+  std::string data, listen, config, key_file;
+};
+
+Result<DaemonConfig> configured(const Options& options) {
+  DaemonConfig config;
+  if (!options.config.empty()) {
+    std::ifstream file(options.config, std::ios::binary);
+    if (!file) return system_error(Code::not_found, "opening " + options.config);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    auto parsed = parse_config(text);
+    if (!parsed) return std::move(parsed).error().during(options.config);
+    config = std::move(*parsed);
+  }
+  if (!options.data.empty()) config.data = options.data;
+  if (!options.key_file.empty()) config.key_file = options.key_file;
+  if (!options.listen.empty()) {
+    if (auto done = set_listen(options.listen, config); !done) return done.error();
+  }
+  if (auto good = verify(config); !good) return good.error();
+  return config;
+}
+
+Exit serve(Shell* shell, const Options& options) {
+  const auto config = configured(options);
+  if (!config) {
+    *shell->err << "dormouse: " << config.error().message << "\n";
+    return Exit::usage;
+  }
+  const auto served = shell->serve(*config);
+  if (served) return Exit::ok;
+  *shell->err << "dormouse: " << served.error().message << "\n";
+  return Exit::failed;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Shell* shell) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("serve", "Runs the platform, until it is told to stop");
+  command->add_option("--data", options->data, "The data directory: everything that it keeps");
+  command->add_option("--listen", options->listen,
+                      "ADDRESS:PORT to listen on; 127.0.0.1:8080 if left out");
+  command->add_option("--config", options->config, "A configuration file (YAML)");
+  command->add_option("--key-file", options->key_file,
+                      "The keys that are accepted; needed to listen beyond loopback");
+  command->footer(
+      "Examples:\n"
+      "  dormouse serve --data ~/.dormouse\n"
+      "  dormouse key new --file keys\n"
+      "  dormouse serve --data /var/lib/dormouse --listen 0.0.0.0:8080 --key-file keys\n\n"
+      "SIGTERM lets running calls end and leaves nothing behind.");
+  command->callback([=] { shell->exit = serve(shell, *options); });
+}
+
+}  // namespace dormouse::cli

@@ -1,0 +1,86 @@
+#include <boost/json.hpp>
+#include <iostream>
+#include <memory>
+
+#include "cli/answers.h"
+#include "cli/api.h"
+#include "cli/commands.h"
+#include "cli/print.h"
+
+namespace dormouse::cli {
+namespace {
+
+using Rows = std::vector<std::vector<std::string>>;
+
+std::string shape_of(const json::value& tensor) {
+  std::string text = text_at(tensor, "datatype") + " [";
+  for (const json::value& size : list_at(tensor, "shape")) {
+    text += (text.ends_with('[') ? "" : ", ") + json::serialize(size);
+  }
+  return text + "]";
+}
+
+void add_map(const json::value& answer, std::string_view path, std::string_view label, Rows& rows) {
+  const json::value* map = at(answer, path);
+  if (map == nullptr || !map->is_object()) return;
+  for (const auto& [name, value] : map->get_object()) {
+    const std::string text =
+        value.is_string() ? std::string(value.get_string()) : json::serialize(value);
+    const bool empty = text.empty() || text == "{}";
+    if (!empty) rows.push_back({std::string(label) + harmless(name), harmless(text)});
+  }
+}
+
+Rows facts_of(const json::value& function) {
+  Rows rows{
+      {"revision", text_at(function, "revision.label")},
+      {"deployed", readable_time(text_at(function, "revision.created"))},
+      {"state", text_at(function, "summary.state")},
+      {"calls", readable_count(count_at(function, "summary.calls"))},
+      {"failed", readable_count(count_at(function, "summary.failed"))},
+      {"queued", std::to_string(count_at(function, "summary.queued"))},
+      {"wakes in", readable_ms(number_at(function, "wake_expected_ms"))},
+      {"digest", text_at(function, "revision.digest")},
+  };
+  if (const auto why = text_at(function, "last_start_error"); !why.empty()) {
+    rows.push_back({"last start", why});
+  }
+  for (const json::value& tensor : list_at(function, "revision.inputs")) {
+    rows.push_back({"input", text_at(tensor, "name") + "  " + shape_of(tensor)});
+  }
+  for (const json::value& tensor : list_at(function, "revision.outputs")) {
+    rows.push_back({"output", text_at(tensor, "name") + "  " + shape_of(tensor)});
+  }
+  add_map(function, "revision.manifest", "", rows);
+  add_map(function, "revision.notes", "note: ", rows);
+  for (const json::value& file : list_at(function, "revision.files")) {
+    const auto size = static_cast<std::uint64_t>(count_at(file, "size"));
+    rows.push_back({"file", text_at(file, "path") + "  " + readable_size(size)});
+  }
+  return rows;
+}
+
+Exit show(Shell* shell, const std::string& name) {
+  const auto answer = Api(shell).get("/api/v1/functions/" + escaped(name));
+  if (!answer) return shell->fail(answer.error());
+  if (shell->json) {
+    *shell->out << json::serialize(*answer) << "\n";
+    return Exit::ok;
+  }
+  const json::value* function = at(*answer, "function");
+  if (function != nullptr) *shell->out << table({name, ""}, facts_of(*function));
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_show(CLI::App& app, Shell* shell) {
+  auto name = std::make_shared<std::string>();
+  CLI::App* command =
+      app.add_subcommand("show", "One function: its inputs and outputs, its settings, its files");
+  command->add_option("NAME", *name, "The function")->required();
+  command->footer("Example:\n  dormouse show read-text-line");
+  command->callback([=] { shell->exit = show(shell, *name); });
+}
+
+}  // namespace dormouse::cli
