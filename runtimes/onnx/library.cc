@@ -1,6 +1,8 @@
 #include "runtimes/onnx/library.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -63,6 +65,29 @@ class Loaded final : public OrtLibrary {
   Duration environment_took_{};
 };
 
+// Discards what is written to standard error meanwhile: without /sys and with a masked /proc, as in
+// a sandbox, the library's own dependencies complain there before asking the processor itself, and
+// that would stand at the top of every function's log.
+class Quiet {
+ public:
+  Quiet() : saved_(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) {
+    const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (nowhere < 0) return;
+    dup2(nowhere, STDERR_FILENO);
+    close(nowhere);
+  }
+  ~Quiet() {
+    if (saved_ < 0) return;
+    dup2(saved_, STDERR_FILENO);
+    close(saved_);
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  int saved_;
+};
+
 Error not_loadable(std::string_view why) {
   return {Code::unavailable, "loading " + std::string(shared_object) + ": " + std::string(why)};
 }
@@ -71,6 +96,7 @@ Error not_loadable(std::string_view why) {
 
 Result<std::unique_ptr<Library>> Library::open() {
   const Stopwatch watch;
+  const Quiet quiet;
   setenv("ORT_DISABLE_TELEMETRY", "1", 1);
   void* const handle = dlopen(shared_object, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
   if (handle == nullptr) return not_loadable(dlerror());

@@ -24,7 +24,7 @@ std::string path_of(const std::string& line) {
 // which /sys is no part, that is found by asking the processor).
 bool is_allowed(const std::string& path, const fs::path& code) {
   for (const char* begin : {"/tmp/", "/proc/self/", "/proc/cpuinfo", "/sys/devices/system/cpu/",
-                            "/sys/bus/pci/devices", "/etc/ld.so."}) {
+                            "/sys/bus/pci/devices", "/etc/ld.so.", "/dev/null"}) {
     if (path.starts_with(begin)) return true;
   }
   return path.find(".so") != path.npos || path.starts_with(code.string());
