@@ -131,7 +131,7 @@ std::map<std::string, std::string> of_the_state() {
           {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
           {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
           {"rates: a call", count(rates.per_call.value) + " pico-units"},
-          {"rates: a MiB for a millisecond", count(rates.per_mib_ms.value) + " pico-units"},
+          {"rates: a GiB for a second", count(rates.per_gib_second.value) + " pico-units"},
           {"rates: waking", rates.bills_waking ? "billed" : "not billed"},
           {"fleet: answer", bytes(fleet::Options{}.answer_bytes_max)},
           {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},

@@ -226,8 +226,8 @@ const Entry entries[] = {
      [](Json v, DaemonConfig& c) { return read_text(v, c.oci_runtime); }},
     {"rates.per_call", "price", "`0.0000002`", "What a call costs.",
      [](Json v, DaemonConfig& c) { return read_price(v, c.rates.per_call); }},
-    {"rates.per_mib_ms", "price", "`0.000000016276`", "What a millisecond of a declared MiB costs.",
-     [](Json v, DaemonConfig& c) { return read_price(v, c.rates.per_mib_ms); }},
+    {"rates.per_gib_second", "price", "`0.0000166667`", "What a second of a declared GiB costs.",
+     [](Json v, DaemonConfig& c) { return read_price(v, c.rates.per_gib_second); }},
     {"rates.bills_waking", "true or false", "`false`", "Whether waking is billed as running is.",
      [](Json v, DaemonConfig& c) { return read_flag(v, c.rates.bills_waking); }},
     {"rates.currency", "text", "`USD`", "What prices are in; only shown.",
@@ -354,7 +354,7 @@ std::string config_page() {
          "  memory: 12GiB\n"
          "rates:\n"
          "  per_call: 0\n"
-         "  per_mib_ms: 0.000000016276\n"
+         "  per_gib_second: 0.0000166667\n"
          "  currency: EUR\n"
          "```\n";
 }

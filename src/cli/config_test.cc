@@ -25,7 +25,7 @@ hosts: [dormouse.example, 192.168.1.5]
 node: {memory: 12GiB, cpu: 3.5, name: node-1}
 sandbox:
   oci_runtime: runsc
-rates: {per_call: 0.0000002, per_mib_ms: "0.000000016276", bills_waking: true, currency: EUR}
+rates: {per_call: 0.0000002, per_gib_second: "0.0000166667", bills_waking: true, currency: EUR}
 runtimes:
   probe:
     root: /opt/probe
@@ -44,7 +44,7 @@ limits: {connections: 5, header_bytes: 4096, header_timeout: 5s, idle_timeout: 1
   EXPECT_EQ(config->node.cpu_millicores, 3500);
   EXPECT_EQ(config->oci_runtime, "runsc");
   EXPECT_EQ(config->rates.per_call, PicoUnits{200'000});
-  EXPECT_EQ(config->rates.per_mib_ms, PicoUnits{16'276});
+  EXPECT_EQ(config->rates.per_gib_second, PicoUnits{16'666'700});
   EXPECT_TRUE(config->rates.bills_waking);
   EXPECT_EQ(config->currency, "EUR");
   const fleet::Runtime& probe = config->runtimes.at("probe");
@@ -62,7 +62,7 @@ TEST(Config, OfNothingIsTheDefaults) {
     ASSERT_TRUE(config) << yaml;
     EXPECT_EQ(config->host, "127.0.0.1");
     EXPECT_EQ(config->port, 8080);
-    EXPECT_EQ(config->rates.per_mib_ms, PicoUnits{16'276});
+    EXPECT_EQ(config->rates.per_gib_second, PicoUnits{16'666'700});
   }
 }
 

@@ -1,7 +1,7 @@
 // From what an attempt used to what it costs. Pure, exact integers, no floating point.
 //
 //   billed_ms = ceil(run, 1 ms), plus ceil(wake) if the rate card bills waking
-//   charge    = per_call + billed_ms × ceil(declared MiB) × per_mib_ms
+//   charge    = per_call + billed_ms × ceil(declared MiB) × per_gib_second / 1,024,000, rounded down
 //
 // Blame decides who pays: an attempt that ended by the platform's fault costs nothing.
 #pragma once
@@ -18,7 +18,7 @@ namespace dormouse::metering {
 // published x86 prices in US dollars: 0.0000166667 per GB-second, 0.20 per million calls.
 struct RateCard {
   PicoUnits per_call{200'000};
-  PicoUnits per_mib_ms{16'276};  // 0.0000166667 / 1024 MiB / 1000 ms = 16.276 · 10⁻¹².
+  PicoUnits per_gib_second{16'666'700};
   bool bills_waking = false;
 };
 

@@ -51,10 +51,10 @@ TEST(Charge, IsExactToThePicoUnit) {
     bool answered;
     std::int64_t wanted;
   } rows[] = {
-      {"answered", {1ms, 0us, 128 * mib}, Blame::platform, true, 200'000 + 128 * 16'276},
-      {"1000 ms of 1 GiB", {1s, 0us, 1024 * mib}, Blame::caller, true, 16'666'824'000},
-      {"the function crashed", {2ms, 0us, mib}, Blame::function, false, 200'000 + 2 * 16'276},
-      {"the caller hung up", {1us, 0us, mib}, Blame::caller, false, 200'000 + 16'276},
+      {"answered", {1ms, 0us, 128 * mib}, Blame::platform, true, 200'000 + 2'083},
+      {"1000 ms of 1 GiB", {1s, 0us, 1024 * mib}, Blame::caller, true, 200'000 + 16'666'700},
+      {"the function crashed", {2ms, 0us, mib}, Blame::function, false, 200'000 + 32},
+      {"the caller hung up", {1us, 0us, mib}, Blame::caller, false, 200'000 + 16},
       {"our own fault is free", {9s, 0us, 128 * mib}, Blame::platform, false, 0},
   };
   for (const auto& row : rows) {
@@ -65,15 +65,16 @@ TEST(Charge, IsExactToThePicoUnit) {
 }
 
 TEST(Charge, IsAnErrorAtTheEdgeAndNeverWraps) {
-  const Use one{1ms, 0us, mib};
-  EXPECT_EQ(charge(one, Blame::caller, true, {{0}, {int64_max}})->value, int64_max);
-  EXPECT_EQ(charge(one, Blame::caller, true, {{1}, {int64_max}}).error().code, Code::too_large);
-  EXPECT_EQ(charge({2ms, 0us, mib}, Blame::caller, true, {{0}, {int64_max}}).error().code,
+  const Use unit{1s, 0us, 1024 * mib};
+  EXPECT_EQ(charge(unit, Blame::caller, true, {{0}, {int64_max}})->value, int64_max);
+  EXPECT_EQ(charge(unit, Blame::caller, true, {{1}, {int64_max}}).error().code, Code::too_large);
+  EXPECT_EQ(charge({2s, 0us, 1024 * mib}, Blame::caller, true, {{0}, {int64_max}}).error().code,
             Code::too_large);
-  EXPECT_EQ(charge({1ms, 0us, 2 * mib}, Blame::caller, true, {{0}, {int64_max}}).error().code,
+  EXPECT_EQ(charge({1s, 0us, 2048 * mib}, Blame::caller, true, {{0}, {int64_max}}).error().code,
             Code::too_large);
-  EXPECT_EQ(charge({Duration::max(), 0us, mib}, Blame::caller, true, {}).error().code,
-            Code::too_large);
+  EXPECT_EQ(
+      charge({Duration::max(), 0us, std::uint64_t{1} << 50}, Blame::caller, true, {}).error().code,
+      Code::too_large);
 }
 
 }  // namespace

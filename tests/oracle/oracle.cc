@@ -87,7 +87,7 @@ int run(int argc, char** argv) {
   app.add_option("--answered", a.answered, "Lines \"id [status]\" of the clients");
   app.add_option("--function", a.evidence.function, "The only function that writes such lines");
   app.add_option("--per-call", a.evidence.card.per_call.value, "Pico-units");
-  app.add_option("--per-mib-ms", a.evidence.card.per_mib_ms.value, "Pico-units");
+  app.add_option("--per-gib-second", a.evidence.card.per_gib_second.value, "Pico-units");
   app.add_flag("--bills-waking", a.evidence.card.bills_waking);
   app.add_flag("--running", a.running,
                "The daemon runs: attempts may be pending, sums are not read");
