@@ -5,7 +5,7 @@
 //              or magic links (openat2), and only to a regular file. A second name of a file (a
 //              hard link) is refused where the folder can be written to. In production the folder
 //              is mounted read-only and its files *are* links to blobs, made by the daemon alone:
-//              see docs/decisions/external-data.md.
+//              see docs/decisions/004-external-data.md.
 // Errors       invalid_argument, naming the location as the model writes it and what is wrong.
 #pragma once
 

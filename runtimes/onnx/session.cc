@@ -184,6 +184,8 @@ class OrtSession final : public Session {
     options.SetOptimizedModelFilePath((folder + "/" + std::string(optimised_model)).c_str());
     options.AddConfigEntry("session.optimized_model_external_initializers_file_name",
                            std::string(optimised_weights).c_str());
+    // Weights are written as they are before prepacking, which would be for nothing.
+    options.AddConfigEntry("session.disable_prepacking", "1");
     options.AddConfigEntry("session.optimized_model_external_initializers_min_size_in_bytes",
                            "1024");
   }
