@@ -15,8 +15,8 @@
 
 #include "async/task_group.h"
 #include "catalog/catalog.h"
+#include "cli/resolve.h"
 #include "control/control.h"
-#include "daemon/defaults.h"
 #include "fleet/fleet.h"
 #include "fleet/revision_files.h"
 #include "gateway/errors.h"
@@ -69,20 +69,12 @@ void prepare_process() {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
 }
 
-http::Response refusal(int status, const std::string& message) {
-  http::Response response =
-      gateway::error_response({Code::invalid_argument, "the request was refused: " + message});
-  response.status = status;
-  if (status == 503) response.fields.add("Retry-After", "1");
-  return response;
-}
-
 // Every part, in the order they are built; members die in the reverse order.
 class Platform {
  public:
   Platform(asio::io_context& io, const cli::DaemonConfig& config)
       : executor_(io.get_executor()),
-        config_(config),
+        config_(cli::resolve(config)),
         clock_(async::system_clock()),
         tasks_(executor_) {}
 
@@ -96,9 +88,11 @@ class Platform {
   Result<> open_doors();
   asio::awaitable<void> collect_garbage();
   control::NodeFacts facts() const;
+  control::Hosts known_hosts() const;
+  sandbox::LauncherOptions sandboxes() const;
 
   asio::any_io_executor executor_;
-  const cli::DaemonConfig& config_;
+  const cli::DaemonConfig config_;
   wire::Descriptor lock_;
   gateway::Keys keys_;
   std::unique_ptr<async::Clock> clock_;
@@ -159,9 +153,8 @@ Result<> Platform::open_state() {
 
 Result<> Platform::open_fleet() {
   const fs::path dir = config_.data;
-  const auto launching =
-      take(launcher_, sandbox::linux_launcher(executor_, clock_.get(), launcher_options(config_)),
-           "the sandboxes");
+  const auto launching = take(
+      launcher_, sandbox::linux_launcher(executor_, clock_.get(), sandboxes()), "the sandboxes");
   if (!launching) return launching;
   fleet_ = fleet::make_fleet(executor_,
                              {.clock = clock_.get(),
@@ -169,38 +162,49 @@ Result<> Platform::open_fleet() {
                               .blobs = blobs_.get(),
                               .ledger = ledger_.get(),
                               .logs = logs_.get()},
-                             {.runtimes = runtimes(config_),
-                              .node = node_resources(config_),
+                             {.runtimes = config_.runtimes,
+                              .node = config_.node,
                               .rates = config_.rates,
-                              .node_name = node_name(config_),
+                              .node_name = config_.node_name,
                               .dir = dir / "prepare"});
   for (const auto& [name, function] : catalog_->all()) fleet_->serve(name, catalog_->active(name));
   return ok;
 }
 
 control::NodeFacts Platform::facts() const {
-  return {.name = node_name(config_),
+  return {.name = config_.node_name,
           .version = DORMOUSE_VERSION,
           .data_dir = config_.data,
           .listen = config_.host + ":" + std::to_string(config_.port),
           .currency = config_.currency,
           .started = clock_->wall(),
-          .resources = node_resources(config_)};
+          .resources = config_.node};
+}
+
+control::Hosts Platform::known_hosts() const {
+  control::Hosts hosts{.known = config_.hosts};
+  hosts.known.push_back(config_.host);
+  hosts.any_address = config_.host == "0.0.0.0" || config_.host == "::";
+  return hosts;
+}
+
+sandbox::LauncherOptions Platform::sandboxes() const {
+  return {.state_dir = fs::path(config_.data) / "sandboxes", .oci_runtime = config_.oci_runtime};
 }
 
 Result<> Platform::open_doors() {
-  control_ = std::make_unique<control::Control>(control::Deps{
-      .executor = executor_,
-      .clock = clock_.get(),
-      .catalog = catalog_.get(),
-      .blobs = blobs_.get(),
-      .fleet = fleet_.get(),
-      .ledger = ledger_.get(),
-      .logs = logs_.get(),
-      .keys = &keys_,
-      .hosts = known_hosts(config_),
-      .node = facts(),
-      .examine = [this] { return sandbox::examine_host(launcher_options(config_)); }});
+  control_ = std::make_unique<control::Control>(
+      control::Deps{.executor = executor_,
+                    .clock = clock_.get(),
+                    .catalog = catalog_.get(),
+                    .blobs = blobs_.get(),
+                    .fleet = fleet_.get(),
+                    .ledger = ledger_.get(),
+                    .logs = logs_.get(),
+                    .keys = &keys_,
+                    .hosts = known_hosts(),
+                    .node = facts(),
+                    .examine = [this] { return sandbox::examine_host(sandboxes()); }});
   gateway_ = std::make_unique<gateway::Gateway>(
       gateway::Parts{.clock = clock_.get(),
                      .catalog = catalog_.get(),
@@ -214,7 +218,7 @@ Result<> Platform::open_doors() {
                            {.host = config_.host,
                             .port = config_.port,
                             .limits = config_.limits,
-                            .refusal = refusal}),
+                            .refusal = gateway::refusal_response}),
               "listening");
 }
 

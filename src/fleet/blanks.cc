@@ -28,7 +28,8 @@ void Blanks::fill() {
 }
 
 asio::awaitable<void> Blanks::add(std::string runtime) {
-  auto made = co_await make(runtime, {});
+  auto making = make(runtime, {});
+  auto made = co_await std::move(making);
   if (!made && !closed_) {
     spdlog::warn("no blank sandbox for runtime {}: {}", runtime, made.error().message);
     co_await clock_->sleep_until(clock_->now() + retry_after);
@@ -48,7 +49,8 @@ asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
     fill();
     co_return Taken{std::move(worker), true};
   }
-  auto made = co_await make(runtime, {});
+  auto making = make(runtime, {});
+  auto made = co_await std::move(making);
   if (!made) co_return std::move(made).error();
   fill();
   co_return Taken{std::move(*made), false};

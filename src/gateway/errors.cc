@@ -57,4 +57,12 @@ http::Response error_response(const Error& error, std::string_view invocation,
   return response;
 }
 
+http::Response refusal_response(int status, const std::string& message) {
+  const bool full = status == 503;
+  http::Response response =
+      error_response({full ? Code::overloaded : Code::invalid_argument, message});
+  response.status = status;
+  return response;
+}
+
 }  // namespace dormouse::gateway

@@ -22,4 +22,7 @@ std::string error_json(const Error&, std::string_view invocation = {});
 http::Response error_response(const Error&, std::string_view invocation = {},
                               Duration retry_after = {});
 
+// The answer to a request that was refused before anything could be known of it: http::Refusal.
+http::Response refusal_response(int status, const std::string& message);
+
 }  // namespace dormouse::gateway

@@ -43,7 +43,8 @@ asio::awaitable<void> Connection::serve(std::shared_ptr<Core> keep) {
 
 asio::awaitable<void> Connection::turn_away(std::shared_ptr<Core> keep) {
   (void)keep;
-  co_await refuse_and_close({503, "too many connections"});
+  auto refusing = refuse_and_close({503, "too many connections"});
+  co_await std::move(refusing);
   stream_.close();
 }
 

@@ -1,3 +1,4 @@
+// One hexadecimal digit. Pure.
 #pragma once
 
 namespace dormouse::http {

@@ -1,7 +1,9 @@
 // From what an attempt used to what it costs. Pure, exact integers, no floating point.
 //
 //   billed_ms = ceil(run, 1 ms), plus ceil(wake) if the rate card bills waking
-//   charge    = per_call + billed_ms × ceil(declared MiB) × per_gib_second / 1,024,000, rounded down
+//   charge    = per_call + billed_ms × ceil(declared MiB) × per_gib_second / 1,024,000
+//
+// rounded down to the pico-unit.
 //
 // Blame decides who pays: an attempt that ended by the platform's fault costs nothing.
 #pragma once
