@@ -1,4 +1,5 @@
 // How a revision is tried out before it may serve: prepared, and really started once.
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <filesystem>
 #include <system_error>
@@ -12,6 +13,17 @@ namespace {
 constexpr std::uint64_t prepared_bytes_max = std::uint64_t{64} << 30;
 constexpr std::size_t prepared_files_max = 64;
 constexpr std::uint64_t trial_bit = std::uint64_t{1} << 63;
+
+// Measuring a model holds it in several forms at once, beside what an instance will need.
+std::int64_t memory_to_prepare(const catalog::Draft& draft, const Resources& node) {
+  constexpr std::int64_t forms = 6, base_bytes = std::int64_t{512} << 20;
+  std::int64_t bytes = base_bytes;
+  for (const catalog::File& file : draft.files) {
+    bytes += forms * static_cast<std::int64_t>(std::min<std::uint64_t>(file.size, 1ull << 40));
+  }
+  const std::int64_t declared = draft.manifest.resources.memory_bytes;
+  return std::max(declared, std::min(bytes, node.memory_bytes));
+}
 
 Error unknown_runtime(const std::string& name, const std::map<std::string, Runtime>& runtimes) {
   std::string known;
@@ -83,15 +95,15 @@ asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem:
 asio::awaitable<Result<>> Shard::run_prepare(InstanceKey key, catalog::Draft* draft,
                                              std::filesystem::path source,
                                              std::filesystem::path out) {
-  const catalog::Manifest& manifest = draft->manifest;
+  catalog::Manifest manifest = draft->manifest;
+  manifest.resources.memory_bytes = memory_to_prepare(*draft, options_.node);
   std::vector<sandbox::Bind> binds{{.source = out, .target = "/out", .writable = true}};
   auto making = blanks_.make(manifest.runtime, std::move(binds));
   auto made = co_await std::move(making);
   if (!made) co_return std::move(made).error();
   Instance& where = *instance(key);
   where.worker = std::move(*made);
-  where.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes);
-  auto asking = ask(key, {.manifest = manifest,
+  auto asking = ask(key, {.manifest = std::move(manifest),
                           .options = draft->load_options,
                           .tree = std::move(source),
                           .type = wire::Type::prepare,
