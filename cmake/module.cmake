@@ -26,14 +26,21 @@ function(module name)
   target_link_libraries(${name} ${scope} ${ARG_DEPS})
 
   set(every_dep ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
-  if(ARG_TESTS)
-    add_executable(${name}_test ${ARG_TESTS})
-    target_link_libraries(${name}_test PRIVATE
-      ${name} ${ARG_PRIVATE_DEPS} ${ARG_TEST_DEPS} GTest::gtest_main)
-    add_test(NAME ${name} COMMAND ${name}_test)
-  endif()
   if("asio" IN_LIST every_dep AND ARG_SOURCES)
     share_precompiled_asio(${name})
+  endif()
+  if(ARG_TESTS)
+    # Objects like a library's, so that they can share its precompiled header.
+    add_library(${name}_test_objects OBJECT ${ARG_TESTS})
+    target_link_libraries(${name}_test_objects PRIVATE
+      ${name} ${ARG_PRIVATE_DEPS} ${ARG_TEST_DEPS} GTest::gtest)
+    if("asio" IN_LIST every_dep)
+      share_precompiled_asio(${name}_test_objects)
+    endif()
+    add_executable(${name}_test)
+    target_link_libraries(${name}_test PRIVATE
+      ${name}_test_objects ${name} ${ARG_PRIVATE_DEPS} ${ARG_TEST_DEPS} GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name}_test)
   endif()
 
   list(JOIN ARG_DEPS " " deps)

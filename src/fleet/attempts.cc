@@ -96,7 +96,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
 }
 
 void Shard::break_off(Instance& where, const std::string& why) {
-  spdlog::warn("instance {} is ended: {}", where.name, why);
+  if (!where.stopping) spdlog::warn("instance {} is ended: {}", where.name, why);
   if (where.end_reason.empty()) where.end_reason = why;
   where.stopping = true;
   where.worker->sandbox().kill();
