@@ -233,7 +233,7 @@ TEST(Deploy, StartsTheRevisionOnceAndThenServesIt) {
   EXPECT_EQ(reply.fields.find("Content-Type"), "application/x-ndjson");
   const auto lines = lines_of(reply.body);
   ASSERT_EQ(lines.size(), 3u) << reply.body;
-  EXPECT_EQ(lines[0].at("progress").as_string(), "starting it once");
+  EXPECT_EQ(lines[0].at("progress").as_string(), "trying it out");
   EXPECT_EQ(lines[1].at("progress").as_string(), "loading");
   EXPECT_EQ(lines[2].at("revision").at("label").as_string(), "reader@1");
   EXPECT_EQ(lines[2].at("revision").at("notes").at("form").as_string(), "mapped");

@@ -225,7 +225,7 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   const catalog::RevisionPtr active = catalog_->active(name);
   if (active && active->digest == catalog::digest_of(draft)) co_return active;
 
-  progress->say_progress("starting it once");
+  progress->say_progress("trying it out");
   auto say = [progress](std::string line) { progress->say_progress(line); };
   auto trial = fleet_->try_out(std::move(draft), std::move(say));
   auto tried = co_await async::before(clock_, clock_->now() + patience, std::move(trial),

@@ -18,35 +18,49 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   Served& served = served_.at(key);
   invocation.revision = served.revision;
   const CallKey name{++calls_made_};
-  Call it(name, std::move(invocation));
+  Call& it = *(calls_[name] = std::make_unique<Call>(name, std::move(invocation)));
   it.function = key;
   it.timing.accepted = it.invocation.accepted;
-  calls_[name] = &it;
   ++served.users;
   happen(scheduling::Arrived{name, key,
                              it.timing.accepted + it.invocation.revision->manifest.timeout});
-  auto on_cancel = [this, name] {
-    if (Call* const left = call(name); left != nullptr && !left->over) {
-      happen(scheduling::Left{name});
-      if (!left->over) {
-        finish(*left, {.answer = Error{Code::cancelled, "the client went away"}, .receipt = {}});
-      }
-    }
-  };
-  auto waiting = it.outcome.wait(on_cancel);
+  auto waiting = it.outcome.wait([this, name] { leave(name); });
   Outcome outcome = co_await std::move(waiting);
-  calls_.erase(name);
-  --served_.at(key).users;
-  release(key);
+  Call& told = *call(name);
+  told.delivered = true;
+  const bool streams = outcome.answer && outcome.answer->stream;
+  if (!streams || told.over) forget(name);
   co_return outcome;
+}
+
+void Shard::forget(CallKey key) {
+  const auto found = calls_.find(key);
+  const FunctionKey function = found->second->function;
+  calls_.erase(found);
+  --served_.at(function).users;
+  release(function);
+}
+
+// Its client is gone.
+void Shard::leave(CallKey key) {
+  Call* const left = call(key);
+  if (left == nullptr || left->over) return;
+  happen(scheduling::Left{key});
+  Call* const waits = call(key);
+  if (waits == nullptr || waits->over) return;
+  finish(*waits, {.answer = Error{Code::cancelled, "the client went away"}, .receipt = {}});
 }
 
 // The outcome leaves at the end of the turn, after what the ledger has to say of it.
 void Shard::finish(Call& it, Outcome outcome) {
   CHECK(!std::exchange(it.over, true));
   count(it, outcome);
-  to_answer_.emplace_back(it.key, std::move(outcome));
   request_turn_end();
+  if (!it.flow) return void(to_answer_.emplace_back(it.key, std::move(outcome)));
+  it.flow->finish(outcome.answer ? std::nullopt : std::optional(outcome.answer.error()),
+                  std::move(outcome.receipt));
+  to_end_.push_back(it.flow);
+  if (it.delivered) forget(it.key);
 }
 
 void Shard::finish_attempt(Call& it, Result<Answer> ended) {
@@ -58,9 +72,11 @@ void Shard::finish_attempt(Call& it, Result<Answer> ended) {
     measured.cpu = usage.cpu_time - it.cpu_before;
     measured.memory_bytes_peak = usage.memory_bytes_peak;
   }
+  const std::uint64_t whole = ended ? ended->body.size() : 0;
+  const std::uint64_t response_bytes = it.flow ? it.flow->bytes_total() : whole;
   const auto failure = ended ? std::nullopt : std::optional(ended.error().code);
   ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
-                                    failure, ended ? ended->body.size() : 0, options_.rates);
+                                    failure, response_bytes, options_.rates);
   parts_.ledger->end(written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
 }
@@ -82,6 +98,14 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
     ended = failure ? Error{failure->code, failure->message} : failure.error();
   } else {
     auto said = wire::decode_answer(frame.payload);
+    if (it.flow) {
+      where.running.insert(key);  // It ends with its instance.
+      return break_off(where, "the worker answered a call twice");
+    }
+    if (said && (frame.header.flags & wire::flag_streaming) != 0) {
+      where.running.insert(key);  // It runs on.
+      return begin_stream(it, std::move(*said));
+    }
     ended = said ? accept(std::move(*said), std::move(it.result), options_.answer_bytes_max)
                  : std::move(said).error();
     if (!ended) {

@@ -50,14 +50,25 @@ struct Invocation {
   TimePoint accepted;
 };
 
+// The body of an answer that comes piece by piece. Destroying it before its end is the client's
+// leaving. It must not outlive the Fleet's drain().
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // nullopt: that was all. An Error: the function, or its instance, failed half-way.
+  virtual asio::awaitable<Result<std::optional<std::string>>> next() = 0;
+  virtual const std::optional<ledger::Receipt>& receipt() const = 0;  // Once it has ended.
+};
+
 struct Answer {
   wire::Content content;
   http::Body body;
+  std::unique_ptr<Stream> stream;  // nullptr: `body` is all of it.
 };
 
 struct Outcome {
   Result<Answer> answer;
-  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began.
+  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began, or streaming.
   Duration retry_after{};                  // 0: none.
 };
 

@@ -8,73 +8,13 @@
 #include <future>
 
 #include "fleet/fleet.h"
+#include "fleet/test_workers.h"
 #include "sandbox/fake_launcher.h"
-#include "wire/worker.h"
 
 namespace dormouse::fleet {
 namespace {
 
 using namespace std::chrono_literals;
-
-// Says what it is told, and misbehaves when told to.
-class Speaker final : public wire::Program {
- public:
-  wire::Hello hello() override { return {wire::version, "speaker", "1"}; }
-  Result<wire::Prepared> prepare(const wire::Load&) override { return wire::Prepared{}; }
-  Result<wire::Ready> load(const wire::Load& load) override {
-    const auto failing = load.options.find("env.FAIL");
-    if (failing != load.options.end()) return Error{Code::function_failed, failing->second};
-    return wire::Ready{{}, "speaker", {}};
-  }
-  Result<wire::Reply> invoke(wire::Invocation& invocation) override {
-    const std::string said(as_text(invocation.body()));
-    if (said == "fail") return Error{Code::invalid_argument, "I do not like it"};
-    if (said == "slow") usleep(300'000);
-    return wire::Reply{.content = {.content_type = "text/plain"}, .body = "said: " + said};
-  }
-};
-
-void speak(int socket) {
-  Speaker speaker;
-  wire::serve(speaker, socket);
-}
-
-// Answers every call with the handle of another.
-void lie(int socket) {
-  const auto send = [&](wire::Type type, std::uint64_t handle, std::string_view payload) {
-    std::string out;
-    wire::append_frame(out, type, 0, handle, payload);
-    return static_cast<bool>(wire::send_all(socket, out, {}));
-  };
-  wire::FrameReceiver receiver(socket);
-  send(wire::Type::hello, 0, wire::encode(wire::Hello{wire::version, "liar", "1"}));
-  for (;;) {
-    const auto frame = receiver.receive();
-    if (!frame || !*frame) return;
-    if ((*frame)->header.type == wire::Type::load) {
-      send(wire::Type::ready, 0, wire::encode(wire::Ready{}));
-    }
-    if ((*frame)->header.type == wire::Type::invoke) {
-      send(wire::Type::result, 9'999, wire::encode(wire::Answer{}));
-    }
-  }
-}
-
-// Takes the first call with it into its grave.
-void die(int socket) {
-  const auto send = [&](wire::Type type, std::string_view payload) {
-    std::string out;
-    wire::append_frame(out, type, 0, 0, payload);
-    return static_cast<bool>(wire::send_all(socket, out, {}));
-  };
-  wire::FrameReceiver receiver(socket);
-  send(wire::Type::hello, wire::encode(wire::Hello{wire::version, "mortal", "1"}));
-  for (;;) {
-    const auto frame = receiver.receive();
-    if (!frame || !*frame || (*frame)->header.type == wire::Type::invoke) return;
-    send(wire::Type::ready, wire::encode(wire::Ready{}));
-  }
-}
 
 // A Ledger whose disk can be made to fail.
 class FlakyLedger final : public ledger::Ledger {
@@ -293,6 +233,54 @@ TEST(Fleet, ServesTheNewRevisionAndForgetsTheOld) {
   EXPECT_EQ(World::text(world.run(world.call("f", "new"))), "said: new");
   world.fleet->serve("f", nullptr);
   EXPECT_EQ(World::text(world.run(world.call("f", "gone"))), "not_found: the function is gone");
+}
+
+asio::awaitable<std::string> read_all(std::shared_ptr<Stream> stream) {
+  std::string all;
+  for (;;) {
+    auto next = stream->next();
+    const auto piece = co_await std::move(next);
+    if (!piece) co_return "failed: " + piece.error().message;
+    if (!*piece) co_return all;
+    all += **piece;
+  }
+}
+
+TEST(Fleet, StreamsUnderCreditAndWritesTheReceiptAtTheEnd) {
+  World world(stream);
+  world.deploy("f");
+  Outcome begun = world.run(world.call("f", "3000"));
+  ASSERT_TRUE(begun.answer) << World::text(begun);
+  EXPECT_FALSE(begun.receipt);
+  const std::shared_ptr<Stream> stream = std::move(begun.answer->stream);
+  ASSERT_TRUE(stream);
+  EXPECT_EQ(world.run(read_all(stream)).size(), 3000u << 10);
+  ASSERT_TRUE(stream->receipt());
+  EXPECT_EQ(stream->receipt()->response_bytes, 3000u << 10);
+  EXPECT_EQ(world.fleet->status("f").dozing, 1);
+}
+
+TEST(Fleet, HoldsOneWindowForAReaderThatDoesNotRead) {
+  World world(stream);
+  world.deploy("f");
+  Outcome slow = world.run(world.call("f", "3000"));
+  ASSERT_TRUE(slow.answer && slow.answer->stream);
+  slow.answer->stream.reset();  // It leaves instead.
+  EXPECT_EQ(world.ledger.ended, 1);
+  Outcome next = world.run(world.call("f", "1"));
+  ASSERT_TRUE(next.answer && next.answer->stream);
+  EXPECT_EQ(world.run(read_all(std::move(next.answer->stream))).size(), 1024u);
+}
+
+TEST(Fleet, BreaksOffAStreamBeyondItsCredit) {
+  World world(stream);
+  world.deploy("f");
+  Outcome begun = world.run(world.call("f", "999"));
+  ASSERT_TRUE(begun.answer && begun.answer->stream);
+  world.io.restart();
+  while (world.launcher.state.killed == 0) world.io.run_one();  // Nobody reads meanwhile.
+  EXPECT_EQ(world.run(read_all(std::move(begun.answer->stream))),
+            "failed: the worker streams more than it has credit for (the invocation may have run)");
 }
 
 }  // namespace

@@ -179,6 +179,8 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   const wire::Type type = frame.header.type;
   if (type == wire::Type::result || type == wire::Type::failed) {
     answer(key, frame);
+  } else if (type == wire::Type::chunk) {
+    chunk(key, frame);
   } else if (type != wire::Type::stats) {
     break_off(where, "the worker broke the protocol: a frame that it may not send");
   }

@@ -30,7 +30,7 @@ void Histogram::add(Duration took) {
 
 Shard::Call* Shard::call(CallKey key) {
   const auto found = calls_.find(key);
-  return found == calls_.end() ? nullptr : found->second;
+  return found == calls_.end() ? nullptr : found->second.get();
 }
 
 Shard::Instance* Shard::instance(InstanceKey key) {
@@ -202,6 +202,7 @@ void Shard::end_turn() {
   for (auto& [key, outcome] : std::exchange(to_answer_, {})) {
     if (Call* const it = call(key)) it->outcome.set(std::move(outcome));
   }
+  for (const auto& flow : std::exchange(to_end_, {})) flow->end();
 }
 
 // The record of this turn could not be written: what depends on it does not happen. Calls about to
@@ -214,6 +215,7 @@ void Shard::abandon_turn(const Error& why) {
     where->in_flush = false;
     break_off(*where, "the ledger could not be written");
   }
+  for (const auto& flow : to_end_) flow->withhold({Code::unavailable, why.message});
   for (auto& [key, outcome] : to_answer_) {
     if (!outcome.receipt) continue;
     outcome = {.answer = Error{Code::unavailable, "the ledger could not be written: the " +

@@ -20,6 +20,7 @@
 #include "fleet/attempt.h"
 #include "fleet/blanks.h"
 #include "fleet/fleet.h"
+#include "fleet/flow.h"
 #include "fleet/worker.h"
 #include "scheduling/scheduler.h"
 
@@ -43,6 +44,10 @@ class Shard final : public Fleet {
   const std::map<std::string, Runtime>& runtimes() const override { return options_.runtimes; }
   asio::awaitable<void> drain(Duration grace) override;
 
+  // For a Stream: its reader took so many bytes; its reader is gone.
+  void grant(CallKey, std::size_t bytes);
+  void leave(CallKey);
+
  private:
   struct Served {  // One revision, from serve() until nothing of it is left.
     catalog::RevisionPtr revision;
@@ -63,10 +68,12 @@ class Shard final : public Fleet {
     Duration cpu_before{};
     bool begun = false;
     bool shared = false;
-    bool over = false;  // Its outcome is on the way: nothing more may end it.
+    bool over = false;       // Its outcome is on the way: nothing more may end it.
+    bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
     wire::Descriptor result;
     async::OneShot<Outcome> outcome;
+    std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
   };
 
   struct Instance {
@@ -120,6 +127,9 @@ class Shard final : public Fleet {
   void finish(Call&, Outcome);
   void finish_attempt(Call&, Result<Answer>);
   void answer(InstanceKey, const wire::Frame&);
+  void begin_stream(Call&, wire::Answer);
+  void chunk(InstanceKey, const wire::Frame&);
+  void forget(CallKey);
   void break_off(Instance&, const std::string& why);
   void count(const Call&, const Outcome&);
 
@@ -157,7 +167,7 @@ class Shard final : public Fleet {
 
   std::unordered_map<FunctionKey, Served> served_;
   std::map<std::string, FunctionKey, std::less<>> serving_;
-  std::unordered_map<CallKey, Call*> calls_;
+  std::unordered_map<CallKey, std::unique_ptr<Call>> calls_;
   std::unordered_map<InstanceKey, std::unique_ptr<Instance>> instances_;
   std::uint64_t functions_made_ = 0;
   std::uint64_t calls_made_ = 0;
@@ -169,6 +179,7 @@ class Shard final : public Fleet {
 
   std::vector<InstanceKey> to_flush_;
   std::vector<std::pair<CallKey, Outcome>> to_answer_;
+  std::vector<std::shared_ptr<Flow>> to_end_;
   bool turn_end_requested_ = false;
   TimePoint turn_requested_at_{};
   Duration loop_lag_max_{};

@@ -154,6 +154,16 @@ bool is_field_value(std::string_view text) {
          std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 127; });
 }
 
+// A stream's receipt is known at its end only: it goes into the trailers.
+void stream_into(http::Response& response, std::shared_ptr<fleet::Stream> stream) {
+  response.body = http::Pieces([stream] { return stream->next(); });
+  response.trailers = [stream] {
+    http::Fields fields;
+    if (stream->receipt()) add_fields(fields, stream->receipt()->begun.key.id, stream->receipt());
+    return fields;
+  };
+}
+
 // Whether the function takes and gives tensors, so that JSON is translated for it.
 std::optional<wire::Signature> raw_signature(const catalog::Revision& revision) {
   if (!revision.manifest.task.empty()) return std::nullopt;
@@ -208,7 +218,11 @@ asio::awaitable<http::Response> Gateway::native_response(fleet::Answer answer) {
   if (!answer.content.is_tensors) {
     const std::string& type = answer.content.content_type;
     response.fields.add("Content-Type", is_field_value(type) ? type : "application/octet-stream");
-    response.body = std::move(answer.body);
+    if (answer.stream) {
+      stream_into(response, std::move(answer.stream));
+    } else {
+      response.body = std::move(answer.body);
+    }
     co_return response;
   }
   const auto bytes = answer.body.view();

@@ -1,0 +1,77 @@
+// How answers are streamed: from chunk frames, under credit, to whoever reads.
+#include "fleet/shard.h"
+
+namespace dormouse::fleet {
+namespace {
+
+class ShardStream final : public Stream {
+ public:
+  ShardStream(Shard* shard, CallKey call, std::shared_ptr<Flow> flow)
+      : shard_(shard), call_(call), flow_(std::move(flow)) {}
+  ~ShardStream() override {
+    if (!flow_->finished()) shard_->leave(call_);
+  }
+
+  asio::awaitable<Result<std::optional<std::string>>> next() override {
+    auto taking = flow_->take();
+    auto piece = co_await std::move(taking);
+    if (piece && *piece && !flow_->finished()) shard_->grant(call_, (*piece)->size());
+    co_return piece;
+  }
+
+  const std::optional<ledger::Receipt>& receipt() const override { return flow_->receipt(); }
+
+ private:
+  Shard* const shard_;
+  const CallKey call_;
+  const std::shared_ptr<Flow> flow_;
+};
+
+}  // namespace
+
+// The head of a streamed answer. It leaves at the end of the turn, as every answer does.
+void Shard::begin_stream(Call& it, wire::Answer head) {
+  it.flow = std::make_shared<Flow>();
+  Answer answer{.content = std::move(head.content),
+                .body = {},
+                .stream = std::make_unique<ShardStream>(this, it.key, it.flow)};
+  to_answer_.emplace_back(it.key, Outcome{.answer = std::move(answer), .receipt = {}});
+  request_turn_end();
+}
+
+void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
+  Instance& where = *instance(from);
+  const CallKey key{frame.header.handle};
+  const bool last = (frame.header.flags & wire::flag_end) != 0;
+  if (where.aborted.contains(key)) {
+    if (!last) return;
+    where.aborted.erase(key);
+    return happen(scheduling::Ended{key, {}, {}, true});
+  }
+  Call* const it = where.running.contains(key) ? call(key) : nullptr;
+  if (it == nullptr || !it->flow) {
+    return break_off(where, "the worker streams an answer that it did not begin");
+  }
+  if (!it->flow->add(frame.payload)) {
+    return break_off(where, "the worker streams more than it has credit for");
+  }
+  if (!last) return;
+  where.running.erase(key);
+  log_output(where);
+  const Duration run = parts_.clock->now() - it->timing.dispatched;
+  const Duration cpu = where.worker->sandbox().usage().cpu_time - it->cpu_before;
+  finish_attempt(*it, Answer{});
+  happen(scheduling::Ended{key, run, cpu, true});
+}
+
+void Shard::grant(CallKey key, std::size_t bytes) {
+  Call* const it = call(key);
+  Instance* const where = it == nullptr ? nullptr : instance(it->instance);
+  if (where == nullptr || !where->worker || !where->running.contains(key)) return;
+  it->flow->granted(bytes);
+  where->worker->post(wire::Type::credit, static_cast<std::uint64_t>(key),
+                      wire::encode_credit(static_cast<std::uint32_t>(bytes)));
+  to_flush(it->instance, *where);
+}
+
+}  // namespace dormouse::fleet

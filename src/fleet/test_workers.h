@@ -1,0 +1,132 @@
+// Workers for the fleet's tests, as functions on a thread: one well-behaved, the others not.
+#pragma once
+
+#include <unistd.h>
+
+#include <map>
+#include <string>
+
+#include "wire/messages.h"
+#include "wire/socket.h"
+#include "wire/worker.h"
+
+namespace dormouse::fleet {
+
+// Says what it is told, and misbehaves when told to.
+class Speaker final : public wire::Program {
+ public:
+  wire::Hello hello() override { return {wire::version, "speaker", "1"}; }
+  Result<wire::Prepared> prepare(const wire::Load&) override { return wire::Prepared{}; }
+  Result<wire::Ready> load(const wire::Load& load) override {
+    const auto failing = load.options.find("env.FAIL");
+    if (failing != load.options.end()) return Error{Code::function_failed, failing->second};
+    return wire::Ready{{}, "speaker", {}};
+  }
+  Result<wire::Reply> invoke(wire::Invocation& invocation) override {
+    const std::string said(as_text(invocation.body()));
+    if (said == "fail") return Error{Code::invalid_argument, "I do not like it"};
+    if (said == "slow") usleep(300'000);
+    return wire::Reply{.content = {.content_type = "text/plain"}, .body = "said: " + said};
+  }
+};
+
+inline void speak(int socket) {
+  Speaker speaker;
+  wire::serve(speaker, socket);
+}
+
+// Speaks frames itself.
+class Talker {
+ public:
+  explicit Talker(int socket) : socket_(socket), receiver_(socket) {
+    say(wire::Type::hello, 0, wire::encode(wire::Hello{wire::version, "talker", "1"}));
+  }
+  void say(wire::Type type, std::uint64_t handle, std::string_view payload,
+           std::uint16_t flags = 0) {
+    std::string out;
+    wire::append_frame(out, type, flags, handle, payload);
+    (void)wire::send_all(socket_, out, {});
+  }
+  // The next frame after `load`, which it answers; nullopt when the fleet is gone.
+  std::optional<wire::Frame> hear() {
+    for (;;) {
+      auto frame = receiver_.receive();
+      if (!frame || !*frame) return std::nullopt;
+      if ((*frame)->header.type != wire::Type::load) return std::move(*frame);
+      say(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    }
+  }
+
+ private:
+  int socket_;
+  wire::FrameReceiver receiver_;
+};
+
+// Answers every call with the handle of another.
+inline void lie(int socket) {
+  Talker talker(socket);
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type == wire::Type::invoke) {
+      talker.say(wire::Type::result, 9'999, wire::encode(wire::Answer{}));
+    }
+  }
+}
+
+// Takes the first call with it into its grave.
+inline void die(int socket) {
+  Talker(socket).hear();
+}
+
+// Answers every call with as many kibibytes as it is told, in chunks, as far as it has credit; but
+// told 999, it goes beyond.
+class Streamer {
+ public:
+  explicit Streamer(int socket) : talker_(socket) {
+    while (const auto frame = talker_.hear()) obey(*frame);
+  }
+
+ private:
+  struct Call {
+    std::int64_t kibibytes_left = 0, credit = 0;
+  };
+
+  void obey(const wire::Frame& frame) {
+    const std::uint64_t handle = frame.header.handle;
+    if (frame.header.type == wire::Type::invoke) return begin(frame);
+    if (frame.header.type == wire::Type::credit) {
+      calls_[handle].credit += *wire::decode_credit(frame.payload);
+      pour(handle);
+    } else if (frame.header.type == wire::Type::cancel) {
+      calls_.erase(handle);
+      talker_.say(wire::Type::failed, handle, wire::encode(wire::Failure{}));
+    }
+  }
+
+  void begin(const wire::Frame& frame) {
+    const auto items = wire::decode_items(frame.payload);
+    const std::uint64_t handle = items->front().handle;
+    const std::int64_t wanted = std::stoll(std::string(items->front().inline_body));
+    calls_[handle] = {wanted, wanted == 999 ? 1 << 30 : wire::credit_window_bytes};
+    talker_.say(wire::Type::result, handle, wire::encode(wire::Answer{}), wire::flag_streaming);
+    pour(handle);
+  }
+
+  void pour(std::uint64_t handle) {
+    Call& call = calls_[handle];
+    const std::string kibibyte(1024, 'k');
+    while (call.kibibytes_left > 0 && call.credit >= 1024) {
+      call.credit -= 1024;
+      --call.kibibytes_left;
+      const auto flags = call.kibibytes_left == 0 ? wire::flag_end : 0;
+      talker_.say(wire::Type::chunk, handle, kibibyte, static_cast<std::uint16_t>(flags));
+    }
+  }
+
+  Talker talker_;
+  std::map<std::uint64_t, Call> calls_;
+};
+inline void stream(int socket) {
+  Streamer streamer(socket);
+}
+
+}  // namespace dormouse::fleet
