@@ -33,7 +33,7 @@ runtimes:
     env: {A: b, N: 1}
     blanks: 2
     prepares: true
-limits: {connections: 5, header_bytes: 4096, header_timeout: 5s, idle_timeout: 1m, write_timeout: 2s}
+limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
 )");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->data, "/var/lib/dormouse");

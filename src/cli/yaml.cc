@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -44,10 +45,13 @@ json::value plain_scalar(const std::string& text) {
 }
 
 // Builds from the parser's events, so that nothing is expanded and nothing is there before it was
-// counted. What it refuses ends the parsing by an exception of the library's own kind.
+// counted. The first thing that it refuses is kept, and what follows is passed over.
 class Builder final : public YAML::EventHandler {
  public:
-  json::value take() { return std::move(root_); }
+  Result<json::value> take() {
+    if (refusal_) return *refusal_;
+    return std::move(root_);
+  }
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -56,14 +60,14 @@ class Builder final : public YAML::EventHandler {
     add(mark, nullptr);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    throw YAML::ParserException(mark, "aliases are not allowed");
+    return refuse(mark, "aliases are not allowed");
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
     refuse_anchor(mark, anchor);
     if (tag == "?") return add(mark, plain_scalar(text), text);
     if (tag == "!") return add(mark, json::string(text), text);
-    throw YAML::ParserException(mark, "tags are not allowed");
+    return refuse(mark, "tags are not allowed");
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
@@ -86,22 +90,28 @@ class Builder final : public YAML::EventHandler {
     YAML::Mark mark;
   };
 
-  static void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
-    if (anchor != YAML::NullAnchor) throw YAML::ParserException(mark, "anchors are not allowed");
+  void refuse(const YAML::Mark& mark, const std::string& why) {
+    if (!refusal_) refusal_ = Error{Code::invalid_argument, at_line(mark) + ": " + why};
+  }
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    if (anchor != YAML::NullAnchor) refuse(mark, "anchors are not allowed");
   }
   void open(const YAML::Mark& mark, const std::string& tag, json::value value) {
+    if (refusal_) return;
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw YAML::ParserException(mark, "tags are not allowed");
+      return refuse(mark, "tags are not allowed");
     }
-    if (levels_.size() >= depth_max) throw YAML::ParserException(mark, "nested too deeply");
+    if (levels_.size() >= depth_max) return refuse(mark, "nested too deeply");
     levels_.push_back({std::move(value), {}, false, mark});
   }
   void close() {
+    if (refusal_) return;  // Levels are not kept any more.
     Level level = std::move(levels_.back());
     levels_.pop_back();
     add(level.mark, std::move(level.value));
   }
   void add(const YAML::Mark& mark, json::value value, const std::string& text = {}) {
+    if (refusal_) return;
     if (levels_.empty()) {
       root_ = std::move(value);
       return;
@@ -116,19 +126,20 @@ class Builder final : public YAML::EventHandler {
       level.has_key = false;
     }
   }
-  static void take_key(const YAML::Mark& mark, const json::value& value, const std::string& text,
-                       Level& level) {
+  void take_key(const YAML::Mark& mark, const json::value& value, const std::string& text,
+                Level& level) {
     if (value.is_structured() || text.empty()) {
-      throw YAML::ParserException(mark, "a key must be plain text");
+      return refuse(mark, "a key must be plain text");
     }
     if (level.value.get_object().contains(text)) {
-      throw YAML::ParserException(mark, "\"" + text.substr(0, 100) + "\" is there twice");
+      return refuse(mark, "\"" + text.substr(0, 100) + "\" is there twice");
     }
     level.key = text;
     level.has_key = true;
   }
 
   std::vector<Level> levels_;
+  std::optional<Error> refusal_;
   json::value root_;
 };
 
@@ -150,8 +161,8 @@ Result<json::value> parse_yaml(std::string_view text) {
   } catch (const std::exception& failure) {
     return Error{Code::invalid_argument, std::string("not YAML: ") + failure.what()};
   }
-  json::value value = builder.take();
-  if (value.is_null()) return json::value(json::object());
+  auto value = builder.take();
+  if (value && value->is_null()) return json::value(json::object());
   return value;
 }
 

@@ -58,6 +58,7 @@ class FileLedger final : public Ledger {
 
   // Syncing, while there is something to sync.
   void start_syncing();
+  asio::awaitable<void> sync_and_rest();
   asio::awaitable<void> sync_until_idle();
   asio::awaitable<bool> sync_files();
   asio::awaitable<bool> write_counted();

@@ -10,11 +10,16 @@ namespace dormouse::ledger {
 void FileLedger::start_syncing() {
   if (syncing_ || closing_ || broken_) return;
   syncing_ = true;
-  auto ended = [this](std::exception_ptr) {
-    syncing_ = false;
-    idle_.cancel();
-  };
-  asio::co_spawn(executor_, sync_until_idle(), std::move(ended));
+  auto ended = [](std::exception_ptr failed) { CHECK(!failed); };
+  asio::co_spawn(executor_, sync_and_rest(), std::move(ended));
+}
+
+// Says that it rests in the same turn in which it found nothing more to do: a flush that comes
+// after that turn starts it again.
+asio::awaitable<void> FileLedger::sync_and_rest() {
+  co_await sync_until_idle();
+  syncing_ = false;
+  idle_.cancel();
 }
 
 // Ends, and so leaves no timer behind, when all that was written is synced and counted.
@@ -80,14 +85,16 @@ Result<FileLedger::Next> FileLedger::prepare(std::uint32_t number) const {
   return next;
 }
 
-// Prepares the next segment's file before it is needed, and drops what is too old. At most two
-// segments go each time, so that a clock that jumps ahead does not empty the ledger.
+// Prepares the next segment's file before it is needed, and drops what is too old, if the store has
+// counted it. At most two segments go each time, so that a clock that jumps ahead does not empty
+// the ledger.
 asio::awaitable<void> FileLedger::make_room() {
   if (next_ || active_->size < options_.segment_bytes_max) co_return;
   constexpr std::size_t dropped_max = 2;
   const std::int64_t oldest_ms = clock_->wall().unix_ms - options_.keep_ms;
   std::vector<std::filesystem::path> old;
-  while (!sealed_.empty() && old.size() < dropped_max && sealed_.front().last_ms < oldest_ms) {
+  while (!sealed_.empty() && old.size() < dropped_max && sealed_.front().last_ms < oldest_ms &&
+         sealed_.front().number < written_.segment) {
     old.push_back(sealed_.front().path);
     sealed_.erase(sealed_.begin());
   }
