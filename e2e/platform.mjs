@@ -1,15 +1,25 @@
 // A real daemon for a test: started on a free port with a data folder of its own, driven by the
 // command line and by HTTP, killed in any way, and gone without a trace afterwards.
 import { spawn, execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync, readFileSync, readdirSync, existsSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createConnection } from "node:net";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-export const repository = path.resolve(import.meta.dirname, "..");
+export const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 export const build = process.env.DORMOUSE_BUILD ?? path.join(repository, "build/release");
 export const program = path.join(build, "src/daemon/dormouse");
 export const roots = path.join(build, "roots");
@@ -30,11 +40,15 @@ export class Platform {
   constructor(options = {}) {
     this.dir = mkdtempSync(path.join(tmpdir(), "dormouse-e2e-"));
     this.data = path.join(this.dir, "data");
-    this.attempts = path.join(this.dir, "attempts");
+    this.attempts = path.join(this.dir, "attempts/log");
     this.options = options;
     this.log = "";
     this.agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+    // Workers append to it from inside their sandboxes, as users that do not exist out here.
+    chmodSync(this.dir, 0o755);
+    mkdirSync(path.dirname(this.attempts));
     writeFileSync(this.attempts, "");
+    chmodSync(this.attempts, 0o666);
   }
 
   static async start(options) {
@@ -53,6 +67,7 @@ export class Platform {
   probe:
     root: ${roots}/probe
     argv: ["/bin/worker"]
+    binds: [{ source: ${path.dirname(this.attempts)}, target: /attempts, writable: true }]
     blanks: ${blanks}
   onnx:
     root: ${roots}/onnx
@@ -157,15 +172,53 @@ ${this.options.config ?? ""}`,
     return functions.find((each) => each.name === name);
   }
 
-  // Processes whose root is one of this platform's sandboxes, or that lie in its cgroups.
+  // The name of this platform's cgroups.
+  mark() {
+    const file = path.join(this.data, "sandboxes/id");
+    return existsSync(file) ? `dormouse-${readFileSync(file, "utf8").trim()}` : undefined;
+  }
+
+  // Processes in this platform's cgroups; the programs themselves, not what they started.
   processes() {
     const found = [];
     for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
       try {
-        if (readFileSync(`/proc/${pid}/cgroup`, "utf8").includes("/dormouse-")) found.push(Number(pid));
+        const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+        const program = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        if (groups.includes(`/${this.mark()}/`) && program.startsWith("/bin/worker")) {
+          found.push(Number(pid));
+        }
       } catch {}
     }
     return found;
+  }
+
+  // Processes, cgroups and mounts that are still there though nothing should be.
+  leftovers() {
+    const mark = this.mark();
+    const left = this.processes().map((pid) => `process ${pid}`);
+    for (const controller of readdirSync("/sys/fs/cgroup")) {
+      const group = `/sys/fs/cgroup/${controller}/${mark}`;
+      if (!existsSync(group)) continue;
+      for (const entry of readdirSync(group, { withFileTypes: true })) {
+        if (entry.isDirectory()) left.push(`cgroup ${group}/${entry.name}`);
+      }
+    }
+    for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
+      if (line.includes(this.dir)) left.push(`mount ${line}`);
+    }
+    return left;
+  }
+
+  // What the ledger says of itself, of the workers' own log and of what clients were told (I1–I4).
+  // The daemon must not run.
+  async oracle(answered = []) {
+    const file = path.join(this.dir, "answered");
+    writeFileSync(file, answered.map((id) => `${id}\n`).join(""));
+    const args = ["--data", this.data, "--attempts", this.attempts, "--answered", file];
+    return run(path.join(build, "tests/oracle/oracle"), args)
+      .then(({ stdout }) => ({ holds: true, said: stdout }))
+      .catch(({ stdout, stderr }) => ({ holds: false, said: stdout + stderr }));
   }
 
   async kill(signal) {

@@ -163,9 +163,37 @@ Result<> read_env(const json::value& value, std::vector<std::string>& out) {
   return ok;
 }
 
+Result<> read_bind(const json::value& value, std::vector<sandbox::Bind>& out) {
+  if (!value.is_object()) return refused("binds are maps of source, target and writable");
+  sandbox::Bind bind;
+  std::string source;
+  for (const auto& [name, entry] : value.get_object()) {
+    Result<> done = refused("a bind has source, target and writable, not " + std::string(name));
+    if (name == "source") done = read_text(entry, source);
+    if (name == "target") done = read_text(entry, bind.target);
+    if (name == "writable") done = read_flag(entry, bind.writable);
+    if (!done) return done;
+  }
+  bind.source = source;
+  if (!bind.source.is_absolute() || !bind.target.starts_with('/')) {
+    return refused("source and target of a bind are absolute paths");
+  }
+  out.push_back(std::move(bind));
+  return ok;
+}
+
+Result<> read_binds(const json::value& value, std::vector<sandbox::Bind>& out) {
+  if (!value.is_array()) return refused("binds is not a list");
+  for (const json::value& each : value.get_array()) {
+    auto done = read_bind(each, out);
+    if (!done) return done;
+  }
+  return ok;
+}
+
 Result<> read_runtime_field(std::string_view name, const json::value& value,
                             fleet::Runtime& runtime) {
-  constexpr std::string_view known[] = {"root", "argv", "env", "blanks", "prepares"};
+  constexpr std::string_view known[] = {"root", "argv", "env", "binds", "blanks", "prepares"};
   if (name == "root") {
     std::string root;
     auto done = read_text(value, root);
@@ -174,6 +202,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   }
   if (name == "argv") return read_texts(value, runtime.argv);
   if (name == "env") return read_env(value, runtime.env);
+  if (name == "binds") return read_binds(value, runtime.binds);
   if (name == "blanks") return read_number<std::int32_t>(value, 0, 1000, runtime.blanks);
   if (name == "prepares") return read_flag(value, runtime.prepares);
   return control::unknown_name("field", name, known);
@@ -234,6 +263,7 @@ const Entry entries[] = {
      [](Json v, DaemonConfig& c) { return read_text(v, c.currency); }},
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
+     "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
      "`blanks` (whole number, `1`) and `prepares` (true or false, `false`).",
      read_runtimes},
     {"limits.connections", "whole number", "`10000`", "Connections at a time; more get 503.",

@@ -31,6 +31,7 @@ runtimes:
     root: /opt/probe
     argv: [/bin/probe, --quiet]
     env: {A: b, N: 1}
+    binds: [{source: /srv/cache, target: /cache, writable: true}]
     blanks: 2
     prepares: true
 limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
@@ -51,6 +52,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(probe.argv, (std::vector<std::string>{"/bin/probe", "--quiet"}));
   EXPECT_EQ(probe.env, (std::vector<std::string>{"A=b", "N=1"}));
   EXPECT_EQ(probe.blanks, 2);
+  EXPECT_TRUE(config->runtimes.at("probe").binds.at(0).writable);
   EXPECT_TRUE(probe.prepares);
   EXPECT_EQ(config->limits.connections_max, 5u);
   EXPECT_EQ(config->limits.idle_timeout, 1min);

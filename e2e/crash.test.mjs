@@ -1,0 +1,74 @@
+// D1, L1, I1–I5: the daemon is killed with SIGKILL while clients call, again and again, and nothing
+// that was answered is lost, billed twice or left behind.
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { Platform, eventually, sleep } from "./platform.mjs";
+
+const kills = process.env.DORMOUSE_NIGHTLY ? 200 : 20;
+const clients = 8;
+
+test(`D1: ${kills} kills under ${clients} clients`, async () => {
+  const platform = await Platform.start();
+  for (const name of ["one", "two"]) await platform.deployProbe(name, { concurrency: 4 });
+  const answered = [];
+  let stop = false;
+  const client = async (number) => {
+    for (let call = 0; !stop; ++call) {
+      const name = call % 2 ? "one" : "two";
+      try {
+        const { status, headers, text } = await platform.invoke(name, `sleep ${(number * 7) % 20}`);
+        if (status === 200) {
+          assert.equal(text, "slept");
+          answered.push(headers["dormouse-invocation"]);
+        } else {
+          await sleep(20);
+        }
+      } catch {
+        await sleep(20); // The daemon is dead, or was while it answered.
+      }
+    }
+  };
+  const running = Array.from({ length: clients }, (_, number) => client(number));
+  let slowest = 0;
+  for (let kill = 0; kill < kills; ++kill) {
+    await sleep(50 + Math.random() * 450);
+    await platform.kill("SIGKILL");
+    const began = Date.now();
+    await platform.serve();
+    for (const name of ["one", "two"]) {
+      await eventually(`${name} answers`, async () => {
+        const answer = await platform.invoke(name, "echo up").catch(() => ({}));
+        if (answer.status === 200) answered.push(answer.headers["dormouse-invocation"]);
+        return answer.status === 200;
+      });
+    }
+    slowest = Math.max(slowest, Date.now() - began);
+  }
+  stop = true;
+  await Promise.all(running);
+  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
+  assert.ok(slowest <= 2000, `every function answers within 2 s of the restart: ${slowest} ms`);
+  assert.ok(answered.length > kills * 4, `${answered.length} calls were answered`);
+  const verdict = await platform.oracle(answered);
+  assert.ok(verdict.holds, verdict.said);
+  assert.deepEqual(platform.leftovers(), []);
+  platform.remove();
+});
+
+test("a drain lets running calls end, takes no more, and leaves nothing", async () => {
+  const platform = await Platform.start();
+  await platform.deployProbe("slow", { concurrency: 8 });
+  await platform.invoke("slow", "echo up");
+  const calls = Array.from({ length: 8 }, () => platform.invoke("slow", "sleep 700"));
+  await sleep(200);
+  const how = platform.kill("SIGTERM");
+  for (const { status, text } of await Promise.all(calls)) {
+    assert.equal(status, 200);
+    assert.equal(text, "slept");
+  }
+  assert.deepEqual(await how, { code: 0, signal: null });
+  const verdict = await platform.oracle();
+  assert.ok(verdict.holds, verdict.said);
+  assert.deepEqual(platform.leftovers(), []);
+  platform.remove();
+});

@@ -1,0 +1,121 @@
+// Group Z: between asleep and awake nothing is lost.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { Platform, eventually, sleep } from "./platform.mjs";
+
+const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
+let platform;
+before(async () => (platform = await Platform.start({ blanks: 3 })));
+after(async () => {
+  await platform.kill("SIGTERM");
+  const verdict = await platform.oracle();
+  assert.ok(verdict.holds, verdict.said);
+  assert.deepEqual(platform.leftovers(), []);
+  platform.remove();
+});
+
+test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
+  const keepAlive = 100;
+  const rounds = nightly ? 10_000 : 250;
+  const names = ["z1-a", "z1-b", "z1-c", "z1-d"];
+  for (const name of names) {
+    await platform.deployProbe(name, { keep_alive: `${keepAlive}ms`, concurrency: 16 });
+  }
+  const one = async (name) => {
+    for (let round = 0; round < rounds / names.length; ++round) {
+      assert.equal((await platform.invoke(name, "echo on")).status, 200);
+      await sleep(keepAlive - 5 + Math.random() * 10);
+      const burst = Array.from({ length: 10 }, () => platform.invoke(name, "echo x"));
+      for (const { status, text } of await Promise.all(burst)) assert.equal(status, 200, text);
+    }
+  };
+  await Promise.all(names.map(one));
+});
+
+test("Z2: from zero to 700 calls a second, none fails", async () => {
+  await platform.deployProbe("z2", { concurrency: 1, keep_alive: "5s" });
+  const seconds = nightly ? 30 : 10;
+  const calls = [];
+  const began = Date.now();
+  for (let sent = 0; sent < 700 * seconds; ) {
+    const due = Math.floor(((Date.now() - began) * 700) / 1000);
+    for (; sent < Math.min(due, 700 * seconds); ++sent) {
+      calls.push(platform.invoke("z2", "sleep 2").then(({ status }) => status));
+    }
+    await sleep(1);
+  }
+  const failed = (await Promise.all(calls)).filter((status) => status !== 200);
+  assert.deepEqual(failed, []);
+  const { instances } = await platform.status("z2");
+  assert.ok(instances.busy + instances.dozing <= 16, JSON.stringify(instances));
+});
+
+test("Z3: what cannot start says why to all who wait, and is not tried at once again", async () => {
+  const failed = await platform.deploy({
+    name: "z3",
+    runtime: "probe",
+    memory: "64MiB",
+    env: { INIT_FAIL: "the weights are gone" },
+  });
+  assert.notEqual(failed.code, 0);
+  assert.match(failed.stderr, /the weights are gone/);
+  assert.equal(await platform.status("z3"), undefined);
+  const crashed = await platform.deploy({
+    name: "z3",
+    runtime: "probe",
+    memory: "64MiB",
+    env: { INIT_CRASH: "1" },
+  });
+  assert.notEqual(crashed.code, 0);
+  assert.match(crashed.stderr, /signal|status/);
+});
+
+test("Z4: a slow start within its limit is waited for, and never refused", async () => {
+  await platform.deployProbe("z4", {
+    env: { INIT_SLEEP: "1500" },
+    start_timeout: "20s",
+    keep_alive: "100ms",
+  });
+  const calls = Array.from({ length: 5 }, () => platform.invoke("z4", "echo late"));
+  for (const { status, text } of await Promise.all(calls)) {
+    assert.equal(status, 200, text);
+    assert.equal(text, "late");
+  }
+});
+
+test("Z7: an instance killed every second costs only the calls in it", async () => {
+  await platform.deployProbe("z7", { concurrency: 4, keep_alive: "5s" });
+  const seconds = nightly ? 60 : 8;
+  const outcomes = [];
+  let stop = false;
+  let kills = 0;
+  const killer = (async () => {
+    while (!stop) {
+      await sleep(1000);
+      const { text } = await platform.invoke("z7", "echo up");
+      assert.equal(text, "up");
+      // Any of the workers: blank ones die too, and are not handed out afterwards.
+      const pids = platform.processes();
+      const pid = pids[Math.floor(Math.random() * pids.length)];
+      if (pid && process.kill(pid, "SIGKILL")) ++kills;
+    }
+  })();
+  const began = Date.now();
+  for (let sent = 0; sent < 200 * seconds; ) {
+    const due = ((Date.now() - began) * 200) / 1000;
+    for (; sent < Math.min(due, 200 * seconds); ++sent) {
+      outcomes.push(platform.invoke("z7", "sleep 2"));
+    }
+    await sleep(2);
+  }
+  const answers = await Promise.all(outcomes);
+  stop = true;
+  await killer;
+  const failed = answers.filter(({ status }) => status !== 200);
+  assert.ok(kills >= seconds / 2, `${kills} kills`);
+  for (const { status, text } of failed) {
+    assert.equal(status, 502);
+    assert.match(text, /may have run/);
+  }
+  assert.ok(failed.length <= kills * 16, `${failed.length} of ${answers.length} failed`);
+});

@@ -1,0 +1,244 @@
+// A worker for tests that speaks frames itself, many invocations at a time. The body of a call says
+// what to do:
+//
+//   echo TEXT · sleep MS · stream KIB · id · pid
+//   crash · exit N · spin · stop · ignore-term · oom MB · print BYTES · orphan · fork-bomb
+//   connect ADDRESS PORT · fill · kill-all
+//   wrong-handle · twice · late · huge · malformed
+//
+// Options of the manifest's env: INIT_SLEEP ms, INIT_CRASH, INIT_FAIL text. If /attempts/log can be
+// opened, each finished invocation adds a line "id attempt pid t0_us t1_us" with one write.
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "misdeeds.h"
+#include "wire/messages.h"
+#include "wire/socket.h"
+
+namespace dormouse::probe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int socket_number = 3;
+
+std::int64_t now_us() {
+  const auto since = Clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since).count();
+}
+
+struct Call {
+  InvocationId id;
+  std::uint32_t attempt = 1;
+  std::int64_t began_us = 0;
+  Clock::time_point due{};  // Of a sleep.
+  std::string answer;       // When it is due.
+  std::int64_t left = 0;    // Bytes still to stream.
+  std::int64_t credit = wire::credit_window_bytes;
+};
+
+class Probe {
+ public:
+  int run() {
+    fcntl(socket_number, F_SETFL, O_NONBLOCK);
+    say(wire::Type::hello, 0, wire::encode(wire::Hello{wire::version, "probe", "1"}));
+    for (;;) {
+      pollfd in{socket_number, POLLIN, 0};
+      if (poll(&in, 1, milliseconds_to_next()) > 0 && !hear()) return 0;
+      finish_due();
+    }
+  }
+
+ private:
+  void say(wire::Type type, std::uint64_t handle, std::string_view payload,
+           std::uint16_t flags = 0) {
+    std::string out;
+    wire::append_frame(out, type, flags, handle, payload);
+    if (!wire::send_all(socket_number, out, {})) std::_Exit(0);
+  }
+
+  // All frames that are there; false when the daemon said to go, or is gone.
+  bool hear() {
+    for (;;) {
+      const auto frame = receiver_.receive();
+      if (!frame) return false;
+      if (!*frame) return true;
+      if (!take(**frame)) return false;
+    }
+  }
+
+  bool take(const wire::Frame& frame) {
+    const std::uint64_t handle = frame.header.handle;
+    const wire::Type type = frame.header.type;
+    if (type == wire::Type::load) {
+      load(frame.payload);
+    } else if (type == wire::Type::invoke) {
+      const auto items = wire::decode_items(frame.payload);
+      for (const wire::Item& item : *items) begin(item);
+    } else if (type == wire::Type::credit && calls_.contains(handle)) {
+      calls_[handle].credit += *wire::decode_credit(frame.payload);
+      pour(handle);
+    } else if (type == wire::Type::cancel && calls_.erase(handle) > 0) {
+      say(wire::Type::failed, handle, wire::encode(wire::Failure{}));
+    }
+    return type != wire::Type::drain;
+  }
+
+  void load(std::string_view payload) {
+    auto options = wire::decode_load(payload)->options;
+    if (options.contains("env.INIT_SLEEP")) {
+      usleep(static_cast<useconds_t>(std::stoul(options["env.INIT_SLEEP"]) * 1000));
+    }
+    if (options.contains("env.INIT_CRASH")) std::abort();
+    if (options.contains("env.INIT_FAIL")) {
+      const wire::Failure failure{Code::function_failed, options["env.INIT_FAIL"]};
+      return say(wire::Type::init_failed, 0, wire::encode(failure));
+    }
+    say(wire::Type::ready, 0, wire::encode(wire::Ready{{}, "probe", {}}));
+  }
+
+  void begin(const wire::Item& item) {
+    std::istringstream words{std::string(item.inline_body)};
+    std::string verb;
+    words >> verb;
+    std::string rest;
+    std::getline(words >> std::ws, rest);
+    calls_[item.handle] = {item.id, item.attempt, now_us()};
+    if (verb == "sleep") {
+      calls_[item.handle].due = Clock::now() + std::chrono::milliseconds(std::stoll(rest));
+      calls_[item.handle].answer = "slept";
+    } else if (verb == "stream") {
+      calls_[item.handle].left = std::stoll(rest) * 1024;
+      say(wire::Type::result, item.handle, wire::encode(wire::Answer{}), wire::flag_streaming);
+      pour(item.handle);
+    } else if (!misbehave(item.handle, verb, rest)) {
+      finish(item.handle, obey(item, verb, rest));
+    }
+  }
+
+  std::string obey(const wire::Item& item, const std::string& verb, const std::string& rest) {
+    if (verb == "echo") return rest;
+    if (verb == "id") return item.id.text();
+    if (verb == "pid") return std::to_string(getpid()) + " uid " + std::to_string(getuid());
+    if (verb == "oom") return use_memory(std::stoull(rest));
+    if (verb == "print") return print(std::stoull(rest));
+    if (verb == "orphan") return leave_orphan();
+    if (verb == "fork-bomb") return fork_bomb();
+    if (verb == "fill") return fill_tmp();
+    if (verb == "kill-all") return kill_everyone();
+    if (verb == "connect") {
+      const auto space = rest.find(' ');
+      return connect_to(rest.substr(0, space),
+                        static_cast<std::uint16_t>(std::stoi(rest.substr(space + 1))));
+    }
+    return "unknown: " + verb;
+  }
+
+  // What ends without an answer, or with a wrong one. False: `verb` is none of these.
+  bool misbehave(std::uint64_t handle, const std::string& verb, const std::string& rest) {
+    if (verb == "crash")
+      *const_cast<volatile int*>(nowhere_) = 1;  // PID 1 ignores its own raise().
+    if (verb == "exit") std::_Exit(std::stoi(rest));
+    if (verb == "ignore-term") signal(SIGTERM, SIG_IGN);
+    if (verb == "spin" || verb == "ignore-term") {
+      for (volatile bool forever = true; forever;) {
+      }
+    }
+    if (verb == "stop") raise(SIGSTOP);
+    wire::Answer answer;
+    answer.inline_body = "lie";
+    answer.body_size = 3;
+    if (verb == "wrong-handle") say(wire::Type::result, handle + 1'000'000, wire::encode(answer));
+    if (verb == "twice") {
+      say(wire::Type::result, handle, wire::encode(answer));
+      say(wire::Type::result, handle, wire::encode(answer));
+    }
+    if (verb == "late") {
+      say(wire::Type::failed, handle, wire::encode(wire::Failure{Code::function_failed, "late"}));
+      say(wire::Type::result, handle, wire::encode(answer));
+    }
+    if (verb == "huge") {
+      answer.in_memfd = true;
+      answer.body_size = std::uint64_t{10} << 30;
+      say(wire::Type::result, handle, wire::encode(answer));
+    }
+    if (verb == "malformed") say(wire::Type::result, handle, "\xFF\xFF\xFF\xFF");
+    return verb == "stop" || verb == "wrong-handle" || verb == "twice" || verb == "late" ||
+           verb == "huge" || verb == "malformed";
+  }
+
+  void finish(std::uint64_t handle, const std::string& text) {
+    note(calls_[handle]);
+    calls_.erase(handle);
+    wire::Answer answer{.content = {.content_type = "text/plain"}};
+    answer.inline_body = text;
+    answer.body_size = text.size();
+    say(wire::Type::result, handle, wire::encode(answer));
+  }
+
+  void pour(std::uint64_t handle) {
+    Call& call = calls_[handle];
+    const std::string block(16 << 10, 's');
+    while (call.left > 0 && call.credit > 0) {
+      const auto size = std::min({call.left, call.credit, static_cast<std::int64_t>(block.size())});
+      call.left -= size;
+      call.credit -= size;
+      const bool last = call.left == 0;
+      if (last) note(call);
+      say(wire::Type::chunk, handle,
+          std::string_view(block).substr(0, static_cast<std::size_t>(size)),
+          last ? wire::flag_end : 0);
+    }
+    if (call.left == 0) calls_.erase(handle);
+  }
+
+  void note(const Call& call) {
+    const int log = open("/attempts/log", O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (log < 0) return;
+    const std::string line = call.id.text() + " " + std::to_string(call.attempt) + " " +
+                             std::to_string(getpid()) + " " + std::to_string(call.began_us) + " " +
+                             std::to_string(now_us()) + "\n";
+    if (write(log, line.data(), line.size()) < 0) std::perror("the log of attempts");
+    close(log);
+  }
+
+  int milliseconds_to_next() const {
+    std::optional<Clock::time_point> next;
+    for (const auto& [_, call] : calls_) {
+      if (!call.answer.empty() && (!next || call.due < *next)) next = call.due;
+    }
+    if (!next) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
+    return static_cast<int>(std::max<std::int64_t>(left, 0));
+  }
+
+  void finish_due() {
+    std::vector<std::uint64_t> due;
+    for (const auto& [handle, call] : calls_) {
+      if (!call.answer.empty() && call.due <= Clock::now()) due.push_back(handle);
+    }
+    for (const std::uint64_t handle : due) finish(handle, std::string(calls_[handle].answer));
+  }
+
+  int* nowhere_ = nullptr;
+  wire::FrameReceiver receiver_{socket_number};
+  std::map<std::uint64_t, Call> calls_;
+};
+
+}  // namespace
+}  // namespace dormouse::probe
+
+int main() {
+  return dormouse::probe::Probe().run();
+}
