@@ -21,7 +21,7 @@ inline std::uint16_t to_half(float value) {
   const float magnitude = std::fabs(value);
   if (std::isnan(value)) return sign | 0x7E00;
   if (magnitude >= 65520.0f) return sign | 0x7C00;  // What rounds above 65504 is infinite.
-  if (magnitude < 0x1p-25f) return sign;  // Nearer to zero than to the smallest.
+  if (magnitude < 0x1p-25f) return sign;            // Nearer to zero than to the smallest.
   int exponent = 0;
   std::frexp(magnitude, &exponent);
   const int step = std::max(exponent - 11, -24);  // The weight of the last bit, as a power of two.

@@ -45,6 +45,18 @@ fs::path good_root(const Folder& folder) {
   return root;
 }
 
+TEST(Host, SaysWhatEachLackCosts) {
+  const auto findings = examine_host({.state_dir = "/tmp", .oci_runtime = "no-such-runtime"});
+  ASSERT_GE(findings.size(), 6u);
+  bool missed = false;
+  for (const Finding& finding : findings) {
+    EXPECT_FALSE(finding.what.empty());
+    EXPECT_EQ(finding.cost.empty(), finding.grade == Finding::Grade::good) << finding.what;
+    missed = missed || finding.what == "OCI runtime no-such-runtime is not installed";
+  }
+  EXPECT_TRUE(missed);
+}
+
 TEST(Root, IsMadeWholeWhereItLacksFolders) {
   const Folder folder;
   const fs::path root = good_root(folder);
