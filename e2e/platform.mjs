@@ -82,7 +82,8 @@ ${this.options.config ?? ""}`,
   async serve() {
     const args = ["serve", "--data", this.data, "--listen", `127.0.0.1:${this.port ?? 0}`];
     args.push("--config", this.config(), ...(this.options.args ?? []));
-    this.process = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const [first, ...rest] = [...(this.options.prefix ?? []), program, ...args];
+    this.process = spawn(first, rest, { stdio: ["ignore", "ignore", "pipe"] });
     this.exited = new Promise((resolve) =>
       this.process.on("exit", (code, signal) => resolve({ code, signal })),
     );
@@ -109,6 +110,17 @@ ${this.options.config ?? ""}`,
     } catch (failure) {
       return { code: failure.code, stdout: failure.stdout, stderr: failure.stderr };
     }
+  }
+
+  // Commands that need no daemon.
+  cliAlone(...args) {
+    this.url = "http://127.0.0.1:1";
+    return this.cli(...args);
+  }
+
+  memoryOfDaemon() {
+    const status = readFileSync(`/proc/${this.process.pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(\d+)/.exec(status)[1]) << 10;
   }
 
   async json(...args) {
@@ -212,10 +224,11 @@ ${this.options.config ?? ""}`,
 
   // What the ledger says of itself, of the workers' own log and of what clients were told (I1–I4).
   // The daemon must not run.
-  async oracle(answered = []) {
+  async oracle(answered = [], { seen = true } = {}) {
     const file = path.join(this.dir, "answered");
     writeFileSync(file, answered.map((id) => `${id}\n`).join(""));
-    const args = ["--data", this.data, "--attempts", this.attempts, "--answered", file];
+    const args = ["--data", this.data, "--answered", file];
+    if (seen) args.push("--attempts", this.attempts);
     return run(path.join(build, "tests/oracle/oracle"), args)
       .then(({ stdout }) => ({ holds: true, said: stdout }))
       .catch(({ stdout, stderr }) => ({ holds: false, said: stdout + stderr }));

@@ -128,8 +128,14 @@ Result<> remove_every_sandbox(const Estate& estate) {
   for (const std::string& name : names) {
     if (auto removed = remove_sandbox(estate, name, {}); !removed) all = removed;
   }
-  for (const fs::path& folder : estate.hierarchies.folders(above)) rmdir(folder.c_str());
+  remove_common_group(estate);
   return all;
+}
+
+void remove_common_group(const Estate& estate) {
+  for (const fs::path& folder : estate.hierarchies.folders("dormouse-" + estate.id)) {
+    rmdir(folder.c_str());
+  }
 }
 
 }  // namespace dormouse::sandbox

@@ -45,4 +45,7 @@ Result<> remove_sandbox(const Estate&, const std::string& sandbox, std::vector<p
 // The same for every sandbox that an earlier owner left.
 Result<> remove_every_sandbox(const Estate&);
 
+// The control group above the sandboxes', once there are none.
+void remove_common_group(const Estate&);
+
 }  // namespace dormouse::sandbox

@@ -14,6 +14,11 @@ class LinuxLauncher final : public Launcher {
         options_(std::move(options)),
         workshop_(std::move(estate), options_.host_uid_count) {}
 
+  // After every sandbox that is being taken away.
+  ~LinuxLauncher() override {
+    workshop_.removing.give([estate = &workshop_.estate] { remove_common_group(*estate); });
+  }
+
   asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec spec) override {
     const auto range = take_uid_range();
     if (!range) co_return Error{Code::overloaded, "every range of user ids is in use"};

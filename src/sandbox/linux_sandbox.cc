@@ -150,7 +150,9 @@ class LinuxSandbox final : public Sandbox {
     auto work = [stage = workshop->estate.stage(watch_->name), tree = std::move(tree)] {
       return show_on_stage(tree, stage);
     };
-    co_return co_await workshop->revealing.run(std::move(work));
+    const auto shown = co_await workshop->revealing.run(std::move(work));
+    revealed_ = shown.has_value();
+    co_return shown;
   }
 
   Result<> set_limits(const Limits& limits) override {

@@ -108,6 +108,11 @@ Result<> check_root(const fs::path& root, const std::vector<Bind>& binds) {
       return std::move(found).error().during("root " + root.string());
     }
   }
+  // runc gives what it mounts at /tmp the mode of the folder beneath.
+  const Descriptor tmp = open_beneath(folder.number(), "tmp", O_RDONLY | O_DIRECTORY);
+  if (!tmp || fchmod(tmp.number(), 01777) != 0) {
+    return system_error(Code::invalid_argument, "opening /tmp of the root to all");
+  }
   for (const Bind& bind : binds) {
     if (auto checked = check_bind(folder.number(), bind); !checked) return checked;
   }

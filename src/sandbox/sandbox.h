@@ -59,7 +59,7 @@ struct Ended {
 };
 
 struct Usage {
-  Duration cpu_time{};
+  Duration cpu_time{};  // Since launch() completed.
   std::uint64_t memory_bytes = 0;  // Held at the moment.
   std::uint64_t memory_bytes_peak = 0;
 };

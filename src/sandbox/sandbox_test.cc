@@ -62,6 +62,7 @@ TEST(Root, IsMadeWholeWhereItLacksFolders) {
   const fs::path root = good_root(folder);
   ASSERT_TRUE(check_root(root, {{folder.path, "/out/deep", true}}));
   for (const char* made : {"tmp", "code", "out/deep"}) EXPECT_TRUE(fs::is_directory(root / made));
+  EXPECT_EQ(fs::status(root / "tmp").permissions(), fs::perms(01777));
 }
 
 TEST(Root, WithALinkWhereThingsAreMountedIsRefused) {
