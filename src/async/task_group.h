@@ -70,8 +70,8 @@ class TaskGroup {
 
  private:
   struct State {
-    explicit State(asio::any_io_executor executor)
-        : empty(std::move(executor), asio::steady_timer::time_point::max()) {}
+    explicit State(const asio::any_io_executor& executor)
+        : empty(executor, asio::steady_timer::time_point::max()) {}
     std::list<asio::cancellation_signal> signals;
     asio::steady_timer empty;  // Cancelled when the last task ends.
   };

@@ -4,6 +4,7 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/json.hpp>
 #include <charconv>
+#include <cmath>
 #include <iterator>
 #include <limits>
 
@@ -90,7 +91,7 @@ Result<> read_millicores(const json::value& value, std::int64_t& out) {
   if (value.is_string()) text = std::string(value.get_string());
   if (value.is_int64()) text = std::to_string(value.get_int64());
   if (value.is_double() && value.get_double() > 0 && value.get_double() < 1e6) {
-    text = std::to_string(static_cast<std::int64_t>(value.get_double() * 1000 + 0.5)) + "m";
+    text = std::to_string(std::llround(value.get_double() * 1000)) + "m";
   }
   const auto millicores = control::parse_millicores(text);
   if (!millicores) return millicores.error();

@@ -110,8 +110,8 @@ Result<catalog::Draft> read_deploy(const json::value& body, const std::string& n
 struct Deploys::Progress {
   static constexpr std::size_t lines_max = 1000;  // Further progress is dropped.
 
-  explicit Progress(asio::any_io_executor executor)
-      : changed(std::move(executor), asio::steady_timer::time_point::max()) {}
+  explicit Progress(const asio::any_io_executor& executor)
+      : changed(executor, asio::steady_timer::time_point::max()) {}
 
   void say(json::object line) {
     lines.push_back(json::serialize(line) + "\n");

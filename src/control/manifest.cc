@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <cmath>
 #include <variant>
 
 #include "control/quantities.h"
@@ -235,7 +236,7 @@ Result<> read(const Cpus& field, const json::value& value, Manifest& manifest) {
   if (value.is_double()) {
     const double thousandths = value.get_double() * 1000;
     if (!(thousandths >= 0 && thousandths < 1e9)) return refused("out of range");
-    return set(field, manifest, static_cast<std::int64_t>(thousandths + 0.5));
+    return set(field, manifest, std::llround(thousandths));
   }
   const auto millicores = parse_millicores(text);
   if (!millicores) return millicores.error();

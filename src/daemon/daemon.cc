@@ -245,9 +245,8 @@ asio::awaitable<void> Platform::stop() {
   if (!closed) spdlog::error("the ledger: {}", closed.error().message);
 }
 
-asio::awaitable<void> run(asio::io_context* io, Platform* platform) {
-  asio::signal_set signals(*io, SIGTERM, SIGINT);
-  const auto [failure, number] = co_await signals.async_wait(asio::as_tuple(asio::use_awaitable));
+asio::awaitable<void> run(asio::io_context* io, asio::signal_set* signals, Platform* platform) {
+  const auto [failure, number] = co_await signals->async_wait(asio::as_tuple(asio::use_awaitable));
   if (!failure) spdlog::info("signal {}: draining", number);
   co_await platform->stop();
   io->stop();
@@ -258,6 +257,8 @@ asio::awaitable<void> run(asio::io_context* io, Platform* platform) {
 Result<> serve(const cli::DaemonConfig& config) {
   prepare_process();
   asio::io_context io(1);
+  // Before anything is there that would be left behind: a signal from now on waits for run().
+  asio::signal_set signals(io, SIGTERM, SIGINT);
   Platform platform(io, config);
   const auto built = platform.build();
   if (!built) return built;
@@ -269,7 +270,7 @@ Result<> serve(const cli::DaemonConfig& config) {
         "new` and start with --key-file");
   }
   async::TaskGroup group(io.get_executor());
-  group.spawn(run(&io, &platform));
+  group.spawn(run(&io, &signals, &platform));
   io.run();
   spdlog::info("stopped; nothing is left running");
   return ok;

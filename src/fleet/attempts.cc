@@ -1,6 +1,8 @@
 // How calls begin and end.
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/post.hpp>
+
 #include "fleet/shard.h"
 
 namespace dormouse::fleet {
@@ -88,7 +90,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   const CallKey key{frame.header.handle};
   if (where.aborted.erase(key) > 0) return happen(scheduling::Ended{key, {}, {}, true});
   if (where.running.erase(key) == 0) {
-    return break_off(where, "the worker answered a call that it was not given");
+    return break_off(from, "the worker answered a call that it was not given");
   }
   log_output(where);
   Call& it = *call(key);
@@ -100,7 +102,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
     auto said = wire::decode_answer(frame.payload);
     if (it.flow) {
       where.running.insert(key);  // It ends with its instance.
-      return break_off(where, "the worker answered a call twice");
+      return break_off(from, "the worker answered a call twice");
     }
     if (said && (frame.header.flags & wire::flag_streaming) != 0) {
       where.running.insert(key);  // It runs on.
@@ -110,7 +112,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
                  : std::move(said).error();
     if (!ended) {
       where.running.insert(key);  // It ends with its instance.
-      return break_off(where, "the worker's answer is malformed: " + ended.error().message);
+      return break_off(from, "the worker's answer is malformed: " + ended.error().message);
     }
   }
   const Duration run = parts_.clock->now() - it.timing.dispatched;
@@ -119,11 +121,22 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   happen(scheduling::Ended{key, run, cpu, true});
 }
 
-void Shard::break_off(Instance& where, const std::string& why) {
+void Shard::break_off(InstanceKey key, const std::string& why) {
+  Instance& where = *instance(key);
   if (!where.stopping) spdlog::warn("instance {} is ended: {}", where.name, why);
   if (where.end_reason.empty()) where.end_reason = why;
   where.stopping = true;
   where.worker->sandbox().kill();
+  shun(key);
+}
+
+// No call is given any more to an instance that is dying. Said in a turn of its own: what follows
+// from it must not join a turn that is about to end without being on record.
+void Shard::shun(InstanceKey key) {
+  asio::post(executor_, [this, key] {
+    const Instance* const where = instance(key);
+    if (where != nullptr && where->ready && !where->trial) happen(scheduling::Broke{key});
+  });
 }
 
 void Shard::count(const Call& it, const Outcome& outcome) {

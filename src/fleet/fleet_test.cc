@@ -203,6 +203,17 @@ TEST(Fleet, BreaksOffAnInstanceThatAnswersForAnother) {
   EXPECT_GE(world.launcher.state.killed, 1);
 }
 
+TEST(Fleet, GivesNoCallToAnInstanceThatIsBeingEnded) {
+  World world(answer_and_lie);
+  world.deploy("f");
+  for (const char* text : {"lie", "honest", "lie", "honest"}) {
+    EXPECT_TRUE(world.run(world.call("f", text)).answer) << text;
+    while (world.io.poll_one() > 0) {
+    }
+  }
+  EXPECT_GE(world.launcher.state.killed, 2);
+}
+
 TEST(Fleet, EndsACallAtItsDeadlineAndItsInstanceWithIt) {
   World world;
   world.deploy("f", {}, 50ms);

@@ -157,8 +157,9 @@ asio::awaitable<void> Shard::listen(InstanceKey key) {
     const auto frame = where->worker->poll();
     if (!frame) {
       const bool gone = frame.error().code == Code::unavailable;
-      if (!gone) break_off(*where, "the worker broke the protocol: " + frame.error().message);
+      if (!gone) break_off(key, "the worker broke the protocol: " + frame.error().message);
       if (gone) where->worker->sandbox().kill();
+      if (gone) shun(key);
       co_return;
     }
     if (*frame) {
@@ -182,7 +183,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
   } else if (type != wire::Type::stats) {
-    break_off(where, "the worker broke the protocol: a frame that it may not send");
+    break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
   return !where.stopping || type == wire::Type::result || type == wire::Type::failed;
 }
@@ -193,7 +194,7 @@ void Shard::flush(InstanceKey key) {
   where->in_flush = false;
   if (where->writing) return;
   const auto left = where->worker->flush();
-  if (!left) return break_off(*where, left.error().message);
+  if (!left) return break_off(key, left.error().message);
   if (*left) {
     where->writing = true;
     tasks_.spawn(write_rest(key));
@@ -211,7 +212,7 @@ asio::awaitable<void> Shard::write_rest(InstanceKey key) {
     const auto left = where->worker->flush();
     if (left && *left) continue;
     where->writing = false;
-    if (!left) break_off(*where, left.error().message);
+    if (!left) break_off(key, left.error().message);
     co_return;
   }
 }

@@ -213,7 +213,7 @@ void Shard::abandon_turn(const Error& why) {
     Instance* const where = instance(key);
     if (where == nullptr) continue;
     where->in_flush = false;
-    break_off(*where, "the ledger could not be written");
+    break_off(key, "the ledger could not be written");
   }
   for (const auto& flow : to_end_) flow->withhold({Code::unavailable, why.message});
   for (auto& [key, outcome] : to_answer_) {

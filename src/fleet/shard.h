@@ -130,7 +130,8 @@ class Shard final : public Fleet {
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);
   void forget(CallKey);
-  void break_off(Instance&, const std::string& why);
+  void break_off(InstanceKey, const std::string& why);
+  void shun(InstanceKey);
   void count(const Call&, const Outcome&);
 
   // lives.cc: how instances live.

@@ -50,10 +50,10 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   }
   Call* const it = where.running.contains(key) ? call(key) : nullptr;
   if (it == nullptr || !it->flow) {
-    return break_off(where, "the worker streams an answer that it did not begin");
+    return break_off(from, "the worker streams an answer that it did not begin");
   }
   if (!it->flow->add(frame.payload)) {
-    return break_off(where, "the worker streams more than it has credit for");
+    return break_off(from, "the worker streams more than it has credit for");
   }
   if (!last) return;
   where.running.erase(key);

@@ -72,6 +72,19 @@ inline void lie(int socket) {
   }
 }
 
+// Answers every call; told "lie", then also one that it was not given.
+inline void answer_and_lie(int socket) {
+  Talker talker(socket);
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items(frame->payload);
+    talker.say(wire::Type::result, items->front().handle, wire::encode(wire::Answer{}));
+    if (items->front().inline_body != "lie") continue;
+    talker.say(wire::Type::result, 9'999, wire::encode(wire::Answer{}));
+    usleep(20'000);  // A liar may be slow to die.
+  }
+}
+
 // Takes the first call with it into its grave.
 inline void die(int socket) {
   Talker(socket).hear();

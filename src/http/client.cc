@@ -132,7 +132,7 @@ Result<std::string> head_of(const ClientRequest& request, const std::string& aut
     if (!is_token(name) || !is_field_value(value)) {
       return Error{Code::invalid_argument, "a header that cannot be sent: " + name};
     }
-    head += name + ": " + value + "\r\n";
+    head.append(name).append(": ").append(value).append("\r\n");
   }
   return head + "\r\n";
 }

@@ -88,6 +88,7 @@ struct World {
   }
   Sum total() {
     const auto sums = run(ledger->usage({{}, "", false}));
+    EXPECT_TRUE(sums) << sums.error().message;
     return sums && !sums->empty() ? sums->front() : Sum{};
   }
 
@@ -316,7 +317,7 @@ TEST(Ledger, DropsSegmentsThatAreTooOld) {
     world.call(n);
     world.settle();
   }
-  EXPECT_LE(world.segments().size(), 3u);
+  EXPECT_FALSE(world.segments().front().filename().string().starts_with("00000001"));
   const Sum total = world.total();
   EXPECT_EQ(total.calls, 40);
   world.restart();

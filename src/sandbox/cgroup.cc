@@ -206,6 +206,7 @@ Result<> Cgroup::limit_v1(const Limits& limits) {
   const std::string bytes = std::to_string(limits.memory_bytes_max);
   // Memory with swap may never be below memory alone, so the order depends on the direction.
   auto first = write_text(memory / "memory.limit_in_bytes", bytes);
+  if (!first && first.error().code == Code::conflict) return first;
   if (access((memory / "memory.memsw.limit_in_bytes").c_str(), F_OK) == 0) {
     if (auto set = write_text(memory / "memory.memsw.limit_in_bytes", bytes); !set) return set;
     if (!first) first = write_text(memory / "memory.limit_in_bytes", bytes);

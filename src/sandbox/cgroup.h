@@ -44,6 +44,7 @@ class Cgroup {
   const std::vector<wire::Descriptor>& entrances() const { return entrances_; }
   void close_entrances() { entrances_.clear(); }
 
+  // `conflict` if more memory than that is in use, and cannot be given back.
   Result<> limit(const Limits&);
   Usage usage() const;
   void reset_peak();

@@ -68,8 +68,19 @@ void remove_flat_folder(const fs::path& folder) {
 void add_names_in(const fs::path& folder, std::set<std::string>& names) {
   std::error_code failed;
   for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
-    names.insert(at->path().filename());
+    const std::string name = at->path().filename();
+    names.insert(name.substr(0, name.find('_')));
   }
+}
+
+// runc and crun have a folder of the sandbox's name, runsc files called "<name>_sandbox:…".
+void remove_oci_state(const fs::path& root, const std::string& sandbox) {
+  std::error_code failed;
+  for (fs::directory_iterator at(root, failed), end; !failed && at != end; at.increment(failed)) {
+    const std::string name = at->path().filename();
+    if (name.starts_with(sandbox + "_")) unlink(at->path().c_str());
+  }
+  remove_flat_folder(root / sandbox);
 }
 
 }  // namespace
@@ -112,7 +123,7 @@ Result<> remove_sandbox(const Estate& estate, const std::string& sandbox,
   reap_orphans(left_to_us);
   clear_stage(estate.stage(sandbox));
   Result<> removed = killed ? remove_group(estate.hierarchies, group, dying_max) : killed.error();
-  remove_flat_folder(estate.oci_root() / sandbox);
+  remove_oci_state(estate.oci_root(), sandbox);
   rmdir(estate.stage(sandbox).c_str());
   remove_flat_folder(estate.folder(sandbox));
   return removed;

@@ -14,8 +14,8 @@ namespace dormouse::sandbox {
 
 class EndSignal {
  public:
-  explicit EndSignal(asio::any_io_executor executor)
-      : alarm_(std::move(executor), asio::steady_timer::time_point::max()) {}
+  explicit EndSignal(const asio::any_io_executor& executor)
+      : alarm_(executor, asio::steady_timer::time_point::max()) {}
 
   bool given() const { return ended_.has_value(); }
   void give(Ended ended) {

@@ -14,7 +14,10 @@ Result<> write_text(const std::filesystem::path& path, std::string_view text) {
   const wire::Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!file) return system_error(Code::unavailable, "open " + path.string());
   const ssize_t written = write(file.number(), text.data(), text.size());
-  if (written < 0) return system_error(Code::unavailable, "write " + path.string());
+  if (written < 0) {
+    return system_error(errno == EBUSY ? Code::conflict : Code::unavailable,
+                        "write " + path.string());
+  }
   if (static_cast<std::size_t>(written) != text.size()) {
     return Error{Code::unavailable, "write " + path.string() + ": cut short"};
   }

@@ -9,7 +9,8 @@
 
 namespace dormouse::sandbox {
 
-// Opens `path` as it is, in one write: what cgroup files need. Creates it with mode 0644.
+// In one write: what cgroup files need. Creates the file with mode 0644. `conflict` if the kernel
+// says that it is busy.
 Result<> write_text(const std::filesystem::path& path, std::string_view text);
 
 // The whole of it, 64 KiB at most, without the newline at its end.

@@ -142,8 +142,11 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
   if (!pid) return pid.error();
   auto process = adopt(std::atoi(pid->c_str()));
   if (!process) return process.error();
-  if (auto set = (*group)->limit(spec.limits); !set) return set.error();
   Launched launched;
+  if (auto set = (*group)->limit(spec.limits); !set) {
+    if (set.error().code != Code::conflict) return set.error();
+    launched.over_memory_limit = true;
+  }
   launched.process = std::move(*process);
   if (estate.kind == RuntimeKind::runsc) {
     launched.companions = processes_of(estate.hierarchies, estate.cgroup(sandbox));

@@ -110,8 +110,13 @@ std::optional<Status> wait_for(const Process& process, Duration patience) {
 
 void reap_orphans(const std::vector<pid_t>& pids) {
   for (const pid_t pid : pids) {
-    siginfo_t found{};
-    waitid(P_PID, static_cast<id_t>(pid), &found, WEXITED | WNOHANG | __WALL);
+    // A process leaves its control group a moment before it can be reaped.
+    for (int turn = 0; turn < 1000; ++turn) {
+      siginfo_t found{};
+      const int failed = waitid(P_PID, static_cast<id_t>(pid), &found, WEXITED | WNOHANG | __WALL);
+      if (failed != 0 || found.si_pid != 0) break;
+      poll(nullptr, 0, 1);
+    }
   }
 }
 

@@ -50,7 +50,7 @@ std::optional<Status> wait_for(const Process&, Duration patience);
 // Does not block. nullopt if it runs. A child that somebody else reaped counts as killed.
 std::optional<Status> reap(const Process&);
 
-// Reaps what is dead of these, if it is a child of ours: orphans that a helper left.
+// Reaps those of these killed processes that are children of ours: orphans that a helper left.
 void reap_orphans(const std::vector<pid_t>&);
 
 // Finds `program` like a shell with the helpers' PATH. A path is given back as it is.

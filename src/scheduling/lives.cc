@@ -143,6 +143,15 @@ void Turn::time_passed(Instance& instance) {
   }
 }
 
+void Turn::on(const Broke& event) {
+  const auto found = shard_.instances.find(event.instance);
+  CHECK(found != shard_.instances.end());
+  Instance& instance = found->second;
+  if (instance.life != Life::serving) return;
+  retire(instance);
+  settle(*instance.function);
+}
+
 void Turn::on(const Lost& event) {
   const auto found = shard_.instances.find(event.instance);
   CHECK(found != shard_.instances.end());

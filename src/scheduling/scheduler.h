@@ -16,12 +16,14 @@
 //
 // Every instance's life is Wake, at most one of Woke and WakeFailed, at most one Stop, Lost. Lost
 // is the last event that names it or a call in it; until then its memory is held. Stop is said
-// once: it is the fleet that kills what does not drain within its grace.
+// once: it is the fleet that kills what does not drain within its grace. Broke comes as soon as the
+// fleet knows that an instance is dying, so that no call is given to it meanwhile.
 //
 // Events may cross commands on their way. Ignored, because of that: Left for a call that is over;
 // Ended for one that was aborted (it may come or not, but not after Lost); Woke and WakeFailed for
-// an instance that was told to stop; Withdrawn for a function that is gone; an Arrived for one is
-// refused. Any other event that names what is not there is a bug: CHECK.
+// an instance that was told to stop; Broke for one that is not serving; Withdrawn for a function
+// that is gone; an Arrived for one is refused. Any other event that names what is not there is a
+// bug: CHECK.
 #pragma once
 
 #include <cstdint>
@@ -80,13 +82,16 @@ struct Ended {
   Duration cpu;
   bool reusable;
 };  // Not reusable: Stop.
+struct Broke {
+  InstanceKey instance;
+};  // A serving one is ending: it takes no more calls, and Lost follows.
 struct Lost {
   InstanceKey instance;
 };  // Its last process is gone.
 struct Tick {};     // next_tick() has come.
 struct Closing {};  // Shutting down: no new calls; idle ones stop.
-using Event =
-    std::variant<Added, Withdrawn, Arrived, Left, Woke, WakeFailed, Ended, Lost, Tick, Closing>;
+using Event = std::variant<Added, Withdrawn, Arrived, Left, Woke, WakeFailed, Ended, Broke, Lost,
+                           Tick, Closing>;
 
 // ---- commands: what the fleet is to do ----------------------------------------------------------
 struct Wake {

@@ -31,7 +31,7 @@ struct SimCall {
 };
 
 struct SimInstance {
-  enum { waking, serving, stopping } is = waking;
+  enum { waking, serving, broken, stopping } is = waking;
   FunctionKey function;
   Resources holds;
   int slots = 0;
@@ -165,7 +165,10 @@ class World {
     if (instances_.empty()) return;
     auto at = instances_.begin();
     std::advance(at, between(0, int(instances_.size()) - 1));
-    lost(at->first);
+    if (at->second.is != SimInstance::serving || chance(0.3)) return lost(at->first);
+    at->second.is = SimInstance::broken;
+    later(Duration(between(0, 50'000)), [this, key = at->first] { lost(key); });
+    feed(Broke{at->first});
   }
 
   // ---- what the fleet does with commands --------------------------------------------------------

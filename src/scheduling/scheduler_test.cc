@@ -226,6 +226,29 @@ TEST(Running, InALostInstanceIsAbortedAndTheRestGoesOn) {
   story.at(2s, lost(1), {"abort c2 in i1 function_failed", "wake i2 for f1"});
 }
 
+TEST(Running, InABrokenInstanceIsAbortedWhenItIsLostAndNothingFollowsItInto) {
+  Story story;
+  story.at(0s, added(1, {.each = small.each, .concurrency = 2}));
+  story.awake(0s, 1, 1, 1);
+  story.call(1s, 2, {"c2 to i1"});
+  story.at(2s, broke(1));
+  story.at(2s, broke(1));
+  story.call(2s, 3, {"wake i2 for f1"});
+  story.at(3s, lost(1), {"abort c2 in i1 function_failed"});
+  story.at(4s, woke(2), {"c3 to i2"});
+}
+
+TEST(Dozing, WhenBrokenIsNotStirredAndNotStopped) {
+  Story story;
+  story.at(0s, added(1, small));
+  story.awake(0s, 1, 1, 1);
+  story.at(1s, broke(1));
+  story.call(1s, 2, {"wake i2 for f1"});
+  story.until(10s);
+  story.at(10s, lost(1));
+  story.at(11s, woke(2), {"c2 to i2"});
+}
+
 TEST(Minimum, IsWokenAtOnceKeptAndReplaced) {
   Story story;
   story.at(0s, added(1, {.each = small.each, .instances_min = 1}), {"wake i1 for f1"});

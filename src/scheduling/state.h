@@ -44,7 +44,7 @@ using Calls = Chain<Call, &Call::link>;
 enum class Life : std::uint8_t {
   waking,
   serving,
-  retiring,  // Takes no more calls; stops when those it has end.
+  retiring,  // Takes no more calls; stops when those it has end, if it is not lost before.
   stopping,  // Told to. Only Lost is left to come.
 };
 

@@ -61,6 +61,9 @@ inline Left left(std::uint64_t call) {
 inline Woke woke(std::uint64_t instance) {
   return {InstanceKey{instance}};
 }
+inline Broke broke(std::uint64_t instance) {
+  return {InstanceKey{instance}};
+}
 inline Lost lost(std::uint64_t instance) {
   return {InstanceKey{instance}};
 }

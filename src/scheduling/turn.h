@@ -24,6 +24,7 @@ class Turn {
   void on(const Woke&);
   void on(const WakeFailed&);
   void on(const Ended&);
+  void on(const Broke&);
   void on(const Lost&);
   void on(const Tick&);
   void on(const Closing&);
