@@ -161,6 +161,7 @@ class Probe {
     answer.body_size = 3;
     if (verb == "wrong-handle") say(wire::Type::result, handle + 1'000'000, wire::encode(answer));
     if (verb == "twice") {
+      note(calls_[handle]);
       say(wire::Type::result, handle, wire::encode(answer));
       say(wire::Type::result, handle, wire::encode(answer));
     }
