@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <map>
 #include <set>
 
 #include "sandbox/estate.h"
@@ -135,9 +137,15 @@ Result<> remove_every_sandbox(const Estate& estate) {
   add_names_in(estate.oci_root(), names);
   const std::string above = "dormouse-" + estate.id;
   for (const std::string& name : groups_below(estate.hierarchies, above)) names.insert(name);
+  // All at once, so that each has died by the time it is waited for.
+  std::map<std::string, std::vector<pid_t>> killed;
+  for (const std::string& name : names) {
+    killed[name] = processes_of(estate.hierarchies, estate.cgroup(name));
+    for (const pid_t pid : killed[name]) kill(pid, SIGKILL);
+  }
   Result<> all = ok;
   for (const std::string& name : names) {
-    if (auto removed = remove_sandbox(estate, name, {}); !removed) all = removed;
+    if (auto removed = remove_sandbox(estate, name, killed[name]); !removed) all = removed;
   }
   remove_common_group(estate);
   return all;

@@ -1,0 +1,112 @@
+// Taking more than one may: S3, S4, S5, and S4 under gVisor.
+#include <gtest/gtest.h>
+#include <sys/statvfs.h>
+
+#include "world.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t mebibyte = 1 << 20;
+
+TEST(ForkBomb, StopsAtItsLimit) {
+  World world;
+  Limits limits = modest;
+  limits.processes_max = 40;
+  const Report report = world.to_the_end(World::escape({"bomb", "forks"}, limits));
+  EXPECT_EQ(report.output, "children 39: Resource temporarily unavailable\n");
+}
+
+TEST(ForkBomb, DiesWholeTenTimes) {
+  World world;
+  Limits limits = modest;
+  limits.processes_max = 40;
+  for (int turn = 0; turn < 10; ++turn) {
+    const auto sandbox = world.launch(World::escape({"bomb", "forks-everywhere"}, limits));
+    ASSERT_TRUE(sandbox);
+    world.wait_for_output(*sandbox, "here");
+    sandbox->kill();
+    EXPECT_EQ(run(world.io, sandbox->wait()).exit, Exit::killed);
+  }
+}
+
+class MemoryBomb : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(By, MemoryBomb, testing::Values("touch", "mlock", "child", "tmp", "memfd"),
+                         [](const auto& kind) { return std::string(kind.param); });
+
+TEST_P(MemoryBomb, KillsItsSandboxOnly) {
+  World world;
+  const auto sibling = world.launch(World::escape({"stay"}));
+  ASSERT_TRUE(sibling);
+  Limits limits = modest;
+  limits.tmp_bytes_max = 512 * mebibyte;
+  const Report report = world.to_the_end(World::escape({"bomb", GetParam(), "300"}, limits));
+  EXPECT_EQ(report.ended.exit, Exit::memory_limit) << report.output;
+  EXPECT_LE(report.usage.memory_bytes_peak, limits.memory_bytes_max + mebibyte);
+  shutdown(sibling->socket(), SHUT_WR);
+  EXPECT_EQ(run(world.io, sibling->wait()).exit, Exit::returned);
+}
+
+// The kernel bounds some of these by itself; none may hold more than the limit.
+TEST(MemoryBomb, InBuffersIsCountedToo) {
+  World world;
+  for (const char* kind : {"pipes", "sockets"}) {
+    Limits limits = modest;
+    limits.memory_bytes_max = 24 * mebibyte;
+    const Report report = world.to_the_end(World::escape({"bomb", kind}, limits));
+    const bool bounded =
+        report.ended.exit == Exit::memory_limit || report.ended.exit == Exit::returned;
+    EXPECT_TRUE(bounded) << kind;
+    EXPECT_LE(report.usage.memory_bytes_peak, limits.memory_bytes_max + mebibyte) << kind;
+  }
+}
+
+TEST(MemoryBomb, UnderGvisorKillsItsSandboxOnly) {
+  World world("runsc");
+  Limits limits = modest;
+  limits.memory_bytes_max = 128 * mebibyte;
+  const Report report = world.to_the_end(World::escape({"bomb", "touch", "500"}, limits));
+  EXPECT_EQ(report.ended.exit, Exit::memory_limit) << report.output;
+}
+
+std::uint64_t free_on_host() {
+  struct statvfs status{};
+  statvfs("/tmp", &status);
+  return status.f_bfree * status.f_frsize;
+}
+
+TEST(Filling, StopsAtTheQuotaAndIsGivenBack) {
+  const struct {
+    const char* kind;
+    long most;
+  } rows[] = {{"bytes", 8 << 20}, {"inodes", 16 + (8 << 20) / 4096}, {"shm", 1 << 20}};
+  World world;
+  for (const auto& row : rows) {
+    Limits limits = modest;
+    limits.tmp_bytes_max = 8 * mebibyte;
+    const std::uint64_t before = free_on_host();
+    const Report report = world.to_the_end(World::escape({"fill", row.kind}, limits));
+    EXPECT_NE(report.output.find("No space left on device"), std::string::npos) << report.output;
+    long filled = 0;
+    ASSERT_EQ(std::sscanf(report.output.c_str(), "filled %ld", &filled), 1) << report.output;
+    EXPECT_GT(filled, row.most / 2) << row.kind;
+    EXPECT_LE(filled, row.most) << row.kind;
+    // Others use this disk as well; a quota that did not hold would show as far more.
+    EXPECT_GT(free_on_host() + 512 * mebibyte, before);
+  }
+}
+
+TEST(Limits, ChangeWhileItRuns) {
+  World world;
+  const auto sandbox = world.launch(World::escape({"stay"}));
+  ASSERT_TRUE(sandbox);
+  world.wait_for_output(*sandbox, "here");
+  EXPECT_TRUE(sandbox->set_limits({.memory_bytes_max = 128 << 20, .cpu_millicores_max = 200}));
+  EXPECT_TRUE(sandbox->set_limits({.memory_bytes_max = 32 << 20, .cpu_millicores_max = 2000}));
+  EXPECT_GT(sandbox->usage().memory_bytes_peak, 0U);
+}
+
+}  // namespace
+}  // namespace dormouse::sandbox
