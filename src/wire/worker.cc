@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 
 #include "wire/socket.h"
 
@@ -227,6 +228,11 @@ class Server {
 };
 
 }  // namespace
+
+int given_socket() {
+  const char* said = std::getenv("DORMOUSE_SOCKET");
+  return said == nullptr ? worker_socket : std::atoi(said);
+}
 
 int serve(Program& program, int socket) {
   return Server(program, socket).run();

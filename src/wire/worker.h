@@ -17,7 +17,10 @@
 
 namespace dormouse::wire {
 
-inline constexpr int worker_socket = 3;  // The descriptor every worker finds its socket at.
+inline constexpr int worker_socket = 3;  // The descriptor every worker finds its socket at,
+
+// unless DORMOUSE_SOCKET names another, as it does where the OCI runtime cannot pass that one.
+int given_socket();
 
 class Invocation {
  public:
@@ -47,6 +50,6 @@ class Program {
 };
 
 // Serves `program` until the daemon says drain or goes away. Gives the process's exit status.
-int serve(Program&, int socket = worker_socket);
+int serve(Program&, int socket = given_socket());
 
 }  // namespace dormouse::wire

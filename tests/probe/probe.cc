@@ -6,8 +6,9 @@
 //   connect ADDRESS PORT · fill · kill-all
 //   wrong-handle · twice · late · huge · malformed
 //
-// Options of the manifest's env: INIT_SLEEP ms, INIT_CRASH, INIT_FAIL text. If /attempts/log can be
-// opened, each finished invocation adds a line "id attempt pid t0_us t1_us" with one write.
+// Options of the manifest's env: INIT_SLEEP ms, INIT_CRASH, INIT_CRASH_IF a file is there,
+// INIT_FAIL text. If /attempts/log can be opened, each finished invocation adds a line "id attempt
+// pid t0_us t1_us" with one write.
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -26,12 +27,13 @@
 #include "misdeeds.h"
 #include "wire/messages.h"
 #include "wire/socket.h"
+#include "wire/worker.h"
 
 namespace dormouse::probe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int socket_number = 3;
+const int socket_number = wire::given_socket();
 
 std::int64_t now_us() {
   const auto since = Clock::now().time_since_epoch();
@@ -101,6 +103,8 @@ class Probe {
       usleep(static_cast<useconds_t>(std::stoul(options["env.INIT_SLEEP"]) * 1000));
     }
     if (options.contains("env.INIT_CRASH")) std::abort();
+    const auto crash_if = options.find("env.INIT_CRASH_IF");
+    if (crash_if != options.end() && access(crash_if->second.c_str(), F_OK) == 0) std::abort();
     if (options.contains("env.INIT_FAIL")) {
       const wire::Failure failure{Code::function_failed, options["env.INIT_FAIL"]};
       return say(wire::Type::init_failed, 0, wire::encode(failure));

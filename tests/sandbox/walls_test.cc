@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -89,6 +90,19 @@ TEST_P(Walls, LetOneCallThrough) {
   EXPECT_EQ(run(world.io, sandbox->wait()).status, 0);
   char answer[8];
   EXPECT_EQ(recv(sandbox->socket(), answer, sizeof(answer), 0), 4);
+}
+
+// Large bodies cross as memory that the daemon made.
+TEST_P(Walls, LetSharedMemoryThrough) {
+  const Descriptor memory(memfd_create("body", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(memory.number(), 4096), 0);
+  const auto sandbox = world.launch(World::escape({"share"}));
+  ASSERT_TRUE(sandbox);
+  ASSERT_TRUE(wire::send_some(sandbox->socket(), "x", {memory.number()}));
+  EXPECT_EQ(run(world.io, sandbox->wait()).status, 0);
+  char answer[7]{};
+  EXPECT_EQ(pread(memory.number(), answer, sizeof(answer), 0), 7);
+  EXPECT_STREQ(answer, "answer");
 }
 
 std::string reviewed_numbers() {
