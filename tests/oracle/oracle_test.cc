@@ -24,7 +24,7 @@ ledger::Receipt receipt(std::uint64_t n) {
   r.run = 1500us;
   r.billed_ms = 2;
   r.declared_memory_bytes = 128 << 20;
-  r.price = {200'000 + 2 * 128 * 16'666'700 / 1'024'000};
+  r.price = {200'000 + std::int64_t{256} * 16'666'700 / 1'024'000};
   return r;
 }
 
