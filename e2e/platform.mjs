@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -80,10 +81,12 @@ ${this.options.config ?? ""}`,
   }
 
   async serve() {
-    const args = ["serve", "--data", this.data, "--listen", `127.0.0.1:${this.port ?? 0}`];
+    const args = ["serve", "--data", this.data, "--listen", `${this.options.host ?? "127.0.0.1"}:${this.port ?? 0}`];
     args.push("--config", this.config(), ...(this.options.args ?? []));
     const [first, ...rest] = [...(this.options.prefix ?? []), program, ...args];
-    this.process = spawn(first, rest, { stdio: ["ignore", "ignore", "pipe"] });
+    const started = spawn(first, rest, { stdio: ["ignore", "ignore", "pipe"] });
+    process.once("exit", () => started.kill("SIGKILL")); // Of a test that failed halfway.
+    this.process = started;
     this.exited = new Promise((resolve) =>
       this.process.on("exit", (code, signal) => resolve({ code, signal })),
     );
@@ -118,8 +121,17 @@ ${this.options.config ?? ""}`,
     return this.cli(...args);
   }
 
+  // The daemon itself, though strace or the like may have started it.
+  daemonPid() {
+    const { pid } = this.process;
+    const isDaemon = (each) => readlinkSync(`/proc/${each}/exe`) === program;
+    if (isDaemon(pid)) return pid;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+    return children.map(Number).find(isDaemon);
+  }
+
   memoryOfDaemon() {
-    const status = readFileSync(`/proc/${this.process.pid}/status`, "utf8");
+    const status = readFileSync(`/proc/${this.daemonPid()}/status`, "utf8");
     return Number(/VmRSS:\s+(\d+)/.exec(status)[1]) << 10;
   }
 
@@ -170,10 +182,11 @@ ${this.options.config ?? ""}`,
     return this.request("POST", `/f/${name}`, { body, headers });
   }
 
-  async raw(text, ms = 3000) {
+  // What is answered to these bytes, until the daemon closes. Not half-closed, as that is hanging up.
+  async raw(text, ms = 5000) {
     const socket = createConnection(this.port, "127.0.0.1");
     socket.setTimeout(ms, () => socket.destroy());
-    socket.end(text);
+    socket.write(text);
     let answer = "";
     for await (const part of socket) answer += part;
     return answer;
@@ -235,7 +248,7 @@ ${this.options.config ?? ""}`,
   }
 
   async kill(signal) {
-    this.process.kill(signal);
+    process.kill(this.daemonPid(), signal);
     return this.exited;
   }
 

@@ -1,9 +1,9 @@
 // What a function tries against the platform and its neighbours: each gets a reasoned answer, and
-// nobody else notices. S4, S5, S6, S13, S15, S17, O7.
+// nobody else notices. S3, S4, S5, S6, S13, S15, S17.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import net from "node:net";
-import { Platform, eventually, sleep } from "./platform.mjs";
+import { Platform, eventually } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
@@ -102,22 +102,6 @@ test("S3: a fork bomb stops at the limit of processes", async () => {
   await goodStillAnswers();
 });
 
-test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
-  await platform.deployProbe("deaf", { timeout: "300ms", concurrency: 1 });
-  const rounds = nightly ? 200 : 12;
-  for (let round = 0; round < rounds; ++round) {
-    const how = ["spin", "stop", "ignore-term"][round % 3];
-    const began = Date.now();
-    const { status } = await platform.invoke("deaf", how);
-    assert.equal(status, 504);
-    assert.ok(Date.now() - began < 300 + 2000, `${how}: ${Date.now() - began} ms`);
-  }
-  await eventually("no instance is left", async () => {
-    const { instances } = await platform.status("deaf");
-    return instances.busy + instances.stopping + instances.dozing === 0;
-  });
-});
-
 test("an orphan of a function does not outlive its instance", async () => {
   await platform.deployProbe("parent", { keep_alive: "100ms" });
   assert.equal((await platform.invoke("parent", "orphan")).text, "left");
@@ -125,28 +109,4 @@ test("an orphan of a function does not outlive its instance", async () => {
     const { state, memory_bytes } = await platform.status("parent");
     return state === "asleep" && memory_bytes === 0;
   });
-});
-
-test("one slow reader of a stream stalls nobody, and costs one window", async () => {
-  await platform.deployProbe("streams", { concurrency: 9, timeout: "30s" });
-  await platform.invoke("streams", "echo up");
-  const memory = () => platform.memoryOfDaemon();
-  const slow = net.createConnection(platform.port, "127.0.0.1");
-  const body = "stream 4096";
-  slow.write(
-    `POST /f/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n` +
-      `Content-Length: ${body.length}\r\n\r\n${body}`,
-  );
-  slow.pause();
-  await sleep(200);
-  const before = memory();
-  const streams = Array.from({ length: 7 }, () => platform.invoke("streams", "stream 4096"));
-  for (const { status, body: got, headers } of await Promise.all(streams)) {
-    assert.equal(status, 200);
-    assert.equal(got.length, 4096 << 10);
-    assert.equal(headers["transfer-encoding"], "chunked");
-  }
-  assert.ok(memory() - before < 16 << 20, `${memory() - before} bytes more`);
-  slow.destroy();
-  await eventually("its slot is free", async () => (await platform.status("streams")).running === 0);
 });

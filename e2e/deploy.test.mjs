@@ -1,0 +1,243 @@
+// Deploys: what goes well serves, what does not leaves all as it was, and nothing is sent twice.
+// M8, D5.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, eventually, repository } from "./platform.mjs";
+
+const testdata = path.join(repository, "runtimes/onnx/testdata");
+let platform;
+before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
+after(async () => {
+  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
+  assert.deepEqual(platform.leftovers(), []);
+  platform.remove();
+});
+
+const call = (name, body, type = "application/json", more = {}) =>
+  platform.request("POST", `/f/${name}`, { body, headers: { "content-type": type, ...more } });
+const ones = JSON.stringify({ x: [[1, 1, 1, 1]] });
+const answer = { y: [[12, 16]], z: [[-12, -16]] };
+
+function folder(manifest, model) {
+  const dir = mkdtempSync(path.join(platform.dir, "deploy-"));
+  writeFileSync(path.join(dir, "dormouse.yaml"), manifest);
+  if (model) copyFileSync(path.join(testdata, model), path.join(dir, "model.onnx"));
+  return dir;
+}
+
+test("a model file is an endpoint: nested JSON in and out, npy", async () => {
+  const { code, stdout, stderr } = await platform.cli("deploy", path.join(testdata, "matmul.onnx"));
+  assert.equal(code, 0, stderr);
+  assert.match(stdout + stderr, /matmul/);
+  const { status, text, headers } = await call("matmul", ones);
+  assert.equal(status, 200, text);
+  assert.match(headers["content-type"], /^application\/json/);
+  assert.deepEqual(JSON.parse(text), answer);
+  assert.deepEqual(JSON.parse((await call("matmul", "[[1,1,1,1]]")).text), answer);
+  for (const [wrong, said] of [
+    ['{"nothing":1}', /no input "nothing"; there are "x"/],
+    ["{}", /"x" is missing/],
+    ["[[1,1,1]]", /wants the shape \[1, 4\]/],
+    ['{"x":[[1,1,1],[1]]}', /different lengths/],
+    ["{", /./],
+  ]) {
+    const bad = await call("matmul", wrong);
+    assert.equal(bad.status, 400, wrong);
+    const { error } = JSON.parse(bad.text);
+    assert.equal(error.blame, "caller");
+    assert.match(error.message, said);
+  }
+  const described = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }".padEnd(117) + "\n";
+  const npy = Buffer.concat([
+    Buffer.from("\x93NUMPY\x01\x00v\x00", "latin1"),
+    Buffer.from(described),
+    Buffer.from(new Float32Array([1, 1, 1, 1]).buffer),
+  ]);
+  const got = await call("matmul", npy, "application/x-npy");
+  assert.equal(got.status, 200, got.text);
+  assert.match(got.text + got.headers["content-type"], /12|npy/);
+});
+
+test("a deploy that fails leaves the old revision serving, and says why", async () => {
+  const broken = folder("name: matmul\nruntime: onnx\nmodel: model.onnx\n");
+  writeFileSync(path.join(broken, "model.onnx"), "this is no model");
+  const failed = await platform.cli("deploy", broken);
+  assert.equal(failed.code, 6, failed.stderr);
+  assert.match(failed.stderr, /not a well-formed ONNX file/);
+  assert.equal((await platform.json("revisions", "matmul")).revisions.length, 1);
+  assert.deepEqual(JSON.parse((await call("matmul", ones)).text), answer);
+  await platform.deployProbe("probe");
+  for (const [env, said] of [
+    [{ INIT_FAIL: "the weights are gone" }, /the weights are gone/],
+    [{ INIT_CRASH: "1" }, /SIGABRT/],
+    [{ INIT_SLEEP: "5000" }, /start_timeout/],
+  ]) {
+    const { code, stderr } = await platform.deploy({
+      name: "probe",
+      runtime: "probe",
+      memory: "64MiB",
+      start_timeout: "1s",
+      env,
+    });
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, said);
+    assert.equal((await platform.invoke("probe", "echo old")).text, "old");
+    assert.equal((await platform.status("probe")).revision, 1);
+  }
+});
+
+test("the same again changes nothing; another serves, and can be rolled back", async () => {
+  const again = await platform.cli("deploy", path.join(testdata, "matmul.onnx"));
+  assert.equal(again.code, 0, again.stderr);
+  const revisions = async () => (await platform.json("revisions", "matmul")).revisions;
+  assert.equal((await revisions()).length, 1);
+  const other = folder("name: matmul\nruntime: onnx\nmodel: model.onnx\n", "mlp.onnx");
+  const second = await platform.cli("deploy", other);
+  assert.equal(second.code, 0, second.stderr);
+  assert.equal((await platform.status("matmul")).revision, 2);
+  assert.equal((await call("matmul", ones)).status, 400);
+  assert.equal((await platform.cli("rollback", "matmul")).code, 0);
+  assert.equal((await platform.status("matmul")).revision, 1);
+  assert.deepEqual(JSON.parse((await call("matmul", ones)).text), answer);
+  const none = await platform.cli("rollback", "matmul", "9");
+  assert.equal(none.code, 5);
+  assert.equal((await revisions()).length, 2);
+});
+
+test("under load a new revision takes over without one failed call", async () => {
+  await platform.deployProbe("moves", { concurrency: 4 });
+  await platform.invoke("moves", "echo up");
+  let stop = false;
+  let answered = 0;
+  const client = async () => {
+    for (; !stop; ++answered) {
+      const { status, text } = await platform.invoke("moves", "sleep 5");
+      assert.equal(status, 200, text);
+    }
+  };
+  const clients = Array.from({ length: 4 }, client);
+  for (let revision = 2; revision <= 4; ++revision) {
+    await platform.deployProbe("moves", { concurrency: 4, env: { REVISION: String(revision) } });
+    assert.equal((await platform.status("moves")).revision, revision);
+  }
+  await platform.cli("rollback", "moves");
+  stop = true;
+  await Promise.all(clients);
+  assert.ok(answered > 50, `${answered} calls`);
+});
+
+test("a manifest's mistakes are named, with what was meant", async () => {
+  for (const [manifest, said] of [
+    ["name: typo\nruntime: onnx\nmemroy: 1GiB\n", /memroy.*memory/s],
+    ["name: typo\nruntime: onxx\nmodel: model.onnx\n", /onxx.*onnx/s],
+    ["name: Typo!\nruntime: probe\n", /name/],
+    ["name: typo\nruntime: probe\nmemory: lots\n", /memory.*lots/s],
+    ["name: typo\nruntime: probe\nconcurrency: 0\n", /concurrency/],
+    ["name: [typo\n", /dormouse\.yaml/],
+  ]) {
+    const { code, stderr } = await platform.cli("deploy", folder(manifest));
+    assert.notEqual(code, 0, manifest);
+    assert.match(stderr, said);
+  }
+  assert.equal(await platform.status("typo"), undefined);
+});
+
+const put = (target, body) =>
+  platform.request("PUT", target, { body, headers: { "content-type": "application/octet-stream" } });
+const digestOf = (content) => "sha256:" + createHash("sha256").update(content).digest("hex");
+
+test("M8: digests are digests", async () => {
+  const hex = "a".repeat(64);
+  const wrong = ["sha256:..%2f..", "sha256:../..", `sha256:${"A".repeat(64)}`, "sha256:ab", `md5:${hex}`];
+  wrong.push(hex, `sha256:${hex}0`, `sha256:${hex.slice(1)}g`, `SHA256:${hex}`, `sha256:${hex}%00`);
+  wrong.push(`sha256:${hex.slice(2)}%c3%a4`, `sha256%3a${hex.slice(1)}`, `sha256: ${hex.slice(1)}`);
+  wrong.push(`sha512:${hex}${hex}`, "sha256:", ":", `sha256:${hex}/`, `sha256:.${hex.slice(1)}`);
+  for (let i = 0; i < 64; ++i) wrong.push(`sha256:${hex.slice(0, i)}${"G-_.Z@~!"[i % 8]}${hex.slice(i + 1)}`);
+  for (let size = 1; size < 64; size += 3) wrong.push(`sha256:${"0".repeat(size)}`);
+  assert.ok(wrong.length >= 100);
+  for (const bad of wrong) {
+    const answer = await platform.raw(
+      `PUT /api/v1/blobs/${bad}?offset=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n` +
+        `Content-Type: application/octet-stream\r\nContent-Length: 1\r\n\r\nx`,
+    );
+    assert.match(answer, /^HTTP\/1\.1 (400|404) /, bad);
+  }
+  const asked = await platform.request("POST", "/api/v1/blobs/missing", {
+    body: JSON.stringify({ digests: ["sha256:../../etc/passwd"] }),
+    headers: { "content-type": "application/json" },
+  });
+  assert.equal(asked.status, 400);
+});
+
+test("an upload goes on where it stood, though the daemon was killed meanwhile", async () => {
+  const content = Buffer.alloc(300_000, 7);
+  const digest = digestOf(content);
+  const first = await put(`/api/v1/blobs/${digest}?offset=0`, content.subarray(0, 100_000));
+  assert.deepEqual(JSON.parse(first.text), { uploaded: 100_000 });
+  await platform.kill("SIGKILL");
+  await platform.serve();
+  const missing = await platform.request("POST", "/api/v1/blobs/missing", {
+    body: JSON.stringify({ digests: [digest] }),
+    headers: { "content-type": "application/json" },
+  });
+  assert.match(missing.text, /100000/);
+  assert.equal((await put(`/api/v1/blobs/${digest}?offset=0`, content.subarray(0, 10))).status, 409);
+  const last = await put(`/api/v1/blobs/${digest}?offset=100000&last=true`, content.subarray(100_000));
+  assert.equal(last.status, 200, last.text);
+  assert.equal((await put(`/api/v1/blobs/${digestOf("other")}?offset=0&last=true`, "not it")).status, 400);
+});
+
+test("D5: a sync that fails at any point of a deploy loses and invents nothing", async () => {
+  const points = process.env.DORMOUSE_NIGHTLY ? 24 : 6;
+  const model = (revision) => ({ name: "eio", runtime: "probe", memory: "64MiB", env: { REVISION: revision } });
+  const outcomes = new Set();
+  for (let k = 1; k <= points; ++k) {
+    const eio = await Platform.start();
+    assert.equal((await eio.deploy(model("one"), { file: "one" })).code, 0);
+    await eio.kill("SIGTERM");
+    const calls = "fsync,fdatasync";
+    eio.options.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${calls}`];
+    eio.options.prefix.push("-e", `inject=${calls}:error=EIO:when=${k}+`);
+    const started = await eio.serve().then(() => true, () => false);
+    let acknowledged = false;
+    if (started) {
+      acknowledged = (await eio.deploy(model("two"), { file: "two" })).code === 0;
+      const pid = eio.daemonPid();
+      if (pid) process.kill(pid, "SIGKILL");
+    }
+    await eio.exited;
+    eio.options.prefix = [];
+    await eio.serve();
+    const { revision } = await eio.status("eio");
+    outcomes.add(`${started} ${acknowledged}`);
+    if (acknowledged) assert.equal(revision, 2, `at sync ${k}: what was acknowledged is gone`);
+    assert.equal((await eio.invoke("eio", "echo there")).text, "there");
+    // Told again, it is done once.
+    assert.equal((await eio.deploy(model("two"), { file: "two" })).code, 0);
+    assert.equal((await eio.status("eio")).revision, 2);
+    assert.equal((await eio.json("revisions", "eio")).revisions.length, 2);
+    assert.deepEqual(await eio.kill("SIGTERM"), { code: 0, signal: null });
+    const verdict = await eio.oracle();
+    assert.ok(verdict.holds, verdict.said);
+    assert.deepEqual(eio.leftovers(), []);
+    eio.remove();
+  }
+  assert.ok(outcomes.has("true false"), `some deploy met the fault: ${[...outcomes]}`);
+});
+
+test("the example reads its pictures without an error", async () => {
+  const example = path.join(repository, "examples/read-text-line");
+  const { code, stderr } = await platform.cli("deploy", example);
+  assert.equal(code, 0, stderr);
+  for (const name of ["sleeps", "invoice"]) {
+    const picture = readFileSync(path.join(example, `${name}.png`));
+    const { status, text } = await call("read-text-line", picture, "image/png");
+    assert.equal(status, 200, text);
+    assert.equal(JSON.parse(text).text, readFileSync(path.join(example, `${name}.txt`), "utf8").trim());
+  }
+  assert.equal((await call("read-text-line", "not a picture", "image/gif")).status, 415);
+  assert.equal((await call("read-text-line", "not a picture", "image/png")).status, 415);
+});
