@@ -1,6 +1,7 @@
 #include "sandbox/launch.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,8 +22,8 @@ using wire::Descriptor;
 constexpr Duration start_max = std::chrono::seconds(20);
 constexpr std::uint64_t memory_bytes_min = 4 << 20;
 
-// The OCI runtime runs in the sandbox's groups and needs this much; the program's own limits are
-// set as soon as the runtime has started it.
+// The OCI runtime makes the sandbox from within its groups, and needs this much. The program's own
+// limits are set before it is started.
 Limits while_starting(Limits limits, RuntimeKind kind) {
   const std::uint64_t memory = kind == RuntimeKind::runsc ? 256 << 20 : 64 << 20;
   limits.memory_bytes_max = std::max(limits.memory_bytes_max, memory);
@@ -51,33 +52,70 @@ Result<Ends> make_ends() {
   return ends;
 }
 
-Command runtime_command(const Estate& estate, const std::string& sandbox, const Cgroup& group,
-                        const Ends& ends) {
-  const fs::path folder = estate.folder(sandbox);
+Command runtime_command(const Estate& estate, const Ends& ends) {
   Command command;
   command.program = estate.runtime;
   command.argv = {estate.runtime, "--root", estate.oci_root()};
-  const bool gvisor = estate.kind == RuntimeKind::runsc;
-  if (gvisor) {
+  if (estate.kind == RuntimeKind::runsc) {
     for (const char* flag : {"--platform=ptrace", "--ignore-cgroups", "--network=none",
                              "--oci-seccomp", "--file-access=shared"}) {
       command.argv.emplace_back(flag);
     }
   }
-  for (const char* word : {"run", "--detach"}) command.argv.emplace_back(word);
-  if (!gvisor) {
-    for (const char* word : {"--preserve-fds", "1"}) command.argv.emplace_back(word);
-  }
-  for (const std::string& word : {std::string("--pid-file"), (folder / "pid").string(),
-                                  std::string("--bundle"), folder.string(), sandbox}) {
+  command.output = ends.inner_output.number();
+  return command;
+}
+
+// Makes everything but the program: its first process waits to be told.
+Command create_command(const Estate& estate, const std::string& sandbox, const Cgroup& group,
+                       const Ends& ends) {
+  const fs::path folder = estate.folder(sandbox);
+  Command command = runtime_command(estate, ends);
+  for (const std::string& word : {std::string("create"), std::string("--bundle"), folder.string(),
+                                  std::string("--pid-file"), (folder / "pid").string()}) {
     command.argv.push_back(word);
   }
-  command.output = ends.inner_output.number();
   // gVisor of 2022 passes nothing but the three standard descriptors.
-  (gvisor ? command.input : command.socket) = ends.inner_socket.number();
+  if (estate.kind == RuntimeKind::runsc) {
+    command.input = ends.inner_socket.number();
+  } else {
+    for (const char* word : {"--preserve-fds", "1"}) command.argv.emplace_back(word);
+    command.socket = ends.inner_socket.number();
+  }
+  command.argv.push_back(sandbox);
   for (const Descriptor& entrance : group.entrances()) {
     command.entrances.push_back(entrance.number());
   }
+  return command;
+}
+
+// runc and crun leave the first process waiting until somebody reads from this pipe, which is all
+// that their `start` does; a program that does only that would cost as much as making the sandbox.
+// The writing end closes on exec, so its end of file says that the program runs.
+Result<bool> start_by_pipe(const Estate& estate, const std::string& sandbox,
+                           const Process& process) {
+  const fs::path path = estate.oci_root() / sandbox / "exec.fifo";
+  const Descriptor pipe(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  if (!pipe) return false;
+  const auto milli = std::chrono::duration_cast<std::chrono::milliseconds>(start_max).count();
+  for (bool told = false;;) {
+    pollfd ready[] = {{pipe.number(), POLLIN, 0}, {process.handle.number(), POLLIN, 0}};
+    if (poll(ready, 2, static_cast<int>(milli)) < 0 && errno == EINTR) continue;
+    char byte;
+    const ssize_t size = ready[0].revents != 0 ? read(pipe.number(), &byte, 1) : -1;
+    if (size == 0 && told) break;
+    if (size != 1) return Error{Code::unavailable, "the OCI runtime did not start the program"};
+    told = true;
+  }
+  unlink(path.c_str());
+  return true;
+}
+
+// Outside the groups, whose limits are the program's by then.
+Command start_command(const Estate& estate, const std::string& sandbox, const Ends& ends) {
+  Command command = runtime_command(estate, ends);
+  command.argv.emplace_back("start");
+  command.argv.push_back(sandbox);
   return command;
 }
 
@@ -96,9 +134,8 @@ Error runtime_failed(const Ends& ends, const Status& status) {
   return {Code::unavailable, "the OCI runtime failed: " + said};
 }
 
-Result<> run_runtime(const Estate& estate, const std::string& sandbox, const Cgroup& group,
-                     const Ends& ends) {
-  auto runtime = spawn(runtime_command(estate, sandbox, group, ends));
+Result<> run_runtime(const Command& command, const Ends& ends) {
+  auto runtime = spawn(command);
   if (!runtime) return runtime.error();
   auto ended = wait_for(*runtime, start_max);
   if (!ended) {
@@ -108,6 +145,13 @@ Result<> run_runtime(const Estate& estate, const std::string& sandbox, const Cgr
   }
   if (ended->signalled || ended->number != 0) return runtime_failed(ends, *ended);
   return ok;
+}
+
+Result<> start_program(const Estate& estate, const std::string& sandbox, const Process& process,
+                       const Ends& ends) {
+  const auto piped = start_by_pipe(estate, sandbox, process);
+  if (!piped) return piped.error();
+  return *piped ? ok : run_runtime(start_command(estate, sandbox, ends), ends);
 }
 
 Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& spec,
@@ -135,24 +179,27 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
   }
   auto ends = make_ends();
   if (!ends) return ends.error();
-  if (auto ran = run_runtime(estate, sandbox, **group, *ends); !ran) return ran.error();
+  const Command create = create_command(estate, sandbox, **group, *ends);
+  if (auto created = run_runtime(create, *ends); !created) return created.error();
   (*group)->close_entrances();
 
   const auto pid = read_text(estate.folder(sandbox) / "pid");
   if (!pid) return pid.error();
   auto process = adopt(std::atoi(pid->c_str()));
   if (!process) return process.error();
-  Launched launched;
   if (auto set = (*group)->limit(spec.limits); !set) {
     if (set.error().code != Code::conflict) return set.error();
-    launched.over_memory_limit = true;
+    return Error{Code::invalid_argument, "the memory limit is less than the OCI runtime holds"};
   }
+  Launched launched;
   launched.process = std::move(*process);
+  launched.cpu_spent_starting = (*group)->usage().cpu_time;
+  (*group)->reset_peak();
+  if (auto started = start_program(estate, sandbox, launched.process, *ends); !started)
+    return started.error();
   if (estate.kind == RuntimeKind::runsc) {
     launched.companions = processes_of(estate.hierarchies, estate.cgroup(sandbox));
   }
-  launched.cpu_spent_starting = (*group)->usage().cpu_time;
-  (*group)->reset_peak();
   launched.group = std::move(*group);
   launched.socket = std::move(ends->socket);
   launched.output = std::move(ends->output);

@@ -16,7 +16,6 @@ struct Launched {
   std::vector<pid_t> companions;  // Further children of ours that the OCI runtime left.
   std::unique_ptr<Cgroup> group;
   Duration cpu_spent_starting{};
-  bool over_memory_limit = false;  // Already: it is to die of that.
   wire::Descriptor socket;
   wire::Descriptor output;
 };

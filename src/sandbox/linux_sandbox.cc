@@ -35,8 +35,6 @@ struct Watch : std::enable_shared_from_this<Watch> {
     process.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
       if (!failed && !self->closed) self->process_ended();
     });
-    met_memory_limit = launched.over_memory_limit;
-    if (met_memory_limit) return kill_all();
     watch_memory();
   }
 
