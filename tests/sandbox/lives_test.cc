@@ -9,6 +9,7 @@
 #include <fstream>
 #include <random>
 
+#include "sandbox/cgroup.h"
 #include "wire/socket.h"
 #include "world.h"
 
@@ -163,6 +164,49 @@ TEST(Lives, TwoOwnersOfOneFolderAreAConflict) {
   const auto second = linux_launcher(world.io.get_executor(), clock.get(), {world.state_dir});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::conflict);
+}
+
+// A hybrid host has cgroup v2 without controllers, which is enough to kill by.
+TEST(Groups, AreKilledAndRemovedOnV2Too) {
+  auto found = find_hierarchies();
+  ASSERT_TRUE(found);
+  if (found->unified_root.empty()) GTEST_SKIP() << "this host has no cgroup v2";
+  const Hierarchies v2{.unified = true, .unified_root = found->unified_root};
+  const std::string name = "dormouse-test-" + std::to_string(getpid()) + "/one";
+  const fs::path inner = v2.unified_root / name / "oci";
+  fs::create_directories(inner);
+  std::vector<pid_t> children;
+  for (int i = 0; i < 3; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (;;) pause();
+    }
+    children.push_back(child);
+    std::ofstream(inner / "cgroup.procs") << child << std::flush;
+  }
+  EXPECT_EQ(processes_of(v2, name).size(), 3U);
+  EXPECT_TRUE(kill_group(v2, name, std::chrono::seconds(10)));
+  for (const pid_t child : children) {
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  }
+  EXPECT_TRUE(remove_group(v2, name, std::chrono::seconds(10)));
+  EXPECT_FALSE(fs::exists(v2.unified_root / name));
+  rmdir((v2.unified_root / name).parent_path().c_str());
+}
+
+TEST(Starting, ASmallFunctionStartsToo) {
+  World world;
+  Limits limits{.memory_bytes_max = 16 << 20, .cpu_millicores_max = 50, .processes_max = 1};
+  const Report report = world.to_the_end(World::escape({"exit", "0"}, limits));
+  EXPECT_EQ(report.ended.exit, Exit::returned);
+  const auto clock = async::system_clock();
+  auto launcher = linux_launcher(world.io.get_executor(), clock.get(), {world.state_dir / "other"});
+  limits.memory_bytes_max = 1 << 20;
+  auto tiny = run(world.io, (*launcher)->launch(World::escape({"exit", "0"}, limits)));
+  ASSERT_FALSE(tiny);
+  EXPECT_EQ(tiny.error().code, Code::invalid_argument);
 }
 
 }  // namespace
