@@ -1,0 +1,1 @@
+"""What every measurement needs: the machine, the daemon, the peers, and ratios with a spread."""

@@ -1,0 +1,64 @@
+"""Ratios of interleaved pairs, held against a bar: the quartile on the wrong side must pass."""
+import dataclasses
+import statistics
+
+
+@dataclasses.dataclass
+class Bar:
+    what: str
+    wanted: str  # For people: "≤ 1.0×".
+    values: list
+    limit: float
+    at_least: bool = False
+    unit: str = "×"
+
+    def quartiles(self):
+        if len(self.values) == 1:
+            return [self.values[0]] * 3
+        return statistics.quantiles(self.values, n=4, method="inclusive")
+
+    def passes(self):
+        low, _, high = self.quartiles()
+        return low >= self.limit if self.at_least else high <= self.limit
+
+
+@dataclasses.dataclass
+class Section:
+    name: str
+    title: str
+    bars: list = dataclasses.field(default_factory=list)
+    notes: list = dataclasses.field(default_factory=list)  # Lines of Markdown.
+    busy: dict = dataclasses.field(default_factory=dict)
+    floors: dict = dataclasses.field(default_factory=dict)
+
+    def add(self, what, wanted, values, limit, **more):
+        self.bars.append(Bar(what, wanted, values, limit, **more))
+
+    def note(self, line=""):
+        self.notes.append(line)
+
+    def table(self, head, rows):
+        self.note()
+        self.note("| " + " | ".join(head) + " |")
+        self.note("| " + " | ".join("---" for _ in head) + " |")
+        for row in rows:
+            self.note("| " + " | ".join(str(each) for each in row) + " |")
+        self.note()
+
+    def as_dict(self):
+        return dataclasses.asdict(self)
+
+
+def section_from(kept):
+    kept["bars"] = [Bar(**each) for each in kept["bars"]]
+    return Section(**kept)
+
+
+def spread(values, digits=1):
+    """Median and quartiles for a table: "31.2 (30.8–33.0)"."""
+    low, middle, high = Bar("", "", values, 0).quartiles()
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def shown(number):
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
