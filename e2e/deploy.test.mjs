@@ -72,7 +72,7 @@ test("a deploy that fails leaves the old revision serving, and says why", async 
   await platform.deployProbe("probe");
   for (const [env, said] of [
     [{ INIT_FAIL: "the weights are gone" }, /the weights are gone/],
-    [{ INIT_CRASH: "1" }, /SIGABRT/],
+    [{ INIT_CRASH: "1" }, /SIG(ABRT|SEGV)/],
     [{ INIT_SLEEP: "5000" }, /start_timeout/],
   ]) {
     const { code, stderr } = await platform.deploy({
