@@ -100,6 +100,20 @@ TEST(Helpers, GetAFixedEnvironmentAndNoDescriptorOfOurs) {
             (std::vector<std::string>{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "0", "1", "2", "3"}));
 }
 
+TEST(Binds, AreWritableOnlyIfTheySaySo) {
+  World world;
+  const fs::path shared = world.state_dir / "shared";
+  fs::create_directory(shared);
+  for (const bool writable : {true, false}) {
+    Spec spec = World::escape({"put", "/out/file"});
+    spec.binds = {{shared, "/out", writable}};
+    const Report report = world.to_the_end(spec);
+    EXPECT_EQ(report.lines_with("ALLOWED put /out/file: 3"), writable ? 1 : 0) << report.output;
+    EXPECT_EQ(fs::exists(shared / "file"), writable);
+    fs::remove(shared / "file");
+  }
+}
+
 TEST(Revealing, HappensOnce) {
   World world;
   const auto sandbox = world.launch(World::escape({"stay"}));
