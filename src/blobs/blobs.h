@@ -8,7 +8,8 @@
 //            their own. size(), path() are immediate.
 // Errors     invalid_argument: the bytes are not what the digest says (they are dropped);
 //            conflict: the chunk's offset is not where the upload stands (the message says where);
-//            too_large; unavailable: the disk failed or is full.
+//            too_large; unavailable: the disk failed or is full. If it fails so that a blob can
+//            neither be synced nor taken back, nothing more is taken in until the next start.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

@@ -45,6 +45,7 @@ class Folder {
   Result<Upload*> resume(const Digest&);
   Result<> add(Upload&, const Digest&, std::string_view chunk);
   Result<std::uint64_t> finish(Upload&, const Digest&);
+  Result<> publish_as(const Digest&, const File&, const std::filesystem::path& from);
   void drop(const Digest&);
   Result<Digest> copy_in(const File& from, const std::filesystem::path& to,
                          std::uint64_t bytes_max);
@@ -53,6 +54,7 @@ class Folder {
 
   Options options_;
   std::map<Digest, Upload> open_;
+  std::optional<Error> broken_;  // Until a restart: a blob is here of which nobody knows.
 };
 
 }  // namespace dormouse::blobs

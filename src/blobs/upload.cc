@@ -12,6 +12,7 @@ std::filesystem::path Folder::upload_path(const Digest& digest) const {
 }
 
 Result<std::uint64_t> Folder::uploaded(const Digest& digest) {
+  if (broken_) return *broken_;
   if (const auto complete = size(digest)) return *complete;
   if (const auto known = open_.find(digest); known != open_.end()) return known->second.size;
   struct stat found{};
@@ -75,10 +76,21 @@ Result<std::uint64_t> Folder::finish(Upload& upload, const Digest& digest) {
     drop(digest);
     return Error{Code::invalid_argument, "the bytes are not those of " + digest.text()};
   }
-  auto published = publish(upload.file, upload_path(digest), path(digest));
+  auto published = publish_as(digest, upload.file, upload_path(digest));
   drop(digest);
   if (!published) return std::move(published).error().during("publishing " + digest.text());
   return size;
+}
+
+// A blob whose folder could not be synced may be gone after a power cut. Were it left here, asking
+// again would find it and promise that it is durable.
+Result<> Folder::publish_as(const Digest& digest, const File& file,
+                            const std::filesystem::path& from) {
+  auto published = publish(file, from, path(digest));
+  if (!published && ::unlink(path(digest).c_str()) != 0 && errno != ENOENT) {
+    broken_ = published.error();
+  }
+  return published;
 }
 
 void Folder::drop(const Digest& digest) {
@@ -87,6 +99,7 @@ void Folder::drop(const Digest& digest) {
 }
 
 Result<Digest> Folder::adopt(const std::filesystem::path& file, std::uint64_t bytes_max) {
+  if (broken_) return *broken_;
   const auto from = open_untrusted(file);
   if (!from) return from.error();
   const auto to = uploads() / "adopted";
@@ -115,7 +128,7 @@ Result<Digest> Folder::copy_in(const File& from, const std::filesystem::path& to
   if (!read) return read.error();
   const Digest digest = hasher.finish();
   if (this->size(digest)) return digest;
-  if (auto published = publish(*copy, to, path(digest)); !published) return published.error();
+  if (auto published = publish_as(digest, *copy, to); !published) return published.error();
   return digest;
 }
 

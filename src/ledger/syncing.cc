@@ -24,8 +24,10 @@ asio::awaitable<void> FileLedger::sync_and_rest() {
 
 // Ends, and so leaves no timer behind, when all that was written is synced and counted.
 asio::awaitable<void> FileLedger::sync_until_idle() {
+  TimePoint next = clock_->now() + options_.sync_every;
   for (int cycle = 1;; ++cycle) {
-    co_await clock_->sleep_until(clock_->now() + options_.sync_every);
+    co_await clock_->sleep_until(next);
+    next = clock_->now() + options_.sync_every;  // However long this one takes.
     co_await make_room();
     stage_sums();
     if (!co_await sync_files()) co_return;

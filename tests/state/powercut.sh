@@ -8,6 +8,10 @@ set -euo pipefail
 writer=$1 oracle=$2 cuts=${3:-5}
 export ASAN_OPTIONS=detect_leaks=0
 [[ $(id -u) == 0 ]] && command -v mke2fs losetup >/dev/null || exit 77
+# In mounts of its own: a sandbox that starts meanwhile must not hold the disk.
+if [[ -z ${POWERCUT_UNSHARED-} ]]; then
+  POWERCUT_UNSHARED=1 exec unshare --mount --propagation private "$0" "$@"
+fi
 work=$(mktemp -d /tmp/dormouse-powercut-XXXXXX)
 loop= pid=
 clean_up() {

@@ -118,11 +118,12 @@ asio::awaitable<Result<>> deploy(State* s, const Acks* acks, int n) {
       outcome = sent.error();
       continue;
     }
-    acks->say("blob " + std::to_string(n));
+    acks->say("blob " + std::to_string(now_us()) + " " + std::to_string(n));
     auto published = co_await s->catalog->publish(draft_of(n), s->clock->wall());
     outcome = published ? Result<>(ok) : published.error();
     if (!published) continue;
-    acks->say("revision " + std::to_string(n) + " " + std::to_string((*published)->number));
+    acks->say("revision " + std::to_string(now_us()) + " " + std::to_string(n) + " " +
+              std::to_string((*published)->number));
     break;
   }
   co_return outcome;
@@ -134,7 +135,7 @@ asio::awaitable<Result<>> call(State* s, const Acks* acks, int n) {
   if (auto begun = s->ledger->flush(); !begun) co_return begun;
   s->ledger->end(receipt);
   if (auto ended = s->ledger->flush(); !ended) co_return ended;
-  acks->say("receipt " + receipt.begun.key.id.text() + " " + std::to_string(now_us()));
+  acks->say("receipt " + std::to_string(now_us()) + " " + receipt.begun.key.id.text());
   co_return ok;
 }
 
@@ -171,23 +172,24 @@ struct Promised {
   std::map<std::string, std::int64_t> receipts;  // Id to when.
 };
 
-Promised read_promised(const char* file) {
+// What was said after the power was cut does not count: nobody would have heard it. (A file system
+// that is shut down by an ioctl may call a sync done whose journal it has just given up.)
+Promised read_promised(const char* file, std::int64_t cut_us) {
   Promised promised;
   std::ifstream in(file);
-  for (std::string kind; in >> kind;) {
-    if (kind == "revision") {
-      int n = 0, number = 0;
-      in >> n >> number;
-      promised.revisions[n] = number;
-    } else if (kind == "blob") {
-      promised.blobs.emplace_back();
-      in >> promised.blobs.back();
+  std::string kind, id;
+  for (std::int64_t at_us = 0; in >> kind >> at_us;) {
+    int n = 0, number = 0;
+    if (kind == "receipt") {
+      in >> id;
     } else {
-      std::string id;
-      std::int64_t at_us = 0;
-      in >> id >> at_us;
-      promised.receipts[id] = at_us;
+      in >> n;
     }
+    if (kind == "revision") in >> number;
+    if (cut_us > 0 && at_us >= cut_us) continue;
+    if (kind == "revision") promised.revisions[n] = number;
+    if (kind == "blob") promised.blobs.push_back(n);
+    if (kind == "receipt") promised.receipts[id] = at_us;
   }
   return promised;
 }
@@ -233,7 +235,7 @@ int check(const fs::path& dir, const char* acks_file, std::int64_t cut_us) {
   State s;
   auto opened = open(s, dir, store::Sync::full);
   if (!opened) return std::printf("opening: %s\n", opened.error().message.c_str()), 1;
-  const Promised promised = read_promised(acks_file);
+  const Promised promised = read_promised(acks_file, cut_us);
   std::map<std::string, int> kept;
   auto read = ledger::read_all(dir / "ledger", [&](const ledger::Begun*, const ledger::Receipt* r) {
     if (r && !r->interrupted) ++kept[r->begun.key.id.text()];
