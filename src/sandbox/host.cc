@@ -1,4 +1,5 @@
 // What this host lacks for sandboxes, and what that costs.
+#include <fcntl.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -6,7 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
 
 #include "sandbox/cgroup.h"
 #include "sandbox/sandbox.h"
@@ -16,6 +21,8 @@ namespace dormouse::sandbox {
 namespace {
 
 using enum Finding::Grade;
+
+constexpr Duration version_max = std::chrono::seconds(5);
 
 std::string first_line(const std::filesystem::path& file) {
   std::ifstream in(file);
@@ -30,18 +37,57 @@ Finding user() {
           "no function can start: control groups, mounts and user namespaces need root"};
 }
 
+Finding unified_control_groups(const std::filesystem::path& root) {
+  const std::string line = first_line(root / "cgroup.controllers");
+  std::istringstream words(line);
+  const std::set<std::string> there{std::istream_iterator<std::string>(words), {}};
+  std::string absent;
+  for (const char* needed : {"memory", "cpu", "pids"}) {
+    if (!there.contains(needed)) absent += std::string(" ") + needed;
+  }
+  if (absent.empty()) return {good, "cgroup v2: " + line, ""};
+  return {missing, "cgroup v2 without" + absent,
+          "no function can start: nothing would bound what these controllers do"};
+}
+
 Finding control_groups() {
   const auto found = find_hierarchies();
   if (!found) {
     return {missing, found.error().message,
             "no function can start: nothing would bound its memory, CPU and processes"};
   }
-  if (found->unified) return {good, "cgroup v2", ""};
+  if (found->unified) return unified_control_groups(found->unified_root);
   std::string controllers;
   for (const auto& [name, _] : found->controllers) {
     controllers += (controllers.empty() ? "" : ", ") + name;
   }
   return {good, "cgroup v1: " + controllers, ""};
+}
+
+// The first line that `program --version` prints; empty if it cannot be run.
+std::string version_of(const std::string& program) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return "";
+  const wire::Descriptor said(ends[0]);
+  const wire::Descriptor output(ends[1]);
+  fcntl(said.number(), F_SETFL, O_NONBLOCK);
+  Command command;
+  command.program = program;
+  command.argv = {program, "--version"};
+  command.output = output.number();
+  const auto asked = spawn(command);
+  if (!asked) return "";
+  const auto ended = wait_for(*asked, version_max);
+  if (!ended) {
+    kill_process(*asked);
+    wait_for(*asked, version_max);
+    return "";
+  }
+  if (ended->signalled || ended->number != 0) return "";
+  char text[256];
+  const ssize_t size = read(said.number(), text, sizeof(text));
+  const std::string all(text, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  return all.substr(0, all.find('\n'));
 }
 
 Finding oci_runtime(const std::string& configured) {
@@ -50,12 +96,17 @@ Finding oci_runtime(const std::string& configured) {
     return {missing, "OCI runtime " + configured + " is not installed",
             "no function can start; install it (`apt-get install " + configured + "`)"};
   }
+  const std::string version = version_of(*found);
+  if (version.empty()) {
+    return {missing, "OCI runtime " + *found + " does not run",
+            "no function can start; `" + *found + " --version` says why"};
+  }
   const auto groups = find_hierarchies();
   if (configured.ends_with("crun") && groups && !groups->unified) {
     return {degraded, "OCI runtime " + *found + " on cgroup v1",
             "crun refuses hosts that mount cgroup v1 and v2 side by side; use runc there"};
   }
-  return {good, "OCI runtime " + *found, ""};
+  return {good, "OCI runtime " + *found + ": " + version, ""};
 }
 
 // In a child of its own, since a namespace once entered is not left.

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
@@ -55,6 +56,34 @@ TEST(Host, SaysWhatEachLackCosts) {
     missed = missed || finding.what == "OCI runtime no-such-runtime is not installed";
   }
   EXPECT_TRUE(missed);
+}
+
+// Of programs that stand in for an OCI runtime.
+TEST(Host, SaysWhichOciRuntimeThereIsAndThatItRuns) {
+  const Folder folder;
+  const std::string program = folder.path / "runtime";
+  const auto examined = [&](const char* script) {
+    std::ofstream(program) << "#!/bin/sh\n" << script << "\n";
+    chmod(program.c_str(), 0755);
+    std::string found;
+    for (const Finding& finding : examine_host({.state_dir = "/tmp", .oci_runtime = program})) {
+      if (finding.what.starts_with("OCI runtime ")) {
+        found = finding.what + (finding.grade == Finding::Grade::good ? "" : "!");
+      }
+    }
+    return found;
+  };
+  const std::string named = "OCI runtime " + program;
+  EXPECT_EQ(examined("echo it version 1.2.3; echo more"), named + ": it version 1.2.3");
+  EXPECT_EQ(examined("echo it version 1.2.3; exit 1"), named + " does not run!");
+  EXPECT_EQ(examined("kill -9 $$"), named + " does not run!");
+  EXPECT_EQ(examined(":"), named + " does not run!");
+  fs::remove(program);
+  const auto findings = examine_host({.state_dir = "/tmp", .oci_runtime = program});
+  EXPECT_EQ(
+      std::count_if(findings.begin(), findings.end(),
+                    [&](const Finding& each) { return each.what == named + " does not run"; }),
+      1);
 }
 
 TEST(Root, IsMadeWholeWhereItLacksFolders) {
