@@ -50,7 +50,8 @@ test("a model file is an endpoint: nested JSON in and out, npy", async () => {
     assert.equal(error.blame, "caller");
     assert.match(error.message, said);
   }
-  const described = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }".padEnd(117) + "\n";
+  const described =
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }".padEnd(117) + "\n";
   const npy = Buffer.concat([
     Buffer.from("\x93NUMPY\x01\x00v\x00", "latin1"),
     Buffer.from(described),
@@ -146,16 +147,26 @@ test("a manifest's mistakes are named, with what was meant", async () => {
 });
 
 const put = (target, body) =>
-  platform.request("PUT", target, { body, headers: { "content-type": "application/octet-stream" } });
+  platform.request("PUT", target, {
+    body,
+    headers: { "content-type": "application/octet-stream" },
+  });
 const digestOf = (content) => "sha256:" + createHash("sha256").update(content).digest("hex");
 
 test("M8: digests are digests", async () => {
   const hex = "a".repeat(64);
-  const wrong = ["sha256:..%2f..", "sha256:../..", `sha256:${"A".repeat(64)}`, "sha256:ab", `md5:${hex}`];
+  const wrong = [
+    "sha256:..%2f..",
+    "sha256:../..",
+    `sha256:${"A".repeat(64)}`,
+    "sha256:ab",
+    `md5:${hex}`,
+  ];
   wrong.push(hex, `sha256:${hex}0`, `sha256:${hex.slice(1)}g`, `SHA256:${hex}`, `sha256:${hex}%00`);
   wrong.push(`sha256:${hex.slice(2)}%c3%a4`, `sha256%3a${hex.slice(1)}`, `sha256: ${hex.slice(1)}`);
   wrong.push(`sha512:${hex}${hex}`, "sha256:", ":", `sha256:${hex}/`, `sha256:.${hex.slice(1)}`);
-  for (let i = 0; i < 64; ++i) wrong.push(`sha256:${hex.slice(0, i)}${"G-_.Z@~!"[i % 8]}${hex.slice(i + 1)}`);
+  for (let i = 0; i < 64; ++i)
+    wrong.push(`sha256:${hex.slice(0, i)}${"G-_.Z@~!"[i % 8]}${hex.slice(i + 1)}`);
   for (let size = 1; size < 64; size += 3) wrong.push(`sha256:${"0".repeat(size)}`);
   assert.ok(wrong.length >= 100);
   for (const bad of wrong) {
@@ -184,15 +195,29 @@ test("an upload goes on where it stood, though the daemon was killed meanwhile",
     headers: { "content-type": "application/json" },
   });
   assert.match(missing.text, /100000/);
-  assert.equal((await put(`/api/v1/blobs/${digest}?offset=0`, content.subarray(0, 10))).status, 409);
-  const last = await put(`/api/v1/blobs/${digest}?offset=100000&last=true`, content.subarray(100_000));
+  assert.equal(
+    (await put(`/api/v1/blobs/${digest}?offset=0`, content.subarray(0, 10))).status,
+    409,
+  );
+  const last = await put(
+    `/api/v1/blobs/${digest}?offset=100000&last=true`,
+    content.subarray(100_000),
+  );
   assert.equal(last.status, 200, last.text);
-  assert.equal((await put(`/api/v1/blobs/${digestOf("other")}?offset=0&last=true`, "not it")).status, 400);
+  assert.equal(
+    (await put(`/api/v1/blobs/${digestOf("other")}?offset=0&last=true`, "not it")).status,
+    400,
+  );
 });
 
 test("D5: a sync that fails at any point of a deploy loses and invents nothing", async () => {
   const points = process.env.DORMOUSE_NIGHTLY ? 24 : 6;
-  const model = (revision) => ({ name: "eio", runtime: "probe", memory: "64MiB", env: { REVISION: revision } });
+  const model = (revision) => ({
+    name: "eio",
+    runtime: "probe",
+    memory: "64MiB",
+    env: { REVISION: revision },
+  });
   const outcomes = new Set();
   for (let k = 1; k <= points; ++k) {
     const eio = await Platform.start();
@@ -201,7 +226,10 @@ test("D5: a sync that fails at any point of a deploy loses and invents nothing",
     const calls = "fsync,fdatasync";
     eio.options.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${calls}`];
     eio.options.prefix.push("-e", `inject=${calls}:error=EIO:when=${k}+`);
-    const started = await eio.serve().then(() => true, () => false);
+    const started = await eio.serve().then(
+      () => true,
+      () => false,
+    );
     let acknowledged = false;
     if (started) {
       acknowledged = (await eio.deploy(model("two"), { file: "two" })).code === 0;
@@ -236,7 +264,10 @@ test("the example reads its pictures without an error", async () => {
     const picture = readFileSync(path.join(example, `${name}.png`));
     const { status, text } = await call("read-text-line", picture, "image/png");
     assert.equal(status, 200, text);
-    assert.equal(JSON.parse(text).text, readFileSync(path.join(example, `${name}.txt`), "utf8").trim());
+    assert.equal(
+      JSON.parse(text).text,
+      readFileSync(path.join(example, `${name}.txt`), "utf8").trim(),
+    );
   }
   assert.equal((await call("read-text-line", "not a picture", "image/gif")).status, 415);
   assert.equal((await call("read-text-line", "not a picture", "image/png")).status, 415);

@@ -15,7 +15,7 @@ before(async () => {
 });
 after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
 
-// ---- the client: bytes of a datatype, row-major, little endian --------------------------------------
+// ---- the client: bytes of a datatype, row-major, little endian ----
 
 const numbers = {
   UINT8: [1, "writeUInt8", "readUInt8"],
@@ -43,7 +43,9 @@ function toBytes(datatype, values) {
   }
   const [size, write] = numbers[datatype];
   const out = Buffer.alloc(values.length * size);
-  values.forEach((value, i) => out[write](size === 8 && write.includes("Big") ? BigInt(value) : value, i * size));
+  values.forEach((value, i) =>
+    out[write](size === 8 && write.includes("Big") ? BigInt(value) : value, i * size),
+  );
   return out;
 }
 
@@ -51,7 +53,7 @@ function fromBytes(datatype, bytes) {
   if (datatype === "BOOL") return [...bytes].map(Boolean);
   const values = [];
   if (datatype === "BYTES") {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const size = bytes.readUInt32LE(at);
       values.push(bytes.subarray(at + 4, at + 4 + size).toString());
       at += 4 + size;
@@ -65,7 +67,7 @@ function fromBytes(datatype, bytes) {
 
 const count = (shape) => shape.reduce((a, b) => a * b, 1);
 
-// `inputs`: {name, datatype, shape, values, binary}. Checks all that the protocol says of an answer.
+// `inputs`: {name, datatype, shape, values, binary}. Checks all that the protocol says of answers.
 async function infer(model, inputs, { id, outputs, allBinary, target } = {}) {
   const tails = [];
   const described = inputs.map(({ name, datatype, shape, values, binary }) => {
@@ -96,7 +98,10 @@ async function infer(model, inputs, { id, outputs, allBinary, target } = {}) {
 function read({ headers, body }, { model, id }) {
   const length = headers["inference-header-content-length"];
   const size = length === undefined ? body.length : Number(length);
-  assert.equal(headers["content-type"], length === undefined ? "application/json" : "application/octet-stream");
+  assert.equal(
+    headers["content-type"],
+    length === undefined ? "application/json" : "application/octet-stream",
+  );
   const document = JSON.parse(body.subarray(0, size).toString());
   assert.equal(document.model_name, model);
   assert.match(document.model_version, /^\d+$/);
@@ -111,9 +116,16 @@ function read({ headers, body }, { model, id }) {
     const bytes = body.subarray(at, at + (binary ?? 0));
     at += binary ?? 0;
     let values = binary === undefined ? output.data : fromBytes(output.datatype, bytes);
-    if (output.datatype === "FP32") values = values.map(Math.fround); // JSON has the shortest digits.
+    // JSON has the shortest digits.
+    if (output.datatype === "FP32") values = values.map(Math.fround);
     assert.equal(values.length, count(output.shape));
-    return { name: output.name, datatype: output.datatype, shape: output.shape, values, binary: binary !== undefined };
+    return {
+      name: output.name,
+      datatype: output.datatype,
+      shape: output.shape,
+      values,
+      binary: binary !== undefined,
+    };
   });
   assert.equal(at, body.length, "no byte belongs to nothing");
   return { outputs };
@@ -123,7 +135,7 @@ const x = { name: "x", datatype: "FP32", shape: [1, 4], values: [1, 2, 3, 4] };
 const y = { name: "y", datatype: "FP32", shape: [1, 2], values: [40, 50], binary: false };
 const z = { name: "z", datatype: "FP32", shape: [1, 2], values: [-40, -50], binary: false };
 
-// ---- metadata ---------------------------------------------------------------------------------------
+// ---- metadata ----
 
 test("server metadata and health", async () => {
   const server = JSON.parse((await platform.request("GET", "/v2")).text);
@@ -154,7 +166,7 @@ test("model metadata", async () => {
   assert.equal((await platform.request("GET", "/v2/models/add/versions/7")).status, 404);
 });
 
-// ---- infer ------------------------------------------------------------------------------------------
+// ---- infer ----
 
 test("JSON and binary, in and out, mixed, give the same", async () => {
   for (const binaryIn of [false, true]) {
@@ -179,10 +191,20 @@ test("JSON and binary, in and out, mixed, give the same", async () => {
   assert.deepEqual(versioned.outputs, [y, z]);
 });
 
-test("two inputs, one in JSON and one in binary, in any order, of a length that varies", async () => {
+test("two inputs, one in JSON and one in binary, in any order, of any length", async () => {
   const a = { name: "a", datatype: "FP32", shape: [2, 3], values: [1, 2, 3, 4, 5, 6] };
-  const b = { name: "b", datatype: "FP32", shape: [2, 3], values: [0.5, 0.25, -1, 0, 1e30, 7], binary: true };
-  for (const inputs of [[a, b], [b, a], [{ ...a, binary: true }, b]]) {
+  const b = {
+    name: "b",
+    datatype: "FP32",
+    shape: [2, 3],
+    values: [0.5, 0.25, -1, 0, 1e30, 7],
+    binary: true,
+  };
+  for (const inputs of [
+    [a, b],
+    [b, a],
+    [{ ...a, binary: true }, b],
+  ]) {
     const { outputs } = await infer("add", inputs);
     const values = a.values.map((value, i) => Math.fround(value + Math.fround(b.values[i])));
     assert.deepEqual(outputs[0].shape, [2, 3]);
@@ -256,7 +278,10 @@ test("a raw request is the one input's bytes, and is answered in binary", async 
   });
   assert.equal(answer.status, 200, answer.text);
   const { outputs } = read(answer, { model: "matmul" });
-  assert.deepEqual(outputs, [{ ...y, binary: true }, { ...z, binary: true }]);
+  assert.deepEqual(outputs, [
+    { ...y, binary: true },
+    { ...z, binary: true },
+  ]);
 });
 
 test("errors are {error}, and name what is wrong", async () => {

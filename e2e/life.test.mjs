@@ -26,9 +26,10 @@ test("a call finds its function asleep, wakes it, and gets a receipt", async () 
 });
 
 test("idle past its keep-alive it is asleep, and wakes again", async () => {
-  await eventually("asleep", async () => (await platform.status("echo")).state === "asleep");
-  const status = await platform.status("echo");
-  assert.equal(status.memory_bytes, 0);
+  await eventually("asleep, and nothing left of it", async () => {
+    const { state, instances, memory_bytes } = await platform.status("echo");
+    return state === "asleep" && instances.stopping === 0 && memory_bytes === 0;
+  });
   assert.equal((await platform.invoke("echo", "echo back")).text, "back");
 });
 
@@ -37,10 +38,12 @@ test("what is wrong with a request is said plainly", async () => {
   assert.equal(none.status, 404);
   assert.equal(JSON.parse(none.text).error.code, "not_found");
   assert.equal((await platform.request("GET", "/f/echo")).status, 405);
-  const large = await platform.request("POST", "/f/echo", {
-    body: Buffer.alloc(17 << 20),
-    headers: { "content-type": "text/plain" },
-  }).catch((failure) => ({ status: failure.code }));
+  const large = await platform
+    .request("POST", "/f/echo", {
+      body: Buffer.alloc(17 << 20),
+      headers: { "content-type": "text/plain" },
+    })
+    .catch((failure) => ({ status: failure.code }));
   assert.ok(large.status === 413 || large.status === "ECONNRESET" || large.status === "EPIPE");
 });
 

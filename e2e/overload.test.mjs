@@ -38,9 +38,9 @@ test("O1: at ten times its capacity it refuses at once, and serves as before", a
 
   const seconds = nightly ? 60 : 15;
   const calls = [];
-  const healthy = []; // How long a request takes that no function is asked for: the machine's own lag.
+  const healthy = []; // How long what asks no function takes: the machine's own lag.
   const began = Date.now();
-  for (let sent = 0; Date.now() - began < seconds * 1000; ) {
+  for (let sent = 0; Date.now() - began < seconds * 1000;) {
     const due = ((Date.now() - began) * capacity * 10) / 1000;
     for (; sent < due; ++sent) {
       const at = performance.now();
@@ -68,8 +68,14 @@ test("O1: at ten times its capacity it refuses at once, and serves as before", a
   assert.ok(goodput >= 0.9, `${served.length} served: ${goodput.toFixed(2)} of the peak`);
   // 50 ms beyond what any request takes here and now: the client and others share the cores.
   const lag = percentile(await Promise.all(healthy), 0.99);
-  const late = percentile(refused.map(({ ms }) => ms), 0.99);
-  assert.ok(late <= lag + 50, `p99 of refusals ${late.toFixed(1)} ms, of health ${lag.toFixed(1)} ms`);
+  const late = percentile(
+    refused.map(({ ms }) => ms),
+    0.99,
+  );
+  assert.ok(
+    late <= lag + 50,
+    `p99 of refusals ${late.toFixed(1)} ms, of health ${lag.toFixed(1)} ms`,
+  );
 });
 
 test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
@@ -103,17 +109,23 @@ test("O11: out of descriptors it refuses, does not spin, and recovers", async ()
   });
   await sleep(300);
   const ticks = () => {
-    const fields = readFileSync(`/proc/${narrow.daemonPid()}/stat`, "utf8").split(") ")[1].split(" ");
+    const fields = readFileSync(`/proc/${narrow.daemonPid()}/stat`, "utf8")
+      .split(") ")[1]
+      .split(" ");
     return Number(fields[11]) + Number(fields[12]);
   };
   const before = ticks();
   await sleep(1000);
   assert.ok(ticks() - before < 20, `${ticks() - before} % of a core while it is full`);
   for (const socket of sockets) socket.destroy();
-  await eventually("it answers again", async () => {
-    const { text } = await narrow.invoke("echo", "echo back").catch(() => ({}));
-    return text === "back";
-  }, 3000);
+  await eventually(
+    "it answers again",
+    async () => {
+      const { text } = await narrow.invoke("echo", "echo back").catch(() => ({}));
+      return text === "back";
+    },
+    3000,
+  );
   assert.deepEqual(await narrow.stop(), { code: 0, signal: null });
 });
 
@@ -149,7 +161,10 @@ test("one slow reader of a stream stalls nobody, and costs one window", async ()
     most = Math.max(most, platform.memoryOfDaemon() - before);
     stalled.push(await seven());
     slow.destroy();
-    await eventually("its slot is free", async () => (await platform.status("streams")).running === 0);
+    await eventually(
+      "its slot is free",
+      async () => (await platform.status("streams")).running === 0,
+    );
   }
   assert.ok(most <= 1 << 20, `a reader that does not read costs ${most} bytes`);
   // 0.95× where nothing else runs; here the streams' reader has the same two cores.

@@ -29,13 +29,17 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Asks `question` every few milliseconds until it gives something true; fails after `ms`.
 export async function eventually(what, question, ms = 10_000) {
-  for (const end = Date.now() + ms; ; ) {
+  for (const end = Date.now() + ms; ;) {
     const answer = await question();
     if (answer) return answer;
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
     await sleep(10);
   }
 }
+
+// No daemon outlives a test that failed halfway.
+const daemons = new Set();
+process.once("exit", () => daemons.forEach((each) => each.kill("SIGKILL")));
 
 export class Platform {
   constructor(options = {}) {
@@ -81,19 +85,28 @@ ${this.options.config ?? ""}`,
   }
 
   async serve() {
-    const args = ["serve", "--data", this.data, "--listen", `${this.options.host ?? "127.0.0.1"}:${this.port ?? 0}`];
+    const args = [
+      "serve",
+      "--data",
+      this.data,
+      "--listen",
+      `${this.options.host ?? "127.0.0.1"}:${this.port ?? 0}`,
+    ];
     args.push("--config", this.config(), ...(this.options.args ?? []));
     const [first, ...rest] = [...(this.options.prefix ?? []), program, ...args];
     const started = spawn(first, rest, { stdio: ["ignore", "ignore", "pipe"] });
-    process.once("exit", () => started.kill("SIGKILL")); // Of a test that failed halfway.
     this.process = started;
+    daemons.add(started);
+    started.on("exit", () => daemons.delete(started));
     this.exited = new Promise((resolve) =>
       this.process.on("exit", (code, signal) => resolve({ code, signal })),
     );
     let ready;
     const listening = new Promise((resolve, reject) => {
       ready = resolve;
-      this.exited.then((how) => reject(new Error(`serve ended: ${JSON.stringify(how)}\n${this.log}`)));
+      this.exited.then((how) =>
+        reject(new Error(`serve ended: ${JSON.stringify(how)}\n${this.log}`)),
+      );
     });
     const seen = this.log.length;
     this.process.stderr.on("data", (text) => {
@@ -144,9 +157,13 @@ ${this.options.config ?? ""}`,
   // A folder with this manifest and these files, deployed.
   async deploy(manifest, files = {}) {
     const dir = mkdtempSync(path.join(this.dir, "function-"));
-    const lines = Object.entries(manifest).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
+    const lines = Object.entries(manifest).map(
+      ([key, value]) => `${key}: ${JSON.stringify(value)}`,
+    );
     writeFileSync(path.join(dir, "dormouse.yaml"), lines.join("\n") + "\n");
-    for (const [name, content] of Object.entries(files)) writeFileSync(path.join(dir, name), content);
+    for (const [name, content] of Object.entries(files)) {
+      writeFileSync(path.join(dir, name), content);
+    }
     return this.cli("deploy", dir);
   }
 
@@ -182,7 +199,7 @@ ${this.options.config ?? ""}`,
     return this.request("POST", `/f/${name}`, { body, headers });
   }
 
-  // What is answered to these bytes, until the daemon closes. Not half-closed, as that is hanging up.
+  // What is answered to these bytes, until the daemon closes. To half-close would be to hang up.
   async raw(text, ms = 5000) {
     const socket = createConnection(this.port, "127.0.0.1");
     socket.setTimeout(ms, () => socket.destroy());

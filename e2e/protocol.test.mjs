@@ -21,7 +21,8 @@ const post = (body, more = "") =>
 
 test("P1: ambiguous and malformed requests are refused, and their connection closed", async () => {
   const rows = [
-    "POST /f/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /f/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" +
+      "0\r\n\r\n",
     "POST /f/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
     "POST /f/echo HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
     "POST /f/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc",
@@ -48,6 +49,7 @@ test("P1: ambiguous and malformed requests are refused, and their connection clo
 test("P3: nothing of the next request is seen by the one before it", async () => {
   const words = Array.from({ length: 20 }, (_, i) => `word-${i}-${"x".repeat(i * 997)}`);
   const socket = net.createConnection(platform.port, "127.0.0.1");
+  socket.setNoDelay(true);
   let all = "";
   socket.on("data", (part) => (all += part));
   socket.write(words.map((word) => post(`echo ${word}`)).join(""));
@@ -124,7 +126,10 @@ test("no web page can drive the control API", async () => {
   const list = (headers) => platform.request("GET", "/api/v1/functions", { headers });
   assert.equal((await list({})).status, 200);
   assert.equal((await list({ host: `localhost:${platform.port}` })).status, 200);
-  assert.equal((await list({ origin: platform.url, host: `127.0.0.1:${platform.port}` })).status, 200);
+  assert.equal(
+    (await list({ origin: platform.url, host: `127.0.0.1:${platform.port}` })).status,
+    200,
+  );
   for (const wrong of [
     { host: "evil.example" },
     { host: `127.0.0.1.evil.example:${platform.port}` },
@@ -133,7 +138,12 @@ test("no web page can drive the control API", async () => {
   ]) {
     assert.equal((await list(wrong)).status, 403, JSON.stringify(wrong));
   }
-  for (const type of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]) {
+  for (const type of [
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "",
+  ]) {
     const headers = type ? { "content-type": type } : {};
     const form = await platform.request("POST", "/api/v1/functions/echo/rollback", {
       body: "{}",
@@ -141,9 +151,14 @@ test("no web page can drive the control API", async () => {
     });
     assert.equal(form.status, 415, type);
   }
-  assert.equal((await platform.request("DELETE", "/api/v1/functions/echo", {
-    headers: { origin: "http://evil.example" },
-  })).status, 403);
+  assert.equal(
+    (
+      await platform.request("DELETE", "/api/v1/functions/echo", {
+        headers: { origin: "http://evil.example" },
+      })
+    ).status,
+    403,
+  );
   assert.equal((await platform.invoke("echo", "echo there")).text, "there");
 });
 
@@ -161,7 +176,8 @@ test("a key guards everything but health, and is kept as a digest only", async (
   await guarded.deployProbe("echo");
   const wrong = /dm_[\w-]+/.exec(other.stdout)[0];
   const ask = async (method, target, headers) =>
-    (await guarded.request(method, target, { headers, body: method === "POST" ? "echo x" : "" })).status;
+    (await guarded.request(method, target, { headers, body: method === "POST" ? "echo x" : "" }))
+      .status;
   for (const [method, target] of [
     ["GET", "/api/v1/functions"],
     ["POST", "/f/echo"],
@@ -171,7 +187,11 @@ test("a key guards everything but health, and is kept as a digest only", async (
     const type = { "content-type": "text/plain" };
     assert.equal(await ask(method, target, type), 401, target);
     assert.equal(await ask(method, target, { ...type, "x-api-key": wrong }), 401, target);
-    assert.equal(await ask(method, target, { ...type, "x-api-key": `${secret} ` + "x" }), 401, target);
+    assert.equal(
+      await ask(method, target, { ...type, "x-api-key": `${secret} ` + "x" }),
+      401,
+      target,
+    );
     assert.notEqual(await ask(method, target, { ...type, "x-api-key": secret }), 401, target);
     assert.notEqual(await ask(method, target, { ...type, authorization: `Bearer ${secret}` }), 401);
   }

@@ -38,7 +38,7 @@ test("Z2: from zero to 700 calls a second, none fails", async () => {
   const seconds = nightly ? 30 : 10;
   const calls = [];
   const began = Date.now();
-  for (let sent = 0; sent < 700 * seconds; ) {
+  for (let sent = 0; sent < 700 * seconds;) {
     const due = Math.floor(((Date.now() - began) * 700) / 1000);
     for (; sent < Math.min(due, 700 * seconds); ++sent) {
       calls.push(platform.invoke("z2", "sleep 2").then(({ status }) => status));
@@ -139,7 +139,7 @@ test("Z7: an instance killed every second costs only the calls in it", async () 
     }
   })();
   const began = Date.now();
-  for (let sent = 0; sent < 200 * seconds; ) {
+  for (let sent = 0; sent < 200 * seconds;) {
     const due = ((Date.now() - began) * 200) / 1000;
     for (; sent < Math.min(due, 200 * seconds); ++sent) {
       outcomes.push(platform.invoke("z7", "sleep 10"));

@@ -1,5 +1,5 @@
-// What stays, what is watched, and who may write: U5, one daemon a folder, two on one host, metrics,
-// logs, and L3.
+// What stays, what is watched, and who may write: U5, one daemon a folder, two on one host,
+// metrics, logs, D9, D10 and L3.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -138,7 +138,7 @@ test("L3: what is billed is what the function itself measured, rounded up", asyn
   platform.remove();
 });
 
-test("D9, D10: one process has the database open, and no child has anything of the daemon's", async () => {
+test("D9, D10: one process has the database, and no child anything of the daemon's", async () => {
   const platform = await Platform.start({ blanks: 2 });
   await platform.deployProbe("echo");
   await platform.invoke("echo", "echo up");

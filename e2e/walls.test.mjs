@@ -2,14 +2,16 @@
 // nobody else notices. S3, S4, S5, S6, S13, S15, S17.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import net from "node:net";
+import path from "node:path";
 import { Platform, eventually } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
 before(async () => {
   platform = await Platform.start({ blanks: 2 });
-  await platform.deployProbe("bad", { timeout: "2s", keep_alive: "30s" });
+  await platform.deployProbe("bad", { timeout: "10s", keep_alive: "30s" });
   await platform.deployProbe("good", { keep_alive: "60s", timeout: "10s" });
   assert.equal((await platform.invoke("good", "echo up")).text, "up");
 });
@@ -48,6 +50,11 @@ test("S6: a flood of output is bounded, and does not stop its function", async (
     return stdout.length > 0 && stdout;
   });
   assert.match(lines, /ppp/);
+  const logs = path.join(platform.data, "logs");
+  const kept = readdirSync(logs, { recursive: true })
+    .map((name) => statSync(path.join(logs, name)))
+    .reduce((sum, each) => sum + (each.isFile() ? each.size : 0), 0);
+  assert.ok(kept <= 17 << 20, `${kept} bytes of logs`); // 16 MiB, and the others' few lines.
 });
 
 test("S13: nothing is reached from inside: not the host, not the network", async () => {
@@ -70,8 +77,12 @@ test("S13: nothing is reached from inside: not the host, not the network", async
 });
 
 test("S15: functions are different users, and cannot signal each other", async () => {
-  const uid = (text) => /uid (\d+)/.exec(text)[1];
-  assert.ok(uid((await platform.invoke("good", "pid")).text));
+  for (const name of ["good", "bad"]) await platform.invoke(name, "pid");
+  const users = platform.processes().map((pid) => {
+    return /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1];
+  });
+  assert.ok(users.length >= 2 && !users.includes("0"), users.join());
+  assert.equal(new Set(users).size, users.length, users.join());
   await platform.invoke("bad", "kill-all");
   await goodStillAnswers();
   assert.equal((await platform.invoke("bad", "echo again")).text, "again");
