@@ -2,6 +2,7 @@
 // that was answered is lost, billed twice or left behind.
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
 import { Platform, eventually, sleep } from "./platform.mjs";
 
 const kills = process.env.DORMOUSE_NIGHTLY ? 200 : 20;
@@ -54,6 +55,11 @@ test(`D1: ${kills} kills under ${clients} clients`, async () => {
   assert.ok(answered.length > kills * 4, `${answered.length} calls were answered`);
   const verdict = await platform.oracle(answered);
   assert.ok(verdict.holds, verdict.said);
+  // The oracle has teeth: a call answered twice, and one that the workers saw but nobody billed.
+  assert.match((await platform.oracle([...answered, answered[0]])).said, /I1 IS VIOLATED/);
+  const invented = answered[0].replace(/.{4}$/, "0000");
+  appendFileSync(platform.attempts, `${invented} 1 1 1 2\n`);
+  assert.match((await platform.oracle(answered)).said, /I3 IS VIOLATED/);
   assert.deepEqual(platform.leftovers(), []);
   platform.remove();
 });
