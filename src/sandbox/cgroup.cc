@@ -39,9 +39,11 @@ std::uint64_t number_of(std::string_view text, const std::string& key) {
   return 0;
 }
 
+// The kernel gives such a file whole in one read. This is on the path of every call.
 std::uint64_t read_number(int descriptor) {
-  const auto text = read_again(descriptor);
-  return text ? number_in(*text) : 0;
+  char text[32];
+  const ssize_t size = pread(descriptor, text, sizeof(text), 0);
+  return size > 0 ? number_in({text, static_cast<std::size_t>(size)}) : 0;
 }
 
 Result<Descriptor> open_file(const fs::path& path, int flags) {
@@ -233,14 +235,14 @@ Result<> Cgroup::limit_v2(const Limits& limits) {
   return write_text(own / "pids.max", std::to_string(limits.processes_max));
 }
 
+Duration Cgroup::cpu_time() const {
+  if (!hierarchies_->unified) return Duration(read_number(cpu_.number()) / 1000);
+  const auto text = read_again(cpu_.number());
+  return Duration(text ? number_of(*text, "usage_usec") : 0);
+}
+
 Usage Cgroup::usage() const {
-  Usage used;
-  if (hierarchies_->unified) {
-    const auto text = read_again(cpu_.number());
-    if (text) used.cpu_time = Duration(number_of(*text, "usage_usec"));
-  } else {
-    used.cpu_time = Duration(read_number(cpu_.number()) / 1000);
-  }
+  Usage used{.cpu_time = cpu_time()};
   used.memory_bytes = read_number(memory_.number());
   used.memory_bytes_peak = peak_ ? read_number(peak_.number()) : used.memory_bytes;
   return used;

@@ -96,8 +96,14 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   Usage usage() const {
     Usage used = launched.group->usage();
-    used.cpu_time = std::max(Duration(0), used.cpu_time - launched.cpu_spent_starting);
+    used.cpu_time = own(used.cpu_time);
     return used;
+  }
+
+  Duration cpu_time() const { return own(launched.group->cpu_time()); }
+
+  Duration own(Duration of_group) const {
+    return std::max(Duration(0), of_group - launched.cpu_spent_starting);
   }
 
   // Ends the watch; what is left to be taken away. The thread that does so must not hold anything
@@ -160,7 +166,12 @@ class LinuxSandbox final : public Sandbox {
   }
   asio::awaitable<Ended> wait() override { return EndSignal::wait(watch_->end); }
   void kill() override { watch_->kill_all(); }
-  Usage usage() const override { return watch_->final_usage.value_or(watch_->usage()); }
+  Usage usage() const override {
+    return watch_->final_usage ? *watch_->final_usage : watch_->usage();
+  }
+  Duration cpu_time() const override {
+    return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
+  }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
 
  private:
