@@ -30,6 +30,14 @@ Result<wire::Descriptor> duplicate(int descriptor) {
   return copy;
 }
 
+Result<wire::Descriptor> room_for_answer(std::uint64_t bytes_max) {
+  auto room = memfd("answer", bytes_max);
+  if (!room) return room;
+  const auto sealed = seal(room->number());
+  if (!sealed) return sealed.error();
+  return room;
+}
+
 // The descriptor to send for a body that does not fit the frame.
 Result<wire::Descriptor> outside_frame(const http::Body& body) {
   if (body.memfd() >= 0) {
@@ -86,10 +94,9 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
     item.inline_body = invocation.body.text();
   }
   if (options.with_memfd) {
-    auto room = memfd("answer", options.answer_bytes_max);
+    const bool kept = options.room != nullptr && *options.room;
+    auto room = kept ? std::move(*options.room) : room_for_answer(options.answer_bytes_max);
     if (!room) return std::move(room).error();
-    const auto sealed = seal(room->number());
-    if (!sealed) return sealed.error();
     auto theirs = duplicate(room->number());
     if (!theirs) return std::move(theirs).error();
     item.has_result_memfd = true;

@@ -35,7 +35,8 @@ struct OrderOptions {
   std::uint64_t handle = 0;
   Duration until_deadline{};
   std::uint64_t answer_bytes_max = 0;
-  bool with_memfd = true;  // For the answer.
+  bool with_memfd = true;            // For the answer.
+  wire::Descriptor* room = nullptr;  // Taken for that, if it holds one.
 };
 
 // too_large if what describes the body does not fit a frame.

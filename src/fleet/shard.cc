@@ -129,13 +129,19 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
-  it->cpu_before = where->worker->sandbox().usage().cpu_time;
+  it->cpu_before = where->worker->sandbox().cpu_time();
+  wire::Descriptor room;
+  if (!where->rooms.empty()) {
+    room = std::move(where->rooms.back());
+    where->rooms.pop_back();
+  }
   auto ordered = order(it->invocation,
                        {.handle = static_cast<std::uint64_t>(wanted.call),
                         .until_deadline = it->timing.accepted + served.revision->manifest.timeout -
                                           it->timing.dispatched,
                         .answer_bytes_max = options_.answer_bytes_max,
-                        .with_memfd = served.may_answer_large});
+                        .with_memfd = served.may_answer_large,
+                        .room = &room});
   if (!ordered) {
     where->running.erase(wanted.call);
     finish_attempt(*it, std::move(ordered).error());

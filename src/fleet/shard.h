@@ -91,7 +91,8 @@ class Shard final : public Fleet {
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
     std::set<CallKey> running;
-    std::set<CallKey> aborted;  // Their answers may still come, and are dropped.
+    std::set<CallKey> aborted;            // Their answers may still come, and are dropped.
+    std::vector<wire::Descriptor> rooms;  // For large answers, unused until now.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
@@ -125,7 +126,8 @@ class Shard final : public Fleet {
 
   // attempts.cc: how calls begin and end.
   void finish(Call&, Outcome);
-  void finish_attempt(Call&, Result<Answer>);
+  Duration finish_attempt(Call&, Result<Answer>);
+  void keep_room(Instance&, Call&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);

@@ -59,8 +59,7 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   where.running.erase(key);
   log_output(where);
   const Duration run = parts_.clock->now() - it->timing.dispatched;
-  const Duration cpu = where.worker->sandbox().usage().cpu_time - it->cpu_before;
-  finish_attempt(*it, Answer{});
+  const Duration cpu = finish_attempt(*it, Answer{});
   happen(scheduling::Ended{key, run, cpu, true});
 }
 
