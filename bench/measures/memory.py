@@ -19,7 +19,7 @@ def run(watch):
     section = Section("memory", f"{INSTANCES} instances of one 100 MB model")
     model = Model("mlp100", [1, 2048], "float32")
     sums, anonymous = {}, {}
-    with Daemon(watch) as daemon:
+    with Daemon(watch, echo_blanks=0) as daemon:
         for count in (1, INSTANCES):
             model.deploy(daemon, keep_alive="10m", min_instances=count, max_instances=count)
             ready = lambda: daemon.function("mlp100")["summary"]["instances"]["dozing"] == count

@@ -23,6 +23,14 @@ def eventually(what, question, seconds=60):
     return answer
 
 
+def put(source, target):
+    """A deploy takes plain files only; a second name for one is enough."""
+    try:
+        target.hardlink_to(source)
+    except OSError:  # Another file system.
+        shutil.copyfile(source, target)
+
+
 class Daemon:
     def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="dormouse-bench-"))
@@ -72,9 +80,10 @@ class Daemon:
         manifest = {"name": name, "runtime": runtime, **fields}
         (folder / "dormouse.yaml").write_text(json.dumps(manifest))
         for source, target in files:
-            (folder / target).symlink_to(source)
+            put(source, folder / target)
         done = subprocess.run([PROGRAM, "deploy", folder, "--url", self.url],
                               capture_output=True, text=True)
+        self.connection.close()  # It idled; the next question opens another.
         if done.returncode != 0:
             raise RuntimeError(f"deploying {name}: {done.stderr}{done.stdout}")
 
