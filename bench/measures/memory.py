@@ -21,7 +21,8 @@ def run(watch):
     sums, anonymous = {}, {}
     with Daemon(watch, echo_blanks=0) as daemon:
         for count in (1, INSTANCES):
-            model.deploy(daemon, keep_alive="10m", min_instances=count, max_instances=count)
+            model.deploy(daemon, memory="512MiB", keep_alive="10m", min_instances=count,
+                         max_instances=count)
             ready = lambda: daemon.function("mlp100")["summary"]["instances"]["dozing"] == count
             eventually(f"{count} instances", ready)
             body = daemon.dir / "body.npy"

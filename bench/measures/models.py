@@ -22,7 +22,7 @@ class Model:
 
     def deploy(self, daemon, **fields):
         daemon.deploy(self.name, "onnx", [(self.path, "model.onnx")], model="model.onnx",
-                      memory="2GiB", **fields)
+                      **{"memory": "2GiB", **fields})
         revision = daemon.function(self.name)["revision"]
         self.notes = revision["notes"]
         self.form = self.notes.get("form", "original")
