@@ -30,12 +30,17 @@ Result<wire::Descriptor> duplicate(int descriptor) {
   return copy;
 }
 
-Result<wire::Descriptor> room_for_answer(std::uint64_t bytes_max) {
-  auto room = memfd("answer", bytes_max);
-  if (!room) return room;
+SharedDescriptor shared(wire::Descriptor descriptor) {
+  return std::make_shared<const wire::Descriptor>(std::move(descriptor));
+}
+
+Result<SharedDescriptor> room_for_answer(const OrderOptions& options) {
+  if (options.room) return options.room;
+  auto room = memfd("answer", options.answer_bytes_max);
+  if (!room) return std::move(room).error();
   const auto sealed = seal(room->number());
   if (!sealed) return sealed.error();
-  return room;
+  return shared(std::move(*room));
 }
 
 // The descriptor to send for a body that does not fit the frame.
@@ -89,18 +94,15 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
     if (!body) return std::move(body).error();
     item.has_body_memfd = true;
     item.body_offset = invocation.body.offset();
-    order.descriptors.push_back(std::move(*body));
+    order.descriptors.push_back(shared(std::move(*body)));
   } else {
     item.inline_body = invocation.body.text();
   }
   if (options.with_memfd) {
-    const bool kept = options.room != nullptr && *options.room;
-    auto room = kept ? std::move(*options.room) : room_for_answer(options.answer_bytes_max);
+    auto room = room_for_answer(options);
     if (!room) return std::move(room).error();
-    auto theirs = duplicate(room->number());
-    if (!theirs) return std::move(theirs).error();
     item.has_result_memfd = true;
-    order.descriptors.push_back(std::move(*theirs));
+    order.descriptors.push_back(*room);
     order.result = std::move(*room);
   }
   order.payload = wire::encode(std::span(&item, 1));
@@ -110,7 +112,7 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
   return order;
 }
 
-Result<Answer> accept(wire::Answer said, wire::Descriptor result, std::uint64_t answer_bytes_max) {
+Result<Answer> accept(wire::Answer said, SharedDescriptor result, std::uint64_t answer_bytes_max) {
   if (said.body_size > answer_bytes_max) {
     return Error{Code::invalid_argument, "an answer larger than it may be"};
   }
@@ -124,7 +126,7 @@ Result<Answer> accept(wire::Answer said, wire::Descriptor result, std::uint64_t 
     return answer;
   }
   if (!result) return Error{Code::invalid_argument, "an answer in a memfd that it was not given"};
-  auto ours = duplicate(result.number());
+  auto ours = duplicate(result->number());
   if (!ours) return std::move(ours).error();
   answer.body = http::Body(ours->release(), 0, said.body_size);
   return answer;

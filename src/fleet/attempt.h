@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "fleet/fleet.h"
-#include "wire/socket.h"
+#include "fleet/worker.h"
 
 namespace dormouse::fleet {
 
@@ -24,8 +24,8 @@ struct Timing {
 // An `invoke` frame's payload, and the descriptors that go with it.
 struct Order {
   std::string payload;
-  std::vector<wire::Descriptor> descriptors;
-  wire::Descriptor result;  // Ours, of the memfd that a large answer is written to.
+  std::vector<SharedDescriptor> descriptors;
+  SharedDescriptor result;  // The memfd that a large answer is written to.
 };
 
 // False if the revision's outputs have fixed shapes that fit a frame: then no memfd is needed.
@@ -35,8 +35,8 @@ struct OrderOptions {
   std::uint64_t handle = 0;
   Duration until_deadline{};
   std::uint64_t answer_bytes_max = 0;
-  bool with_memfd = true;            // For the answer.
-  wire::Descriptor* room = nullptr;  // Taken for that, if it holds one.
+  bool with_memfd = true;  // For the answer.
+  SharedDescriptor room;   // Serves for that, if given.
 };
 
 // too_large if what describes the body does not fit a frame.
@@ -44,7 +44,7 @@ Result<Order> order(const Invocation&, const OrderOptions&);
 
 // What a worker answered, held against what it was allowed. invalid_argument: it broke the
 // protocol.
-Result<Answer> accept(wire::Answer, wire::Descriptor result, std::uint64_t answer_bytes_max);
+Result<Answer> accept(wire::Answer, SharedDescriptor result, std::uint64_t answer_bytes_max);
 
 struct Measured {
   Duration cpu{};

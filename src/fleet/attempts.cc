@@ -71,7 +71,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   it.timing.ended = parts_.clock->now();
   Measured measured{.shared = it.shared};
   if (where != nullptr && where->worker) {
-    const sandbox::Usage usage = where->worker->sandbox().usage();
+    const sandbox::Usage& usage = usage_in_this_turn(*where);
     measured.cpu = usage.cpu_time - it.cpu_before;
     measured.memory_bytes_peak = usage.memory_bytes_peak;
   }
@@ -128,6 +128,13 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
 void Shard::keep_room(Instance& where, Call& it) {
   constexpr std::size_t rooms_max = 32;
   if (it.result && where.rooms.size() < rooms_max) where.rooms.push_back(std::move(it.result));
+}
+
+// Calls of one instance that end in one turn end at one time.
+const sandbox::Usage& Shard::usage_in_this_turn(Instance& where) {
+  if (where.used_in_turn != turn_) where.used = where.worker->sandbox().usage();
+  where.used_in_turn = turn_;
+  return where.used;
 }
 
 void Shard::break_off(InstanceKey key, const std::string& why) {

@@ -129,8 +129,9 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
-  it->cpu_before = where->worker->sandbox().cpu_time();
-  wire::Descriptor room;
+  const bool just_read = where->used_in_turn == turn_;
+  it->cpu_before = just_read ? where->used.cpu_time : where->worker->sandbox().cpu_time();
+  SharedDescriptor room;
   if (!where->rooms.empty()) {
     room = std::move(where->rooms.back());
     where->rooms.pop_back();
@@ -141,7 +142,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
                                           it->timing.dispatched,
                         .answer_bytes_max = options_.answer_bytes_max,
                         .with_memfd = served.may_answer_large,
-                        .room = &room});
+                        .room = std::move(room)});
   if (!ordered) {
     where->running.erase(wanted.call);
     finish_attempt(*it, std::move(ordered).error());
@@ -200,6 +201,7 @@ void Shard::request_turn_end() {
 void Shard::end_turn() {
   loop_lag_max_ = std::max(loop_lag_max_, parts_.clock->now() - turn_requested_at_);
   turn_end_requested_ = false;
+  ++turn_;
   if (parts_.ledger->needs_flush()) {
     const auto written = parts_.ledger->flush();
     if (!written) abandon_turn(written.error());

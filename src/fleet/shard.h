@@ -71,7 +71,7 @@ class Shard final : public Fleet {
     bool over = false;       // Its outcome is on the way: nothing more may end it.
     bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
-    wire::Descriptor result;
+    SharedDescriptor result;
     async::OneShot<Outcome> outcome;
     std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
   };
@@ -92,7 +92,9 @@ class Shard final : public Fleet {
     bool trial = false;  // Of a deploy: scheduling does not know it.
     std::set<CallKey> running;
     std::set<CallKey> aborted;            // Their answers may still come, and are dropped.
-    std::vector<wire::Descriptor> rooms;  // For large answers, unused until now.
+    std::vector<SharedDescriptor> rooms;  // For large answers, unused until now.
+    sandbox::Usage used;
+    std::uint64_t used_in_turn = 0;  // When `used` was read.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
@@ -128,6 +130,7 @@ class Shard final : public Fleet {
   void finish(Call&, Outcome);
   Duration finish_attempt(Call&, Result<Answer>);
   void keep_room(Instance&, Call&);
+  const sandbox::Usage& usage_in_this_turn(Instance&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);
@@ -183,6 +186,7 @@ class Shard final : public Fleet {
   std::vector<InstanceKey> to_flush_;
   std::vector<std::pair<CallKey, Outcome>> to_answer_;
   std::vector<std::shared_ptr<Flow>> to_end_;
+  std::uint64_t turn_ = 1;
   bool turn_end_requested_ = false;
   TimePoint turn_requested_at_{};
   Duration loop_lag_max_{};

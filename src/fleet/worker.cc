@@ -37,7 +37,7 @@ Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox>
 Worker::~Worker() = default;
 
 void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payload,
-                  std::vector<wire::Descriptor> descriptors) {
+                  std::vector<SharedDescriptor> descriptors) {
   const bool joins = !outbox_.empty() && descriptors.empty() && outbox_.back().sent == 0 &&
                      outbox_.back().descriptors.empty();
   if (!joins) outbox_.push_back({{}, std::move(descriptors)});
@@ -54,7 +54,7 @@ Result<bool> Worker::flush() {
     Outgoing& next = outbox_.front();
     std::vector<int> numbers;
     if (next.sent == 0) {
-      for (const wire::Descriptor& each : next.descriptors) numbers.push_back(each.number());
+      for (const SharedDescriptor& each : next.descriptors) numbers.push_back(each->number());
     }
     const std::string_view rest = std::string_view(next.bytes).substr(next.sent);
     const auto sent = wire::send_some(sandbox_->socket(), rest, std::move(numbers));

@@ -23,6 +23,9 @@
 
 namespace dormouse::fleet {
 
+// A descriptor that is to be sent, and that somebody else may want again.
+using SharedDescriptor = std::shared_ptr<const wire::Descriptor>;
+
 // What expect() says when the worker is gone: how it went, only its sandbox knows.
 inline constexpr std::string_view worker_ended = "the worker ended";
 
@@ -39,10 +42,10 @@ class Worker {
   sandbox::Sandbox& sandbox() { return *sandbox_; }
   const sandbox::Sandbox& sandbox() const { return *sandbox_; }
 
-  // Queues a frame; flush() sends what is queued as far as the socket takes it. Descriptors stay
-  // the caller's until `flush` or the next: they are duplicated into the message by the kernel.
+  // Queues a frame; flush() sends what is queued as far as the socket takes it. The kernel
+  // duplicates the descriptors into the message: ours stay open while anyone holds them.
   void post(wire::Type, std::uint64_t handle, std::string_view payload,
-            std::vector<wire::Descriptor> descriptors = {});
+            std::vector<SharedDescriptor> descriptors = {});
   // True if something is left: await writable(), then flush again. unavailable if the worker is
   // gone or does not read.
   Result<bool> flush();
@@ -65,7 +68,7 @@ class Worker {
  private:
   struct Outgoing {
     std::string bytes;
-    std::vector<wire::Descriptor> descriptors;
+    std::vector<SharedDescriptor> descriptors;
     std::size_t sent = 0;
   };
 
