@@ -42,7 +42,7 @@ wire::Ready load(onnx::WorkerDriver& worker, const std::string& digest, const st
   const auto ready = worker.load(options_for(worker, digest, form));
   if (!ready || ready->notes.at("form") != form) {
     std::fprintf(stderr, "%s: %s\n", form.c_str(),
-                 ready ? ready->notes.at("form").c_str() : ready.error().message.c_str());
+                 ready ? ready->notes.at("not optimised").c_str() : ready.error().message.c_str());
     std::exit(1);
   }
   return *ready;

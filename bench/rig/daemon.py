@@ -105,7 +105,8 @@ class Daemon:
     def tree(self, name):
         """The folder that is /code in the function's sandboxes."""
         digest = self.function(name)["revision"]["digest"].split(":")[-1]
-        return next((self.data / "blobs/trees").glob(digest + "*"))
+        # The name of one with prepared files goes on after the digest.
+        return max((self.data / "blobs/trees").glob(digest + "*"), key=lambda tree: len(tree.name))
 
     def call(self, name, body, kind="text/plain"):
         """One call: how long it took here in ms, and its receipt."""
