@@ -65,7 +65,7 @@ def run(watch):
     section.add("p50, placed freely / nginx's", "≤ 1.2×",
                 ratios(dormouse.p50["free"], nginx.p50["free"]), 1.2)
     section.note("Bodies of 100 bytes, kept-alive connections, a closed loop (coordinated omission: "
-                 "a stall counts once). Servers share core 1, the load generator has core 0; "
+                 "a stall counts once). The function declares concurrency 32 and one instance. Servers share core 1, the load generator has core 0; "
                  "\"one core\" puts the client there, too; \"free\" pins nothing. "
                  f"Medians (quartiles) of {ROUNDS} rounds that take turns, µs.")
     kinds = {"c1": "c=1", "c32": "c=32", "together": "one core, c=1", "free": "free, c=1"}

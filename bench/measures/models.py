@@ -119,6 +119,10 @@ def report(section, loads, warm):
                  "phases and what is outside of them. A blank sandbox waits, as the platform keeps "
                  "one. All weights are in the page cache, by mincore. Medians (quartiles) of "
                  f"{ROUNDS} rounds, ms.")
+    section.note()
+    section.note("Ready leaves the first run out. A mapped form pays for its pages there: compare "
+                 "\"first run\" with the warm median below. Only forms that were chosen as mapped at "
+                 "this deploy are held against the default session's loading.")
     section.table(["model", "form", "ready", "sandbox", "code", "load", "outside", "MAP_POPULATE",
                    "ready, tiny", "default session", "first run"],
                   [[name, of.model.form, spread(of.ready),

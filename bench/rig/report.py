@@ -58,7 +58,8 @@ def write(facts, sections, names):
         "",
         "Written by `scripts/bench`. Every bar is a ratio, or an amount, of sides that take turns in "
         "one run; the quartile on the wrong side must pass. Peers' configurations are in "
-        "`bench/echo`, the models' in `bench/models`.",
+        "`bench/echo`, the models' in `bench/models`. Each section is a run of its own, with its own "
+        "floor; sections may be from different runs.",
         "",
         ", ".join(f"{name}: {value}" for name, value in facts.items()) + ".",
         "",
