@@ -61,7 +61,7 @@ struct Item {
   std::string_view inline_body;  // The body itself, unless has_body_memfd.
   bool has_body_memfd = false;   // It starts at body_offset of the next descriptor of the frame.
   std::uint64_t body_offset = 0;
-  bool has_result_memfd = false;  // The next descriptor after that: empty, sealed against
+  bool has_result_memfd = false;  // The next descriptor after that: sealed against
                                   // shrinking, result_bytes_max long. For a large answer.
   std::uint64_t result_bytes_max = 0;
 };
