@@ -233,8 +233,7 @@ test("D5: a sync that fails at any point of a deploy loses and invents nothing",
     let acknowledged = false;
     if (started) {
       acknowledged = (await eio.deploy(model("two"), { file: "two" })).code === 0;
-      const pid = eio.daemonPid();
-      if (pid) process.kill(pid, "SIGKILL");
+      if (eio.daemonPid()) await eio.kill("SIGKILL");
     }
     await eio.exited;
     eio.options.prefix = [];

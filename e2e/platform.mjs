@@ -37,6 +37,12 @@ export async function eventually(what, question, ms = 10_000) {
   }
 }
 
+// Also true of one that nobody has reaped yet.
+function hasEnded(pid) {
+  const file = `/proc/${pid}/stat`;
+  return !existsSync(file) || readFileSync(file, "utf8").includes(") Z ");
+}
+
 // No daemon outlives a test that failed halfway.
 const daemons = new Set();
 process.once("exit", () => daemons.forEach((each) => each.kill("SIGKILL")));
@@ -108,20 +114,21 @@ ${this.options.config ?? ""}`,
         reject(new Error(`serve ended: ${JSON.stringify(how)}\n${this.log}`)),
       );
     });
+    const patience = setTimeout(() => started.kill("SIGKILL"), 60_000);
     const seen = this.log.length;
     this.process.stderr.on("data", (text) => {
       this.log += text;
       const match = /serves http:\/\/[^:]+:(\d+)/.exec(this.log.slice(seen));
       if (match) ready(Number(match[1]));
     });
-    this.port = await listening;
+    this.port = await listening.finally(() => clearTimeout(patience));
     this.url = `http://127.0.0.1:${this.port}`;
   }
 
   async cli(...args) {
     const env = { ...process.env, DORMOUSE_URL: this.url, ...(this.options.env ?? {}) };
     try {
-      const { stdout, stderr } = await run(program, args, { env, maxBuffer: 64 << 20 });
+      const { stdout, stderr } = await run(program, args, { env, maxBuffer: 64 << 20, timeout: 120_000 });
       return { code: 0, stdout, stderr };
     } catch (failure) {
       return { code: failure.code, stdout: failure.stdout, stderr: failure.stderr };
@@ -265,7 +272,14 @@ ${this.options.config ?? ""}`,
   }
 
   async kill(signal) {
-    process.kill(this.daemonPid(), signal);
+    const daemon = this.daemonPid();
+    process.kill(daemon, signal);
+    if (this.options.prefix?.length && signal === "SIGKILL") {
+      // The tracer would wait for all it traces, and a sandbox that was just being made waits for
+      // the daemon to go on: the next daemon takes that away.
+      this.process.kill("SIGKILL");
+      await eventually("the daemon is dead", () => hasEnded(daemon));
+    }
     return this.exited;
   }
 

@@ -107,7 +107,14 @@ Report World::to_the_end(Spec spec) {
   // limits is ended by what runs on the executor.
   auto ended = asio::co_spawn(io, sandbox->wait(), asio::use_future);
   io.restart();
+  const auto patience = began + std::chrono::seconds(60);
+  bool patient = true;
   while (ended.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (patient && std::chrono::steady_clock::now() > patience) {
+      patient = false;
+      ADD_FAILURE() << "did not end by itself; it said: " << report.output;
+      sandbox->kill();
+    }
     io.run_for(std::chrono::milliseconds(2));
     io.restart();
     char part[65536];
