@@ -23,7 +23,7 @@ catalog::Draft draft(int number) {
   made.manifest.name = "sleeper-" + std::to_string(number);
   made.manifest.runtime = "echo";
   made.load_options = {{"threads", "1"}};
-  made.ready = wire::encode(wire::Ready{.platform = "echo"});
+  made.ready.platform = "echo";
   return made;
 }
 

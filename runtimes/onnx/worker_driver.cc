@@ -72,9 +72,10 @@ wire::Frame WorkerDriver::receive() {
   return std::move(**frame);
 }
 
-void WorkerDriver::send(wire::Type type, std::string_view payload, std::vector<int> descriptors) {
+void WorkerDriver::send(wire::Type type, std::string_view payload, std::vector<int> descriptors,
+                        std::uint64_t handle) {
   std::string frame;
-  wire::append_frame(frame, type, 0, 0, payload);
+  wire::append_frame(frame, type, 0, handle, payload, descriptors.size());
   CHECK(wire::send_all(socket_.number(), frame, std::move(descriptors)));
 }
 
@@ -120,9 +121,7 @@ Result<Answered> WorkerDriver::send_item(wire::Item item, std::string_view body,
   item.body_size = body.size();
   item.has_body_memfd = body_offset > 0 || body.size() > wire::inline_body_bytes_max;
   item.body_offset = body_offset;
-  item.has_result_memfd = true;
   item.result_bytes_max = result_bytes_max;
-  const wire::Descriptor result = memfd({}, 0, result_bytes_max);
   wire::Descriptor large;
   std::vector<int> descriptors;
   if (item.has_body_memfd) {
@@ -131,9 +130,14 @@ Result<Answered> WorkerDriver::send_item(wire::Item item, std::string_view body,
   } else {
     item.inline_body = body;
   }
-  descriptors.push_back(result.number());
   send(wire::Type::invoke, wire::encode(std::span(&item, 1)), std::move(descriptors));
-  const wire::Frame frame = receive();
+  wire::Frame frame = receive();
+  wire::Descriptor room;
+  if (frame.header.type == wire::Type::ask_room) {
+    room = memfd({}, 0, *wire::decode_ask_room(frame.payload));
+    send(wire::Type::room, "", {room.number()}, frame.header.handle);
+    frame = receive();
+  }
   if (frame.header.type == wire::Type::failed) {
     return error_of(*wire::decode_failure(frame.payload));
   }
@@ -143,7 +147,7 @@ Result<Answered> WorkerDriver::send_item(wire::Item item, std::string_view body,
   Answered answered{answer->content, std::string(answer->inline_body), answer->in_memfd};
   if (!answer->in_memfd) return answered;
   answered.body.resize(answer->body_size);
-  CHECK(pread(result.number(), answered.body.data(), answered.body.size(), 0) ==
+  CHECK(pread(room.number(), answered.body.data(), answered.body.size(), 0) ==
         static_cast<ssize_t>(answered.body.size()));
   return answered;
 }

@@ -50,7 +50,8 @@ class WorkerDriver {
 
  private:
   wire::Frame receive();
-  void send(wire::Type, std::string_view payload, std::vector<int> descriptors);
+  void send(wire::Type, std::string_view payload, std::vector<int> descriptors,
+            std::uint64_t handle = 0);
   Result<Answered> send_item(wire::Item, std::string_view body, std::uint64_t body_offset);
 
   wire::Descriptor socket_;

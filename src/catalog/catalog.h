@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "blobs/blobs.h"
 #include "store/store.h"
+#include "wire/messages.h"
 
 namespace dormouse::catalog {
 
@@ -65,7 +66,7 @@ struct Draft {
       prepared;  // What the runtime made of it at deploy. Paths begin with ".dormouse/".
   std::map<std::string, std::string> load_options;  // What the worker is told at load.
   std::map<std::string, std::string> notes;         // What to show a person.
-  std::string ready;                                // What the worker said; opaque here.
+  wire::Ready ready;                                // What the worker said.
 };
 
 struct Revision : Draft {

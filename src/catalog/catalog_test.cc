@@ -76,7 +76,7 @@ Draft a_draft(std::string content = "weights") {
   draft.prepared = {{".dormouse/mapped", blobs::digest_of("mapped"), 6}};
   draft.load_options = {{"form", "mapped"}};
   draft.notes = {{"warm", "1 ms"}};
-  draft.ready = std::string("\0ready", 6);
+  draft.ready.signature.inputs = {{"x", wire::DataType::fp32, {-1, 3}}};
   return draft;
 }
 
@@ -90,7 +90,7 @@ TEST(Encoding, GivesBackWhatItWasGiven) {
   EXPECT_EQ(back->prepared, draft.prepared);
   EXPECT_EQ(back->load_options, draft.load_options);
   EXPECT_EQ(back->notes, draft.notes);
-  EXPECT_EQ(back->ready, draft.ready);
+  EXPECT_EQ(back->ready.signature.inputs, draft.ready.signature.inputs);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(decode_draft(std::string_view(bytes).substr(0, size))) << size;
   }
@@ -105,7 +105,7 @@ TEST(Catalog, PublishesOnceAndKeepsItOverARestart) {
   EXPECT_EQ((*first)->label(), "read-text-line@1");
   Draft reordered = a_draft();
   std::swap(reordered.files[0], reordered.files[1]);
-  reordered.ready = "said otherwise";
+  reordered.ready.platform = "said otherwise";
   EXPECT_EQ(*world.run(world.catalog->publish(reordered, {8})), *first);
   EXPECT_EQ((*world.run(world.catalog->publish(a_draft("other"), {9})))->number, 2);
   world.restart();
@@ -115,7 +115,7 @@ TEST(Catalog, PublishesOnceAndKeepsItOverARestart) {
   ASSERT_EQ(function->revisions.size(), 2u);
   EXPECT_EQ(function->revisions.at(1)->digest, (*first)->digest);
   EXPECT_EQ(function->revisions.at(1)->created, WallTime{7});
-  EXPECT_EQ(function->revisions.at(1)->ready, a_draft().ready);
+  EXPECT_EQ(function->revisions.at(1)->ready.signature.inputs, a_draft().ready.signature.inputs);
   EXPECT_EQ(world.catalog->live_blobs().size(), 4u);
 }
 

@@ -93,7 +93,7 @@ std::string encode(const Draft& draft) {
   put_files(out, draft.prepared);
   put_texts(out, draft.load_options);
   put_texts(out, draft.notes);
-  put_sized(out, draft.ready);
+  put_sized(out, wire::encode(draft.ready));
   return out;
 }
 
@@ -111,8 +111,9 @@ Result<Draft> decode_draft(std::string_view bytes) {
   draft.prepared = *std::move(prepared);
   draft.load_options = get_texts(in);
   draft.notes = get_texts(in);
-  draft.ready = in.get_sized();
-  if (!in.complete()) return damaged;
+  auto ready = wire::decode_ready(in.get_sized());
+  if (!ready || !in.complete()) return damaged;
+  draft.ready = *std::move(ready);
   return draft;
 }
 

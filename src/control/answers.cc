@@ -25,11 +25,12 @@ std::string_view grade_text(sandbox::Finding::Grade grade) {
   CHECK_UNREACHABLE("every grade has a text");
 }
 
-// The shallowest rung that the function is on.
+// The shallowest rung that the function is on; asleep only once nothing is left of it.
 std::string_view state_of(const fleet::Status& status) {
   if (status.busy > 0) return "awake";
   if (status.dozing > 0) return "dozing";
   if (status.starting > 0) return "waking";
+  if (status.stopping > 0) return "stopping";
   return "asleep";
 }
 
@@ -99,11 +100,6 @@ json::object revision_json(const catalog::Revision& revision) {
   for (const catalog::File& file : revision.files) files.push_back(file_json(file));
   json::object notes;
   for (const auto& [key, text] : revision.notes) notes[valid_utf8(key)] = valid_utf8(text);
-  json::array inputs, outputs;
-  if (const auto ready = wire::decode_ready(revision.ready)) {
-    inputs = tensors_json(ready->signature.inputs);
-    outputs = tensors_json(ready->signature.outputs);
-  }
   return {{"number", revision.number},
           {"label", revision.label()},
           {"digest", revision.digest.text()},
@@ -111,8 +107,8 @@ json::object revision_json(const catalog::Revision& revision) {
           {"manifest", manifest_json(revision.manifest)},
           {"files", std::move(files)},
           {"notes", std::move(notes)},
-          {"inputs", std::move(inputs)},
-          {"outputs", std::move(outputs)}};
+          {"inputs", tensors_json(revision.ready.signature.inputs)},
+          {"outputs", tensors_json(revision.ready.signature.outputs)}};
 }
 
 json::object line_json(const logs::Line& line) {

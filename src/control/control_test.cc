@@ -405,6 +405,7 @@ TEST(List, ShowsRungMemoryAndCalls) {
     return std::string(list.at("functions").at(0).at("state").as_string());
   };
   EXPECT_EQ(state({}), "asleep");
+  EXPECT_EQ(state({.stopping = 1}), "stopping");
   EXPECT_EQ(state({.starting = 1}), "waking");
   EXPECT_EQ(state({.starting = 1, .dozing = 2}), "dozing");
   EXPECT_EQ(state({.busy = 1, .dozing = 2}), "awake");

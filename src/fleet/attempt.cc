@@ -9,15 +9,6 @@ namespace {
 
 constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-Result<wire::Descriptor> memfd(const char* name, std::uint64_t size) {
-  wire::Descriptor made(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!made) return system_error(Code::unavailable, "making room for a body");
-  if (ftruncate(made.number(), static_cast<off_t>(size)) != 0) {
-    return system_error(Code::unavailable, "making room for a body");
-  }
-  return made;
-}
-
 // Whoever can shrink a file that we have mapped can kill us.
 Result<> seal(int descriptor) {
   if (fcntl(descriptor, F_ADD_SEALS, seals) == 0 || errno == EPERM) return ok;
@@ -34,48 +25,27 @@ SharedDescriptor shared(wire::Descriptor descriptor) {
   return std::make_shared<const wire::Descriptor>(std::move(descriptor));
 }
 
-Result<SharedDescriptor> room_for_answer(const OrderOptions& options) {
-  if (options.room) return options.room;
-  auto room = memfd("answer", options.answer_bytes_max);
-  if (!room) return std::move(room).error();
-  const auto sealed = seal(room->number());
-  if (!sealed) return sealed.error();
-  return shared(std::move(*room));
-}
-
 // The descriptor to send for a body that does not fit the frame.
 Result<wire::Descriptor> outside_frame(const http::Body& body) {
-  if (body.memfd() >= 0) {
-    const auto sealed = seal(body.memfd());
-    if (!sealed) return sealed.error();
-    return duplicate(body.memfd());
+  if (body.memfd() < 0) {
+    const auto copy = http::Body::in_memfd(body.text());
+    return copy ? outside_frame(*copy) : copy.error();
   }
-  auto made = memfd("body", body.size());
-  if (!made) return made;
-  std::string_view rest = body.text();
-  while (!rest.empty()) {
-    const ssize_t wrote = write(made->number(), rest.data(), rest.size());
-    if (wrote <= 0) return system_error(Code::unavailable, "writing a body");
-    rest.remove_prefix(static_cast<std::size_t>(wrote));
-  }
-  const auto sealed = seal(made->number());
+  const auto sealed = seal(body.memfd());
   if (!sealed) return sealed.error();
-  return made;
+  return duplicate(body.memfd());
 }
 
 }  // namespace
 
-bool may_answer_large(const catalog::Revision& revision) {
-  const auto ready = wire::decode_ready(revision.ready);
-  if (!ready || ready->signature.outputs.empty()) return true;
-  std::uint64_t total = 0;
-  for (const wire::TensorSpec& spec : ready->signature.outputs) {
-    const auto count = wire::element_count(spec.shape);
-    if (!count || spec.type == wire::DataType::bytes) return true;
-    total += *count * wire::element_size(spec.type);
-    if (total > wire::inline_body_bytes_max) return true;
+Result<Room> make_room(std::uint64_t bytes) {
+  wire::Descriptor made(memfd_create("answer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!made || ftruncate(made.number(), static_cast<off_t>(bytes)) != 0) {
+    return system_error(Code::unavailable, "making room for an answer");
   }
-  return false;
+  const auto sealed = seal(made.number());
+  if (!sealed) return sealed.error();
+  return Room{shared(std::move(made)), bytes};
 }
 
 Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
@@ -98,13 +68,6 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
   } else {
     item.inline_body = invocation.body.text();
   }
-  if (options.with_memfd) {
-    auto room = room_for_answer(options);
-    if (!room) return std::move(room).error();
-    item.has_result_memfd = true;
-    order.descriptors.push_back(*room);
-    order.result = std::move(*room);
-  }
   order.payload = wire::encode(std::span(&item, 1));
   if (order.payload.size() > wire::payload_bytes_max) {
     return Error{Code::too_large, "the names and shapes of the tensors take more than 64 KiB"};
@@ -112,7 +75,7 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
   return order;
 }
 
-Result<Answer> accept(wire::Answer said, SharedDescriptor result, std::uint64_t answer_bytes_max) {
+Result<Answer> accept(wire::Answer said, const Room& room, std::uint64_t answer_bytes_max) {
   if (said.body_size > answer_bytes_max) {
     return Error{Code::invalid_argument, "an answer larger than it may be"};
   }
@@ -125,8 +88,10 @@ Result<Answer> accept(wire::Answer said, SharedDescriptor result, std::uint64_t 
     answer.body = http::Body(std::string(said.inline_body));
     return answer;
   }
-  if (!result) return Error{Code::invalid_argument, "an answer in a memfd that it was not given"};
-  auto ours = duplicate(result->number());
+  if (!room.file || said.body_size > room.bytes) {
+    return Error{Code::invalid_argument, "an answer in room that it was not given"};
+  }
+  auto ours = duplicate(room.file->number());
   if (!ours) return std::move(ours).error();
   answer.body = http::Body(ours->release(), 0, said.body_size);
   return answer;

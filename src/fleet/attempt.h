@@ -25,26 +25,29 @@ struct Timing {
 struct Order {
   std::string payload;
   std::vector<SharedDescriptor> descriptors;
-  SharedDescriptor result;  // The memfd that a large answer is written to.
 };
-
-// False if the revision's outputs have fixed shapes that fit a frame: then no memfd is needed.
-bool may_answer_large(const catalog::Revision&);
 
 struct OrderOptions {
   std::uint64_t handle = 0;
   Duration until_deadline{};
   std::uint64_t answer_bytes_max = 0;
-  bool with_memfd = true;  // For the answer.
-  SharedDescriptor room;   // Serves for that, if given.
 };
+
+// The memfd that a worker asked for to write a large answer to.
+struct Room {
+  SharedDescriptor file;
+  std::uint64_t bytes = 0;
+};
+
+// unavailable if there is no memory or descriptor for it.
+Result<Room> make_room(std::uint64_t bytes);
 
 // too_large if what describes the body does not fit a frame.
 Result<Order> order(const Invocation&, const OrderOptions&);
 
 // What a worker answered, held against what it was allowed. invalid_argument: it broke the
 // protocol.
-Result<Answer> accept(wire::Answer, SharedDescriptor result, std::uint64_t answer_bytes_max);
+Result<Answer> accept(wire::Answer, const Room&, std::uint64_t answer_bytes_max);
 
 struct Measured {
   Duration cpu{};

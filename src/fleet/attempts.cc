@@ -1,8 +1,6 @@
 // How calls begin and end.
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/post.hpp>
-
 #include "fleet/shard.h"
 
 namespace dormouse::fleet {
@@ -24,8 +22,8 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   it.function = key;
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
-  happen(scheduling::Arrived{name, key,
-                             it.timing.accepted + it.invocation.revision->manifest.timeout});
+  const TimePoint deadline = it.timing.accepted + it.invocation.revision->manifest.timeout;
+  in_one_turn([&] { happen(scheduling::Arrived{name, key, deadline}); });
   auto waiting = it.outcome.wait([this, name] { leave(name); });
   Outcome outcome = co_await std::move(waiting);
   Call& told = *call(name);
@@ -94,7 +92,6 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   if (where.running.erase(key) == 0) {
     return break_off(from, "the worker answered a call that it was not given");
   }
-  log_output(where);
   Call& it = *call(key);
   Result<Answer> ended = Error{Code::function_failed, ""};
   if (frame.header.type == wire::Type::failed) {
@@ -102,7 +99,6 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
     ended = failure ? Error{failure->code, failure->message} : failure.error();
   } else {
     auto said = wire::decode_answer(frame.payload);
-    if (said && !said->in_memfd) keep_room(where, it);
     if (it.flow) {
       where.running.insert(key);  // It ends with its instance.
       return break_off(from, "the worker answered a call twice");
@@ -111,7 +107,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
       where.running.insert(key);  // It runs on.
       return begin_stream(it, std::move(*said));
     }
-    ended = said ? accept(std::move(*said), std::move(it.result), options_.answer_bytes_max)
+    ended = said ? accept(std::move(*said), it.room, options_.answer_bytes_max)
                  : std::move(said).error();
     if (!ended) {
       where.running.insert(key);  // It ends with its instance.
@@ -123,11 +119,30 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   happen(scheduling::Ended{key, run, cpu, true});
 }
 
-// The memfd that no answer was written to serves the instance's next call: making one costs more
-// than anything else on the way of a small call. What the instance left in it is its own.
-void Shard::keep_room(Instance& where, Call& it) {
-  constexpr std::size_t rooms_max = 32;
-  if (it.result && where.rooms.size() < rooms_max) where.rooms.push_back(std::move(it.result));
+// A worker with a large answer asks for a memfd to write it to. Nobody waits for what was aborted:
+// it gets none, and so its worker goes on.
+void Shard::give_room(InstanceKey to, const wire::Frame& frame) {
+  Instance& where = *instance(to);
+  const CallKey key{frame.header.handle};
+  const auto bytes = wire::decode_ask_room(frame.payload);
+  const bool runs = where.running.contains(key);
+  const bool may_ask = runs ? !call(key)->room.file : where.aborted.contains(key);
+  if (!bytes || *bytes > options_.answer_bytes_max || !may_ask) {
+    return break_off(to, "the worker asks for room that it may not have");
+  }
+  auto room = runs ? make_room(*bytes) : Room{};
+  std::vector<SharedDescriptor> descriptors;
+  if (room && room->file) descriptors.push_back(room->file);
+  where.worker->post(wire::Type::room, frame.header.handle, "", std::move(descriptors));
+  to_flush(to, where);
+  if (!runs) return;
+  if (room) {
+    call(key)->room = std::move(*room);
+    return;
+  }
+  where.running.erase(key);
+  where.aborted.insert(key);
+  finish_attempt(*call(key), std::move(room).error());
 }
 
 // Calls of one instance that end in one turn end at one time.

@@ -156,8 +156,8 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   if (!said) co_return why;
   auto ready = wire::decode_ready(*said);
   if (!ready) co_return Error{Code::function_failed, ready.error().message};
-  draft->notes.merge(ready->notes);
-  draft->ready = std::move(*said);
+  draft->notes.insert(ready->notes.begin(), ready->notes.end());
+  draft->ready = *std::move(ready);
   co_return ok;
 }
 

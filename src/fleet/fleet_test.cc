@@ -203,6 +203,15 @@ TEST(Fleet, BreaksOffAnInstanceThatAnswersForAnother) {
   EXPECT_GE(world.launcher.state.killed, 1);
 }
 
+TEST(Fleet, BreaksOffAnInstanceThatAsksForRoomItMayNotHave) {
+  for (const char* how : {"twice", "another's", "too much", "overfull"}) {
+    World world(ask_too_much);
+    world.deploy("f");
+    const std::string text = World::text(world.run(world.call("f", how)));
+    EXPECT_TRUE(text.starts_with("function_failed: the worker")) << how << ": " << text;
+  }
+}
+
 TEST(Fleet, GivesNoCallToAnInstanceThatIsBeingEnded) {
   World world(answer_and_lie);
   world.deploy("f");

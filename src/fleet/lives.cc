@@ -1,7 +1,6 @@
 // How instances live: from a blank sandbox to the last process gone.
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstring>
 
@@ -163,7 +162,9 @@ asio::awaitable<void> Shard::listen(InstanceKey key) {
       co_return;
     }
     if (*frame) {
-      if (!hear(key, **frame)) co_return;
+      bool goes_on = true;
+      in_one_turn([&] { goes_on = hear(key, **frame); });
+      if (!goes_on) co_return;
       if (heard % frames_a_turn == frames_a_turn - 1) {
         co_await asio::post(executor_, asio::use_awaitable);
       }
@@ -182,6 +183,8 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     answer(key, frame);
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
+  } else if (type == wire::Type::ask_room) {
+    give_room(key, frame);
   } else if (type != wire::Type::stats) {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }

@@ -2,8 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/post.hpp>
-
 namespace dormouse::fleet {
 
 Shard::Shard(asio::any_io_executor executor, Parts parts, Options options)
@@ -58,7 +56,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
   const auto& manifest = revision->manifest;
   const FunctionKey key{++functions_made_};
   serving_[function] = key;
-  served_[key] = {.revision = revision, .may_answer_large = may_answer_large(*revision)};
+  served_[key] = {.revision = revision};
   happen(scheduling::Added{key,
                            {.each = manifest.resources,
                             .concurrency = manifest.concurrency,
@@ -131,24 +129,16 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   }
   const bool just_read = where->used_in_turn == turn_;
   it->cpu_before = just_read ? where->used.cpu_time : where->worker->sandbox().cpu_time();
-  SharedDescriptor room;
-  if (!where->rooms.empty()) {
-    room = std::move(where->rooms.back());
-    where->rooms.pop_back();
-  }
   auto ordered = order(it->invocation,
                        {.handle = static_cast<std::uint64_t>(wanted.call),
                         .until_deadline = it->timing.accepted + served.revision->manifest.timeout -
                                           it->timing.dispatched,
-                        .answer_bytes_max = options_.answer_bytes_max,
-                        .with_memfd = served.may_answer_large,
-                        .room = std::move(room)});
+                        .answer_bytes_max = options_.answer_bytes_max});
   if (!ordered) {
     where->running.erase(wanted.call);
     finish_attempt(*it, std::move(ordered).error());
     return happen(scheduling::Ended{wanted.call, {}, {}, true});
   }
-  it->result = std::move(ordered->result);
   where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));
   to_flush(wanted.instance, *where);
 }
@@ -195,7 +185,7 @@ void Shard::request_turn_end() {
   if (turn_end_requested_) return;
   turn_end_requested_ = true;
   turn_requested_at_ = parts_.clock->now();
-  asio::post(executor_, [this] { end_turn(); });
+  if (!gathering_) asio::post(executor_, [this] { end_turn(); });
 }
 
 void Shard::end_turn() {
@@ -261,7 +251,7 @@ Status Shard::status(const std::string& function) const {
                 .last_start_error = served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {
     if (each->function == key && each->worker) {
-      status.memory_bytes += each->worker->sandbox().usage().memory_bytes;
+      status.memory_bytes += each->worker->sandbox().memory_bytes();
     }
   }
   return status;

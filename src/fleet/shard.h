@@ -6,6 +6,7 @@
 // then frames and answers leave.
 #pragma once
 
+#include <boost/asio/post.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -52,7 +53,6 @@ class Shard final : public Fleet {
   struct Served {  // One revision, from serve() until nothing of it is left.
     catalog::RevisionPtr revision;
     std::filesystem::path tree;  // Empty until it was laid out.
-    bool may_answer_large = true;
     bool withdrawn = false;
     std::int32_t users = 0;  // Calls and instances.
     std::string last_start_error;
@@ -71,7 +71,7 @@ class Shard final : public Fleet {
     bool over = false;       // Its outcome is on the way: nothing more may end it.
     bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
-    SharedDescriptor result;
+    Room room;
     async::OneShot<Outcome> outcome;
     std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
   };
@@ -91,8 +91,7 @@ class Shard final : public Fleet {
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
     std::set<CallKey> running;
-    std::set<CallKey> aborted;            // Their answers may still come, and are dropped.
-    std::vector<SharedDescriptor> rooms;  // For large answers, unused until now.
+    std::set<CallKey> aborted;  // Their answers may still come, and are dropped.
     sandbox::Usage used;
     std::uint64_t used_in_turn = 0;  // When `used` was read.
     std::uint64_t memory_bytes_max = 0;
@@ -116,6 +115,8 @@ class Shard final : public Fleet {
   void on(const scheduling::Refuse&);
   void on(const scheduling::Abort&);
   void on(const scheduling::Stop&);
+  template <class Work>
+  void in_one_turn(Work work);
   void request_turn_end();
   void end_turn();
   void abandon_turn(const Error&);
@@ -129,7 +130,7 @@ class Shard final : public Fleet {
   // attempts.cc: how calls begin and end.
   void finish(Call&, Outcome);
   Duration finish_attempt(Call&, Result<Answer>);
-  void keep_room(Instance&, Call&);
+  void give_room(InstanceKey, const wire::Frame&);
   const sandbox::Usage& usage_in_this_turn(Instance&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
@@ -187,6 +188,7 @@ class Shard final : public Fleet {
   std::vector<std::pair<CallKey, Outcome>> to_answer_;
   std::vector<std::shared_ptr<Flow>> to_end_;
   std::uint64_t turn_ = 1;
+  bool gathering_ = false;  // An event from outside is at work: see in_one_turn().
   bool turn_end_requested_ = false;
   TimePoint turn_requested_at_{};
   Duration loop_lag_max_{};
@@ -195,5 +197,18 @@ class Shard final : public Fleet {
   bool closing_ = false;
   std::map<std::string, Counters> counters_;
 };
+
+// Does what an event from outside asks for. Others may be waiting behind it and share its turn, so
+// the turn ends in a posted function; but a call that is alone has nothing to wait for.
+template <class Work>
+void Shard::in_one_turn(Work work) {
+  if (gathering_ || turn_end_requested_) return work();
+  gathering_ = true;
+  work();
+  gathering_ = false;
+  if (!turn_end_requested_) return;
+  if (calls_.size() <= 1) return end_turn();
+  asio::post(executor_, [this] { end_turn(); });
+}
 
 }  // namespace dormouse::fleet

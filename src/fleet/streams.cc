@@ -57,7 +57,6 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   }
   if (!last) return;
   where.running.erase(key);
-  log_output(where);
   const Duration run = parts_.clock->now() - it->timing.dispatched;
   const Duration cpu = finish_attempt(*it, Answer{});
   happen(scheduling::Ended{key, run, cpu, true});

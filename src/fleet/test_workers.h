@@ -85,6 +85,26 @@ inline void answer_and_lie(int socket) {
   }
 }
 
+// Asks for room as it may not: twice, for another's call, or for more than an answer may have.
+inline void ask_too_much(int socket) {
+  Talker talker(socket);
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items(frame->payload);
+    const std::string_view how = items->front().inline_body;
+    const std::uint64_t handle = how == "another's" ? 9'999 : items->front().handle;
+    const std::uint64_t bytes = how == "too much" ? items->front().result_bytes_max + 1 : 100'000;
+    talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes));
+    if (how == "twice") talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes));
+    if (how == "overfull") {
+      wire::Answer answer;
+      answer.in_memfd = true;
+      answer.body_size = bytes + 1;
+      talker.say(wire::Type::result, handle, wire::encode(answer));
+    }
+  }
+}
+
 // Takes the first call with it into its grave.
 inline void die(int socket) {
   Talker(socket).hear();

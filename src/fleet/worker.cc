@@ -31,18 +31,18 @@ Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox>
     : sandbox_(std::move(sandbox)),
       socket_(executor, duplicate(sandbox_->socket())),
       output_(executor, duplicate(sandbox_->output())),
-      receiver_(sandbox_->socket()) {
+      receiver_(sandbox_->socket(), true) {
 }
 
 Worker::~Worker() = default;
 
 void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payload,
                   std::vector<SharedDescriptor> descriptors) {
-  const bool joins = !outbox_.empty() && descriptors.empty() && outbox_.back().sent == 0 &&
-                     outbox_.back().descriptors.empty();
+  const std::size_t count = descriptors.size();
+  const bool joins = !outbox_.empty() && count == 0 && outbox_.back().sent == 0;
   if (!joins) outbox_.push_back({{}, std::move(descriptors)});
   const std::size_t before = outbox_.back().bytes.size();
-  wire::append_frame(outbox_.back().bytes, type, 0, handle, payload);
+  wire::append_frame(outbox_.back().bytes, type, 0, handle, payload, count);
   outbox_bytes_ += outbox_.back().bytes.size() - before;
 }
 

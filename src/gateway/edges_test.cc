@@ -39,6 +39,7 @@ TEST(ErrorResponse, SaysWhenToComeBackInWholeSecondsAtLeastOne) {
   using namespace std::chrono_literals;
   EXPECT_EQ(error_response({Code::throttled, ""}, "", 1200ms).fields.find("Retry-After"), "2");
   EXPECT_EQ(error_response({Code::overloaded, ""}).fields.find("Retry-After"), "1");
+  EXPECT_EQ(error_response({Code::function_failed, ""}, "", 3s).fields.find("Retry-After"), "3");
   EXPECT_EQ(error_response({Code::unavailable, ""}).fields.find("Retry-After"), "1");
 }
 

@@ -48,7 +48,7 @@ http::Response error_response(const Error& error, std::string_view invocation,
   http::Response response;
   response.status = http_status(error.code);
   response.fields.add("Content-Type", "application/json");
-  if (repeating_helps(error.code)) {
+  if (repeating_helps(error.code) || retry_after > Duration(0)) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_after).count();
     response.fields.add("Retry-After", std::to_string(std::max<std::int64_t>(1, seconds)));
   }

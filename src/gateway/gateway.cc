@@ -126,9 +126,7 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
   if (to.place == Place::kserve_model_ready) {
     co_return json_response(R"({"name":")" + to.name + R"(","ready":true})");
   }
-  const auto ready = wire::decode_ready(revision->ready);
-  co_return json_response(
-      model_metadata(to.name, revision->number, ready ? *ready : wire::Ready{}));
+  co_return json_response(model_metadata(to.name, revision->number, revision->ready));
 }
 
 fleet::Invocation Gateway::invocation(catalog::RevisionPtr revision) {
@@ -164,12 +162,16 @@ void stream_into(http::Response& response, std::shared_ptr<fleet::Stream> stream
   };
 }
 
-// Whether the function takes and gives tensors, so that JSON is translated for it.
-std::optional<wire::Signature> raw_signature(const catalog::Revision& revision) {
-  if (!revision.manifest.task.empty()) return std::nullopt;
-  auto ready = wire::decode_ready(revision.ready);
-  if (!ready || ready->signature.inputs.empty()) return std::nullopt;
-  return std::move(ready->signature);
+// Of a function that takes and gives tensors, so that JSON is translated for it; else nullptr.
+const wire::Signature* raw_signature(const catalog::Revision& revision) {
+  const wire::Signature& signature = revision.ready.signature;
+  return revision.manifest.task.empty() && !signature.inputs.empty() ? &signature : nullptr;
+}
+
+// A large one goes to the worker in a memfd: it is put there here, on the parser's thread.
+Result<http::Body> body_of(std::string bytes) {
+  if (bytes.size() <= wire::inline_body_bytes_max) return http::Body(std::move(bytes));
+  return http::Body::in_memfd(bytes);
 }
 
 Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
@@ -177,7 +179,9 @@ Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
   auto parsed = tensors_from_native(text, signature);
   if (!parsed) return std::move(parsed).error();
   call.content = {.tensors = std::move(parsed->tensors), .is_tensors = true};
-  call.body = http::Body(std::move(parsed->bytes));
+  auto body = body_of(std::move(parsed->bytes));
+  if (!body) return std::move(body).error();
+  call.body = *std::move(body);
   return ok;
 }
 
@@ -188,8 +192,8 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
   fleet::Invocation call = invocation(std::move(revision));
   const InvocationId id = call.id;
   const std::string type(request.head.fields.find("Content-Type").value_or(""));
-  const auto signature = is_json(type) ? raw_signature(*call.revision) : std::nullopt;
-  if (!signature) {
+  const wire::Signature* const signature = is_json(type) ? raw_signature(*call.revision) : nullptr;
+  if (signature == nullptr) {
     call.content.content_type = type.empty() ? "application/octet-stream" : type;
     call.body = std::move(request.body);
   } else {
@@ -247,11 +251,16 @@ std::optional<std::uint64_t> header_length(const http::Head& head, bool& malform
   return value;
 }
 
-Result<> fill_request(InferRequest& out, std::string_view body, std::optional<std::uint64_t> header,
-                      const wire::Signature& signature) {
+// `gathered`: the tensors' bytes, unless they lie in the request's body as they must.
+Result<> fill_request(InferRequest& out, http::Body& gathered, std::string_view body,
+                      std::optional<std::uint64_t> header, const wire::Signature& signature) {
   auto parsed = parse_infer(body, header, signature);
   if (!parsed) return std::move(parsed).error();
   out = std::move(*parsed);
+  if (out.in_place) return ok;
+  auto made = body_of(std::exchange(out.bytes, {}));
+  if (!made) return std::move(made).error();
+  gathered = *std::move(made);
   return ok;
 }
 
@@ -271,8 +280,8 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request,
                                                catalog::RevisionPtr revision) {
   fleet::Invocation call = invocation(std::move(revision));
   const InvocationId id = call.id;
-  const auto signature = raw_signature(*call.revision);
-  if (!signature) {
+  const wire::Signature* const signature = raw_signature(*call.revision);
+  if (signature == nullptr) {
     co_return refuse(Place::kserve_infer,
                      {Code::unsupported,
                       "this function takes no tensors; POST to /f/" + call.revision->manifest.name},
@@ -288,14 +297,15 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request,
   const auto body = request.body.view();
   if (!body) co_return refuse(Place::kserve_infer, body.error(), id.text());
   InferRequest infer;
-  auto work = [&] { return fill_request(infer, *body, header, *signature); };
+  http::Body gathered;
+  auto work = [&] { return fill_request(infer, gathered, *body, header, *signature); };
   auto parsing = off_loop(header.value_or(body->size()), work);
   const Result<> parsed = co_await std::move(parsing);
   if (!parsed) co_return refuse(Place::kserve_infer, parsed.error(), id.text());
   call.content = {.tensors = infer.tensors, .is_tensors = true};
   call.outputs = infer.outputs;
   call.body = infer.in_place ? std::move(request.body).behind(header.value_or(0))
-                             : http::Body(std::exchange(infer.bytes, {}));
+                             : std::move(gathered);
   const std::string model = call.revision->manifest.name;
   const std::int32_t version = call.revision->number;
   auto running = parts_.fleet->invoke(std::move(call));

@@ -64,9 +64,10 @@ class Gateway final : public http::Handler {
     co_return co_await std::move(elsewhere);
   }
   static constexpr std::uint64_t parse_here_bytes_max = 16 << 10;
+  static constexpr int parser_nice = 10;
 
   Parts parts_;
-  async::Thread parser_;
+  async::Thread parser_{parser_nice};
   std::unique_ptr<Ids> ids_;
 };
 

@@ -51,6 +51,18 @@ std::optional<std::string_view> Fields::find(std::string_view name) const {
   return std::nullopt;
 }
 
+Result<Body> Body::in_memfd(std::string_view text) {
+  const int memfd = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (memfd < 0) return system_error(Code::unavailable, "making room for a body");
+  Body body(memfd, 0, text.size());
+  while (!text.empty()) {
+    const ssize_t wrote = write(memfd, text.data(), text.size());
+    if (wrote <= 0) return system_error(Code::unavailable, "writing a body");
+    text.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  return body;
+}
+
 Body Body::behind(std::uint64_t bytes) && {
   bytes = std::min(bytes, size_);
   if (memfd_ < 0) return Body(std::exchange(text_, {}).substr(bytes));

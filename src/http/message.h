@@ -44,6 +44,8 @@ class Body {
   // Takes the descriptor; the bytes are [offset, offset + size).
   Body(int memfd, std::uint64_t offset, std::uint64_t size)
       : memfd_(memfd), offset_(offset), size_(size) {}
+  // A copy of `text` in a memfd. unavailable if there is no memory or descriptor for it.
+  static Result<Body> in_memfd(std::string_view text);
   Body(Body&& other) noexcept { *this = std::move(other); }
   Body& operator=(Body&& other) noexcept;
   ~Body();

@@ -242,10 +242,12 @@ Duration Cgroup::cpu_time() const {
 }
 
 Usage Cgroup::usage() const {
-  Usage used{.cpu_time = cpu_time()};
-  used.memory_bytes = read_number(memory_.number());
-  used.memory_bytes_peak = peak_ ? read_number(peak_.number()) : used.memory_bytes;
-  return used;
+  return {.cpu_time = cpu_time(),
+          .memory_bytes_peak = peak_ ? read_number(peak_.number()) : memory_bytes()};
+}
+
+std::uint64_t Cgroup::memory_bytes() const {
+  return read_number(memory_.number());
 }
 
 void Cgroup::reset_peak() {

@@ -47,7 +47,8 @@ class Cgroup {
   // `conflict` if more memory than that is in use, and cannot be given back.
   Result<> limit(const Limits&);
   Usage usage() const;
-  Duration cpu_time() const;  // usage()'s, for a third of what that costs.
+  Duration cpu_time() const;  // usage()'s, for half of what that costs.
+  std::uint64_t memory_bytes() const;
   void reset_peak();
   std::uint64_t oom_kills() const;
 

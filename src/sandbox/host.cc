@@ -3,6 +3,7 @@
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ namespace {
 using enum Finding::Grade;
 
 constexpr Duration version_max = std::chrono::seconds(5);
+constexpr rlim_t open_files_wanted = 65'536;
 
 std::string first_line(const std::filesystem::path& file) {
   std::ifstream in(file);
@@ -139,6 +141,17 @@ Finding landlock() {
   return {degraded, "no landlock", "one wall fewer behind the others"};
 }
 
+Finding open_files() {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  const std::string text = std::to_string(files.rlim_max) + " open files";
+  if (files.rlim_max >= open_files_wanted) return {good, text, ""};
+  return {degraded, text + " at most",
+          "few connections and instances at a time, and few files for each function; raise the "
+          "hard limit (LimitNOFILE, ulimit -Hn) to " +
+              std::to_string(open_files_wanted)};
+}
+
 Finding huge_pages() {
   const std::string mode = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
   if (mode.find("[madvise]") != mode.npos || mode.find("[always]") != mode.npos) {
@@ -166,6 +179,7 @@ std::vector<Finding> examine_host(const LauncherOptions& options) {
           namespaces(),
           system_call_filter(),
           landlock(),
+          open_files(),
           huge_pages(),
           swap()};
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -154,6 +155,13 @@ Result<> start_program(const Estate& estate, const std::string& sandbox, const P
   return *piped ? ok : run_runtime(start_command(estate, sandbox, ends), ends);
 }
 
+// The OCI runtime cannot give more than it was given itself.
+std::uint64_t our_open_files_max() {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  return files.rlim_max;
+}
+
 Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& spec,
                  std::uint32_t host_uid) {
   for (const fs::path& folder : {estate.folder(sandbox), estate.stage(sandbox)}) {
@@ -166,6 +174,7 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
   const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid};
   Spec inside = spec;
   if (estate.kind == RuntimeKind::runsc) inside.env.emplace_back("DORMOUSE_SOCKET=0");
+  inside.limits.open_files_max = std::min(inside.limits.open_files_max, our_open_files_max());
   return write_text(estate.folder(sandbox) / "config.json", bundle_config(inside, wall));
 }
 

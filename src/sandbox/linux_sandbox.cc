@@ -169,6 +169,9 @@ class LinuxSandbox final : public Sandbox {
   Usage usage() const override {
     return watch_->final_usage ? *watch_->final_usage : watch_->usage();
   }
+  std::uint64_t memory_bytes() const override {
+    return watch_->final_usage ? 0 : watch_->launched.group->memory_bytes();
+  }
   Duration cpu_time() const override {
     return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
   }

@@ -59,8 +59,7 @@ struct Ended {
 };
 
 struct Usage {
-  Duration cpu_time{};             // Since launch() completed.
-  std::uint64_t memory_bytes = 0;  // Held at the moment.
+  Duration cpu_time{};  // Since launch() completed.
   std::uint64_t memory_bytes_peak = 0;
 };
 
@@ -83,6 +82,7 @@ class Sandbox {
   virtual void kill() = 0;                    // Returns at once; wait() says when it is gone.
   virtual Usage usage() const = 0;            // Final once wait() completed. A few µs.
   virtual Duration cpu_time() const { return usage().cpu_time; }  // Only that, sooner.
+  virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
   virtual void reset_peak() = 0;  // memory_bytes_peak counts from here on.
 };
 

@@ -4,8 +4,9 @@
 //
 // Little endian. The handle names a stream on this socket: one invocation, or 0 for the worker
 // itself. Descriptors ride with the first byte of the frame they belong to, at most
-// descriptors_max. An unknown type is a protocol error; an unknown flag is ignored. See
-// docs/formats/wire.md. Pure: bytes in, bytes out.
+// descriptors_max, and the upper four bits of the flags say how many: one read may bring the end of
+// one frame and the descriptors of the next. An unknown type is a protocol error; an unknown flag
+// is ignored. See docs/formats/wire.md. Pure: bytes in, bytes out.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +51,8 @@ enum class Type : std::uint16_t {
   go = 19,      // daemon → instance: you are in your cgroup, begin
   stats = 20,   // worker → daemon: counters of its own
   drain = 21,   // daemon → worker: finish what you have, then exit
+  ask_room = 22,  // worker → daemon: a large answer needs so many bytes
+  room = 23,      // daemon → worker: the memfd for it; without one there is none to be had
 };
 
 enum Flag : std::uint16_t {
@@ -62,13 +65,14 @@ struct Header {
   Type type{};
   std::uint16_t flags = 0;
   std::uint64_t handle = 0;
+  std::uint8_t descriptors = 0;  // That ride with this frame.
 };
 
-// CHECKs that the payload fits.
+// CHECKs that the payload fits. Whoever sends the frame sends as many `descriptors` with it.
 void append_frame(std::string& out, Type, std::uint16_t flags, std::uint64_t handle,
-                  std::string_view payload);
+                  std::string_view payload, std::size_t descriptors = 0);
 
-// `raw` are header_size bytes. invalid_argument if the length or the type is out of range.
+// `raw` are header_size bytes. invalid_argument if a length, type or count is out of range.
 Result<Header> parse_header(std::string_view raw);
 
 }  // namespace dormouse::wire

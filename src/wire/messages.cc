@@ -74,7 +74,6 @@ void put_item(std::string& out, const Item& item) {
   put(out, item.body_size);
   put(out, static_cast<std::uint8_t>(item.has_body_memfd));
   put(out, item.body_offset);
-  put(out, static_cast<std::uint8_t>(item.has_result_memfd));
   put(out, item.result_bytes_max);
   if (!item.has_body_memfd) out.append(item.inline_body);
 }
@@ -93,7 +92,6 @@ Result<Item> get_item(Reader& reader) {
   item.body_size = reader.get<std::uint64_t>();
   item.has_body_memfd = reader.get<std::uint8_t>() != 0;
   item.body_offset = reader.get<std::uint64_t>();
-  item.has_result_memfd = reader.get<std::uint8_t>() != 0;
   item.result_bytes_max = reader.get<std::uint64_t>();
   if (!item.has_body_memfd) item.inline_body = reader.take(item.body_size);
   if (!reader.ok()) return malformed("invoke");
@@ -244,6 +242,19 @@ Result<std::uint32_t> decode_credit(std::string_view text) {
   Reader reader(text);
   const auto bytes = reader.get<std::uint32_t>();
   if (!reader.complete()) return malformed("credit");
+  return bytes;
+}
+
+std::string encode_ask_room(std::uint64_t bytes) {
+  std::string out;
+  put(out, bytes);
+  return out;
+}
+
+Result<std::uint64_t> decode_ask_room(std::string_view text) {
+  Reader reader(text);
+  const auto bytes = reader.get<std::uint64_t>();
+  if (!reader.complete()) return malformed("ask_room");
   return bytes;
 }
 

@@ -61,8 +61,6 @@ struct Item {
   std::string_view inline_body;  // The body itself, unless has_body_memfd.
   bool has_body_memfd = false;   // It starts at body_offset of the next descriptor of the frame.
   std::uint64_t body_offset = 0;
-  bool has_result_memfd = false;  // The next descriptor after that: sealed against
-                                  // shrinking, result_bytes_max long. For a large answer.
   std::uint64_t result_bytes_max = 0;
 };
 
@@ -71,7 +69,7 @@ struct Answer {
   Content content;
   std::uint64_t body_size = 0;
   std::string_view inline_body;  // The body itself, unless in_memfd.
-  bool in_memfd = false;         // It lies at the start of the result memfd.
+  bool in_memfd = false;         // It lies at the start of the room that was asked for.
   std::uint64_t run_ns = 0;      // The worker's own measure, for people; never billed.
 };
 
@@ -88,6 +86,7 @@ std::string encode(std::span<const Item>);
 std::string encode(const Answer&);
 std::string encode(const Failure&);
 std::string encode_credit(std::uint32_t bytes);
+std::string encode_ask_room(std::uint64_t bytes);
 
 Result<Hello> decode_hello(std::string_view);
 Result<Load> decode_load(std::string_view);
@@ -97,5 +96,6 @@ Result<std::vector<Item>> decode_items(std::string_view);  // Views point into t
 Result<Answer> decode_answer(std::string_view);            // Likewise.
 Result<Failure> decode_failure(std::string_view);
 Result<std::uint32_t> decode_credit(std::string_view);
+Result<std::uint64_t> decode_ask_room(std::string_view);
 
 }  // namespace dormouse::wire

@@ -9,6 +9,9 @@ namespace dormouse::wire {
 namespace {
 
 constexpr std::size_t buffer_size = 2 * (header_size + payload_bytes_max);
+// One frame may be incomplete, and one read may bring the next one's.
+constexpr std::size_t unclaimed_max = 2 * descriptors_max;
+
 constexpr Error gone() {
   return {Code::unavailable, "the other side closed the socket"};
 }
@@ -23,6 +26,8 @@ Result<std::optional<Frame>> FrameReceiver::receive() {
   for (;;) {
     auto frame = cut();
     if (!frame || *frame) return frame;
+    // A read that left room took everything: whoever waits is told of what comes after it.
+    if (std::exchange(drained_, false)) return std::nullopt;
     const auto filled = fill();
     if (!filled) return filled.error();
     if (!*filled) return std::nullopt;
@@ -35,8 +40,32 @@ Result<std::optional<Frame>> FrameReceiver::cut() {
   const auto header = parse_header(have.substr(0, header_size));
   if (!header) return header.error();
   if (have.size() < header_size + header->length) return std::nullopt;
+  auto descriptors = claim(header->descriptors);
+  if (!descriptors) return std::move(descriptors).error();
   begin_ += header_size + header->length;
-  return Frame{*header, have.substr(header_size, header->length), std::exchange(descriptors_, {})};
+  return Frame{*header, have.substr(header_size, header->length), std::move(*descriptors)};
+}
+
+Result<std::vector<Descriptor>> FrameReceiver::claim(std::size_t count) {
+  if (count == 0) return std::vector<Descriptor>();
+  if (descriptors_.size() < count) {
+    return Error{Code::invalid_argument, "a frame without the descriptors that it announces"};
+  }
+  const auto end = descriptors_.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<Descriptor> claimed(std::make_move_iterator(descriptors_.begin()),
+                                  std::make_move_iterator(end));
+  descriptors_.erase(descriptors_.begin(), end);
+  return claimed;
+}
+
+FrameReceiver FrameReceiver::successor() {
+  FrameReceiver next(socket_, awaits_);
+  next.buffer_.resize(buffer_size);
+  next.end_ = end_ - begin_;
+  next.drained_ = drained_;
+  next.descriptors_ = std::move(descriptors_);
+  std::memcpy(next.buffer_.data(), buffer_.data() + begin_, next.end_);
+  return next;
 }
 
 Result<bool> FrameReceiver::fill() {
@@ -61,6 +90,8 @@ Result<bool> FrameReceiver::fill() {
   if (size < 0 && errno != ECONNRESET) return system_error(Code::unavailable, "recvmsg");
   if (size <= 0) return gone();
   end_ += static_cast<std::size_t>(size);
+  // What carries descriptors ends a read early.
+  drained_ = awaits_ && message.msg_controllen == 0 && end_ < buffer_.size();
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -70,7 +101,7 @@ Result<bool> FrameReceiver::fill() {
       descriptors_.emplace_back(number);
     }
   }
-  if (descriptors_.size() > descriptors_max || (message.msg_flags & MSG_CTRUNC) != 0) {
+  if (descriptors_.size() > unclaimed_max || (message.msg_flags & MSG_CTRUNC) != 0) {
     return Error{Code::invalid_argument, "more descriptors than a frame may carry"};
   }
   return true;

@@ -45,21 +45,30 @@ struct Frame {
 // Cuts frames out of a socket.
 class FrameReceiver {
  public:
-  explicit FrameReceiver(int socket) : socket_(socket) {}
+  // `awaits`: the socket is non-blocking, and after a nullopt its owner waits until it is readable.
+  // Then a read that took all there was need not be followed by one that finds nothing.
+  explicit FrameReceiver(int socket, bool awaits = false) : socket_(socket), awaits_(awaits) {}
 
   // The next frame; nullopt if the socket is non-blocking and has no whole frame yet. `unavailable`
   // when the other side is gone, invalid_argument when it does not keep to the protocol.
   Result<std::optional<Frame>> receive();
 
+  // A receiver that goes on where this one stands, whose last frame then stays valid as long as
+  // this one lives.
+  FrameReceiver successor();
+
  private:
   Result<std::optional<Frame>> cut();
-  Result<bool> fill();  // False: would block.
+  Result<bool> fill();  // False: there is no more for now.
+  Result<std::vector<Descriptor>> claim(std::size_t count);
 
   int socket_;
+  bool awaits_;
   std::string buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::vector<Descriptor> descriptors_;
+  bool drained_ = false;                 // The last read took all there was.
+  std::vector<Descriptor> descriptors_;  // Received, and not yet of a whole frame.
 };
 
 // Sends as much of `bytes` as the socket takes; the descriptors go with the first byte. Gives how

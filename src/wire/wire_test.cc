@@ -39,9 +39,11 @@ Item an_item() {
 
 TEST(Frame, RefusesWhatIsOutOfRange) {
   std::string out;
-  append_frame(out, Type::ready, flag_end, 7, "abc");
+  append_frame(out, Type::ready, flag_end, 7, "abc", 3);
   const auto header = parse_header(std::string_view(out).substr(0, header_size));
   ASSERT_TRUE(header);
+  EXPECT_EQ(header->flags, flag_end);
+  EXPECT_EQ(header->descriptors, 3u);
   EXPECT_EQ(header->length, 3u);
   EXPECT_EQ(header->handle, 7u);
   out[4] = 99;
@@ -137,9 +139,10 @@ class Served {
     thread_.join();
     EXPECT_EQ(status, 0);
   }
-  void say(Type type, std::string_view payload, std::vector<int> descriptors = {}) {
+  void say(Type type, std::string_view payload, std::vector<int> descriptors = {},
+           std::uint64_t handle = 0) {
     std::string out;
-    append_frame(out, type, 0, 0, payload);
+    append_frame(out, type, 0, handle, payload, descriptors.size());
     EXPECT_TRUE(send_all(pair_.ours.number(), out, std::move(descriptors)));
   }
   Frame hear() {
@@ -177,30 +180,113 @@ TEST(Worker, AnswersSmallBodiesInTheFrame) {
             std::string(item.inline_body) + std::string(item.inline_body));
 }
 
+Descriptor file_of(std::size_t size, std::string_view content = {}, off_t at = 0) {
+  Descriptor file(memfd_create("body", MFD_CLOEXEC));
+  CHECK(ftruncate(file.number(), static_cast<off_t>(size)) == 0);
+  CHECK(pwrite(file.number(), content.data(), content.size(), at) ==
+        static_cast<ssize_t>(content.size()));
+  return file;
+}
+
+std::string content_of(const Descriptor& file, std::size_t size, off_t at = 0) {
+  std::string content(size, 0);
+  CHECK(pread(file.number(), content.data(), size, at) == static_cast<ssize_t>(size));
+  return content;
+}
+
 TEST(Worker, ReadsAndWritesLargeBodiesInPlace) {
   constexpr std::size_t size = 300'000;
   Served worker;
   worker.hear();
-  const Descriptor body(memfd_create("body", MFD_CLOEXEC));
-  const Descriptor result(memfd_create("result", MFD_CLOEXEC));
-  ASSERT_EQ(ftruncate(body.number(), size + 100), 0);
-  ASSERT_EQ(ftruncate(result.number(), 2 * size), 0);
-  ASSERT_EQ(pwrite(body.number(), "hi", 2, 100), 2);
+  const Descriptor body = file_of(size + 100, "hi", 100);
   Item item;
   item.handle = 3;
   item.body_size = size;
   item.body_offset = 100;
-  item.has_body_memfd = item.has_result_memfd = true;
+  item.has_body_memfd = true;
   item.result_bytes_max = 2 * size;
-  worker.say(Type::invoke, encode(std::span(&item, 1)), {body.number(), result.number()});
-  const Frame frame = worker.hear();
+  worker.say(Type::invoke, encode(std::span(&item, 1)), {body.number()});
+  Frame frame = worker.hear();
+  ASSERT_EQ(frame.header.type, Type::ask_room);
+  EXPECT_EQ(frame.header.handle, 3u);
+  EXPECT_EQ(*decode_ask_room(frame.payload), 2 * size);
+  const Descriptor room = file_of(2 * size);
+  worker.say(Type::room, "", {room.number()}, 3);
+  frame = worker.hear();
   ASSERT_EQ(frame.header.type, Type::result);
   const auto answer = decode_answer(frame.payload);
   EXPECT_TRUE(answer->in_memfd);
   EXPECT_EQ(answer->body_size, 2 * size);
-  char got[2];
-  ASSERT_EQ(pread(result.number(), got, 2, size), 2);
-  EXPECT_EQ(std::string_view(got, 2), "hi");
+  EXPECT_EQ(content_of(room, 2, size), "hi");
+}
+
+// The body of the call that asks lies in the frame; what comes while it waits is heard afterwards.
+TEST(Worker, HearsWhatComesWhileItAsksForRoom) {
+  Served worker;
+  worker.hear();
+  const std::string text(40'000, 'x');
+  Item first = an_item();
+  first.content = {.content_type = "text/plain"};
+  first.inline_body = text;
+  first.body_size = text.size();
+  worker.say(Type::invoke, encode(std::span(&first, 1)));
+  ASSERT_EQ(worker.hear().header.type, Type::ask_room);
+  for (const std::uint64_t handle : {20, 21, 22, 23}) {
+    Item next = an_item();
+    next.handle = handle;
+    const Descriptor body = file_of(24, "from a file of its own  ");
+    next.has_body_memfd = true;
+    worker.say(Type::invoke, encode(std::span(&next, 1)), {body.number()});
+  }
+  const Descriptor room = file_of(2 * text.size());
+  worker.say(Type::room, "", {room.number()}, first.handle);
+  EXPECT_EQ(worker.hear().header.handle, first.handle);
+  EXPECT_EQ(content_of(room, 2 * text.size()), text + text);
+  for (const std::uint64_t handle : {20, 21, 22, 23}) {
+    const Frame frame = worker.hear();
+    EXPECT_EQ(frame.header.handle, handle);
+    EXPECT_EQ(decode_answer(frame.payload)->inline_body.substr(0, 24), "from a file of its own  ");
+  }
+}
+
+TEST(Worker, FailsTheOneCallThatThereIsNoRoomFor) {
+  Served worker;
+  worker.hear();
+  const std::string text(40'000, 'x');
+  Item item = an_item();
+  item.inline_body = text;
+  item.body_size = text.size();
+  worker.say(Type::invoke, encode(std::span(&item, 1)));
+  ASSERT_EQ(worker.hear().header.type, Type::ask_room);
+  worker.say(Type::room, "", {}, item.handle);
+  EXPECT_EQ(worker.hear().header.type, Type::failed);
+  item = an_item();
+  worker.say(Type::invoke, encode(std::span(&item, 1)));
+  EXPECT_EQ(worker.hear().header.type, Type::result);
+}
+
+// One read brings both frames, and the descriptors of the second with the first.
+TEST(FrameReceiver, GivesDescriptorsToTheFrameTheyBelongTo) {
+  Pair pair;
+  std::string first, second;
+  append_frame(first, Type::cancel, 0, 1, "");
+  append_frame(second, Type::invoke, 0, 2, "payload", 1);
+  const Descriptor file = file_of(4, "mine");
+  ASSERT_TRUE(send_all(pair.ours.number(), first, {}));
+  ASSERT_TRUE(send_all(pair.ours.number(), second, {file.number()}));
+  FrameReceiver receiver(pair.theirs.number());
+  EXPECT_TRUE((*receiver.receive())->descriptors.empty());
+  const auto frame = receiver.receive();
+  ASSERT_EQ((*frame)->descriptors.size(), 1u);
+  EXPECT_EQ(content_of((*frame)->descriptors.front(), 4), "mine");
+}
+
+TEST(FrameReceiver, RefusesAFrameWithoutTheDescriptorsItAnnounces) {
+  Pair pair;
+  std::string text;
+  append_frame(text, Type::invoke, 0, 2, "payload", 1);
+  ASSERT_TRUE(send_all(pair.ours.number(), text, {}));
+  EXPECT_EQ(FrameReceiver(pair.theirs.number()).receive().error().code, Code::invalid_argument);
 }
 
 TEST(Worker, RefusesAnAnswerOverTheLimit) {

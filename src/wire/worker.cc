@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
+#include <functional>
 
 #include "wire/socket.h"
 
@@ -45,9 +47,13 @@ class Mapping {
 
 class OneInvocation final : public Invocation {
  public:
-  OneInvocation(Item item, Descriptor body, Descriptor result)
-      : item_(std::move(item)), result_(std::move(result)), body_(as_bytes(item_.inline_body)) {
-    if (body && item_.body_size > 0) body_memfd_ = std::move(body);
+  using AskRoom = std::function<Result<Descriptor>(std::uint64_t bytes)>;
+
+  OneInvocation(Item item, Descriptor body, AskRoom ask_room)
+      : item_(std::move(item)),
+        ask_room_(std::move(ask_room)),
+        body_(as_bytes(item_.inline_body)) {
+    if (item_.body_size > 0) body_memfd_ = std::move(body);
   }
 
   Result<> map_body() {
@@ -70,12 +76,14 @@ class OneInvocation final : public Invocation {
                                         " bytes, the limit is " +
                                         std::to_string(item_.result_bytes_max)};
     }
-    if (size <= inline_body_bytes_max || !result_) {
+    if (size <= inline_body_bytes_max) {
       small_.resize(size);
       room_ = std::as_writable_bytes(std::span(small_));
       return room_;
     }
-    auto mapping = Mapping::make(result_.number(), size, PROT_READ | PROT_WRITE);
+    const auto file = ask_room_(size);
+    if (!file) return file.error();
+    auto mapping = Mapping::make(file->number(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return std::move(mapping).error();
     result_mapping_ = std::move(*mapping);
     room_ = {result_mapping_.bytes(), size};
@@ -103,8 +111,8 @@ class OneInvocation final : public Invocation {
 
  private:
   Item item_;
+  AskRoom ask_room_;
   Descriptor body_memfd_;
-  Descriptor result_;
   Bytes body_;
   Mapping body_mapping_, result_mapping_;
   std::string small_;
@@ -119,10 +127,10 @@ class Server {
   int run() {
     if (!send(Type::hello, 0, encode(program_.hello()))) return 1;
     for (;;) {
-      auto frame = receiver_.receive();
+      auto frame = next();
       if (!frame) return frame.error().code == Code::unavailable ? 0 : 2;
-      CHECK(*frame);  // The socket is blocking.
-      const auto kept = obey(**frame);
+      const auto kept = obey(*frame);
+      held_.reset();
       if (!kept) {
         std::fprintf(stderr, "worker: %s\n", kept.error().message.c_str());
         return 2;
@@ -136,6 +144,40 @@ class Server {
     out_.clear();
     append_frame(out_, type, 0, handle, payload);
     return send_all(socket_, out_, {});
+  }
+
+  // The next frame: of those that came while room was asked for, or from the socket.
+  Result<Frame> next() {
+    if (!early_.empty()) {
+      current_ = std::move(early_.front());
+      early_.pop_front();
+      return Frame{current_.header, current_.payload, std::move(current_.descriptors)};
+    }
+    auto frame = receiver_.receive();
+    if (!frame) return std::move(frame).error();
+    CHECK(*frame);  // The socket is blocking.
+    return std::move(**frame);
+  }
+
+  // The daemon's memfd for the answer to `handle`.
+  Result<Descriptor> ask_room(std::uint64_t handle, std::uint64_t bytes) {
+    const auto asked = send(Type::ask_room, handle, encode_ask_room(bytes));
+    if (!asked) return asked.error();
+    if (!held_) {  // The invocation's body may lie in its buffer.
+      FrameReceiver successor = receiver_.successor();
+      held_ = std::exchange(receiver_, std::move(successor));
+    }
+    for (;;) {
+      auto frame = receiver_.receive();
+      if (!frame) return std::move(frame).error();
+      CHECK(*frame);
+      if ((*frame)->header.type == Type::room && (*frame)->header.handle == handle) {
+        if (!(*frame)->descriptors.empty()) return std::move((*frame)->descriptors.front());
+        return Error{Code::function_failed, "there is no room for the answer"};
+      }
+      early_.push_back(
+          {(*frame)->header, std::string((*frame)->payload), std::move((*frame)->descriptors)});
+    }
   }
 
   // False: drained. An Error: the daemon does not keep to the protocol, or is gone.
@@ -161,7 +203,9 @@ class Server {
       case Type::fork:
       case Type::forked:
       case Type::go:
-      case Type::stats: break;
+      case Type::stats:
+      case Type::ask_room:
+      case Type::room: break;
     }
     return Error{Code::invalid_argument, "a frame that this worker does not take"};
   }
@@ -190,15 +234,17 @@ class Server {
   Result<> invoke(Frame& frame) {
     auto items = decode_items(frame.payload);
     if (!items) return std::move(items).error();
-    std::size_t next = 0;
-    const auto take = [&](bool wanted) {
-      const bool there = wanted && next < frame.descriptors.size();
-      return there ? std::move(frame.descriptors[next++]) : Descriptor();
-    };
+    std::size_t taken = 0;
     for (Item& item : *items) {
-      Descriptor body = take(item.has_body_memfd);
-      Descriptor result = take(item.has_result_memfd);
-      OneInvocation invocation(std::move(item), std::move(body), std::move(result));
+      if (item.has_body_memfd && taken == frame.descriptors.size()) {
+        return Error{Code::invalid_argument, "an invocation without the memfd of its body"};
+      }
+      Descriptor body =
+          item.has_body_memfd ? std::move(frame.descriptors[taken++]) : Descriptor();
+      const std::uint64_t handle = item.handle;
+      OneInvocation invocation(
+          std::move(item), std::move(body),
+          [this, handle](std::uint64_t bytes) { return ask_room(handle, bytes); });
       const auto sent = run_one(invocation);
       if (!sent) return sent.error();
     }
@@ -221,9 +267,18 @@ class Server {
 
   static Failure failure(const Error& error) { return {error.code, error.message}; }
 
+  struct Early {
+    Header header;
+    std::string payload;
+    std::vector<Descriptor> descriptors;
+  };
+
   Program& program_;
   int socket_;
   FrameReceiver receiver_;
+  std::optional<FrameReceiver> held_;
+  std::deque<Early> early_;
+  Early current_;
   std::string out_;
 };
 

@@ -4,7 +4,8 @@
 // A program that wants more at once (the tests' `probe`) speaks frames itself.
 //
 // Bodies are not copied: an Invocation's body is the frame's own bytes or a read-only mapping of
-// the memfd the daemon made; a large answer is written straight into the daemon's result memfd.
+// the memfd the daemon made; a large answer is written straight into a memfd that the daemon makes
+// when asked.
 #pragma once
 
 #include <functional>
@@ -28,8 +29,8 @@ class Invocation {
   virtual const Item& item() const = 0;
   virtual Bytes body() const = 0;  // Lives as long as the Invocation.
 
-  // Room for an answer of `size` bytes: the result memfd if it is large, memory otherwise. Called
-  // at most once. too_large if it exceeds item().result_bytes_max.
+  // Room for an answer of `size` bytes: a memfd of the daemon's if it is large, memory otherwise.
+  // Called at most once. too_large if it exceeds item().result_bytes_max.
   virtual Result<std::span<std::byte>> make_room(std::uint64_t size) = 0;
 };
 

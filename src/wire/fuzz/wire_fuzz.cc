@@ -46,13 +46,16 @@ void read_frames(std::string_view text) {
     const std::string_view payload = text.substr(0, header->length);
     text.remove_prefix(payload.size());
     std::string written;
-    append_frame(written, header->type, header->flags, header->handle, payload);
+    append_frame(written, header->type, header->flags, header->handle, payload,
+                 header->descriptors);
     CHECK(written.size() == header_size + payload.size());
+    const auto again = parse_header(std::string_view(written).substr(0, header_size));
+    CHECK(again && again->flags == header->flags && again->descriptors == header->descriptors);
   }
 }
 
 void read_as(std::uint8_t what, std::string_view text) {
-  switch (what % 10) {
+  switch (what % 11) {
     case 0: return read_frames(text);
     case 1: return round_trip(text, decode_hello);
     case 2: return round_trip(text, decode_load);
@@ -62,6 +65,7 @@ void read_as(std::uint8_t what, std::string_view text) {
     case 6: return round_trip(text, decode_answer);
     case 7: return round_trip(text, decode_failure);
     case 8: return round_trip(text, decode_signature);
+    case 9: return static_cast<void>(decode_ask_room(text));
     default: static_cast<void>(decode_credit(text));
   }
 }

@@ -1,0 +1,71 @@
+// Tensors from a hostile client: KServe v2 requests in JSON and binary, and dormouse's own JSON. The
+// first byte chooses the dialect. What is understood lies within its bytes, can be answered with,
+// and survives being written as JSON and read again.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/check.h"
+#include "gateway/json.h"
+#include "gateway/kserve.h"
+#include "gateway/native.h"
+
+namespace dormouse::gateway {
+namespace {
+
+using wire::DataType;
+
+const wire::Signature one_input{.inputs = {{"x", DataType::fp32, {-1, 2}}}, .outputs = {}};
+const wire::Signature many_inputs{.inputs = {{"x", DataType::fp32, {-1, 2}},
+                                             {"i", DataType::int8, {2}},
+                                             {"h", DataType::fp16, {-1}},
+                                             {"b", DataType::boolean, {-1}},
+                                             {"s", DataType::bytes, {-1}}},
+                                  .outputs = {}};
+
+void read_infer(std::string_view body, std::optional<std::uint64_t> header) {
+  for (const wire::Signature* signature : {&one_input, &many_inputs}) {
+    const auto request = parse_infer(body, header, *signature);
+    if (!request) continue;
+    const std::string_view bytes =
+        request->in_place ? body.substr(header.value_or(0)) : std::string_view(request->bytes);
+    CHECK(wire::validate(request->tensors, bytes.size()));
+    const auto response = infer_response(*request, "model", 1, request->tensors, bytes);
+    if (response) CHECK(parse_json(response->header));
+  }
+}
+
+void read_native(std::string_view text, const wire::Signature& signature) {
+  const auto first = tensors_from_native(text, signature);
+  if (!first) return;
+  CHECK(wire::validate(first->tensors, first->bytes.size()));
+  const auto written = native_from_tensors(first->tensors, first->bytes);
+  CHECK(written);
+  const auto second = tensors_from_native(*written, signature);
+  CHECK(second && second->tensors == first->tensors && second->bytes == first->bytes);
+}
+
+void read_as(std::uint8_t how, std::string_view text) {
+  switch (how % 4) {
+    case 0: return read_infer(text, std::nullopt);
+    case 1: {
+      if (text.size() < 2) return;
+      const auto header = static_cast<std::uint8_t>(text[0]) + 256U * static_cast<std::uint8_t>(text[1]);
+      return read_infer(text.substr(2), header);
+    }
+    case 2: return read_native(text, one_input);
+    default: return read_native(text, many_inputs);
+  }
+}
+
+}  // namespace
+}  // namespace dormouse::gateway
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view all(reinterpret_cast<const char*>(bytes), size);
+  dormouse::gateway::read_as(bytes[0], all.substr(1));
+  return 0;
+}
