@@ -304,8 +304,8 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request,
   if (!parsed) co_return refuse(Place::kserve_infer, parsed.error(), id.text());
   call.content = {.tensors = infer.tensors, .is_tensors = true};
   call.outputs = infer.outputs;
-  call.body = infer.in_place ? std::move(request.body).behind(header.value_or(0))
-                             : std::move(gathered);
+  call.body =
+      infer.in_place ? std::move(request.body).behind(header.value_or(0)) : std::move(gathered);
   const std::string model = call.revision->manifest.name;
   const std::int32_t version = call.revision->number;
   auto running = parts_.fleet->invoke(std::move(call));

@@ -34,7 +34,7 @@ struct FakeLauncherState {
   std::function<void(int socket)> function;  // Empty: child processes.
   std::vector<Error> failures;               // What the next launches fail with, in this order.
   bool die_at_start = false;                 // Programs that end before their first word.
-  Usage usage{Duration(1000), 1 << 20};  // What every sandbox says it used.
+  Usage usage{Duration(1000), 1 << 20};      // What every sandbox says it used.
 
   std::vector<Spec> launched;  // Every one that succeeded.
   std::vector<std::filesystem::path> revealed;

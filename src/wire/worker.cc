@@ -50,9 +50,7 @@ class OneInvocation final : public Invocation {
   using AskRoom = std::function<Result<Descriptor>(std::uint64_t bytes)>;
 
   OneInvocation(Item item, Descriptor body, AskRoom ask_room)
-      : item_(std::move(item)),
-        ask_room_(std::move(ask_room)),
-        body_(as_bytes(item_.inline_body)) {
+      : item_(std::move(item)), ask_room_(std::move(ask_room)), body_(as_bytes(item_.inline_body)) {
     if (item_.body_size > 0) body_memfd_ = std::move(body);
   }
 
@@ -239,8 +237,7 @@ class Server {
       if (item.has_body_memfd && taken == frame.descriptors.size()) {
         return Error{Code::invalid_argument, "an invocation without the memfd of its body"};
       }
-      Descriptor body =
-          item.has_body_memfd ? std::move(frame.descriptors[taken++]) : Descriptor();
+      Descriptor body = item.has_body_memfd ? std::move(frame.descriptors[taken++]) : Descriptor();
       const std::uint64_t handle = item.handle;
       OneInvocation invocation(
           std::move(item), std::move(body),

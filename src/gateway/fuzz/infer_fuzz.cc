@@ -1,6 +1,6 @@
-// Tensors from a hostile client: KServe v2 requests in JSON and binary, and dormouse's own JSON. The
-// first byte chooses the dialect. What is understood lies within its bytes, can be answered with,
-// and survives being written as JSON and read again.
+// Tensors from a hostile client: KServe v2 requests in JSON and binary, and dormouse's own JSON.
+// The first byte chooses the dialect. What is understood lies within its bytes, can be answered
+// with, and survives being written as JSON and read again.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -52,7 +52,8 @@ void read_as(std::uint8_t how, std::string_view text) {
     case 0: return read_infer(text, std::nullopt);
     case 1: {
       if (text.size() < 2) return;
-      const auto header = static_cast<std::uint8_t>(text[0]) + 256U * static_cast<std::uint8_t>(text[1]);
+      const auto header =
+          static_cast<std::uint8_t>(text[0]) + 256U * static_cast<std::uint8_t>(text[1]);
       return read_infer(text.substr(2), header);
     }
     case 2: return read_native(text, one_input);
