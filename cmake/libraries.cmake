@@ -18,7 +18,9 @@ function(external name)
 endfunction()
 
 external(asio Boost::headers Threads::Threads)
-target_compile_definitions(asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY)
+# A request passes through about ten coroutines: so many frames, not two, are kept for the next one.
+target_compile_definitions(asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY
+  BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=16)
 external(json Boost::json)
 external(openssl OpenSSL::Crypto)
 external(yaml yaml-cpp)

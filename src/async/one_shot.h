@@ -36,21 +36,24 @@ class OneShot {
   }
 
   // `on_cancel` is called when the waiting coroutine is cancelled, which goes on waiting: it must
-  // see to it that set() follows. One waiter at a time.
+  // see to it that set() follows. One waiter at a time, which awaits before anybody can set().
   asio::awaitable<T> wait(std::function<void()> on_cancel = {}) {
-    if (value_) co_return *std::exchange(value_, std::nullopt);
+    if (value_) return taken();
     auto start = [this, on_cancel = std::move(on_cancel)](auto resume) mutable {
       auto slot = asio::get_associated_cancellation_slot(resume);
       if (on_cancel && slot.is_connected()) {
         slot.assign([on_cancel = std::move(on_cancel)](asio::cancellation_type) { on_cancel(); });
       }
+      CHECK(!value_);
       waiter_ = std::make_unique<Typed<decltype(resume)>>(std::move(resume));
     };
-    co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(
-        std::move(start), asio::use_awaitable);
+    return asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(std::move(start),
+                                                                        asio::use_awaitable);
   }
 
  private:
+  asio::awaitable<T> taken() { co_return *std::exchange(value_, std::nullopt); }
+
   struct Waiter {
     virtual ~Waiter() = default;
     virtual void resume(T) = 0;

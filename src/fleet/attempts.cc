@@ -24,9 +24,10 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   ++served.users;
   const TimePoint deadline = it.timing.accepted + it.invocation.revision->manifest.timeout;
   in_one_turn([&] { happen(scheduling::Arrived{name, key, deadline}); });
-  auto waiting = it.outcome.wait([this, name] { leave(name); });
-  Outcome outcome = co_await std::move(waiting);
+  auto waiting = it.told.wait([this, name] { leave(name); });
+  co_await std::move(waiting);
   Call& told = *call(name);
+  Outcome outcome = std::move(told.outcome);
   told.delivered = true;
   const bool streams = outcome.answer && outcome.answer->stream;
   if (!streams || told.over) forget(name);
@@ -56,11 +57,16 @@ void Shard::finish(Call& it, Outcome outcome) {
   CHECK(!std::exchange(it.over, true));
   count(it, outcome);
   request_turn_end();
-  if (!it.flow) return void(to_answer_.emplace_back(it.key, std::move(outcome)));
+  if (!it.flow) return tell(it, std::move(outcome));
   it.flow->finish(outcome.answer ? std::nullopt : std::optional(outcome.answer.error()),
                   std::move(outcome.receipt));
   to_end_.push_back(it.flow);
   if (it.delivered) forget(it.key);
+}
+
+void Shard::tell(Call& it, Outcome outcome) {
+  it.outcome = std::move(outcome);
+  to_answer_.push_back(it.key);
 }
 
 // Gives the CPU time that it took.

@@ -197,8 +197,8 @@ void Shard::end_turn() {
     if (!written) abandon_turn(written.error());
   }
   for (const InstanceKey key : std::exchange(to_flush_, {})) flush(key);
-  for (auto& [key, outcome] : std::exchange(to_answer_, {})) {
-    if (Call* const it = call(key)) it->outcome.set(std::move(outcome));
+  for (const CallKey key : std::exchange(to_answer_, {})) {
+    if (Call* const it = call(key)) it->told.set(true);
   }
   for (const auto& flow : std::exchange(to_end_, {})) flow->end();
 }
@@ -214,12 +214,13 @@ void Shard::abandon_turn(const Error& why) {
     break_off(key, "the ledger could not be written");
   }
   for (const auto& flow : to_end_) flow->withhold({Code::unavailable, why.message});
-  for (auto& [key, outcome] : to_answer_) {
-    if (!outcome.receipt) continue;
-    outcome = {.answer = Error{Code::unavailable, "the ledger could not be written: the " +
-                                                      std::string("invocation may have run")},
-               .receipt = {},
-               .retry_after = std::chrono::seconds(1)};
+  for (const CallKey key : to_answer_) {
+    Call* const it = call(key);
+    if (it == nullptr || !it->outcome.receipt) continue;
+    it->outcome = {.answer = Error{Code::unavailable, "the ledger could not be written: the " +
+                                                          std::string("invocation may have run")},
+                   .receipt = {},
+                   .retry_after = std::chrono::seconds(1)};
   }
 }
 

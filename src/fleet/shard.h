@@ -72,7 +72,8 @@ class Shard final : public Fleet {
     bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
     Room room;
-    async::OneShot<Outcome> outcome;
+    Outcome outcome{.answer = Answer{}, .receipt = {}};
+    async::OneShot<bool> told;   // The outcome is there.
     std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
   };
 
@@ -129,6 +130,7 @@ class Shard final : public Fleet {
 
   // attempts.cc: how calls begin and end.
   void finish(Call&, Outcome);
+  void tell(Call&, Outcome);
   Duration finish_attempt(Call&, Result<Answer>);
   void give_room(InstanceKey, const wire::Frame&);
   const sandbox::Usage& usage_in_this_turn(Instance&);
@@ -185,7 +187,7 @@ class Shard final : public Fleet {
   bool stepping_ = false;
 
   std::vector<InstanceKey> to_flush_;
-  std::vector<std::pair<CallKey, Outcome>> to_answer_;
+  std::vector<CallKey> to_answer_;
   std::vector<std::shared_ptr<Flow>> to_end_;
   std::uint64_t turn_ = 1;
   bool gathering_ = false;  // An event from outside is at work: see in_one_turn().

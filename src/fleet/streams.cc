@@ -35,7 +35,7 @@ void Shard::begin_stream(Call& it, wire::Answer head) {
   Answer answer{.content = std::move(head.content),
                 .body = {},
                 .stream = std::make_unique<ShardStream>(this, it.key, it.flow)};
-  to_answer_.emplace_back(it.key, Outcome{.answer = std::move(answer), .receipt = {}});
+  tell(it, {.answer = std::move(answer), .receipt = {}});
   request_turn_end();
 }
 

@@ -91,6 +91,11 @@ std::variant<std::uint64_t, http::Response> Gateway::admit(const http::Head& hea
 asio::awaitable<http::Response> Gateway::handle(http::Request request) {
   Route to = route(request.head);
   if (to.place == Place::api) return parts_.api->handle(std::move(request));
+  if (to.place == Place::native) {
+    if (auto revision = parts_.catalog->active(to.name)) {
+      return native(std::move(request), std::move(revision));
+    }
+  }
   return serve(std::move(request), std::move(to));
 }
 
@@ -116,9 +121,6 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
   if (!to.version.empty() && to.version != std::to_string(revision->number)) {
     co_return refuse(to.place, {Code::not_found, "version " + to.version + " does not serve; " +
                                                      std::to_string(revision->number) + " does"});
-  }
-  if (to.place == Place::native) {
-    co_return co_await native(std::move(request), std::move(revision));
   }
   if (to.place == Place::kserve_infer) {
     co_return co_await infer(std::move(request), std::move(revision));
@@ -160,6 +162,19 @@ void stream_into(http::Response& response, std::shared_ptr<fleet::Stream> stream
     if (stream->receipt()) add_fields(fields, stream->receipt()->begun.key.id, stream->receipt());
     return fields;
   };
+}
+
+http::Response bytes_response(fleet::Answer answer) {
+  http::Response response;
+  std::string& type = answer.content.content_type;
+  if (!is_field_value(type)) type = "application/octet-stream";
+  response.fields.add("Content-Type", std::move(type));
+  if (answer.stream) {
+    stream_into(response, std::move(answer.stream));
+  } else {
+    response.body = std::move(answer.body);
+  }
+  return response;
 }
 
 // Of a function that takes and gives tensors, so that JSON is translated for it; else nullptr.
@@ -211,24 +226,18 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
     add_fields(refused.fields, id, outcome.receipt);
     co_return refused;
   }
-  auto writing = native_response(std::move(*outcome.answer));
-  http::Response response = co_await std::move(writing);
+  http::Response response;
+  if (outcome.answer->content.is_tensors) {
+    auto writing = tensors_response(std::move(*outcome.answer));
+    response = co_await std::move(writing);
+  } else {
+    response = bytes_response(std::move(*outcome.answer));
+  }
   add_fields(response.fields, id, outcome.receipt);
   co_return response;
 }
 
-asio::awaitable<http::Response> Gateway::native_response(fleet::Answer answer) {
-  http::Response response;
-  if (!answer.content.is_tensors) {
-    const std::string& type = answer.content.content_type;
-    response.fields.add("Content-Type", is_field_value(type) ? type : "application/octet-stream");
-    if (answer.stream) {
-      stream_into(response, std::move(answer.stream));
-    } else {
-      response.body = std::move(answer.body);
-    }
-    co_return response;
-  }
+asio::awaitable<http::Response> Gateway::tensors_response(fleet::Answer answer) {
   const auto bytes = answer.body.view();
   if (!bytes) co_return refuse(Place::native, bytes.error());
   auto work = [&] { return native_from_tensors(answer.content.tensors, *bytes); };

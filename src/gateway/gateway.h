@@ -49,7 +49,7 @@ class Gateway final : public http::Handler {
 
   asio::awaitable<http::Response> serve(http::Request, Route);
   asio::awaitable<http::Response> native(http::Request, catalog::RevisionPtr);
-  asio::awaitable<http::Response> native_response(fleet::Answer);
+  asio::awaitable<http::Response> tensors_response(fleet::Answer);
   asio::awaitable<http::Response> infer(http::Request, catalog::RevisionPtr);
   asio::awaitable<http::Response> infer_answer(InferRequest, std::string model,
                                                std::int32_t version, fleet::Answer);

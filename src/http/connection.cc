@@ -94,7 +94,9 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   }
   const std::uint64_t bytes_max = std::min(std::get<std::uint64_t>(admitted), body_bytes_max);
   Request request{.loopback = loopback_};
-  if (received.has_body()) {
+  if (auto here = take_small_body(received, bytes_max)) {
+    request.body = *std::move(here);
+  } else if (received.has_body()) {
     auto body = co_await read_body(&received, bytes_max);
     if (!body) co_return co_await refuse_and_close(body.error());
     request.body = *std::move(body);
@@ -111,6 +113,18 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   const bool again = co_await answer(manner, std::move(response));
   is_answering_ = false;
   co_return again;
+}
+
+// A body that came with its head, which most do. It spares read_body() three coroutines.
+std::optional<Body> Connection::take_small_body(const ReceivedHead& received,
+                                                std::uint64_t bytes_max) {
+  const std::uint64_t size = received.head.content_length.value_or(0);
+  const bool is_here = size > 0 && size <= stream_.buffered().size() && size <= bytes_max &&
+                       size <= core_->limits().inline_body_bytes_max;
+  if (!is_here) return std::nullopt;
+  Body body(std::string(stream_.buffered().substr(0, size)));
+  stream_.consume(size);
+  return body;
 }
 
 asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
@@ -242,30 +256,28 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   stream_.add(head);
   bool sent = false;
   if (manner.head_only || framing.kind == Framing::Kind::none) {
-    sent = co_await send_body(nullptr);
+    sent = (co_await stream_.flush()).has_value();
   } else if (pieces != nullptr) {
     const bool chunked = framing.kind == Framing::Kind::chunked;
     sent = co_await send_pieces(pieces, chunked, &response.trailers);
+  } else if (const Body& body = std::get<Body>(response.body); body.memfd() < 0) {
+    stream_.add(body.text());
+    const auto all = stream_.try_flush();
+    sent = all && (*all || (co_await stream_.flush()).has_value());
   } else {
-    sent = co_await send_body(&std::get<Body>(response.body));
+    sent = co_await send_file(body);
   }
   // Bytes of another request that are never read would make the kernel reset the connection.
   if (sent && !keep_alive && !stream_.buffered().empty()) co_await stream_.linger();
   co_return sent&& keep_alive;
 }
 
-asio::awaitable<bool> Connection::send_body(const Body* body) {
-  const bool is_file = body != nullptr && body->memfd() >= 0 && body->size() > 0;
-  if (body != nullptr) stream_.add(body->text());
-  const auto all = stream_.try_flush(is_file);
-  if (!all) co_return false;
-  if (!*all) {
-    const auto sent = co_await stream_.flush(is_file);
-    if (!sent) co_return false;
-  }
-  if (!is_file) co_return true;
-  // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
-  const auto sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
+// Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
+asio::awaitable<bool> Connection::send_file(const Body& body) {
+  const bool is_file = body.size() > 0;
+  const auto head = co_await stream_.flush(is_file);
+  if (!head || !is_file) co_return head.has_value();
+  const auto sent = co_await stream_.send_file(body.memfd(), body.offset(), body.size());
   co_return sent.has_value();
 }
 

@@ -10,6 +10,7 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "http/head.h"
@@ -57,6 +58,7 @@ class Connection {
   asio::awaitable<bool> serve_one();  // Gives whether there may be another.
   asio::awaitable<bool> serve_received(ReceivedHead received);
   asio::awaitable<Accepted<ReceivedHead>> read_head();
+  std::optional<Body> take_small_body(const ReceivedHead& received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<std::monostate>> read_sized(IncomingBody* into, std::uint64_t size);
   asio::awaitable<Accepted<std::monostate>> read_chunked(IncomingBody* into,
@@ -68,7 +70,7 @@ class Connection {
   asio::awaitable<bool> refuse_and_close(Rejection);
 
   asio::awaitable<bool> answer(Manner manner, Response response);
-  asio::awaitable<bool> send_body(const Body* body);
+  asio::awaitable<bool> send_file(const Body& body);
   asio::awaitable<bool> send_pieces(Pieces* pieces, bool chunked,
                                     const std::function<Fields()>* trailers);
 

@@ -63,46 +63,48 @@ Result<Body> Body::in_memfd(std::string_view text) {
   return body;
 }
 
+Body::Body(int memfd, std::uint64_t offset, std::uint64_t size) : file_(std::make_unique<File>()) {
+  file_->memfd = memfd;
+  file_->offset = offset;
+  file_->size = size;
+}
+
+Body::File::~File() {
+  if (mapping != nullptr) munmap(mapping, mapping_size);
+  if (memfd >= 0) close(memfd);
+}
+
 Body Body::behind(std::uint64_t bytes) && {
-  bytes = std::min(bytes, size_);
-  if (memfd_ < 0) return Body(std::exchange(text_, {}).substr(bytes));
-  return Body(std::exchange(memfd_, -1), offset_ + bytes, size_ - bytes);
-}
-
-Body& Body::operator=(Body&& other) noexcept {
-  std::swap(text_, other.text_);
-  std::swap(memfd_, other.memfd_);
-  std::swap(offset_, other.offset_);
-  std::swap(size_, other.size_);
-  std::swap(mapping_, other.mapping_);
-  std::swap(mapping_size_, other.mapping_size_);
-  return *this;
-}
-
-Body::~Body() {
-  if (mapping_ != nullptr) munmap(mapping_, mapping_size_);
-  if (memfd_ >= 0) close(memfd_);
+  bytes = std::min(bytes, size());
+  if (!file_) return Body(std::exchange(text_, {}).substr(bytes));
+  const std::unique_ptr<File> whole = std::move(file_);
+  return Body(std::exchange(whole->memfd, -1), whole->offset + bytes, whole->size - bytes);
 }
 
 Result<std::string_view> Body::view() const {
-  if (memfd_ < 0) return std::string_view(text_);
-  if (size_ == 0) return std::string_view();
-  const std::uint64_t page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  const std::uint64_t begin = offset_ / page * page;
-  if (mapping_ == nullptr) {
-    if (!keep_from_shrinking(memfd_)) return Error{Code::unavailable, "a body that may shrink"};
-    const off_t file_size = lseek(memfd_, 0, SEEK_END);
-    if (file_size < 0 || static_cast<std::uint64_t>(file_size) < offset_ + size_) {
-      return Error{Code::unavailable, "a body shorter than it was said to be"};
-    }
-    const std::size_t mapping_size = offset_ + size_ - begin;
-    void* const mapping =
-        mmap(nullptr, mapping_size, PROT_READ, MAP_PRIVATE, memfd_, static_cast<off_t>(begin));
-    if (mapping == MAP_FAILED) return system_error(Code::unavailable, "mapping a body");
-    mapping_ = mapping;
-    mapping_size_ = mapping_size;
+  if (!file_) return std::string_view(text_);
+  if (file_->size == 0) return std::string_view();
+  if (auto mapped = file_->map(); !mapped) return mapped.error();
+  const char* const end = static_cast<const char*>(file_->mapping) + file_->mapping_size;
+  return std::string_view(end - file_->size, file_->size);
+}
+
+Result<> Body::File::map() {
+  if (mapping != nullptr) return ok;
+  if (!keep_from_shrinking(memfd)) return Error{Code::unavailable, "a body that may shrink"};
+  const off_t file_size = lseek(memfd, 0, SEEK_END);
+  if (file_size < 0 || static_cast<std::uint64_t>(file_size) < offset + size) {
+    return Error{Code::unavailable, "a body shorter than it was said to be"};
   }
-  return std::string_view(static_cast<const char*>(mapping_) + (offset_ - begin), size_);
+  const std::uint64_t page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t begin = offset / page * page;
+  const std::size_t wanted = offset + size - begin;
+  void* const made =
+      mmap(nullptr, wanted, PROT_READ, MAP_PRIVATE, memfd, static_cast<off_t>(begin));
+  if (made == MAP_FAILED) return system_error(Code::unavailable, "mapping a body");
+  mapping = made;
+  mapping_size = wanted;
+  return ok;
 }
 
 std::optional<std::string> query_value(std::string_view query, std::string_view name) {

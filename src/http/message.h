@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,19 +41,15 @@ struct Head {
 class Body {
  public:
   Body() = default;
-  Body(std::string text) : text_(std::move(text)), size_(text_.size()) {}
+  Body(std::string text) : text_(std::move(text)) {}
   // Takes the descriptor; the bytes are [offset, offset + size).
-  Body(int memfd, std::uint64_t offset, std::uint64_t size)
-      : memfd_(memfd), offset_(offset), size_(size) {}
+  Body(int memfd, std::uint64_t offset, std::uint64_t size);
   // A copy of `text` in a memfd. unavailable if there is no memory or descriptor for it.
   static Result<Body> in_memfd(std::string_view text);
-  Body(Body&& other) noexcept { *this = std::move(other); }
-  Body& operator=(Body&& other) noexcept;
-  ~Body();
 
-  std::uint64_t size() const { return size_; }
-  int memfd() const { return memfd_; }  // -1: in memory.
-  std::uint64_t offset() const { return offset_; }
+  std::uint64_t size() const { return file_ ? file_->size : text_.size(); }
+  int memfd() const { return file_ ? file_->memfd : -1; }  // -1: in memory.
+  std::uint64_t offset() const { return file_ ? file_->offset : 0; }
   const std::string& text() const { return text_; }  // Empty if it is in a memfd.
   // All of it, as one view; maps a memfd on first use (read only, until the Body dies).
   Result<std::string_view> view() const;
@@ -60,12 +57,22 @@ class Body {
   Body behind(std::uint64_t bytes) &&;
 
  private:
+  struct File {
+    File() = default;
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    ~File();
+    Result<> map();
+
+    int memfd = -1;
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+    void* mapping = nullptr;  // Of the pages that the bytes lie in.
+    std::size_t mapping_size = 0;
+  };
+
   std::string text_;
-  int memfd_ = -1;
-  std::uint64_t offset_ = 0;
-  std::uint64_t size_ = 0;
-  mutable void* mapping_ = nullptr;
-  mutable std::size_t mapping_size_ = 0;
+  std::unique_ptr<File> file_;  // Most bodies are in memory, and moved often.
 };
 
 // The value of `name` in a query string "a=1&b=2", percent-decoded.

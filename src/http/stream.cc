@@ -77,19 +77,17 @@ asio::awaitable<Result<std::size_t>> Stream::receive(std::span<char> into, TimeP
   deadline_ = never;
   if (failed == asio::error::eof) co_return std::size_t{0};
   if (failed) co_return failure();
+  if (into.data() == buffer_.data() + end_) end_ += bytes;
   co_return bytes;
 }
 
 asio::awaitable<Result<std::size_t>> Stream::fill(TimePoint give_up_at) {
-  auto bytes = co_await receive(make_room(), give_up_at);
-  if (bytes) end_ += *bytes;
-  co_return bytes;
+  return receive(make_room(), give_up_at);
 }
 
 asio::awaitable<Result<std::size_t>> Stream::fill_with_body() {
   const TimePoint since = core_->clock()->now();
   auto bytes = co_await receive(make_room(), body_pace_.deadline(since));
-  if (bytes) end_ += *bytes;
   body_pace_.move(core_->clock()->now() - since, bytes.value_or(0));
   co_return bytes;
 }

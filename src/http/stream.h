@@ -62,6 +62,7 @@ class Stream {
   int descriptor() { return socket_.native_handle(); }
 
  private:
+  // What goes into make_room()'s room is buffered() afterwards.
   asio::awaitable<Result<std::size_t>> receive(std::span<char> into, TimePoint give_up_at);
   asio::awaitable<Result<>> wait_until_writable();
   Result<bool> send_pieces(bool more_follows);
