@@ -153,7 +153,8 @@ test("Z7: an instance killed every second costs only the calls in it", async () 
   assert.ok(kills >= seconds / 2, `${kills} kills`);
   for (const { status, text } of failed) {
     assert.equal(status, 502);
-    assert.match(text, /may have run/);
+    // Or the kill met the only instance there was while it started, and those who waited for it.
+    assert.match(text, /may have run|ended while starting/);
   }
   // What ran in an instance when it died, and no more: at most its slots.
   assert.ok(failed.length <= kills * concurrency, `${failed.length} failed, ${kills} kills`);

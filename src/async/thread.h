@@ -11,8 +11,6 @@
 //            interrupted half-way, so it is never abandoned with references to a dead caller.
 #pragma once
 
-#include <sys/resource.h>
-
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -25,6 +23,7 @@
 #include <utility>
 
 #include "async/clock.h"
+#include "async/turns.h"
 
 namespace dormouse::async {
 
@@ -33,7 +32,7 @@ class Thread {
   // `nice`: how far the thread steps back, 0 to 19. Above 0 is for long computing, which would
   // otherwise keep a woken event loop from the processor for milliseconds.
   explicit Thread(int nice = 0) : pool_(1) {
-    if (nice > 0) give([nice] { setpriority(PRIO_PROCESS, 0, nice); });
+    if (nice > 0) give([nice] { take_turns(short_slice, nice); });
   }
   ~Thread() { pool_.join(); }
   Thread(const Thread&) = delete;

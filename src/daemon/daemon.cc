@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "async/task_group.h"
+#include "async/turns.h"
 #include "catalog/catalog.h"
 #include "cli/resolve.h"
 #include "control/control.h"
@@ -257,6 +258,7 @@ asio::awaitable<void> run(asio::io_context* io, asio::signal_set* signals, Platf
 Result<> serve(const cli::DaemonConfig& config) {
   prepare_process();
   asio::io_context io(1);
+  async::take_turns(async::short_slice, 0);
   // Before anything is there that would be left behind: a signal from now on waits for run().
   asio::signal_set signals(io, SIGTERM, SIGINT);
   Platform platform(io, config);

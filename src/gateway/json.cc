@@ -5,6 +5,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "async/turns.h"
+
 namespace dormouse::gateway {
 namespace {
 
@@ -95,6 +97,7 @@ class Builder {
     return false;
   }
   bool count(Failure& failure) {
+    async::computed(1);
     return ++values_ <= limits_.values_max || refuse(failure, "too many values");
   }
   bool count_number(json::string_view text, Failure& failure) {

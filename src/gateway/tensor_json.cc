@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "async/turns.h"
 #include "base/bytes.h"
 #include "gateway/half.h"
 #include "gateway/json.h"
@@ -101,6 +102,7 @@ Result<std::uint64_t> put_all(std::string& out, DataType type, const json::value
     if (!done) return done.error();
     return 1;
   }
+  async::computed(array->size());
   std::uint64_t count = 0;
   for (const json::value& each : *array) {
     const auto more = put_all(out, type, each);
@@ -151,6 +153,7 @@ void append_nested(std::string& out, DataType type, std::span<const std::int64_t
   if (shape.empty()) return append_value(out, type, reader);
   out += '[';
   for (std::int64_t i = 0; i < shape.front() && reader.ok(); ++i) {
+    async::computed(1);
     if (i > 0) out += ',';
     append_nested(out, type, shape.subspan(1), reader);
   }
@@ -167,6 +170,7 @@ Result<> shape_at(const json::value& data, std::size_t depth, std::vector<std::i
   if (static_cast<std::int64_t>(array->size()) != shape[depth]) {
     return mismatch("has rows of different lengths");
   }
+  async::computed(array->size());
   for (const json::value& each : *array) {
     const auto same = shape_at(each, depth + 1, shape);
     if (!same) return same;

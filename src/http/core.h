@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "async/thread.h"
 #include "http/alarm.h"
 #include "http/head.h"
 #include "http/server.h"
@@ -27,6 +28,7 @@ class Core : public std::enable_shared_from_this<Core> {
  public:
   // How late a deadline or a hang-up may be noticed; also how rarely the sweep runs when busy.
   static constexpr Duration sweep_interval = std::chrono::milliseconds(100);
+  static constexpr int copier_nice = 5;
 
   Core(asio::any_io_executor executor, async::Clock* clock, Handler* handler, Limits limits,
        Refusal refusal);
@@ -37,6 +39,7 @@ class Core : public std::enable_shared_from_this<Core> {
   Handler* handler() const { return handler_; }
   const Limits& limits() const { return limits_; }
   HeadLimits head_limits() const { return {limits_.header_bytes_max, limits_.target_bytes_max}; }
+  async::Thread& copier() { return copier_; }
   bool draining() const { return draining_; }
   Counters counters() const;
   void count_request() { ++counters_.requests_total; }
@@ -80,7 +83,8 @@ class Core : public std::enable_shared_from_this<Core> {
   Counters counters_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<pollfd> polled_;
-  std::vector<Connection*> watched_;  // Of polled_, in the same order.
+  std::vector<Connection*> watched_;   // Of polled_, in the same order.
+  async::Thread copier_{copier_nice};  // Receives what is large.
   Alarm alarm_;
   asio::steady_timer fewer_;  // An event: cancelled whenever something that drain() awaits ends.
   std::size_t running_ = 0;   // Coroutines spawned and not yet ended.

@@ -11,7 +11,7 @@ namespace dormouse::http {
 namespace {
 
 // One receive fills at most this much, so that other connections have their turn.
-constexpr std::uint64_t room_bytes_max = 256 * 1024;
+constexpr std::uint64_t room_bytes_max = 512 * 1024;
 constexpr std::uint64_t file_step_bytes = 1024 * 1024;
 
 }  // namespace

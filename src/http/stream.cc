@@ -1,8 +1,10 @@
 #include "http/stream.h"
 
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstring>
@@ -16,6 +18,8 @@ namespace {
 constexpr std::size_t buffer_bytes_first = 4 * 1024;
 // One system call sends at most this much: other connections have their turn after it.
 constexpr std::size_t send_bytes_max = 512 * 1024;
+// What is wanted of a body in one go, from which on another thread copies it.
+constexpr std::size_t bulk_bytes_min = 64 * 1024;
 constexpr Duration linger_time = std::chrono::seconds(2);
 constexpr Duration body_patience = std::chrono::seconds(10);
 
@@ -23,6 +27,26 @@ constexpr auto token = asio::as_tuple(asio::use_awaitable);
 
 bool would_block() {
   return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
+struct Received {
+  ssize_t bytes = 0;
+  int failure = 0;  // If bytes < 0.
+};
+
+// All there is, in small calls: a long one would keep a woken thread from this processor.
+Received receive_now(int from, std::span<char> into) {
+  constexpr std::size_t call_bytes_max = 16 * 1024;
+  std::size_t all = 0;
+  while (all < into.size()) {
+    const std::span<char> next = into.subspan(all, std::min(into.size() - all, call_bytes_max));
+    const ssize_t bytes = ::recv(from, next.data(), next.size(), MSG_DONTWAIT);
+    if (bytes <= 0 && all == 0) return {bytes, errno};
+    if (bytes <= 0) break;
+    all += static_cast<std::size_t>(bytes);
+    async::computed(async::steps_in_a_turn);
+  }
+  return {static_cast<ssize_t>(all), 0};
 }
 
 }  // namespace
@@ -95,9 +119,37 @@ asio::awaitable<Result<std::size_t>> Stream::fill_with_body() {
 asio::awaitable<Result<std::size_t>> Stream::read_body(std::span<char> into) {
   CHECK(buffered().empty());
   const TimePoint since = core_->clock()->now();
-  auto bytes = co_await receive(into, body_pace_.deadline(since));
+  const TimePoint give_up_at = body_pace_.deadline(since);
+  auto receiving = into.size() < bulk_bytes_min ? receive(into, give_up_at)
+                                                : receive_elsewhere(into, give_up_at);
+  auto bytes = co_await std::move(receiving);
   body_pace_.move(core_->clock()->now() - since, bytes.value_or(0));
   co_return bytes;
+}
+
+// Copying much out of the kernel, into pages that are new, takes the better part of a millisecond:
+// nobody else waits for it.
+asio::awaitable<Result<std::size_t>> Stream::receive_elsewhere(std::span<char> into,
+                                                               TimePoint give_up_at) {
+  const int from = socket_.native_handle();
+  for (;;) {
+    arm(give_up_at);
+    const auto [failed] = co_await socket_.async_wait(asio::socket_base::wait_read, token);
+    deadline_ = never;
+    if (failed) co_return failure();
+    int waiting = 0;
+    ioctl(from, FIONREAD, &waiting);
+    Received received;
+    if (waiting < static_cast<int>(bulk_bytes_min)) {
+      received = receive_now(from, into);
+    } else {
+      auto copying = core_->copier().run([from, into] { return receive_now(from, into); });
+      received = co_await std::move(copying);
+    }
+    if (received.bytes >= 0) co_return static_cast<std::size_t>(received.bytes);
+    errno = received.failure;
+    if (!would_block() && errno != EINTR) co_return failure();
+  }
 }
 
 std::string& Stream::scratch() {

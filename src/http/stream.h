@@ -64,6 +64,8 @@ class Stream {
  private:
   // What goes into make_room()'s room is buffered() afterwards.
   asio::awaitable<Result<std::size_t>> receive(std::span<char> into, TimePoint give_up_at);
+  asio::awaitable<Result<std::size_t>> receive_elsewhere(std::span<char> into,
+                                                         TimePoint give_up_at);
   asio::awaitable<Result<>> wait_until_writable();
   Result<bool> send_pieces(bool more_follows);
   void drop_sent(std::size_t bytes);

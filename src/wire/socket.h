@@ -59,7 +59,7 @@ class FrameReceiver {
 
  private:
   Result<std::optional<Frame>> cut();
-  Result<bool> fill();  // False: there is no more for now.
+  Result<bool> fill();  // False: there is nothing to read.
   Result<std::vector<Descriptor>> claim(std::size_t count);
 
   int socket_;
