@@ -32,7 +32,8 @@ namespace dormouse::blobs {
 class Blobs {
  public:
   virtual ~Blobs() = default;
-  virtual std::optional<std::uint64_t> size(const Digest&) const = 0;  // nullopt: not here.
+  // nullopt: not here. Whoever asks may count on the blob for another day: see collect().
+  virtual std::optional<std::uint64_t> size(const Digest&) const = 0;
   virtual std::filesystem::path path(const Digest&) const = 0;
 
   // How far an unfinished upload has come; 0 if there is none.
@@ -51,7 +52,8 @@ class Blobs {
   virtual asio::awaitable<Result<std::filesystem::path>> lay_out(
       std::string name, std::vector<std::pair<std::string, Digest>> files) = 0;
   // Removes every blob not in `live`, every tree not in `trees`, and every unfinished upload,
-  // unless it was touched within `stale`: what was just uploaded is not named by a revision yet.
+  // unless it was touched within `stale`: what was just uploaded, or asked for by size(), is not
+  // named by a revision yet.
   // Gives the bytes freed.
   virtual asio::awaitable<Result<std::uint64_t>> collect(std::set<Digest> live,
                                                          std::set<std::string> trees,

@@ -1,5 +1,6 @@
 #include "blobs/blobs.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -153,6 +154,21 @@ TEST(Collect, KeepsWhatIsNamedOrYoung) {
   EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/gone"));
   EXPECT_TRUE(fs::exists(world.dir / "blobs/trees/kept/a"));
   EXPECT_EQ(world.run(world.blobs->append(partial, 0, "partial", true)).value_or(99), 7u);
+}
+
+// A deploy that was told that a blob is here does not send it again.
+TEST(Collect, KeepsWhatWasAskedForLately) {
+  World world;
+  const Digest asked = world.put("asked for"), forgotten = world.put("forgotten");
+  for (const Digest& each : {asked, forgotten}) {
+    const timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, world.blobs->path(each).c_str(), times, 0), 0);
+  }
+  EXPECT_EQ(world.blobs->size(asked), 9u);
+  const Duration hour = std::chrono::hours(1);
+  EXPECT_EQ(world.run(world.blobs->collect({}, {}, hour)).value_or(99), 9u);
+  EXPECT_EQ(world.blobs->size(asked), 9u);
+  EXPECT_EQ(world.blobs->size(forgotten), std::nullopt);
 }
 
 TEST(Upload, KeepsNothingOfAChunkThatTheDiskRefuses) {

@@ -85,10 +85,13 @@ class World {
   }
 
   asio::awaitable<Outcome> call(std::string name, std::string text) {
+    return call_with(std::move(name), http::Body(std::move(text)));
+  }
+  asio::awaitable<Outcome> call_with(std::string name, http::Body body) {
     Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
                           .revision = revisions_.at(name),
                           .content = {.content_type = "text/plain"},
-                          .body = http::Body(std::move(text)),
+                          .body = std::move(body),
                           .accepted = clock_->now()};
     return fleet->invoke(std::move(invocation));
   }
@@ -157,6 +160,22 @@ TEST(Fleet, CarriesLargeBodiesBothWays) {
   world.deploy("f");
   const std::string large(3 << 20, 'x');
   EXPECT_EQ(World::text(world.run(world.call("f", large))), "said: " + large);
+}
+
+// What the client's bytes were received into is what the worker maps, and what the worker wrote is
+// what is sent to the client.
+TEST(Fleet, CopiesNoLargeBody) {
+  World world(tell_inodes);
+  world.deploy("f");
+  auto body = http::Body::in_memfd(std::string(70'000, 'x'));
+  ASSERT_TRUE(body);
+  const ino_t given = inode_of(body->memfd());
+  const Outcome outcome = world.run(world.call_with("f", *std::move(body)));
+  ASSERT_TRUE(outcome.answer);
+  const http::Body& answer = outcome.answer->body;
+  ASSERT_GE(answer.memfd(), 0);
+  const std::string inodes = std::to_string(given) + " " + std::to_string(inode_of(answer.memfd()));
+  EXPECT_TRUE(answer.view()->starts_with(inodes + " ")) << inodes;
 }
 
 TEST(Fleet, KeepsAnInstanceThatOnlyDislikedTheRequest) {

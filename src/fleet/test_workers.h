@@ -1,6 +1,7 @@
 // Workers for the fleet's tests, as functions on a thread: one well-behaved, the others not.
 #pragma once
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <map>
@@ -101,6 +102,33 @@ inline void ask_too_much(int socket) {
       answer.in_memfd = true;
       answer.body_size = bytes + 1;
       talker.say(wire::Type::result, handle, wire::encode(answer));
+    }
+  }
+}
+
+inline ino_t inode_of(int descriptor) {
+  struct stat found{};
+  CHECK(fstat(descriptor, &found) == 0);
+  return found.st_ino;
+}
+
+// Answers with the inodes of the memfds that it got the body in and writes this answer to.
+inline void tell_inodes(int socket) {
+  Talker talker(socket);
+  std::string told;
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type == wire::Type::invoke) {
+      told = std::to_string(inode_of(frame->descriptors.front().number())) + " ";
+      const auto items = wire::decode_items(frame->payload);
+      talker.say(wire::Type::ask_room, items->front().handle, wire::encode_ask_room(100'000));
+    } else if (frame->header.type == wire::Type::room) {
+      const int room = frame->descriptors.front().number();
+      told += std::to_string(inode_of(room)) + " ";
+      CHECK(pwrite(room, told.data(), told.size(), 0) == std::ssize(told));
+      wire::Answer answer;
+      answer.in_memfd = true;
+      answer.body_size = 100'000;
+      talker.say(wire::Type::result, frame->header.handle, wire::encode(answer));
     }
   }
 }
