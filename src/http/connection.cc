@@ -265,7 +265,7 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
     const auto all = stream_.try_flush();
     sent = all && (*all || (co_await stream_.flush()).has_value());
   } else {
-    sent = co_await send_file(body);
+    sent = co_await send_file(&body);
   }
   // Bytes of another request that are never read would make the kernel reset the connection.
   if (sent && !keep_alive && !stream_.buffered().empty()) co_await stream_.linger();
@@ -273,11 +273,11 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
 }
 
 // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.
-asio::awaitable<bool> Connection::send_file(const Body& body) {
-  const bool is_file = body.size() > 0;
+asio::awaitable<bool> Connection::send_file(const Body* body) {
+  const bool is_file = body->size() > 0;
   const auto head = co_await stream_.flush(is_file);
   if (!head || !is_file) co_return head.has_value();
-  const auto sent = co_await stream_.send_file(body.memfd(), body.offset(), body.size());
+  const auto sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
   co_return sent.has_value();
 }
 

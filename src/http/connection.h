@@ -70,7 +70,7 @@ class Connection {
   asio::awaitable<bool> refuse_and_close(Rejection);
 
   asio::awaitable<bool> answer(Manner manner, Response response);
-  asio::awaitable<bool> send_file(const Body& body);
+  asio::awaitable<bool> send_file(const Body* body);
   asio::awaitable<bool> send_pieces(Pieces* pieces, bool chunked,
                                     const std::function<Fields()>* trailers);
 
