@@ -3,8 +3,10 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { execFile } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { promisify } from "node:util";
 import { Platform, eventually, repository } from "./platform.mjs";
 
 const testdata = path.join(repository, "runtimes/onnx/testdata");
@@ -257,6 +259,7 @@ test("D5: a sync that fails at any point of a deploy loses and invents nothing",
 
 test("the example reads its pictures without an error", async () => {
   const example = path.join(repository, "examples/read-text-line");
+  await promisify(execFile)(path.join(example, "fetch"));
   const { code, stderr } = await platform.cli("deploy", example);
   assert.equal(code, 0, stderr);
   for (const name of ["sleeps", "invoice"]) {

@@ -45,7 +45,8 @@ asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
   while (!pool.ready.empty()) {
     auto worker = std::move(pool.ready.front());
     pool.ready.pop_front();
-    if (!alive(*worker)) continue;
+    // A blank one says nothing after its hello: whatever there is to read is its end.
+    if (!worker->is_silent()) continue;
     fill();
     co_return Taken{std::move(worker), true};
   }
@@ -54,12 +55,6 @@ asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
   if (!made) co_return std::move(made).error();
   fill();
   co_return Taken{std::move(*made), false};
-}
-
-// A blank one says nothing after its hello: whatever there is to read is its end.
-bool Blanks::alive(Worker& worker) {
-  const auto frame = worker.poll();
-  return frame && !*frame;
 }
 
 asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtime,

@@ -50,7 +50,6 @@ class Blanks {
     std::int32_t starting = 0;
   };
   asio::awaitable<void> add(std::string runtime);
-  static bool alive(Worker&);
 
   asio::any_io_executor executor_;
   async::Clock* clock_;

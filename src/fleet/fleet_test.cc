@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
@@ -184,6 +185,27 @@ TEST(Fleet, KeepsAnInstanceThatOnlyDislikedTheRequest) {
   const Outcome bad = world.run(world.call("f", "fail"));
   EXPECT_EQ(World::text(bad), "invalid_argument: I do not like it");
   EXPECT_EQ(world.run(world.call("f", "x")).receipt->rung, ledger::Rung::dozing);
+}
+
+TEST(Fleet, HandsOutNoBlankSandboxThatIsDead) {
+  const auto lives = std::make_shared<std::atomic<int>>(0);
+  World world([lives](int socket) { (*lives)++ == 0 ? die_blank(socket) : speak(socket); });
+  world.deploy("f");
+  while (world.fleet->snapshot().blanks["speaker"] == 0) world.io.run_one();
+  usleep(20'000);
+  EXPECT_EQ(World::text(world.run(world.call("f", "hello"))), "said: hello");
+}
+
+TEST(Fleet, StartsAnotherForOneThatWasKilledFromOutsideWhileItStarted) {
+  for (const bool is_killed : {true, false}) {
+    const auto lives = std::make_shared<std::atomic<int>>(0);
+    World world([lives](int socket) { (*lives)++ == 0 ? die_at_load(socket) : speak(socket); });
+    world.launcher.state.killed_from_outside = is_killed ? 1 : 0;
+    world.deploy("f");
+    while (world.fleet->snapshot().blanks["speaker"] == 0) world.io.run_one();
+    const std::string text = World::text(world.run(world.call("f", "hello")));
+    EXPECT_EQ(text == "said: hello", is_killed) << text;
+  }
 }
 
 TEST(Fleet, TellsEveryWaiterWhyTheFunctionDoesNotStart) {

@@ -73,12 +73,30 @@ asio::awaitable<void> Shard::wake(InstanceKey key) {
 }
 
 asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
-  const FunctionKey function = instance(key)->function;
-  const catalog::RevisionPtr revision = served_.at(function).revision;
-  const TimePoint began = parts_.clock->now();
-  auto finding = tree_of(function);
+  auto finding = tree_of(instance(key)->function);
   const auto tree = co_await std::move(finding);
   if (!tree) co_return tree.error();
+  auto rising = bring_up_once(key, *tree);
+  Result<> risen = co_await std::move(rising);
+  if (risen || risen.error().message != worker_ended) co_return risen;
+  auto asking = was_killed_from_outside(key);
+  if (!co_await std::move(asking)) co_return risen;
+  // No fault of the function's, which would have to wait for its next try.
+  instance(key)->worker.reset();
+  auto again = bring_up_once(key, *tree);
+  co_return co_await std::move(again);
+}
+
+asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
+  if (instance(key)->stopping) co_return false;
+  auto dying = instance(key)->worker->sandbox().wait();
+  const sandbox::Ended ended = co_await std::move(dying);
+  co_return ended.exit == sandbox::Exit::killed && !instance(key)->stopping;
+}
+
+asio::awaitable<Result<>> Shard::bring_up_once(InstanceKey key, std::filesystem::path tree) {
+  const catalog::RevisionPtr revision = served_.at(instance(key)->function).revision;
+  const TimePoint began = parts_.clock->now();
   auto taking = blanks_.take(revision->manifest.runtime);
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();
@@ -87,8 +105,9 @@ asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
   where.rung = taken->was_waiting ? ledger::Rung::blank : ledger::Rung::artefact;
   where.worker = std::move(taken->worker);
   if (where.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
-  auto loading =
-      ask(key, {.manifest = revision->manifest, .options = revision->load_options, .tree = *tree});
+  auto loading = ask(
+      key,
+      {.manifest = revision->manifest, .options = revision->load_options, .tree = std::move(tree)});
   const auto said = co_await std::move(loading);
   if (!said) co_return said.error();
   const auto ready = wire::decode_ready(*said);

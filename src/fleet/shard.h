@@ -145,6 +145,8 @@ class Shard final : public Fleet {
   // lives.cc: how instances live.
   asio::awaitable<void> wake(InstanceKey);
   asio::awaitable<Result<>> bring_up(InstanceKey);
+  asio::awaitable<Result<>> bring_up_once(InstanceKey, std::filesystem::path tree);
+  asio::awaitable<bool> was_killed_from_outside(InstanceKey);
   asio::awaitable<Result<std::filesystem::path>> tree_of(FunctionKey);
   asio::awaitable<Result<std::string>> ask(InstanceKey, Question);
   asio::awaitable<Error> autopsy(InstanceKey, Error);

@@ -86,6 +86,15 @@ inline void answer_and_lie(int socket) {
   }
 }
 
+// Ends once it waits to be told what to become, or when it is told.
+inline void die_blank(int socket) {
+  Talker talker(socket);
+}
+inline void die_at_load(int socket) {
+  Talker talker(socket);
+  (void)wire::FrameReceiver(socket).receive();
+}
+
 // Asks for room as it may not: twice, for another's call, or for more than an answer may have.
 inline void ask_too_much(int socket) {
   Talker talker(socket);

@@ -68,6 +68,14 @@ Result<bool> Worker::flush() {
   return false;
 }
 
+bool Worker::is_silent() {
+  const auto frame = poll();
+  if (!frame || *frame) return false;
+  char next;
+  const ssize_t there = recv(sandbox_->socket(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
+  return there < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 asio::awaitable<bool> Worker::readable() {
   return waited(&socket_, asio::posix::stream_descriptor::wait_read);
 }

@@ -52,6 +52,8 @@ class Worker {
 
   // The next frame that is there; nullopt if none is. Its payload lives until the next poll().
   Result<std::optional<wire::Frame>> poll() { return receiver_.receive(); }
+  // Nothing of it can be read, not even its end.
+  bool is_silent();
   // Complete with false when this Worker died meanwhile: it must not be touched then.
   asio::awaitable<bool> readable();
   asio::awaitable<bool> writable();

@@ -116,6 +116,7 @@ template <class T>
 void append_number(std::string& out, T value) {
   if constexpr (std::is_floating_point_v<T>) {
     if (!std::isfinite(value)) return void(out.append("null"));
+    if (value == 0 && std::signbit(value)) return void(out.append("-0.0"));  // "-0" is an integer.
   }
   char text[40];
   const auto end = std::to_chars(text, text + sizeof(text), value).ptr;

@@ -36,7 +36,8 @@ struct FakeLauncherState {
   bool die_at_start = false;                 // Programs that end before their first word.
   Usage usage{Duration(1000), 1 << 20};      // What every sandbox says it used.
 
-  std::vector<Spec> launched;  // Every one that succeeded.
+  int killed_from_outside = 0;  // So many that end are said to have been killed.
+  std::vector<Spec> launched;   // Every one that succeeded.
   std::vector<std::filesystem::path> revealed;
   int living = 0;
   int killed = 0;
@@ -153,9 +154,11 @@ class FakeSandbox final : public Sandbox {
   }
 
   void watch() {
-    auto ended = [watched = watched_, end = end_, pid = pid_](boost::system::error_code failed) {
+    auto ended = [watched = watched_, end = end_, pid = pid_,
+                  state = state_](boost::system::error_code failed) {
       if (failed) return;
       int status = 0;
+      if (pid <= 0 && state->killed_from_outside-- > 0) return end->give({Exit::killed, 137});
       if (pid <= 0) return end->give({Exit::returned, 0});
       waitpid(pid, &status, 0);
       if (WIFEXITED(status)) return end->give({Exit::returned, WEXITSTATUS(status)});
