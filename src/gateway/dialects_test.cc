@@ -86,6 +86,8 @@ TEST(Native, SaysWhatIsWrong) {
       {R"({"a":[[1,"2"]],"b":[1]})", "tensor \"a\" of type FP32 holds a value that is no number"},
       {R"({"a":[[1,1e39]],"b":[1]})",
        "tensor \"a\" of type FP32 holds a number out of its type's range"},
+      {R"({"a":[[1,0e434]],"b":[1]})",
+       "tensor \"a\" of type FP32 holds a number out of its type's range"},
   };
   for (const auto& row : rows) {
     const auto got = tensors_from_native(row.json, two_inputs());
@@ -94,6 +96,14 @@ TEST(Native, SaysWhatIsWrong) {
     EXPECT_EQ(got.error().message, row.said) << row.json;
   }
   EXPECT_TRUE(tensors_from_native("[[1,2]]", one_input()));
+}
+
+TEST(Native, KeepsTheSignOfZero) {
+  const auto there = tensors_from_native("[[0.0, -0.0]]", one_input());
+  ASSERT_TRUE(there);
+  const auto text = native_from_tensors(there->tensors, there->bytes);
+  ASSERT_TRUE(text);
+  EXPECT_NE(text->find("[[0,-0.0]]"), text->npos) << *text;
 }
 
 TEST(Native, WritesNestedValues) {

@@ -41,18 +41,22 @@ Result<double> real(const json::value& value) {
   return mismatch("holds a value that is no number");
 }
 
+// JSON has no infinity that could be meant, nor a NaN: one that came of parsing or rounding is
+// refused.
 Result<> put_real(std::string& out, DataType type, const json::value& value) {
   const auto number = real(value);
   if (!number) return number.error();
-  if (type == DataType::fp64) {
-    put(out, *number);
-    return ok;
-  }
   const auto single = static_cast<float>(*number);
-  if (std::isinf(single)) return mismatch("holds a number out of its type's range");
+  const std::uint16_t half = to_half(single), bfloat = to_bfloat(single);
+  const bool fits = type == DataType::fp64   ? std::isfinite(*number)
+                    : type == DataType::fp32 ? std::isfinite(single)
+                    : type == DataType::fp16 ? std::isfinite(from_half(half))
+                                             : std::isfinite(from_bfloat(bfloat));
+  if (!fits) return mismatch("holds a number out of its type's range");
+  if (type == DataType::fp64) put(out, *number);
   if (type == DataType::fp32) put(out, single);
-  if (type == DataType::fp16) put(out, to_half(single));
-  if (type == DataType::bf16) put(out, to_bfloat(single));
+  if (type == DataType::fp16) put(out, half);
+  if (type == DataType::bf16) put(out, bfloat);
   return ok;
 }
 
