@@ -29,7 +29,10 @@ void compare_with_beast(std::string_view raw, const ReceivedHead& received) {
   CHECK(theirs.method_string() == ours.method);
   CHECK((theirs.version() == 10) == received.version_1_0);
   CHECK(theirs.chunked() == received.chunked);
-  CHECK(theirs.keep_alive() == received.keep_alive);
+  // Beast's message reads the first Connection field only, and we all of them (RFC 9110, 5.3).
+  if (theirs.count(beast::http::field::connection) <= 1) {
+    CHECK(theirs.keep_alive() == received.keep_alive);
+  }
   const auto length = parser.content_length();
   CHECK(length.value_or(0) == ours.content_length.value_or(0));
   CHECK(static_cast<std::size_t>(std::distance(theirs.begin(), theirs.end())) ==
