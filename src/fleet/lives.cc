@@ -245,11 +245,12 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
   TimePoint window_began = parts_.clock->now();
   for (;;) {
     Instance* where = instance(key);
-    if (where == nullptr) co_return;
+    // Without a worker: it was killed as it started, and another is on its way.
+    if (where == nullptr || !where->worker) co_return;
     auto waiting = where->worker->has_output();
     if (!co_await std::move(waiting)) co_return;
     where = instance(key);
-    if (where == nullptr || !log_output(*where, &bytes)) co_return;
+    if (where == nullptr || !where->worker || !log_output(*where, &bytes)) co_return;
     const TimePoint now = parts_.clock->now();
     if (now >= window_began + output_window) {
       bytes = 0;

@@ -122,6 +122,9 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     co_return refuse(to.place, {Code::not_found, "version " + to.version + " does not serve; " +
                                                      std::to_string(revision->number) + " does"});
   }
+  if (to.place == Place::native) {
+    co_return co_await native(std::move(request), std::move(revision));
+  }
   if (to.place == Place::kserve_infer) {
     co_return co_await infer(std::move(request), std::move(revision));
   }
