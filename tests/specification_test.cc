@@ -72,6 +72,7 @@ std::map<std::string, std::string> of_manifests() {
           {"manifest: timeout", time(manifest.timeout)},
           {"manifest: start_timeout", time(manifest.start_timeout)},
           {"manifest: keep_alive", time(manifest.keep_alive)},
+          {"manifest: template_keep_alive", time(manifest.template_keep_alive)},
           {"manifest: concurrency", count(manifest.concurrency)},
           {"manifest: threads", count(manifest.threads)},
           {"manifest: min instances", count(manifest.instances_min)},

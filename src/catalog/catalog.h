@@ -35,12 +35,15 @@ struct Manifest {
   std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
   std::string runtime;  // A row of the daemon's table: "onnx".
   std::string model;    // A file of the revision: "model.onnx". For runtimes that want one.
+  std::string handler;  // "app.handler": a module and a function of it. For runtimes that want one.
   std::string task;     // "": raw tensors. "text-line": a picture in, a line of text out.
   std::map<std::string, std::string> task_options;  // "keys" → "keys.txt".
+  std::string python_packages = "none";             // "host": it sees those of the host, read-only.
   Resources resources{.cpu_millicores = 1000, .memory_bytes = std::int64_t{512} << 20};
   Duration timeout = std::chrono::seconds(30);
   Duration start_timeout = std::chrono::seconds(60);
   Duration keep_alive = std::chrono::seconds(60);
+  Duration template_keep_alive = std::chrono::minutes(10);
   std::int32_t concurrency = 1;
   std::int32_t threads = 1;
   std::int32_t instances_min = 0;

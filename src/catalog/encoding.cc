@@ -7,7 +7,10 @@
 namespace dormouse::catalog {
 namespace {
 
-constexpr std::uint8_t version = 1;
+// Version 2 adds fields at the manifest's end. A draft that has only defaults there is written as
+// version 1, so that its bytes, and with them its digest, are those it had before there were any.
+constexpr std::uint8_t version_plain = 1;
+constexpr std::uint8_t version_added = 2;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -48,6 +51,14 @@ Result<std::vector<File>> get_files(Reader& in) {
   return files;
 }
 
+std::uint8_t version_of(const Manifest& m) {
+  const Manifest defaults;
+  const bool plain = m.handler == defaults.handler &&
+                     m.python_packages == defaults.python_packages &&
+                     m.template_keep_alive == defaults.template_keep_alive;
+  return plain ? version_plain : version_added;
+}
+
 void put_manifest(std::string& out, const Manifest& m) {
   for (const auto* text : {&m.name, &m.runtime, &m.model, &m.task}) put_sized(out, *text);
   put_texts(out, m.task_options);
@@ -63,9 +74,13 @@ void put_manifest(std::string& out, const Manifest& m) {
   }
   put(out, m.body_bytes_max);
   put_texts(out, m.env);
+  if (version_of(m) == version_plain) return;
+  put_sized(out, m.handler);
+  put_sized(out, m.python_packages);
+  put(out, std::int64_t{m.template_keep_alive.count()});
 }
 
-Manifest get_manifest(Reader& in) {
+Manifest get_manifest(Reader& in, std::uint8_t version) {
   Manifest m;
   for (auto* text : {&m.name, &m.runtime, &m.model, &m.task}) *text = in.get_sized();
   m.task_options = get_texts(in);
@@ -80,6 +95,10 @@ Manifest get_manifest(Reader& in) {
   }
   m.body_bytes_max = in.get<std::int64_t>();
   m.env = get_texts(in);
+  if (version == version_plain) return m;
+  m.handler = in.get_sized();
+  m.python_packages = in.get_sized();
+  m.template_keep_alive = Duration(in.get<std::int64_t>());
   return m;
 }
 
@@ -87,7 +106,7 @@ Manifest get_manifest(Reader& in) {
 
 std::string encode(const Draft& draft) {
   std::string out;
-  put(out, version);
+  put(out, version_of(draft.manifest));
   put_manifest(out, draft.manifest);
   put_files(out, draft.files);
   put_files(out, draft.prepared);
@@ -100,9 +119,11 @@ std::string encode(const Draft& draft) {
 Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
-  if (in.get<std::uint8_t>() != version) return damaged;
+  const auto version = in.get<std::uint8_t>();
+  if (version != version_plain && version != version_added) return damaged;
   Draft draft;
-  draft.manifest = get_manifest(in);
+  draft.manifest = get_manifest(in, version);
+  if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.
   auto files = get_files(in);
   if (!files) return damaged;
   draft.files = *std::move(files);
@@ -121,7 +142,7 @@ std::string identity(const Draft& draft) {
   std::vector<File> files = draft.files;
   std::ranges::sort(files, {}, &File::path);
   std::string out;
-  put(out, version);
+  put(out, version_of(draft.manifest));
   put_manifest(out, draft.manifest);
   put_files(out, files);
   return out;

@@ -52,6 +52,7 @@ Result<> validate_numbers(const Manifest& m) {
       {"timeout", m.timeout.count(), 1},
       {"start_timeout", m.start_timeout.count(), 1},
       {"keep_alive", m.keep_alive.count(), 0},
+      {"template_keep_alive", m.template_keep_alive.count(), 0},
       {"concurrency", m.concurrency, 1},
       {"threads", m.threads, 1},
       {"min instances", m.instances_min, 0},
@@ -94,6 +95,10 @@ Result<> validate(const Draft& draft) {
                    "\": lower-case letters, digits and \"-\" within, at most 63");
   }
   if (draft.manifest.runtime.empty()) return invalid("runtime: missing");
+  const std::string& packages = draft.manifest.python_packages;
+  if (packages != "none" && packages != "host") {
+    return invalid("python.packages: \"" + packages + "\": none or host");
+  }
   if (auto good = validate_numbers(draft.manifest); !good) return good;
   return validate_files(draft);
 }
