@@ -27,10 +27,14 @@ std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft& dra
 
 wire::Options options_of(const catalog::Draft& draft) {
   const catalog::Manifest& manifest = draft.manifest;
-  wire::Options options{{"threads", std::to_string(manifest.threads)}};
+  wire::Options options{{"name", manifest.name},
+                        {"memory_mib", std::to_string(manifest.resources.memory_bytes >> 20)},
+                        {"threads", std::to_string(manifest.threads)},
+                        {"python.packages", manifest.python_packages}};
   if (!manifest.model.empty()) options["model"] = manifest.model;
   if (const auto* model = find(draft, manifest.model))
     options["model.digest"] = model->digest.text();
+  if (!manifest.handler.empty()) options["handler"] = manifest.handler;
   if (!manifest.task.empty()) options["task"] = manifest.task;
   for (const auto& [key, value] : manifest.task_options) options["task." + key] = value;
   for (const auto& [key, value] : manifest.env) options["env." + key] = value;
