@@ -42,7 +42,7 @@ struct Map {
   const char* keys;
 };
 struct Field {
-  std::string_view name;
+  std::string_view name;  // "python.packages": "packages" in the section "python".
   std::variant<Text, Size, Cpus, Time, Count, Map> holds;
   std::string_view meaning;
   bool required = false;
@@ -98,11 +98,37 @@ bool is_variable(std::string_view name) {
          !is_digit(name.front());
 }
 
+// "app.handler", "folder/app.handler", "pkg.app.handler": the last part is a function's name.
+Result<> check_handler(std::string_view handler) {
+  constexpr std::size_t bytes_max = 255;
+  if (handler.empty()) return ok;
+  if (handler.size() > bytes_max) return refused("over 255 bytes");
+  const auto last = handler.rfind('.');
+  if (last == handler.npos) return refused("no \".\" before the function");
+  const std::string_view function = handler.substr(last + 1);
+  if (!is_variable(function)) return refused("no function after the last \".\"");
+  for (std::string_view rest = handler.substr(0, last);;) {
+    const auto end = std::min(rest.find_first_of("./"), rest.size());
+    const auto good = [](char c) {
+      return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
+    };
+    if (end == 0) return refused("an empty part");
+    if (!std::ranges::all_of(rest.substr(0, end), good)) return refused("not a module's name");
+    if (end == rest.size()) return ok;
+    rest.remove_prefix(end + 1);
+  }
+}
+
+Result<> check_packages(std::string_view whose) {
+  if (whose != "none" && whose != "host") return refused("neither");
+  return ok;
+}
+
 using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 17> fields{{
+const std::array<Field, 20> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -110,11 +136,16 @@ const std::array<Field, 17> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`.", true},
+     "How the files are brought to life: `onnx`, `python`.", true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
      "The model's file, for runtimes that want one."},
+    {"handler",
+     Text{[](Manifest& m) -> std::string& { return m.handler; }, check_handler,
+          "MODULE.FUNCTION of letters, digits, \"_\", \"-\", \".\" and \"/\", at most 255 bytes"},
+     "The function that is called, for `python`: `app.handler` is `handler` in `app.py`; also "
+     "`folder/app.handler`."},
     {"task",
      Text{[](Manifest& m) -> std::string& { return m.task; }, check_word,
           "a task that the runtime knows"},
@@ -124,6 +155,10 @@ const std::array<Field, 17> fields{{
      Map{[](Manifest& m) -> Texts& { return m.task_options; }, is_option_name,
          "lower-case letters, digits, \"-\" and \"_\""},
      "What the task wants to know: `keys: keys.txt`."},
+    {"python.packages",
+     Text{[](Manifest& m) -> std::string& { return m.python_packages; }, check_packages,
+          "`none` or `host`"},
+     "Whether the function sees the Python packages that the host has installed, read-only."},
     {"memory",
      Size{[](Manifest& m) -> std::int64_t& { return m.resources.memory_bytes; }, 16 * mib, 4 * tib},
      "What an instance may hold, and what is billed. One that takes more is killed."},
@@ -136,6 +171,9 @@ const std::array<Field, 17> fields{{
      "How long an instance may take to become ready."},
     {"keep_alive", Time{[](Manifest& m) -> Duration& { return m.keep_alive; }, 0ms, 720h},
      "How long an idle instance dozes before it goes to sleep."},
+    {"template_keep_alive",
+     Time{[](Manifest& m) -> Duration& { return m.template_keep_alive; }, 0ms, 720h},
+     "How long the template that instances are forked from stays after the last instance is gone."},
     {"concurrency", Count{[](Manifest& m) -> std::int32_t& { return m.concurrency; }, 1, 1000},
      "How many calls one instance serves at a time."},
     {"threads", Count{[](Manifest& m) -> std::int32_t& { return m.threads; }, 1, 1024},
@@ -307,9 +345,27 @@ const Field* find_field(std::string_view name) {
   return found == fields.end() ? nullptr : &*found;
 }
 
+// "python.packages" → "python"; "" of a field that is in no section.
+std::string_view section_of(const Field& field) {
+  return field.name.substr(0, field.name.contains('.') ? field.name.find('.') : 0);
+}
+
+std::string_view name_within(const Field& field) {
+  return field.name.substr(field.name.find('.') + 1);  // npos + 1 is 0: all of it.
+}
+
+bool is_section(std::string_view name) {
+  return !name.empty() && std::ranges::find(fields, name, section_of) != fields.end();
+}
+
+// The name of a field or of a section: whichever was meant.
 Error unknown_field(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Field& field : fields) names.push_back(field.name);
+  for (const Field& field : fields) {
+    const std::string_view section = section_of(field);
+    if (!section.empty() && names.back() != section) names.push_back(section);
+  }
   return unknown_name("field", name, names);
 }
 
@@ -322,6 +378,42 @@ Result<> read_field(const Field& field, const json::value& value, Manifest& mani
                  done.error().message + "); allowed is " + bounds);
 }
 
+Result<> read_section(std::string_view section, const json::value& value, Manifest& manifest) {
+  if (!value.is_object()) {
+    return refused(std::string(section) + ": " + shown(value) + " is not a map of fields");
+  }
+  for (const auto& [key, entry] : value.get_object()) {
+    const std::string name = std::string(section) + "." + std::string(key);
+    const Field* field = find_field(name);
+    if (field == nullptr) return unknown_field(name);
+    if (auto done = read_field(*field, entry, manifest); !done) return done;
+  }
+  return ok;
+}
+
+Result<> read_entry(std::string_view name, const json::value& value, Manifest& manifest) {
+  if (is_section(name)) return read_section(name, value, manifest);
+  const Field* field = find_field(name);
+  if (field == nullptr) return unknown_field(name);
+  if (const std::string section(section_of(*field)); !section.empty()) {
+    return refused("\"" + std::string(name) + "\" is written as " + section + ": {" +
+                   std::string(name_within(*field)) + ": …}");
+  }
+  return read_field(*field, value, manifest);
+}
+
+// What no single field can see.
+Result<> check_together(const Manifest& manifest) {
+  if (manifest.instances_min > manifest.instances_max) {
+    return refused("min_instances (" + std::to_string(manifest.instances_min) +
+                   ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
+  }
+  if (manifest.runtime == "python" && manifest.handler.empty()) {
+    return refused("handler is missing: say module.function, as app.handler");
+  }
+  return ok;
+}
+
 std::string default_text(const Field& field) {
   if (field.required) return "required";
   Manifest defaults;
@@ -331,25 +423,47 @@ std::string default_text(const Field& field) {
   return "`" + (value.is_string() ? std::string(value.get_string()) : json::serialize(value)) + "`";
 }
 
+// Where a field's value goes in `whole`: there, or in its section, which is made if need be.
+json::object& object_of(const Field& field, json::object& whole) {
+  const auto section = section_of(field);
+  if (section.empty()) return whole;
+  return whole.emplace(section, json::object()).first->value().get_object();
+}
+
+// The same among the properties of a schema.
+json::object& place_of(const Field& field, json::object& properties) {
+  const auto section = section_of(field);
+  if (section.empty()) return properties;
+  const json::object empty{{"type", "object"}, {"additionalProperties", false}};
+  auto& schema = properties.emplace(section, empty).first->value().get_object();
+  return schema.emplace("properties", json::object()).first->value().get_object();
+}
+
+json::object schema_of(const Field& field) {
+  const auto bounds = std::visit([](const auto& held) { return allowed(held); }, field.holds);
+  json::object schema{{"description", std::string(field.meaning) + " Allowed: " + bounds}};
+  if (std::holds_alternative<Map>(field.holds)) schema["type"] = "object";
+  if (std::holds_alternative<Count>(field.holds)) schema["type"] = "integer";
+  if (!schema.contains("type")) schema["type"] = json::array{"string", "number"};
+  if (std::holds_alternative<Text>(field.holds)) schema["type"] = "string";
+  return schema;
+}
+
 }  // namespace
 
 Result<Manifest> read_manifest(const json::value& value) {
   if (!value.is_object()) return refused("a manifest is a map of fields");
   Manifest manifest;
   for (const auto& [name, entry] : value.get_object()) {
-    const Field* field = find_field(std::string_view(name));
-    if (field == nullptr) return unknown_field(std::string_view(name));
-    if (auto done = read_field(*field, entry, manifest); !done) return done.error();
+    auto done = read_entry(std::string_view(name), entry, manifest);
+    if (!done) return done.error();
   }
   for (const Field& field : fields) {
     if (field.required && !value.get_object().contains(field.name)) {
       return refused(std::string(field.name) + " is missing");
     }
   }
-  if (manifest.instances_min > manifest.instances_max) {
-    return refused("min_instances (" + std::to_string(manifest.instances_min) +
-                   ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
-  }
+  if (auto good = check_together(manifest); !good) return good.error();
   return manifest;
 }
 
@@ -357,8 +471,9 @@ json::object manifest_json(const Manifest& manifest) {
   Manifest copy = manifest;  // The accessors give references to change; one table serves both.
   json::object object;
   for (const Field& field : fields) {
-    object[field.name] =
+    json::value value =
         std::visit([&](const auto& held) { return written(held, copy); }, field.holds);
+    object_of(field, object)[name_within(field)] = std::move(value);
   }
   return object;
 }
@@ -367,13 +482,7 @@ json::object manifest_schema() {
   json::object properties;
   json::array required;
   for (const Field& field : fields) {
-    const auto bounds = std::visit([](const auto& held) { return allowed(held); }, field.holds);
-    json::object property{{"description", std::string(field.meaning) + " Allowed: " + bounds}};
-    if (std::holds_alternative<Map>(field.holds)) property["type"] = "object";
-    if (std::holds_alternative<Count>(field.holds)) property["type"] = "integer";
-    if (!property.contains("type")) property["type"] = json::array{"string", "number"};
-    if (std::holds_alternative<Text>(field.holds)) property["type"] = "string";
-    properties[field.name] = std::move(property);
+    place_of(field, properties)[name_within(field)] = schema_of(field);
     if (field.required) required.push_back(json::string(field.name));
   }
   return {{"type", "object"},
@@ -398,6 +507,14 @@ std::string manifest_page() {
          "  keys: keys.txt\n"
          "memory: 256MiB\n"
          "keep_alive: 30s\n"
+         "```\n\n"
+         "A field with a dot is in a section:\n\n"
+         "```yaml\n"
+         "name: greet\n"
+         "runtime: python\n"
+         "handler: app.handler\n"
+         "python:\n"
+         "  packages: host\n"
          "```\n\n"
          "A file of the folder may have any relative path of plain UTF-8 elements of at most 255 "
          "bytes, without\n`.`, `..`, backslashes or control characters; `.dormouse/` is the "

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "control/routes.h"
+#include "fleet/revision_files.h"
 
 namespace dormouse::control {
 namespace {
@@ -37,7 +38,8 @@ TEST(Manifest, ReadsEveryField) {
     "name":"read-text-line","runtime":"onnx","model":"m/model.onnx","task":"text-line",
     "task_options":{"keys":"keys.txt"},"memory":"256MiB","cpu":0.5,"timeout":"5s",
     "start_timeout":"1m30s","keep_alive":"500ms","concurrency":4,"threads":2,"min_instances":1,
-    "max_instances":8,"queue":10,"max_body":1048576,"env":{"PORT":80,"DEBUG":true,"A":"b"}})");
+    "max_instances":8,"queue":10,"max_body":1048576,"env":{"PORT":80,"DEBUG":true,"A":"b"},
+    "handler":"app.handler","python":{"packages":"host"},"template_keep_alive":"1h"})");
   ASSERT_TRUE(value);
   const auto read = read_manifest(*value);
   ASSERT_TRUE(read) << read.error().message;
@@ -49,17 +51,48 @@ TEST(Manifest, ReadsEveryField) {
   EXPECT_EQ(read->instances_min, 1);
   EXPECT_EQ(read->instances_max, 8);
   EXPECT_EQ(read->body_bytes_max, 1 << 20);
+  EXPECT_EQ(read->handler, "app.handler");
+  EXPECT_EQ(read->python_packages, "host");
+  EXPECT_EQ(read->template_keep_alive, 1h);
   EXPECT_EQ(read->env.at("PORT"), "80");
   EXPECT_EQ(read->env.at("DEBUG"), "true");
   EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
 }
 
+TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
+  const auto value = gateway::parse_json(R"({"name":"greet","runtime":"python",
+    "handler":"app.handler","python":{"packages":"host"},"memory":"300MiB","env":{"A":"b"}})");
+  catalog::Draft draft;
+  draft.manifest = *read_manifest(*value);
+  const wire::Options expected{{"name", "greet"}, {"memory_mib", "300"},
+                               {"threads", "1"},  {"python.packages", "host"},
+                               {"env.A", "b"},    {"handler", "app.handler"}};
+  EXPECT_EQ(fleet::options_of(draft), expected);
+}
+
 TEST(Manifest, AcceptsWhatIsAtTheBounds) {
-  for (const char* field :
-       {R"("memory":"16MiB")", R"("memory":"4TiB")", R"("memory":16777216)", R"("cpu":"10m")",
-        R"("cpu":"0.5")", R"("cpu":2)", R"("timeout":"1ms")", R"("timeout":"24h")",
-        R"("keep_alive":"0s")", R"("concurrency":1000)", R"("min_instances":16)", R"("queue":0)",
-        R"("model":"")", R"("task_options":{})"}) {
+  for (const char* field : {R"("memory":"16MiB")",
+                            R"("memory":"4TiB")",
+                            R"("memory":16777216)",
+                            R"("cpu":"10m")",
+                            R"("cpu":"0.5")",
+                            R"("cpu":2)",
+                            R"("timeout":"1ms")",
+                            R"("timeout":"24h")",
+                            R"("keep_alive":"0s")",
+                            R"("concurrency":1000)",
+                            R"("min_instances":16)",
+                            R"("queue":0)",
+                            R"("model":"")",
+                            R"("task_options":{})",
+                            R"("python":{})",
+                            R"("python":{"packages":"none"})",
+                            R"("handler":"")",
+                            R"("handler":"folder/app.handler")",
+                            R"("handler":"pkg.app.handler")",
+                            R"("handler":"my-app.Handler_2")",
+                            R"("template_keep_alive":"0ms")",
+                            R"("template_keep_alive":"720h")"}) {
     EXPECT_EQ(refusal(field), "") << field;
   }
 }
@@ -72,6 +105,26 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("memroy":"1GiB")", "unknown field \"memroy\"; did you mean \"memory\"?"},
       {R"("instances":2)", "did you mean \"min_instances\"?"},
       {R"("colour":"red")", "known are name, runtime, model"},
+      {R"("python":{"pakages":"host"})",
+       "unknown field \"python.pakages\"; did you mean \"python.packages\"?"},
+      {R"("packages":"host")", "did you mean \"python.packages\"?"},
+      {R"("python":{"python":{"packages":"host"}})", "unknown field \"python.python\""},
+      {R"("pyton":{"packages":"host"})", "did you mean \"python\"?"},
+      {R"("python.packages":"host")", "is written as python: {packages: …}"},
+      {R"("python":"host")", "python: \"host\" is not a map of fields"},
+      {R"("python":{"packages":"numpy"})",
+       "python.packages: \"numpy\" is not allowed (neither); allowed is `none` or `host`"},
+      {R"("handler":"handler")",
+       "handler: \"handler\" is not allowed (no \".\" before the function)"},
+      {R"("handler":"app.")", "no function after the last"},
+      {R"("handler":"app.py/handler")", "no function after the last"},
+      {R"("handler":".handler")", "an empty part"},
+      {R"("handler":"../app.handler")", "an empty part"},
+      {R"("handler":"/app.handler")", "an empty part"},
+      {R"("handler":"a b.handler")", "not a module's name"},
+      {R"("handler":"caf\u00e9.handler")", "not a module's name"},
+      {R"("handler":"app.2")", "no function"},
+      {R"("template_keep_alive":"721h")", "allowed is from 0s to 30d"},
       {R"("memory":"lots")",
        "memory: \"lots\" is not allowed (\"lots\" is not a size; write bytes, or a number with "
        "KiB, MiB, GiB or TiB, as in \"512MiB\"); allowed is from 16MiB to 4TiB"},
@@ -109,6 +162,35 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
     EXPECT_NE(refusal(row.field).find(row.says), std::string::npos)
         << row.field << ": " << refusal(row.field);
   }
+}
+
+TEST(Manifest, TakesAHandlerOfUpTo255Bytes) {
+  const std::string module(247, 'a');
+  EXPECT_EQ(refusal(R"("handler":")" + module + R"(.handler")"), "");
+  EXPECT_NE(refusal(R"("handler":"a)" + module + R"(.handler")").find("over 255"),
+            std::string::npos);
+}
+
+TEST(Manifest, WantsAHandlerForPython) {
+  const json::object without{{"name", "a"}, {"runtime", "python"}};
+  const auto refused = read_manifest(without);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "handler is missing: say module.function, as app.handler");
+  json::object with = without;
+  with["handler"] = "app.handler";
+  EXPECT_TRUE(read_manifest(with));
+}
+
+TEST(Manifest, IsWrittenWithItsSections) {
+  catalog::Manifest manifest;
+  manifest.python_packages = "host";
+  const json::object written = manifest_json(manifest);
+  EXPECT_EQ(written.at("python"), (json::object{{"packages", "host"}}));
+  EXPECT_FALSE(written.contains("python.packages"));
+  const json::object schema = manifest_schema();
+  const auto& section = schema.at("properties").at("python");
+  EXPECT_EQ(section.at("properties").at("packages").at("type"), "string");
+  EXPECT_EQ(section.at("additionalProperties"), false);
 }
 
 TEST(Manifest, RefusesNamesThatAreNotOne) {
