@@ -136,7 +136,7 @@ const std::array<Field, 20> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`, `python`.", true},
+     "How the files are brought to life: `onnx`, `python`, `executable`.", true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
