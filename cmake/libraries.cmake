@@ -1,5 +1,6 @@
 # Every library we build on, once. Each has a line in docs/dependencies.md. The names `asio`,
-# `json`, `yaml`, `sqlite`, `openssl`, `log`, `metrics`, `arguments`, `seccomp` are what modules list in DEPS.
+# `json`, `yaml`, `sqlite`, `openssl`, `log`, `metrics`, `arguments`, `seccomp`,
+# `archive` are what modules list in DEPS.
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS json)
@@ -10,6 +11,7 @@ find_package(spdlog REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.40)
+pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive>=3.6)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 
 function(external name)
@@ -25,6 +27,7 @@ external(json Boost::json)
 external(openssl OpenSSL::Crypto)
 external(yaml yaml-cpp)
 external(sqlite PkgConfig::SQLITE)
+external(archive PkgConfig::ARCHIVE)
 external(seccomp PkgConfig::SECCOMP)
 external(log spdlog::spdlog)
 external(metrics prometheus-cpp::core)

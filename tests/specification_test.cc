@@ -16,6 +16,7 @@
 
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "cli/archive.h"
 #include "fleet/fleet.h"
 #include "gateway/gateway.h"
 #include "gateway/json.h"
@@ -124,7 +125,10 @@ std::map<std::string, std::string> of_the_state() {
   const ledger::Options ledger;
   const logs::Options logs;
   const metering::RateCard rates;
-  return {{"ledger: segment", bytes(ledger.segment_bytes_max)},
+  const cli::ArchiveLimits zip;
+  return {{"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
+          {"zip: unpacked", bytes(zip.bytes_max)},
+          {"ledger: segment", bytes(ledger.segment_bytes_max)},
           {"ledger: sync", time(ledger.sync_every)},
           {"ledger: kept", count(ledger.keep_ms / (24 * 3600 * 1000)) + " days"},
           {"logs: of a function", bytes(logs.bytes_max)},

@@ -44,6 +44,8 @@ const std::vector<Library>& libraries() {
        "seccomp",
        {"src/sandbox", "tests/sandbox"},
        "nothing above sandbox/ knows of seccomp"},
+      {"archive.h", "archive", {"src/cli"}, "only the command line unpacks what people bring"},
+      {"archive_entry.h", "archive", {"src/cli"}, "use cli/archive.h"},
       {"spdlog/", "log", {}, "declare the dependency"},
       {"prometheus/", "metrics", {}, "declare the dependency"},
       {"CLI/",

@@ -1,0 +1,280 @@
+#include "cli/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <cwctype>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cli/zip_directory.h"
+#include "control/manifest.h"
+#include "gateway/json.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t block_bytes = 64 << 10;
+
+Error refused(std::string why) {
+  return {Code::invalid_argument, std::move(why)};
+}
+
+std::string in_quotes(std::string_view path) {
+  constexpr std::size_t shown_max = 100;
+  return "\"" + gateway::valid_utf8(path.substr(0, shown_max)) + "\"";
+}
+
+// libarchive reads names as the thread's locale says, and letters have a case only in one.
+class Utf8Locale {
+ public:
+  Utf8Locale() : locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {
+    CHECK(locale_ != nullptr);  // Part of the C library.
+    before_ = ::uselocale(locale_);
+  }
+  ~Utf8Locale() {
+    ::uselocale(before_);
+    ::freelocale(locale_);
+  }
+  Utf8Locale(const Utf8Locale&) = delete;
+  Utf8Locale& operator=(const Utf8Locale&) = delete;
+
+ private:
+  locale_t locale_, before_;
+};
+
+// In lower case. `path` is UTF-8.
+std::wstring folded(const std::string& path) {
+  std::wstring wide(path.size(), L'\0');
+  const std::size_t size = std::mbstowcs(wide.data(), path.c_str(), wide.size());
+  if (size == static_cast<std::size_t>(-1)) return {path.begin(), path.end()};
+  wide.resize(size);
+  for (wchar_t& c : wide) c = static_cast<wchar_t>(std::towlower(static_cast<std::wint_t>(c)));
+  return wide;
+}
+
+// Every path so far: no two of them may be one place, on any file system.
+class Places {
+ public:
+  explicit Places(std::size_t most) : most_(most) {}
+
+  Result<> add(const std::string& path, bool folder) {
+    if (auto good = add_folders_of(path); !good) return good;
+    return add_one(path, {path, folder, true});
+  }
+
+ private:
+  struct Place {
+    std::string path;
+    bool folder;
+    bool listed;  // By an entry of its own, not only by what is in it.
+  };
+
+  // From the nearest upwards, until one is known: those above it are, too.
+  Result<> add_folders_of(const std::string& path) {
+    for (auto slash = path.rfind('/'); slash != path.npos && slash > 0;
+         slash = path.rfind('/', slash - 1)) {
+      const std::string folder = path.substr(0, slash);
+      const auto known = places_.find(folded(folder));
+      if (known != places_.end() && known->second.path == folder && known->second.folder) break;
+      if (auto good = add_one(folder, {folder, true, false}); !good) return good;
+    }
+    return ok;
+  }
+
+  Result<> add_one(const std::string& path, const Place& place) {
+    const auto [at, is_new] = places_.try_emplace(folded(path), place);
+    Place& there = at->second;
+    if (is_new) {
+      if (places_.size() <= most_) return ok;
+      return Error{Code::too_large, "more than " + std::to_string(most_) + " files and folders"};
+    }
+    if (there.path != path) {
+      return refused("differs only in case from " + in_quotes(there.path));
+    }
+    if (there.folder != place.folder) return refused("is a file and a folder");
+    if (there.listed && place.listed) return refused("is there twice");
+    there.listed = there.listed || place.listed;
+    return ok;
+  }
+
+  std::map<std::wstring, Place> places_;  // By folded path.
+  std::size_t most_;
+};
+
+// A mode without a type is that of a plain file.
+Result<> check_mode(std::uint32_t mode) {
+  const std::uint32_t type = mode & S_IFMT;
+  if (type == S_IFLNK) return refused("is a symbolic link");
+  if (type != 0 && type != S_IFREG && type != S_IFDIR) {
+    return refused("is a device, a pipe or a socket: only plain files and folders are taken");
+  }
+  if ((mode & (S_ISUID | S_ISGID)) != 0) return refused("has its setuid or setgid bit set");
+  return ok;
+}
+
+// "lib/" → "lib"
+std::string without_slash(std::string path) {
+  if (path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+// By what is written, before the library makes something of it.
+Result<> check_directory(const fs::path& zip) {
+  const auto listings = read_zip_directory(zip);
+  if (!listings) return listings.error();
+  for (const ZipListing& listing : *listings) {
+    auto good = control::check_path(without_slash(listing.name));
+    if (good) good = check_mode(listing.mode);
+    if (!good) return std::move(good).error().during(in_quotes(listing.name));
+  }
+  return ok;
+}
+
+// A file that is written, and closed whatever happens.
+class NewFile {
+ public:
+  explicit NewFile(const fs::path& path)
+      : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) {}
+  ~NewFile() {
+    if (file_ >= 0) ::close(file_);
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  bool is_open() const { return file_ >= 0; }
+  bool write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const auto written = ::write(file_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return false;
+      bytes.remove_prefix(static_cast<std::size_t>(written));
+    }
+    return true;
+  }
+
+ private:
+  int file_;
+};
+
+class Unpacking {
+ public:
+  Unpacking(const fs::path& into, const ArchiveLimits& limits)
+      : into_(into), limits_(limits), places_(limits.entries_max), left_(limits.bytes_max) {}
+
+  Result<> run(const fs::path& zip) {
+    // With the directory at its end, as everybody reads a zip; not by what lies before each file.
+    archive_read_support_format_zip_seekable(from());
+    archive_read_set_options(from(), "zip:hdrcharset=UTF-8");
+    if (archive_read_open_filename(from(), zip.c_str(), block_bytes) != ARCHIVE_OK) {
+      return refused(said());
+    }
+    for (std::size_t number = 1;; ++number) {
+      archive_entry* entry = nullptr;
+      const int status = archive_read_next_header(from(), &entry);
+      if (status == ARCHIVE_EOF) return ok;
+      const char* name = status == ARCHIVE_FATAL ? nullptr : archive_entry_pathname_utf8(entry);
+      const std::string whose = name ? in_quotes(name) : "entry " + std::to_string(number);
+      Result<> done = refused(said());
+      if (status == ARCHIVE_OK) done = name ? take(entry, name) : refused("its name is not UTF-8");
+      if (!done) return std::move(done).error().during(whose);
+    }
+  }
+
+ private:
+  archive* from() { return archive_.get(); }
+  std::string said() {
+    const char* error = archive_error_string(from());
+    return error ? error : "it cannot be read";
+  }
+
+  Result<> take(archive_entry* entry, const std::string& name) {
+    const bool folder = name.ends_with('/');
+    const std::string path = without_slash(name);
+    if (auto good = control::check_path(path); !good) return good;
+    if (auto good = check_mode(archive_entry_mode(entry)); !good) return good;
+    if (archive_entry_is_encrypted(entry) != 0) return refused("is encrypted");
+    if (archive_entry_hardlink(entry) != nullptr) return refused("is a hard link");
+    if (folder != (archive_entry_filetype(entry) == AE_IFDIR)) {
+      return refused("is a file by its name and a folder by its kind, or the other way round");
+    }
+    if (auto good = places_.add(path, folder); !good) return good;
+    std::error_code failure;
+    const fs::path to = into_ / path;
+    fs::create_directories(folder ? to : to.parent_path(), failure);
+    if (failure) return Error{Code::unavailable, failure.message()};
+    return folder ? Result<>(ok) : write(entry, to);
+  }
+
+  Result<> write(archive_entry* entry, const fs::path& to) {
+    const auto size = static_cast<std::uint64_t>(archive_entry_size(entry));
+    if (archive_entry_size_is_set(entry) == 0 || archive_entry_size(entry) < 0) {
+      return refused("does not say how large it is");
+    }
+    if (size > left_) {
+      return Error{Code::too_large, "more than " + std::to_string(limits_.bytes_max) +
+                                        " bytes in all when it is unpacked"};
+    }
+    left_ -= size;
+    NewFile file(to);
+    if (!file.is_open()) return system_error(Code::unavailable, "unpacking");
+    std::uint64_t done = 0;
+    for (;;) {
+      const auto read = archive_read_data(from(), buffer_.data(), buffer_.size());
+      if (read < 0) return refused(said());
+      if (read == 0) break;
+      done += static_cast<std::uint64_t>(read);
+      if (done > size) return refused("unpacks to more than its header says");
+      const std::string_view bytes(buffer_.data(), static_cast<std::size_t>(read));
+      if (!file.write(bytes)) return system_error(Code::unavailable, "unpacking");
+    }
+    return done == size ? Result<>(ok) : refused("unpacks to less than its header says");
+  }
+
+  struct Freed {
+    void operator()(archive* a) const { archive_read_free(a); }
+  };
+  const fs::path& into_;
+  const ArchiveLimits& limits_;
+  Places places_;
+  std::uint64_t left_;
+  std::unique_ptr<archive, Freed> archive_{archive_read_new()};
+  std::array<char, block_bytes> buffer_;
+};
+
+}  // namespace
+
+Result<> unpack_zip(const fs::path& zip, const fs::path& into, const ArchiveLimits& limits) {
+  const Utf8Locale locale;
+  const auto unpacking = std::make_unique<Unpacking>(into, limits);
+  auto done = check_directory(zip);
+  if (done) done = unpacking->run(zip);
+  if (!done) return std::move(done).error().during(zip.filename().string());
+  return ok;
+}
+
+Result<TemporaryFolder> TemporaryFolder::make() {
+  std::error_code failure;
+  std::string path = (fs::temp_directory_path(failure) / "dormouse-XXXXXX").string();
+  if (failure || ::mkdtemp(path.data()) == nullptr) {
+    return system_error(Code::unavailable, "making a temporary folder");
+  }
+  return TemporaryFolder(path);
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code failure;  // What is left behind is in the system's folder for that.
+  if (!path_.empty()) fs::remove_all(path_, failure);
+}
+
+}  // namespace dormouse::cli

@@ -1,0 +1,44 @@
+// A zip file that somebody hands over, unpacked into a folder.
+//
+// Whoever made the zip is not trusted, and what is odd is refused rather than repaired: any path
+// that control::check_path() refuses, a path twice or in two cases, a file that is also a folder,
+// everything but plain files and folders, setuid and setgid bits, encryption, an entry that does
+// not unpack to exactly what its header says, and more than the limits below. So there is nothing
+// that a link or a path could lead to outside of `into`. The error names the entry. Modes are not
+// kept. After an error, some of the files may be there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <utility>
+
+#include "base/result.h"
+
+namespace dormouse::cli {
+
+struct ArchiveLimits {
+  std::size_t entries_max = 10'000;  // Files and folders, named or implied.
+  std::uint64_t bytes_max = std::uint64_t{4} << 30;
+};
+
+// `into` is an empty folder. invalid_argument, too_large.
+Result<> unpack_zip(const std::filesystem::path& zip, const std::filesystem::path& into,
+                    const ArchiveLimits& limits = {});
+
+// A new, empty folder that only this user may enter. It is removed with all that is in it.
+class TemporaryFolder {
+ public:
+  static Result<TemporaryFolder> make();
+  TemporaryFolder(TemporaryFolder&& from) noexcept : path_(std::exchange(from.path_, {})) {}
+  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
+  ~TemporaryFolder();
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  explicit TemporaryFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  std::filesystem::path path_;
+};
+
+}  // namespace dormouse::cli

@@ -1,0 +1,326 @@
+#include "cli/archive.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::uint32_t crc32(std::string_view bytes) {
+  std::uint32_t crc = ~0u;
+  for (const char byte : bytes) {
+    crc ^= static_cast<std::uint8_t>(byte);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320u : 0);
+  }
+  return ~crc;
+}
+
+constexpr std::uint16_t stored = 0, deflated = 8;
+constexpr std::uint8_t on_dos = 0, on_unix = 3;
+
+// An entry as it is said to be, which need not be what it is.
+struct Entry {
+  std::string name;
+  std::string content;
+  std::uint32_t mode = S_IFREG | 0644;
+  std::uint8_t made = on_unix;
+  std::uint16_t flags = 0;
+  std::uint16_t method = stored;
+  std::optional<std::uint32_t> says_size, says_crc;
+  std::string extra;
+};
+
+// As deflate writes what it cannot make smaller; at most 64 KiB.
+std::string as_deflated(std::string_view content) {
+  std::string out(1, '\1');
+  put(out, static_cast<std::uint16_t>(content.size()));
+  put(out, static_cast<std::uint16_t>(~content.size()));
+  return out.append(content);
+}
+
+// From the version that is needed to the length of the extra field.
+void put_middle(std::string& out, const Entry& e, const std::string& packed) {
+  put(out, std::uint16_t{20});
+  put(out, e.flags);
+  put(out, e.method);
+  put(out, std::uint32_t{0x5A210000});  // A time.
+  put(out, e.says_crc.value_or(crc32(e.content)));
+  put(out, static_cast<std::uint32_t>(packed.size()));
+  put(out, e.says_size.value_or(static_cast<std::uint32_t>(e.content.size())));
+  put(out, static_cast<std::uint16_t>(e.name.size()));
+  put(out, static_cast<std::uint16_t>(e.extra.size()));
+}
+
+std::string zip_of(const std::vector<Entry>& entries) {
+  std::string out, directory;
+  for (const Entry& e : entries) {
+    const std::string packed = e.method == deflated ? as_deflated(e.content) : e.content;
+    directory += "PK\1\2";
+    put(directory, static_cast<std::uint16_t>(e.made << 8 | 20));
+    put_middle(directory, e, packed);
+    directory.append(6, '\0');  // No comment, disk 0, binary.
+    const std::uint32_t dos_folder = e.name.ends_with('/') ? 0x10 : 0;
+    put(directory, e.made == on_unix ? e.mode << 16 : dos_folder);
+    put(directory, static_cast<std::uint32_t>(out.size()));
+    directory += e.name + e.extra;
+    out += "PK\3\4";
+    put_middle(out, e, packed);
+    out += e.name + e.extra + packed;
+  }
+  const auto begin = static_cast<std::uint32_t>(out.size());
+  out += directory + std::string("PK\5\6\0\0\0\0", 8);
+  for (int i = 0; i < 2; ++i) put(out, static_cast<std::uint16_t>(entries.size()));
+  put(out, static_cast<std::uint32_t>(directory.size()));
+  put(out, begin);
+  put(out, std::uint16_t{0});
+  return out;
+}
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::set<std::string> everything_in(const fs::path& folder) {
+  std::set<std::string> paths;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    EXPECT_FALSE(entry.is_symlink()) << entry.path();
+    EXPECT_TRUE(entry.is_regular_file() || entry.is_directory()) << entry.path();
+    paths.insert(entry.path().lexically_relative(folder));
+  }
+  return paths;
+}
+
+class Zip : public testing::Test {
+ protected:
+  Zip() {
+    fs::create_directories(into);
+    std::ofstream(folder.path() / "a" / "beside") << "as it was";
+  }
+
+  Result<> unpack(const std::string& bytes, const ArchiveLimits& limits = {}) {
+    fs::remove_all(into);
+    fs::create_directory(into);
+    const fs::path zip = folder.path() / "code.zip";
+    std::ofstream(zip, std::ios::binary) << bytes;
+    return unpack_zip(zip, into, limits);
+  }
+
+  // That it is refused, by the name of the entry, and wrote nothing but plain files into `into`.
+  void expect_refused(const std::vector<Entry>& entries, const std::string& says,
+                      const ArchiveLimits& limits = {}) {
+    ++bundles;
+    const auto done = unpack(zip_of(entries), limits);
+    ASSERT_FALSE(done) << entries.back().name << " should be refused: " << says;
+    EXPECT_TRUE(done.error().message.starts_with("code.zip: \"")) << done.error().message;
+    EXPECT_TRUE(done.error().message.contains(says)) << done.error().message;
+    expect_nothing_outside();
+  }
+
+  void expect_nothing_outside() {
+    everything_in(into);
+    fs::remove_all(into);
+    EXPECT_EQ(everything_in(folder.path()), (std::set<std::string>{"a", "a/beside", "code.zip"}));
+    EXPECT_EQ(read(folder.path() / "a" / "beside"), "as it was");
+  }
+
+  TemporaryFolder folder = *TemporaryFolder::make();
+  fs::path into = folder.path() / "a" / "into";
+  int bundles = 0;
+};
+
+TEST_F(Zip, IsUnpackedAsItIs) {
+  const auto done = unpack(zip_of({
+      {.name = "app.py", .content = "print(1)\n", .method = deflated},
+      {.name = "lib/", .mode = S_IFDIR | 0755},
+      {.name = "lib/data/keys.txt", .content = std::string(60'000, 'k'), .method = deflated},
+      {.name = "lib/data/", .mode = S_IFDIR | 0755},
+      {.name = "run", .content = "#!/bin/sh\n", .mode = S_IFREG | 0755},
+      {.name = "caf\xc3\xa9", .content = "", .flags = 0x800},
+      {.name = "dos.txt", .content = "x", .made = on_dos},
+      {.name = "dos/", .made = on_dos},
+      {.name = "bare", .content = "y", .mode = 0600},
+  }));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(everything_in(into),
+            (std::set<std::string>{"app.py", "lib", "lib/data", "lib/data/keys.txt", "run",
+                                   "caf\xc3\xa9", "dos.txt", "dos", "bare"}));
+  EXPECT_EQ(read(into / "app.py"), "print(1)\n");
+  EXPECT_EQ(read(into / "lib/data/keys.txt"), std::string(60'000, 'k'));
+}
+
+TEST_F(Zip, IsRefusedForAPathThatLeavesOrMisleads) {
+  const std::string away = folder.path() / "a" / "out";
+  const std::string names[] = {away,
+                               "/etc/cron.d/x",
+                               "//x",
+                               "../out",
+                               "../../a/out",
+                               "x/../../out",
+                               "x/..",
+                               "..",
+                               ".",
+                               "./x",
+                               "x//y",
+                               "x/./y",
+                               "..\\out",
+                               "x\\..\\..\\out",
+                               "C:\\out",
+                               "\\\\host\\out",
+                               std::string("x\0/../../out", 12),
+                               "x\ny",
+                               "x\x1b[2Jy",
+                               "x\x7f",
+                               ".dormouse/x",
+                               ".dormouse",
+                               std::string(256, 'x'),
+                               std::string(300, 'x') + "/y",
+                               [] {
+                                 std::string deep = "x";
+                                 while (deep.size() <= 1024) deep += "/x";
+                                 return deep;
+                               }()};
+  for (const std::string& name : names) {
+    expect_refused({{.name = name, .content = "x"}}, "the path \"");
+    expect_refused({{.name = "app.py"}, {.name = name + "/", .mode = S_IFDIR | 0755}}, "the path");
+  }
+  expect_refused({{.name = "..\\..\\out", .made = on_dos}}, "the path");
+  EXPECT_EQ(bundles, 51);
+}
+
+TEST_F(Zip, IsRefusedForANameThatIsNotUtf8) {
+  for (const std::string name : {"\xff", "\xc0\xae\xc0\xae/out", "x\x80", "\xed\xa0\x80"}) {
+    for (const std::uint16_t flags : {0, 0x800}) {
+      const auto done = unpack(zip_of({{.name = name, .flags = flags}}));
+      ASSERT_FALSE(done);
+      EXPECT_TRUE(done.error().message.starts_with("code.zip: ")) << done.error().message;
+      expect_nothing_outside();
+    }
+  }
+  EXPECT_FALSE(unpack(zip_of({{.name = ""}})));
+  expect_nothing_outside();
+}
+
+TEST_F(Zip, IsRefusedForWhatIsNoPlainFile) {
+  const struct {
+    std::uint32_t mode;
+    const char* says;
+  } rows[] = {
+      {S_IFLNK | 0777, "is a symbolic link"},
+      {S_IFCHR | 0666, "is a device, a pipe or a socket"},
+      {S_IFBLK | 0666, "is a device, a pipe or a socket"},
+      {S_IFIFO | 0666, "is a device, a pipe or a socket"},
+      {S_IFSOCK | 0666, "is a device, a pipe or a socket"},
+      {0xF000 | 0666, "is a device, a pipe or a socket"},
+      {S_IFREG | S_ISUID | 0755, "has its setuid or setgid bit set"},
+      {S_IFREG | S_ISGID | 0755, "has its setuid or setgid bit set"},
+      {S_ISUID | S_ISGID | 0755, "has its setuid or setgid bit set"},
+  };
+  for (const auto& row : rows) {
+    for (const std::string name : {"x", "lib/x", "x.py"}) {
+      const std::string says = "\"" + name + "\": " + row.says;
+      expect_refused({{.name = name, .content = "/etc", .mode = row.mode}}, says);
+    }
+    // What would go through a link if it were made.
+    expect_refused({{.name = "link", .content = "..", .mode = row.mode}, {.name = "link/out"}},
+                   row.says);
+  }
+  expect_refused({{.name = "lib/", .mode = S_IFDIR | S_ISUID | 0755}}, "setuid");
+  expect_refused({{.name = "lib/", .mode = S_IFDIR | S_ISGID | 0755}}, "setuid");
+}
+
+TEST_F(Zip, IsRefusedForTwoEntriesOfOnePlace) {
+  expect_refused({{.name = "x"}, {.name = "x"}}, "\"x\": is there twice");
+  expect_refused({{.name = "x", .content = "1"}, {.name = "x", .content = "2"}}, "twice");
+  expect_refused({{.name = "d/", .mode = S_IFDIR}, {.name = "d/", .mode = S_IFDIR}}, "twice");
+  expect_refused({{.name = "App.py"}, {.name = "app.py"}},
+                 "\"app.py\": differs only in case from \"App.py\"");
+  expect_refused({{.name = "\xc3\x89"}, {.name = "\xc3\xa9"}}, "only in case");
+  expect_refused({{.name = "Lib/x"}, {.name = "lib/y"}}, "only in case from \"Lib\"");
+  expect_refused({{.name = "lib/x"}, {.name = "LIB/", .mode = S_IFDIR}}, "only in case");
+  expect_refused({{.name = "a/b/C/d"}, {.name = "a/b/c/e"}}, "from \"a/b/C\"");
+  expect_refused({{.name = "x"}, {.name = "x/y"}}, "\"x/y\": is a file and a folder");
+  expect_refused({{.name = "x/y"}, {.name = "x"}}, "\"x\": is a file and a folder");
+  expect_refused({{.name = "x"}, {.name = "x/", .mode = S_IFDIR}}, "a file and a folder");
+}
+
+TEST_F(Zip, IsRefusedForContentThatIsNotWhatItSays) {
+  const std::string ten = "0123456789";
+  for (const std::uint16_t method : {stored, deflated}) {
+    for (const std::uint32_t size : {0u, 5u, 9u, 11u, 0x7FFFFFFFu}) {
+      expect_refused({{.name = "x", .content = ten, .method = method, .says_size = size}}, "\"x\"");
+    }
+    expect_refused({{.name = "x", .content = ten, .method = method, .says_crc = 1}}, "\"x\"");
+    expect_refused({{.name = "x", .content = ten, .flags = 1, .method = method}}, "is encrypted");
+    expect_refused({{.name = "x", .content = ten, .flags = 0x41, .method = method}},
+                   "is encrypted");
+  }
+  expect_refused({{.name = "x", .content = ten, .method = 99}}, "\"x\": ");
+  expect_refused({{.name = "x", .content = ten, .method = 1}}, "\"x\": ");
+}
+
+TEST_F(Zip, IsRefusedForMoreThanThereMayBe) {
+  const std::string ten = "0123456789";
+  expect_refused({{.name = "x", .content = ten}, {.name = "y", .content = ten}},
+                 "\"y\": more than 19 bytes in all", {.bytes_max = 19});
+  EXPECT_TRUE(unpack(zip_of({{.name = "x", .content = ten}}), {.bytes_max = 10}));
+  expect_refused({{.name = "a/b/c"}}, "more than 2 files and folders", {.entries_max = 2});
+  // 5 GiB, said in zip64's way.
+  std::string large("\1\0\x08\0", 4);
+  put(large, std::uint64_t{5} << 30);
+  expect_refused({{.name = "x", .content = ten, .says_size = 0xFFFFFFFF, .extra = large}},
+                 "\"x\": more than 4294967296 bytes in all");
+  std::vector<Entry> many(10'000);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i].name = "x" + std::to_string(i);
+  EXPECT_TRUE(unpack(zip_of(many)));
+  many.push_back({.name = "one-more"});
+  expect_refused(many, "\"one-more\": more than 10000 files and folders");
+}
+
+TEST_F(Zip, IsRefusedIfItIsNone) {
+  const std::string good = zip_of({{.name = "x", .content = "content"}});
+  const std::string others[] = {"",
+                                "PK",
+                                "not a zip",
+                                std::string(100'000, '\0'),
+                                good.substr(5),
+                                good.substr(0, good.size() - 30),
+                                "\x1f\x8b" + good.substr(2)};
+  for (const std::string& bytes : others) {
+    const auto done = unpack(bytes);
+    ASSERT_FALSE(done) << bytes.substr(0, 9);
+    EXPECT_EQ(done.error().code, Code::invalid_argument);
+    expect_nothing_outside();
+  }
+  EXPECT_FALSE(unpack_zip(folder.path() / "nothing.zip", into));
+}
+
+TEST(TemporaryFolders, AreOfOneUserAndGoWithWhatIsInThem) {
+  fs::path path;
+  {
+    TemporaryFolder first = *TemporaryFolder::make();
+    const TemporaryFolder folder = std::move(first);
+    path = folder.path();
+    struct stat status;
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777u, 0700u);
+    fs::create_directories(path / "x/y");
+    std::ofstream(path / "x/y/z") << "z";
+  }
+  EXPECT_FALSE(fs::exists(path));
+}
+
+}  // namespace
+}  // namespace dormouse::cli
