@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -126,6 +127,88 @@ TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
   expect_in(again.out, "reader@1 serves already");
   expect_in(again.err, "the node has every file already");
   EXPECT_EQ(world.blobs.appends, 3);
+}
+
+// Like `run_it`, with a node that runs code.
+class CliOfCode : public Cli {
+ protected:
+  CliOfCode() {
+    for (const char* runtime : {"python", "executable"}) world.fleet.known[runtime] = {};
+  }
+
+  // Packs what is in `from`, as people do.
+  std::string zip(const std::string& from, const std::string& name) {
+    const std::string path = folder / name;
+    EXPECT_EQ(std::system(("cd '" + (folder / from).string() + "' && python3 -m zipfile -c '" +
+                           path + "' *")
+                              .c_str()),
+              0);
+    return path;
+  }
+
+  const catalog::Manifest& manifest(const std::string& name) {
+    return world.catalog.active(name)->manifest;
+  }
+};
+
+TEST_F(CliOfCode, DeploysOnePythonFile) {
+  const auto ran = run_it({"deploy", write("app.py", "def handler(event, context): return 1\n")});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  expect_in(ran.out, R"(--data '{"name": "you"}' http://127.0.0.1:8080/f/app)");
+  EXPECT_EQ(manifest("app").runtime, "python");
+  EXPECT_EQ(manifest("app").handler, "app.handler");
+  EXPECT_EQ(world.catalog.active("app")->files[0].path, "app.py");
+  EXPECT_EQ(run_it({"deploy", write("fn.py", "\ndef lambda_handler(e, c):\n  pass\n")}).exit, 0);
+  EXPECT_EQ(manifest("fn").handler, "fn.lambda_handler");
+  const auto dotted = run_it({"deploy", write("my.app.py", "")});
+  EXPECT_EQ(dotted.exit, 2);
+  expect_in(dotted.err, "call it app.py");
+}
+
+TEST_F(CliOfCode, DeploysAFolderByItsMainFile) {
+  write("greet/main.py", "def handler(e, c): ...\n");
+  write("greet/lib/more.py", "");
+  EXPECT_EQ(run_it({"deploy", folder / "greet"}).exit, 0);
+  EXPECT_EQ(manifest("greet").handler, "main.handler");
+  EXPECT_EQ(world.catalog.active("greet")->files.size(), 2u);
+  write("greet/app.py", "");
+  const auto both = run_it({"deploy", folder / "greet"});
+  EXPECT_EQ(both.exit, 2);
+  expect_in(both.err, "both app.py and main.py");
+  fs::create_directories(folder / "none");
+  expect_in(run_it({"deploy", folder / "none"}).err,
+            "there is no dormouse.yaml at the top; put one there");
+}
+
+TEST_F(CliOfCode, DeploysAZipAsTheFolderThatWasPacked) {
+  write("code/dormouse.yaml", "runtime: python\nhandler: pkg/app.handler\n");
+  write("code/pkg/app.py", "def handler(e, c): ...\n");
+  const std::string path = zip("code", "My Code.zip");
+  const auto temporary = [] {
+    return std::ranges::count_if(fs::directory_iterator(fs::temp_directory_path()), [](auto& it) {
+      return it.path().filename().string().starts_with("dormouse-") &&
+             fs::exists(it.path() / "pkg");
+    });
+  };
+  const auto before = temporary();
+  const auto ran = run_it({"deploy", path});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(temporary(), before);
+  EXPECT_EQ(manifest("my-code").handler, "pkg/app.handler");
+  EXPECT_EQ(world.catalog.active("my-code")->files[0].path, "pkg/app.py");
+  expect_in(run_it({"deploy", folder / "code", "--name", "my-code"}).out, "serves already");
+}
+
+TEST_F(CliOfCode, SaysWhatAZipLacks) {
+  write("code/readme.txt", "nothing to run");
+  const auto ran = run_it({"deploy", zip("code", "code.zip")});
+  EXPECT_EQ(ran.exit, 2);
+  expect_in(ran.err, "code.zip: there is no dormouse.yaml at the top; put one there");
+  EXPECT_EQ(run_it({"deploy", write("bad.zip", "not one")}).exit, 2);
+  write("two/dormouse.yaml", "runtime: python\n");
+  expect_in(run_it({"deploy", zip("two", "two.zip")}).err,
+            "dormouse.yaml: handler is missing: say module.function, as app.handler");
+  EXPECT_EQ(world.blobs.appends, 0);
 }
 
 TEST_F(Cli, ResumesAnUploadInChunks) {

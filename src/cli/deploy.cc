@@ -1,33 +1,22 @@
 #include <algorithm>
 #include <boost/json.hpp>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <memory>
 
 #include "cli/answers.h"
 #include "cli/api.h"
+#include "cli/bundle.h"
 #include "cli/commands.h"
 #include "cli/files.h"
+#include "cli/print.h"
 #include "cli/steps.h"
-#include "cli/yaml.h"
-#include "control/manifest.h"
 
 namespace dormouse::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
   std::string what, name;
-};
-
-// What is to be deployed, before anybody was asked.
-struct Bundle {
-  json::object manifest;
-  std::string name;
-  std::vector<LocalFile> files;
 };
 
 struct Upload {
@@ -36,72 +25,6 @@ struct Upload {
 };
 
 constexpr std::uint64_t chunk_bytes = 8 << 20;
-
-// "My Model_v2.onnx" → "my-model-v2"
-std::string name_from(const fs::path& path) {
-  std::string name;
-  for (const char c : path.stem().string()) {
-    const bool upper = c >= 'A' && c <= 'Z';
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    if (plain) name += c;
-    if (upper) name += static_cast<char>(c | 0x20);
-    if (!plain && !upper && !name.empty() && name.back() != '-') name += '-';
-  }
-  name.resize(std::min<std::size_t>(name.size(), 63));
-  while (name.ends_with('-')) name.pop_back();
-  return name;
-}
-
-Result<Bundle> bundle_of_model(const fs::path& path) {
-  Bundle bundle;
-  std::error_code failure;
-  const std::uint64_t size = fs::file_size(path, failure);
-  if (failure) return Error{Code::invalid_argument, path.string() + ": " + failure.message()};
-  bundle.name = name_from(path);
-  bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
-  bundle.files.push_back({path.filename().string(), path, size});
-  return bundle;
-}
-
-Result<Bundle> bundle_of_folder(const fs::path& folder) {
-  Bundle bundle;
-  std::ifstream file(folder / "dormouse.yaml", std::ios::binary);
-  if (!file) {
-    return Error{Code::invalid_argument, "there is no dormouse.yaml in " + folder.string()};
-  }
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  const auto manifest = parse_yaml(text);
-  if (!manifest) return Error(manifest.error()).during("dormouse.yaml");
-  if (!manifest->is_object()) {
-    return Error{Code::invalid_argument, "dormouse.yaml is not a map of fields"};
-  }
-  bundle.manifest = manifest->get_object();
-  bundle.name = text_at(*manifest, "name");
-  if (bundle.name.empty()) bundle.name = name_from(fs::absolute(folder / "x").parent_path());
-  auto files = files_below(folder);
-  if (!files) return files.error();
-  bundle.files = std::move(*files);
-  return bundle;
-}
-
-// Finds what is wrong before anything is hashed or sent: the same rules as the node's.
-Result<Bundle> bundle_of(const Options& options) {
-  std::error_code failure;
-  const fs::path path(options.what);
-  const fs::file_status status = fs::status(path, failure);
-  if (!fs::exists(status)) return Error{Code::not_found, "there is no " + options.what};
-  auto bundle = fs::is_directory(status) ? bundle_of_folder(path) : bundle_of_model(path);
-  if (!bundle) return bundle;
-  if (!options.name.empty()) bundle->name = options.name;
-  bundle->manifest["name"] = bundle->name;
-  if (auto good = control::read_manifest(bundle->manifest); !good) {
-    return std::move(good).error().during(fs::is_directory(status) ? "dormouse.yaml" : "manifest");
-  }
-  for (const LocalFile& file : bundle->files) {
-    if (auto good = control::check_path(file.path); !good) return good.error();
-  }
-  return bundle;
-}
 
 Result<std::vector<Digest>> hash_all(const std::vector<LocalFile>& files, Steps& steps) {
   std::uint64_t all = 0, done = 0;
@@ -207,6 +130,17 @@ Result<json::value> start(Api& api, const Bundle& bundle, const std::vector<Dige
   return last;
 }
 
+// curl's arguments for a request that this function may understand.
+std::string request_for(const json::value& last) {
+  const std::string runtime = text_at(last, "revision.manifest.runtime");
+  if (text_at(last, "revision.manifest.task") == "text-line") {
+    return " -H 'Content-Type: image/png' --data-binary @line.png ";
+  }
+  const bool code = runtime == "python" || runtime == "executable";
+  return " -H 'Content-Type: application/json' --data " +
+         std::string(code ? R"('{"name": "you"}' )" : "@request.json ");
+}
+
 void print(Shell* shell, const std::string& name, const json::value& last) {
   const std::string url = shell->url + "/f/" + name;
   if (shell->json) {
@@ -216,19 +150,15 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
     return;
   }
   const std::string label = text_at(last, "revision.label");
-  const bool picture = text_at(last, "revision.manifest.task") == "text-line";
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
   *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
-              << url << "\n\nTry it:\n  curl" << key
-              << (picture ? " -H 'Content-Type: image/png' --data-binary @line.png "
-                          : " -H 'Content-Type: application/json' --data @request.json ")
-              << url << "\n";
+              << url << "\n\nTry it:\n  curl" << key << request_for(last) << url << "\n";
 }
 
 Exit deploy(Shell* shell, const Options& options) {
-  const auto bundle = bundle_of(options);
+  const auto bundle = bundle_of(options.what, options.name);
   if (!bundle) {
-    *shell->err << "dormouse: " << bundle.error().message << "\n";
+    *shell->err << "dormouse: " << harmless(bundle.error().message) << "\n";
     return Exit::usage;
   }
   Steps steps(shell);
@@ -248,18 +178,26 @@ Exit deploy(Shell* shell, const Options& options) {
 
 void add_deploy(CLI::App& app, Shell* shell) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("deploy", "Makes an endpoint of a model or a folder");
-  command->add_option("WHAT", options->what, "A folder with a dormouse.yaml, or an .onnx file")
+  CLI::App* command = app.add_subcommand("deploy", "Makes an endpoint of a model or of code");
+  command
+      ->add_option("WHAT", options->what,
+                   "An .onnx file, a .py file, a folder with a dormouse.yaml, or such a folder as "
+                   "a .zip")
       ->required();
   command->add_option("--name", options->name, "What to call the function");
   command->footer(
       "Examples:\n"
       "  dormouse deploy model.onnx --name my-model\n"
+      "  dormouse deploy app.py\n"
+      "  dormouse deploy code.zip\n"
       "  dormouse deploy examples/read-text-line\n\n"
       "Only what the node lacks is sent; a deploy that was cut off goes on where it was. The new\n"
       "revision serves once it was really started; until then, and if that fails, the old one "
       "does.\n"
-      "Files whose name begins with a dot are left out. dormouse.yaml: docs/reference/manifest.md");
+      "Files whose name begins with a dot are left out. dormouse.yaml: "
+      "docs/reference/manifest.md\n\n"
+      "Without a dormouse.yaml, a folder or a zip has one lambda_function.py, app.py or main.py:\n"
+      "its function handler, or lambda_handler, is called.");
   command->callback([=] { shell->exit = deploy(shell, *options); });
 }
 

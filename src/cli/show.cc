@@ -20,14 +20,17 @@ std::string shape_of(const json::value& tensor) {
   return text + "]";
 }
 
-void add_map(const json::value& answer, std::string_view path, std::string_view label, Rows& rows) {
-  const json::value* map = at(answer, path);
+// A map within becomes rows of its own: "env.PORT".
+void add_map(const json::value* map, const std::string& label, Rows& rows) {
   if (map == nullptr || !map->is_object()) return;
   for (const auto& [name, value] : map->get_object()) {
+    if (value.is_object()) {
+      add_map(&value, label + std::string(name) + ".", rows);
+      continue;
+    }
     const std::string text =
         value.is_string() ? std::string(value.get_string()) : json::serialize(value);
-    const bool empty = text.empty() || text == "{}";
-    if (!empty) rows.push_back({std::string(label) + harmless(name), harmless(text)});
+    if (!text.empty()) rows.push_back({harmless(label + std::string(name)), harmless(text)});
   }
 }
 
@@ -51,8 +54,8 @@ Rows facts_of(const json::value& function) {
   for (const json::value& tensor : list_at(function, "revision.outputs")) {
     rows.push_back({"output", text_at(tensor, "name") + "  " + shape_of(tensor)});
   }
-  add_map(function, "revision.manifest", "", rows);
-  add_map(function, "revision.notes", "note: ", rows);
+  add_map(at(function, "revision.manifest"), "", rows);
+  add_map(at(function, "revision.notes"), "note: ", rows);
   for (const json::value& file : list_at(function, "revision.files")) {
     const auto size = static_cast<std::uint64_t>(count_at(file, "size"));
     rows.push_back({"file", text_at(file, "path") + "  " + readable_size(size)});

@@ -1,0 +1,164 @@
+#include "cli/bundle.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <fstream>
+
+#include "cli/answers.h"
+#include "cli/yaml.h"
+#include "control/manifest.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder without a dormouse.yaml has one of these, by the names that others use, too.
+constexpr std::string_view main_files[] = {"lambda_function.py", "app.py", "main.py"};
+
+Error refused(std::string why) {
+  return {Code::invalid_argument, std::move(why)};
+}
+
+// The beginning of it: more than any dormouse.yaml may have.
+std::string text_of(const fs::path& path) {
+  constexpr std::size_t bytes_max = 2 << 20;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(bytes_max, '\0');
+  file.read(text.data(), std::ssize(text));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
+bool has_suffix(const fs::path& path, std::string_view suffix) {
+  return std::ranges::equal(path.extension().string(), suffix, {},
+                            [](char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+}
+
+// A look at the text, not an understanding of it: whoever does it otherwise writes a manifest.
+std::string function_in(const std::string& text) {
+  const auto defines = [&](const std::string& name) {
+    const std::string begin = "def " + name + "(";
+    return text.starts_with(begin) || text.contains("\n" + begin);
+  };
+  return !defines("handler") && defines("lambda_handler") ? "lambda_handler" : "handler";
+}
+
+Result<json::object> manifest_of_python(const fs::path& path) {
+  const std::string module = path.stem().string();
+  if (module.contains('.')) {
+    return refused(path.filename().string() +
+                   ": Python cannot import a file with dots in its name; call it app.py");
+  }
+  return json::object{{"runtime", "python"},
+                      {"handler", module + "." + function_in(text_of(path))}};
+}
+
+Result<Bundle> bundle_of_file(const fs::path& path) {
+  Bundle bundle;
+  std::error_code failure;
+  const std::uint64_t size = fs::file_size(path, failure);
+  if (failure) return refused(path.string() + ": " + failure.message());
+  bundle.name = name_from(path);
+  bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
+  if (has_suffix(path, ".py")) {
+    auto manifest = manifest_of_python(path);
+    if (!manifest) return manifest.error();
+    bundle.manifest = std::move(*manifest);
+  }
+  bundle.files.push_back({path.filename().string(), path, size});
+  return bundle;
+}
+
+Result<json::object> read_yaml(const fs::path& path) {
+  const auto manifest = parse_yaml(text_of(path));
+  if (!manifest) return Error(manifest.error()).during("dormouse.yaml");
+  if (!manifest->is_object()) return refused("dormouse.yaml is not a map of fields");
+  return manifest->get_object();
+}
+
+// The manifest of a folder that has none.
+Result<json::object> guess_manifest(const fs::path& folder) {
+  std::vector<std::string> there;
+  for (const std::string_view name : main_files) {
+    std::error_code failure;
+    if (fs::is_regular_file(fs::symlink_status(folder / name, failure))) there.emplace_back(name);
+  }
+  if (there.size() == 1) return manifest_of_python(folder / there.front());
+  if (there.empty()) {
+    return refused(
+        "there is no dormouse.yaml at the top; put one there, as docs/reference/manifest.md has "
+        "it, or one Python file called lambda_function.py, app.py or main.py");
+  }
+  return refused("there is no dormouse.yaml, but both " + there[0] + " and " + there[1] +
+                 "; say in a dormouse.yaml which it is, as in handler: app.handler");
+}
+
+Result<Bundle> bundle_of_folder(const fs::path& folder, std::string name) {
+  Bundle bundle;
+  std::error_code failure;
+  const bool has_manifest = fs::exists(folder / "dormouse.yaml", failure);
+  auto manifest = has_manifest ? read_yaml(folder / "dormouse.yaml") : guess_manifest(folder);
+  if (!manifest) return manifest.error();
+  if (has_manifest) bundle.manifest_from = "dormouse.yaml";
+  bundle.manifest = std::move(*manifest);
+  bundle.name = text_at(bundle.manifest, "name");
+  if (bundle.name.empty()) bundle.name = std::move(name);
+  auto files = files_below(folder);
+  if (!files) return files.error();
+  bundle.files = std::move(*files);
+  return bundle;
+}
+
+Result<Bundle> bundle_of_zip(const fs::path& zip) {
+  auto folder = TemporaryFolder::make();
+  if (!folder) return folder.error();
+  if (auto done = unpack_zip(zip, folder->path()); !done) return done.error();
+  auto bundle = bundle_of_folder(folder->path(), name_from(zip));
+  if (!bundle) return std::move(bundle).error().during(zip.filename().string());
+  bundle->unpacked = std::make_shared<TemporaryFolder>(std::move(*folder));
+  return bundle;
+}
+
+Result<Bundle> bundle_of_path(const fs::path& path, bool folder) {
+  if (!folder) return has_suffix(path, ".zip") ? bundle_of_zip(path) : bundle_of_file(path);
+  auto bundle = bundle_of_folder(path, name_from(fs::absolute(path / "x").parent_path()));
+  if (!bundle) return std::move(bundle).error().during(path.string());
+  return bundle;
+}
+
+}  // namespace
+
+std::string name_from(const fs::path& path) {
+  std::string name;
+  for (const char c : path.stem().string()) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (plain) name += c;
+    if (upper) name += static_cast<char>(c | 0x20);
+    if (!plain && !upper && !name.empty() && name.back() != '-') name += '-';
+  }
+  name.resize(std::min<std::size_t>(name.size(), 63));
+  while (name.ends_with('-')) name.pop_back();
+  return name;
+}
+
+Result<Bundle> bundle_of(const std::string& what, const std::string& name) {
+  std::error_code failure;
+  const fs::path path(what);
+  const fs::file_status status = fs::status(path, failure);
+  if (!fs::exists(status)) return Error{Code::not_found, "there is no " + what};
+  auto bundle = bundle_of_path(path, fs::is_directory(status));
+  if (!bundle) return bundle;
+  if (!name.empty()) bundle->name = name;
+  bundle->manifest["name"] = bundle->name;
+  if (auto good = control::read_manifest(bundle->manifest); !good) {
+    return std::move(good).error().during(bundle->manifest_from);
+  }
+  for (const LocalFile& file : bundle->files) {
+    if (auto good = control::check_path(file.path); !good) return good.error();
+  }
+  return bundle;
+}
+
+}  // namespace dormouse::cli
