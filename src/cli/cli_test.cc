@@ -91,6 +91,11 @@ class Cli : public testing::Test {
     return folder / name;
   }
 
+  static std::string read(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
   void expect_in(const std::string& text, std::string_view part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   }
@@ -209,6 +214,73 @@ TEST_F(CliOfCode, SaysWhatAZipLacks) {
   expect_in(run_it({"deploy", zip("two", "two.zip")}).err,
             "dormouse.yaml: handler is missing: say module.function, as app.handler");
   EXPECT_EQ(world.blobs.appends, 0);
+}
+
+TEST_F(CliOfCode, BeginsAFunctionThatCanBeDeployed) {
+  for (const std::string kind : {"python", "executable"}) {
+    const std::string path = folder / ("my-" + kind);
+    const auto ran = run_it({"init", kind, path});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    expect_in(ran.out, "dormouse deploy " + path);
+    expect_in(ran.out, "/f/my-" + kind);
+    EXPECT_EQ(run_it({"deploy", path}).exit, 0);
+    EXPECT_EQ(manifest("my-" + kind).runtime, kind);
+  }
+  EXPECT_EQ(manifest("my-python").handler, "app.handler");
+  EXPECT_EQ(manifest("my-python").resources.memory_bytes, 256 << 20);
+  EXPECT_TRUE(gateway::parse_json(run_it({"--json", "init", "python", folder / "x"}).out));
+  EXPECT_EQ(run_it({"init", "cobol", folder / "y"}).exit, 2);
+}
+
+TEST_F(CliOfCode, OverwritesNothingWhenItBeginsOne) {
+  write("mine/app.py", "precious");
+  const auto ran = run_it({"init", "python", folder / "mine"});
+  EXPECT_EQ(ran.exit, 6);
+  expect_in(ran.err, "app.py is there already");
+  EXPECT_FALSE(fs::exists(folder / "mine/dormouse.yaml"));
+  EXPECT_EQ(fs::file_size(folder / "mine/app.py"), 8u);
+  fs::create_symlink("/nowhere", folder / "mine/bootstrap");
+  EXPECT_EQ(run_it({"init", "executable", folder / "mine"}).exit, 6);
+}
+
+// With a curl that gives one request, takes one answer, and fails when it is asked again.
+constexpr std::string_view curl_of_one_request = R"(#!/bin/sh
+for last; do :; done
+[ "$last" = "http://api/2018-06-01/runtime/invocation/next" ] && {
+  [ ! -e "$HERE/asked" ] || exit 7
+  : >"$HERE/asked"
+  while [ $# -gt 0 ]; do
+    [ "$1" = -D ] && printf 'HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: id-1\r\n\r\n' >"$2"
+    [ "$1" = -o ] && printf '{"name": "you"}' >"$2"
+    shift
+  done
+  exit 0
+}
+echo "$last" >"$HERE/answered"
+while [ $# -gt 0 ]; do
+  [ "$1" = --data-binary ] && cat "${2#@}" >>"$HERE/answered"
+  shift
+done
+)";
+
+TEST_F(CliOfCode, BeginsFunctionsThatAnswer) {
+  run_it({"init", "python", folder / "py"});
+  const std::string call =
+      "cd '" + (folder / "py").string() +
+      "' && python3 -c \"import app, types; print(app.handler({'name': 'you'}, "
+      "types.SimpleNamespace(aws_request_id='id-1')))\" >../said";
+  ASSERT_EQ(std::system(call.c_str()), 0);
+  expect_in(read(folder / "said"), "{'greeting': 'Hello, you!', 'request': 'id-1'}");
+
+  run_it({"init", "executable", folder / "sh"});
+  fs::permissions(write("curl", std::string(curl_of_one_request)), fs::perms::owner_all);
+  const std::string loop = "HERE='" + folder.string() + "' PATH='" + folder.string() +
+                           "':$PATH AWS_LAMBDA_RUNTIME_API=api '" +
+                           (folder / "sh/bootstrap").string() + "' 2>/dev/null";
+  EXPECT_NE(std::system(loop.c_str()), 0);  // It ends when nobody gives it another.
+  const std::string answered = read(folder / "answered");
+  expect_in(answered, "http://api/2018-06-01/runtime/invocation/id-1/response\n");
+  expect_in(answered, R"({"greeting": "Hello!", "request": "id-1", "you_sent": {"name": "you"}})");
 }
 
 TEST_F(Cli, ResumesAnUploadInChunks) {

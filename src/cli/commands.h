@@ -9,6 +9,7 @@
 namespace dormouse::cli {
 
 void add_serve(CLI::App&, Shell*);
+void add_init(CLI::App&, Shell*);
 void add_deploy(CLI::App&, Shell*);
 void add_list(CLI::App&, Shell*);
 void add_show(CLI::App&, Shell*);
