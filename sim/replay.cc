@@ -97,6 +97,7 @@ class Replay {
   }
   void carry_out(const Refuse&) { ++outcome_.refused; }
   void carry_out(const Abort&) { CHECK_UNREACHABLE("no call runs past its deadline here"); }
+  void carry_out(const DropTemplate&) { CHECK_UNREACHABLE("there are no templates here"); }
   void carry_out(const Stop& stop) { feed(Lost{stop.instance}); }
 
   const Trace& trace_;

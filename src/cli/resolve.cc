@@ -18,21 +18,47 @@ void find_resources(Resources& node) {
   }
 }
 
-void find_onnx(std::map<std::string, fleet::Runtime>& runtimes) {
+// A root that came with this program, installed or as it was built; empty if it did not.
+fs::path root_of(const char* name) {
   std::error_code failure;
   const fs::path here = fs::read_symlink("/proc/self/exe", failure).parent_path();
   for (const char* where : {"../lib/dormouse/runtimes", "../../roots"}) {
-    const fs::path root = fs::weakly_canonical(here / where / "onnx", failure);
-    if (runtimes.contains("onnx") || !fs::is_directory(root, failure)) continue;
-    runtimes["onnx"] = {.root = root, .argv = {"/bin/worker"}, .prepares = true};
+    const fs::path root = fs::weakly_canonical(here / where / name, failure);
+    if (fs::is_directory(root, failure)) return root;
   }
+  return {};
+}
+
+// What of the host is seen, read-only, where its own interpreters run.
+std::vector<sandbox::Bind> host_binds() {
+  std::vector<sandbox::Bind> binds;
+  std::error_code failure;
+  for (const char* folder : {"/usr", "/etc/alternatives"}) {
+    if (fs::is_directory(folder, failure)) binds.push_back({.source = folder, .target = folder});
+  }
+  return binds;
+}
+
+void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
+  const auto add = [&](const char* name, const fs::path& root, fleet::Runtime runtime) {
+    runtime.root = root;
+    if (!root.empty()) runtimes.try_emplace(name, std::move(runtime));
+  };
+  add("onnx", root_of("onnx"), {.argv = {"/bin/worker"}, .prepares = true});
+  std::error_code failure;
+  if (!fs::exists("/usr/bin/python3", failure)) return;
+  add("python", root_of("host"),
+      {.argv = {"/opt/dormouse/init", "/usr/bin/python3", "-I", "-S", "-B",
+                "/opt/dormouse/python/worker.py"},
+       .binds = host_binds(),
+       .forks = true});
 }
 
 }  // namespace
 
 DaemonConfig resolve(DaemonConfig config) {
   find_resources(config.node);
-  find_onnx(config.runtimes);
+  find_runtimes(config.runtimes);
   if (config.node_name.empty()) {
     char name[256] = {};
     gethostname(name, sizeof(name) - 1);

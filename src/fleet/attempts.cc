@@ -77,7 +77,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   if (where != nullptr && where->worker) {
     const sandbox::Usage& usage = usage_in_this_turn(*where);
     measured.cpu = usage.cpu_time - it.cpu_before;
-    measured.memory_bytes_peak = usage.memory_bytes_peak;
+    measured.memory_bytes_peak = usage.memory_bytes_peak + where->shared_bytes;
   }
   const std::uint64_t whole = ended ? ended->body.size() : 0;
   const std::uint64_t response_bytes = it.flow ? it.flow->bytes_total() : whole;

@@ -137,7 +137,22 @@ asio::awaitable<Result<>> Shard::adopt(catalog::Draft* draft, std::filesystem::p
   co_return ok;
 }
 
+// With a template if the runtime and the revision can; if the revision cannot, without.
 asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree) {
+  const std::string option(template_option);
+  if (!options_.runtimes.at(draft->manifest.runtime).forks) {
+    auto loading = load_once(draft, std::move(tree));
+    co_return co_await std::move(loading);
+  }
+  draft->load_options[option] = "yes";
+  auto loading = load_once(draft, tree);
+  const Result<> loaded = co_await std::move(loading);
+  if (!loaded || forks(*draft)) co_return loaded;
+  auto again = load_once(draft, std::move(tree));
+  co_return co_await std::move(again);
+}
+
+asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesystem::path tree) {
   const InstanceKey key = add_trial();
   auto taking = blanks_.take(draft->manifest.runtime);
   auto taken = co_await std::move(taking);
@@ -149,6 +164,11 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   auto loading = ask(
       key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
   Result<std::string> said = co_await std::move(loading);
+  Result<> forked = ok;
+  if (said && forks(*draft)) {
+    auto trying = try_fork(key, &draft->manifest);
+    forked = co_await std::move(trying);
+  }
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
@@ -158,6 +178,33 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   if (!ready) co_return Error{Code::function_failed, ready.error().message};
   draft->notes.insert(ready->notes.begin(), ready->notes.end());
   draft->ready = *std::move(ready);
+  const std::string option(template_option);
+  if (draft->load_options.contains(option) && !draft->notes.contains(option)) {
+    draft->notes[option] = forked ? "yes" : "no: " + forked.error().message;
+    if (!forked) draft->load_options[option] = "no";
+  }
+  co_return ok;
+}
+
+// One fork, which has to say that it is ready.
+asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest) {
+  constexpr Duration patience = std::chrono::seconds(10);
+  const TimePoint deadline = parts_.clock->now() + patience;
+  instance(mold)->mold = std::make_unique<Template>();
+  instance(mold)->mold->each = limits_of(*manifest);
+  const InstanceKey key = add_trial();
+  auto forking = fork_into(mold, key, deadline);
+  Result<> forked = co_await std::move(forking);
+  if (forked) {
+    auto saying = instance(key)->worker->expect(parts_.clock, wire::Type::ready, deadline);
+    const auto said = co_await std::move(saying);
+    if (!said) forked = said.error();
+  }
+  Error given = forked ? Error{Code::cancelled, "done"} : forked.error();
+  auto examining = autopsy(key, std::move(given));
+  Error why = co_await std::move(examining);
+  bury(key);
+  if (!forked) co_return std::move(why).during("its fork");
   co_return ok;
 }
 

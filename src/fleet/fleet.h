@@ -39,6 +39,7 @@ struct Runtime {
   std::vector<sandbox::Bind> binds;  // Of the host, in every sandbox of this runtime.
   std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty.
   bool prepares = false;             // Has a deploy-time step (`prepare`).
+  bool forks = false;                // May become a template: docs/formats/template.md.
 };
 
 struct Invocation {
@@ -75,6 +76,7 @@ struct Outcome {
 struct Status {  // Of one function.
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
   std::uint64_t memory_bytes = 0;
+  bool has_template = false;
   Duration wake_expected{};
   std::string last_start_error;
 };

@@ -72,6 +72,32 @@ class World {
     std::filesystem::remove_all(dir_);
   }
 
+  // One whose instances are forked from a template.
+  void deploy_forking(const std::string& name, Duration template_keep_alive) {
+    catalog::Manifest manifest;
+    manifest.instances_max = 4;
+    manifest.keep_alive = 0ms;
+    manifest.template_keep_alive = template_keep_alive;
+    manifest.resources.memory_bytes = 64 << 20;
+    manifest.name = name;
+    manifest.runtime = "speaker";
+    auto revision = std::make_shared<catalog::Revision>(
+        catalog::Revision{{.manifest = manifest}, "default", 1, catalog::digest_of({}), {}});
+    revision->load_options["template"] = "yes";
+    revisions_[name] = revision;
+    fleet->serve(name, revision);
+  }
+
+  // Runs what there is to do until `there`, for a while.
+  bool comes(const std::function<bool()>& there) {
+    const auto until = std::chrono::steady_clock::now() + 10s;
+    while (!there() && std::chrono::steady_clock::now() < until) {
+      io.restart();
+      io.run_for(5ms);
+    }
+    return there();
+  }
+
   void deploy(std::string name, std::map<std::string, std::string> env = {},
               Duration timeout = 30s) {
     auto revision = std::make_shared<catalog::Revision>(
@@ -177,6 +203,80 @@ TEST(Fleet, CopiesNoLargeBody) {
   ASSERT_GE(answer.memfd(), 0);
   const std::string inodes = std::to_string(given) + " " + std::to_string(inode_of(answer.memfd()));
   EXPECT_TRUE(answer.view()->starts_with(inodes + " ")) << inodes;
+}
+
+// ---- templates ----
+
+struct Family {
+  std::atomic<bool> fall = false;
+  std::atomic<int> forks = 0;
+  std::function<void(int)> program() {
+    return [this](int socket) { be_template(socket, &fall, &forks); };
+  }
+};
+
+TEST(Template, IsLoadedOnceAndForkedForEveryInstance) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  const Outcome first = world.run(world.call("f", ""));
+  EXPECT_EQ(World::text(first), "fork 1");
+  EXPECT_EQ(first.receipt->rung, ledger::Rung::blank);  // It had to be made.
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").dozing == 0; }));
+  const Outcome second = world.run(world.call("f", ""));
+  EXPECT_EQ(World::text(second), "fork 2");
+  EXPECT_EQ(second.receipt->rung, ledger::Rung::from_template);
+  EXPECT_EQ(second.receipt->wake.code, 0us);
+  EXPECT_TRUE(world.fleet->status("f").has_template);
+  EXPECT_EQ(world.launcher.state.revealed.size(), 1u);
+  EXPECT_EQ(world.launcher.state.admitted, 2);
+}
+
+TEST(Template, IsGoneAfterItsKeepAliveAndSoAreItsSlots) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 0ms);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
+  // One blank waits, for whoever comes next.
+  EXPECT_TRUE(world.comes([&] {
+    return world.launcher.state.living == 1 && world.launcher.state.slots == 0 &&
+           !world.fleet->status("f").has_template;
+  }));
+  const Outcome again = world.run(world.call("f", ""));
+  EXPECT_EQ(World::text(again), "fork 2");
+  EXPECT_NE(again.receipt->rung, ledger::Rung::from_template);
+}
+
+TEST(Template, ThatEndsCostsNoCallAndIsMadeAgain) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").dozing == 0; }));
+  family.fall = true;
+  const Outcome after = world.run(world.call("f", ""));
+  EXPECT_EQ(World::text(after), "fork 2");
+  EXPECT_EQ(world.launcher.state.revealed.size(), 2u);
+}
+
+TEST(Template, ForkThatDiesCostsItsOwnCallOnly) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  const std::string said = World::text(world.run(world.call("f", "die")));
+  EXPECT_TRUE(said.starts_with("function_failed: ")) << said;
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
+  EXPECT_EQ(world.launcher.state.revealed.size(), 1u);
+}
+
+TEST(Template, OfAWithdrawnFunctionIsGone) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
+  world.fleet->serve("f", nullptr);
+  EXPECT_TRUE(world.comes(
+      [&] { return world.launcher.state.living == 1 && world.launcher.state.slots == 0; }));
 }
 
 TEST(Fleet, KeepsAnInstanceThatOnlyDislikedTheRequest) {

@@ -15,11 +15,6 @@ constexpr std::size_t last_line_bytes_max = 500;
 constexpr std::size_t output_burst_bytes = 4 << 20;
 constexpr Duration output_window = std::chrono::milliseconds(100);
 
-sandbox::Limits limits_of(const catalog::Manifest& manifest) {
-  return {.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes),
-          .cpu_millicores_max = static_cast<std::uint32_t>(manifest.resources.cpu_millicores)};
-}
-
 std::string mebibytes(std::uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
 }
@@ -31,7 +26,11 @@ std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
     case sandbox::Exit::memory_limit:
       return "OutOfMemory: the function used more than its " +
              mebibytes(static_cast<std::uint64_t>(memory_bytes_max));
+    // A sandbox's first process tells so of the program that it started.
     case sandbox::Exit::returned:
+      if (ended.status > 128 && sigabbrev_np(ended.status - 128) != nullptr) {
+        return describe({sandbox::Exit::crashed, ended.status}, memory_bytes_max, last_line);
+      }
       return "the function's process exited with status " + std::to_string(ended.status) + printed;
     case sandbox::Exit::crashed: {
       const int number = ended.status - 128;
@@ -61,7 +60,7 @@ asio::awaitable<void> Shard::wake(InstanceKey key) {
     served_.at(where.function).last_start_error.clear();
     tasks_.spawn(listen(key));
     tasks_.spawn(mourn(key));
-    happen(scheduling::Woke{key});
+    happen(scheduling::Woke{key, where.rung == ledger::Rung::from_template});
     co_return;
   }
   Error failure = risen ? Error{Code::unavailable, "it was stopped while starting"} : risen.error();
@@ -83,6 +82,7 @@ asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
   if (!co_await std::move(asking)) co_return risen;
   // No fault of the function's, which would have to wait for its next try.
   instance(key)->worker.reset();
+  leave_template(std::exchange(instance(key)->forked_from, {}));
   auto again = bring_up_once(key, *tree);
   co_return co_await std::move(again);
 }
@@ -96,6 +96,10 @@ asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
 
 asio::awaitable<Result<>> Shard::bring_up_once(InstanceKey key, std::filesystem::path tree) {
   const catalog::RevisionPtr revision = served_.at(instance(key)->function).revision;
+  if (forks(*revision)) {
+    auto forking = fork_one(key, std::move(tree));
+    co_return co_await std::move(forking);
+  }
   const TimePoint began = parts_.clock->now();
   auto taking = blanks_.take(revision->manifest.runtime);
   auto taken = co_await std::move(taking);
@@ -204,6 +208,11 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     chunk(key, frame);
   } else if (type == wire::Type::ask_room) {
     give_room(key, frame);
+  } else if (type == wire::Type::init_failed && where.forked_from != InstanceKey{}) {
+    const auto failure = wire::decode_failure(frame.payload);
+    break_off(key, "after the fork: " + (failure ? failure->message : failure.error().message));
+  } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
+    // It has made itself at home; calls may have been sent before.
   } else if (type != wire::Type::stats) {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
@@ -304,9 +313,11 @@ asio::awaitable<void> Shard::kill_after(InstanceKey key, Duration grace) {
 
 void Shard::bury(InstanceKey key) {
   const FunctionKey function = instance(key)->function;
+  const InstanceKey mold = instance(key)->forked_from;
   const bool trial = instance(key)->trial;
   if (!trial) happen(scheduling::Lost{key});
   instances_.erase(key);
+  leave_template(mold);
   blanks_.fill();
   if (trial) return;
   --served_.at(function).users;

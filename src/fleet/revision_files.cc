@@ -41,6 +41,16 @@ wire::Options options_of(const catalog::Draft& draft) {
   return options;
 }
 
+sandbox::Limits limits_of(const catalog::Manifest& manifest) {
+  return {.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes),
+          .cpu_millicores_max = static_cast<std::uint32_t>(manifest.resources.cpu_millicores)};
+}
+
+bool forks(const catalog::Draft& draft) {
+  const auto found = draft.load_options.find(std::string(template_option));
+  return found != draft.load_options.end() && found->second == "yes";
+}
+
 Result<> check_files(const catalog::Draft& draft) {
   const std::string& model = draft.manifest.model;
   if (model.empty() || find(draft, model) != nullptr) return ok;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "sandbox/sandbox.h"
 #include "wire/messages.h"
 
 namespace dormouse::fleet {
@@ -18,6 +19,12 @@ std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft&);
 // whole MiB), "threads", "python.packages"; and if they are set "model", "model.digest", "handler",
 // "task", "task.NAME", "env.NAME".
 wire::Options options_of(const catalog::Draft&);
+
+sandbox::Limits limits_of(const catalog::Manifest&);
+
+// Its instances are forked from a template, as was found out when it was tried.
+bool forks(const catalog::Draft&);
+inline constexpr std::string_view template_option = "template";
 
 // not_found in words for the user if the manifest names files that were not uploaded.
 Result<> check_files(const catalog::Draft&);

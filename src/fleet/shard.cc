@@ -64,6 +64,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
                             .instances_max = manifest.instances_max,
                             .queue_max = manifest.queue_max,
                             .keep_alive = manifest.keep_alive,
+                            .template_keep_alive = manifest.template_keep_alive,
                             .start_timeout = manifest.start_timeout}});
 }
 
@@ -248,6 +249,7 @@ Status Shard::status(const std::string& function) const {
                 .stopping = seen.stopping,
                 .running = seen.running,
                 .queued = seen.queued,
+                .has_template = seen.has_template,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {

@@ -54,8 +54,11 @@ class Shard final : public Fleet {
     catalog::RevisionPtr revision;
     std::filesystem::path tree;  // Empty until it was laid out.
     bool withdrawn = false;
-    std::int32_t users = 0;  // Calls and instances.
+    std::int32_t users = 0;  // Calls, instances, templates.
     std::string last_start_error;
+    InstanceKey mold{};  // The template that instances are forked from; 0: none.
+    bool making_mold = false;
+    std::vector<std::shared_ptr<async::OneShot<Result<InstanceKey>>>> waiting_for_mold;
   };
 
   struct Call {
@@ -77,10 +80,24 @@ class Shard final : public Fleet {
     std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
   };
 
+  struct Template {
+    std::deque<std::unique_ptr<sandbox::Slot>> slots;  // Made beforehand.
+    std::int32_t slots_coming = 0;
+    std::int32_t instances = 0;  // Forked from it, and not gone.
+    bool announced = false;      // To scheduling, which then hears of its end as well.
+    bool dropped = false;        // By scheduling.
+    bool ending = false;
+    Resources holds;
+    sandbox::Limits each;  // Of a slot.
+  };
+
   struct Instance {
     FunctionKey function{};
     std::string name;  // For people: "3fa9c1".
     std::unique_ptr<Worker> worker;
+    std::unique_ptr<Template> mold;  // It is a template: scheduling does not know it.
+    InstanceKey forked_from{};
+    std::uint64_t shared_bytes = 0;  // Its template's memory.
     TimePoint wake_began{};
     TimePoint ready_at{};
     ledger::Phases wake;
@@ -116,6 +133,7 @@ class Shard final : public Fleet {
   void on(const scheduling::Refuse&);
   void on(const scheduling::Abort&);
   void on(const scheduling::Stop&);
+  void on(const scheduling::DropTemplate&);
   template <class Work>
   void in_one_turn(Work work);
   void request_turn_end();
@@ -161,12 +179,29 @@ class Shard final : public Fleet {
   void to_flush(InstanceKey, Instance&);
   bool log_output(Instance&, std::size_t* bytes = nullptr);
 
+  // templates.cc: what instances are forked from.
+  asio::awaitable<Result<>> fork_one(InstanceKey, std::filesystem::path tree);
+  asio::awaitable<Result<>> fork_into(InstanceKey mold, InstanceKey child, TimePoint deadline);
+  asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> slot_of(InstanceKey mold);
+  asio::awaitable<Result<InstanceKey>> template_of(FunctionKey, std::filesystem::path tree);
+  asio::awaitable<Result<InstanceKey>> make_template(FunctionKey, std::filesystem::path tree);
+  void announce(InstanceKey mold);
+  void fill_slots(InstanceKey mold);
+  asio::awaitable<void> add_slot(InstanceKey mold);
+  asio::awaitable<void> watch_template(InstanceKey mold);
+  void fall(InstanceKey mold);
+  void leave_template(InstanceKey mold);
+  void let_go(InstanceKey mold);
+  asio::awaitable<void> end_template(InstanceKey mold);
+
   // deploying.cc: how a revision is tried out.
   asio::awaitable<Result<>> prepare(catalog::Draft*, std::filesystem::path source);
   asio::awaitable<Result<>> run_prepare(InstanceKey, catalog::Draft*, std::filesystem::path source,
                                         std::filesystem::path out);
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
   asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree);
+  asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree);
+  asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*);
   InstanceKey add_trial();
 
   asio::any_io_executor executor_;
@@ -183,6 +218,7 @@ class Shard final : public Fleet {
   std::uint64_t functions_made_ = 0;
   std::uint64_t calls_made_ = 0;
   std::uint64_t trials_made_ = 0;
+  std::uint64_t templates_made_ = 0;
 
   std::deque<scheduling::Event> events_;
   scheduling::Commands commands_;

@@ -1,11 +1,16 @@
 // Workers for the fleet's tests, as functions on a thread: one well-behaved, the others not.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <map>
+#include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "wire/messages.h"
 #include "wire/socket.h"
@@ -140,6 +145,46 @@ inline void tell_inodes(int socket) {
       talker.say(wire::Type::result, frame->header.handle, wire::encode(answer));
     }
   }
+}
+
+// A fork, after it was put into its slot: answers every call with who it is; "die" ends it.
+inline void live_as_fork(const wire::Descriptor& socket, int number) {
+  const auto say = [&](wire::Type type, std::uint64_t handle, std::string_view payload) {
+    std::string out;
+    wire::append_frame(out, type, 0, handle, payload);
+    (void)wire::send_all(socket.number(), out, {});
+  };
+  say(wire::Type::forked, 0, "");
+  wire::FrameReceiver receiver(socket.number());
+  for (auto frame = receiver.receive(); frame && *frame; frame = receiver.receive()) {
+    if ((*frame)->header.type == wire::Type::go)
+      say(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    if ((*frame)->header.type == wire::Type::drain) break;
+    if ((*frame)->header.type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items((*frame)->payload);
+    if (items->front().inline_body == "die") break;
+    wire::Answer answer;
+    const std::string text = "fork " + std::to_string(number);
+    answer.inline_body = text;
+    answer.body_size = text.size();
+    say(wire::Type::result, items->front().handle, wire::encode(answer));
+  }
+  shutdown(socket.number(), SHUT_RDWR);
+}
+
+// A template: forks are threads. `fall` makes it end before its next fork.
+inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* forks) {
+  Talker talker(socket);
+  std::vector<std::thread> children;
+  while (auto frame = talker.hear()) {
+    if (frame->header.type != wire::Type::fork) continue;
+    if (fall->exchange(false)) break;
+    auto inner = std::make_shared<wire::Descriptor>(std::move(frame->descriptors.front()));
+    const int number = ++*forks;
+    children.emplace_back([inner, number] { live_as_fork(*inner, number); });
+  }
+  shutdown(socket, SHUT_RDWR);
+  for (auto& child : children) child.join();
 }
 
 // Takes the first call with it into its grave.

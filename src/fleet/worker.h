@@ -52,6 +52,8 @@ class Worker {
 
   // The next frame that is there; nullopt if none is. Its payload lives until the next poll().
   Result<std::optional<wire::Frame>> poll() { return receiver_.receive(); }
+  // Who sent the last frame, as the kernel says; 0 unless its sandbox is a slot.
+  pid_t sender() const { return receiver_.sender(); }
   // Nothing of it can be read, not even its end.
   bool is_silent();
   // Complete with false when this Worker died meanwhile: it must not be touched then.

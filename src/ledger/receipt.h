@@ -29,13 +29,14 @@ struct Begun {
   WallTime at;
 };
 
-enum class Rung : std::uint8_t { awake, dozing, blank, artefact };  // Where the instance came from.
+// Where the instance came from.
+enum class Rung : std::uint8_t { awake, dozing, blank, artefact, from_template };
 std::string_view name(Rung);
 
 struct Phases {        // Of waking; zero for a call that found its instance awake.
-  Duration sandbox{};  // Waiting for a sandbox: 0 if a blank one was there.
+  Duration sandbox{};  // Waiting for a sandbox, or a slot: 0 if there was one.
   Duration code{};     // Making the revision's files appear.
-  Duration load{};     // The worker, from `load` to `ready`.
+  Duration load{};     // The worker, from `load` to `ready`; of a template, to fork.
 };
 
 // Written when it ended, however it ended.

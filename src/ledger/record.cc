@@ -71,7 +71,7 @@ std::optional<EndedRecord> get_ended(Reader& in) {
   const auto flags = in.get<std::uint8_t>();
   const auto rung = in.get<std::uint8_t>();
   const bool known = failure <= static_cast<std::uint8_t>(Code::cancelled) || failure == no_failure;
-  if (!known || flags > 3 || rung > static_cast<std::uint8_t>(Rung::artefact)) return {};
+  if (!known || flags > 3 || rung > static_cast<std::uint8_t>(Rung::from_template)) return {};
   if (failure != no_failure) e.failure = static_cast<Code>(failure);
   e.interrupted = flags & 1;
   e.shared = flags & 2;
@@ -147,6 +147,7 @@ std::string_view name(Rung rung) {
     case Rung::dozing: return "dozing";
     case Rung::blank: return "blank";
     case Rung::artefact: return "artefact";
+    case Rung::from_template: return "template";
   }
   CHECK_UNREACHABLE("every Rung has a name");
 }

@@ -38,18 +38,19 @@ json::object limit_of(std::string_view name, std::uint64_t most) {
 }
 
 json::object process(const Spec& spec) {
-  const json::array nothing;
-  const json::object no_capabilities = {{"bounding", nothing},
-                                        {"effective", nothing},
-                                        {"inheritable", nothing},
-                                        {"permitted", nothing},
-                                        {"ambient", nothing}};
+  json::array kept;
+  if (spec.forks) kept = {"CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"};
+  const json::object capabilities = {{"bounding", kept},
+                                     {"effective", kept},
+                                     {"inheritable", kept},
+                                     {"permitted", kept},
+                                     {"ambient", kept}};
   return {{"terminal", false},
           {"cwd", "/"},
           {"args", texts(spec.argv)},
           {"env", texts(spec.env)},
           {"user", {{"uid", program_uid}, {"gid", program_uid}}},
-          {"capabilities", no_capabilities},
+          {"capabilities", capabilities},
           {"rlimits", json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
                                   limit_of("RLIMIT_CORE", 0), limit_of("RLIMIT_MSGQUEUE", 0)}},
           {"noNewPrivileges", true},
@@ -77,9 +78,8 @@ json::array mounts(const Spec& spec, const Wall& wall) {
   return list;
 }
 
-json::object filter() {
-  json::array calls;
-  for (const AllowedCall& call : allowed_calls()) {
+void allow(json::array& calls, std::span<const AllowedCall> allowed) {
+  for (const AllowedCall& call : allowed) {
     json::object line = {{"names", json::array{call.name}}, {"action", "SCMP_ACT_ALLOW"}};
     const ArgumentRule& rule = call.rule;
     switch (rule.test) {
@@ -96,6 +96,12 @@ json::object filter() {
     }
     calls.push_back(line);
   }
+}
+
+json::object filter(bool forks) {
+  json::array calls;
+  allow(calls, allowed_calls());
+  if (forks) allow(calls, calls_of_templates());
   // So that glibc takes clone, whose flags the filter can see.
   constexpr int enosys = 38;
   calls.push_back({{"names", {"clone3"}}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", enosys}});
@@ -108,7 +114,7 @@ json::object filter() {
       {"defaultAction", "SCMP_ACT_ERRNO"}, {"architectures", {architecture}}, {"syscalls", calls}};
 }
 
-json::object kernel(const Wall& wall) {
+json::object kernel(const Spec& spec, const Wall& wall) {
   const json::array range = {
       {{"containerID", 0}, {"hostID", wall.host_uid}, {"size", host_uids_each}}};
   json::array namespaces;
@@ -120,7 +126,7 @@ json::object kernel(const Wall& wall) {
           {"gidMappings", range},
           {"cgroupsPath", wall.cgroup + "/oci"},
           {"resources", {{"devices", {{{"allow", false}, {"access", "rwm"}}}}}},
-          {"seccomp", filter()},
+          {"seccomp", filter(spec.forks)},
           {"maskedPaths", texts(masked)},
           {"readonlyPaths", texts(read_only)}};
 }
@@ -134,7 +140,7 @@ std::string bundle_config(const Spec& spec, const Wall& wall) {
       {"root", {{"path", spec.root.string()}, {"readonly", true}}},
       {"process", process(spec)},
       {"mounts", mounts(spec, wall)},
-      {"linux", kernel(wall)},
+      {"linux", kernel(spec, wall)},
   };
   return json::serialize(config);
 }

@@ -199,12 +199,47 @@ Result<> Cgroup::watch_oom() {
       std::to_string(oom_notice_.number()) + " " + std::to_string(oom_file_.number()));
 }
 
-Result<> Cgroup::limit(const Limits& limits) {
-  return hierarchies_->unified ? limit_v2(limits) : limit_v1(limits);
+Result<> Cgroup::admit(pid_t pid) {
+  const std::string text = std::to_string(pid);
+  for (const Descriptor& entrance : entrances_) {
+    if (write(entrance.number(), text.data(), text.size()) < 0) {
+      return system_error(Code::unavailable, "entering cgroup " + name_);
+    }
+  }
+  return ok;
 }
 
-Result<> Cgroup::limit_v1(const Limits& limits) {
+Result<> Cgroup::limit(const Limits& limits) {
+  return hierarchies_->unified ? limit_v2(limits, "") : limit_v1(limits, "");
+}
+
+Result<> Cgroup::limit_program_only(const Limits& limits) {
+  const bool unified = hierarchies_->unified;
+  const auto limited = unified ? limit_v2(limits, "oci") : limit_v1(limits, "oci");
+  if (!limited) return limited;
+  return unified ? lift_v2() : lift_v1();
+}
+
+Result<> Cgroup::lift_v1() {
   const fs::path memory = folder("memory");
+  if (access((memory / "memory.memsw.limit_in_bytes").c_str(), F_OK) == 0) {
+    if (auto set = write_text(memory / "memory.memsw.limit_in_bytes", "-1"); !set) return set;
+  }
+  if (auto set = write_text(memory / "memory.limit_in_bytes", "-1"); !set) return set;
+  if (auto set = write_text(folder("cpu") / "cpu.cfs_quota_us", "-1"); !set) return set;
+  return write_text(folder("pids") / "pids.max", "max");
+}
+
+Result<> Cgroup::lift_v2() {
+  const fs::path own = folder("");
+  if (auto set = write_text(own / "memory.oom.group", "0"); !set) return set;
+  if (auto set = write_text(own / "memory.max", "max"); !set) return set;
+  if (auto set = write_text(own / "cpu.max", "max"); !set) return set;
+  return write_text(own / "pids.max", "max");
+}
+
+Result<> Cgroup::limit_v1(const Limits& limits, const char* part) {
+  const fs::path memory = folder("memory") / part;
   const std::string bytes = std::to_string(limits.memory_bytes_max);
   // Memory with swap may never be below memory alone, so the order depends on the direction.
   auto first = write_text(memory / "memory.limit_in_bytes", bytes);
@@ -214,15 +249,15 @@ Result<> Cgroup::limit_v1(const Limits& limits) {
     if (!first) first = write_text(memory / "memory.limit_in_bytes", bytes);
   }
   if (!first) return first;
-  const fs::path cpu = folder("cpu");
+  const fs::path cpu = folder("cpu") / part;
   const auto shares = std::max<std::uint64_t>(2, limits.cpu_millicores_max * 1024ULL / 1000);
   if (auto set = write_text(cpu / "cpu.shares", std::to_string(shares)); !set) return set;
   if (auto set = write_text(cpu / "cpu.cfs_quota_us", quota_us(limits)); !set) return set;
-  return write_text(folder("pids") / "pids.max", std::to_string(limits.processes_max));
+  return write_text(folder("pids") / part / "pids.max", std::to_string(limits.processes_max));
 }
 
-Result<> Cgroup::limit_v2(const Limits& limits) {
-  const fs::path own = folder("");
+Result<> Cgroup::limit_v2(const Limits& limits, const char* part) {
+  const fs::path own = folder("") / part;
   const std::string bytes = std::to_string(limits.memory_bytes_max);
   if (auto set = write_text(own / "memory.max", bytes); !set) return set;
   if (fs::exists(own / "memory.swap.max")) {

@@ -35,6 +35,9 @@ Hierarchies hierarchies_in(std::string_view mountinfo);
 // unavailable if memory, cpu or pids cannot be limited here.
 Result<Hierarchies> find_hierarchies();
 
+// Of the groups of slots, below their sandbox's.
+inline constexpr std::string_view slot_prefix = "slot-";
+
 class Cgroup {
  public:
   // `hierarchies` outlives the group.
@@ -42,10 +45,14 @@ class Cgroup {
 
   const std::string& name() const { return name_; }
   const std::vector<wire::Descriptor>& entrances() const { return entrances_; }
+  Result<> admit(pid_t);
   void close_entrances() { entrances_.clear(); }
 
   // `conflict` if more memory than that is in use, and cannot be given back.
   Result<> limit(const Limits&);
+  // From now on the limits hold for the OCI runtime's part, which is the program, and not for the
+  // groups of slots beside it. The group's share of the CPUs stays what it was.
+  Result<> limit_program_only(const Limits&);
   Usage usage() const;
   Duration cpu_time() const;  // usage()'s, for half of what that costs.
   std::uint64_t memory_bytes() const;
@@ -64,8 +71,10 @@ class Cgroup {
   Result<> make_v2();
   Result<> open_entrance(const std::filesystem::path& folder);
   Result<> watch_oom();
-  Result<> limit_v1(const Limits&);
-  Result<> limit_v2(const Limits&);
+  Result<> limit_v1(const Limits&, const char* part);
+  Result<> limit_v2(const Limits&, const char* part);
+  Result<> lift_v1();
+  Result<> lift_v2();
 
   const Hierarchies* hierarchies_;
   const std::string name_;

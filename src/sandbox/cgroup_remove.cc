@@ -91,11 +91,19 @@ Result<std::vector<pid_t>> kill_group(const Hierarchies& hierarchies, const std:
   }
 }
 
+static void remove_slots(const fs::path& folder) {
+  std::error_code failed;
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    if (at->path().filename().string().starts_with(slot_prefix)) rmdir(at->path().c_str());
+  }
+}
+
 Result<> remove_group(const Hierarchies& hierarchies, const std::string& name, Duration patience) {
   const SteadyTime give_up = std::chrono::steady_clock::now() + patience;
   for (const fs::path& folder : hierarchies.folders(name)) {
     for (int turn = 0;; ++turn) {
       for (const char* part : parts_below) rmdir((folder / part).c_str());
+      remove_slots(folder);
       if (rmdir(folder.c_str()) == 0 || errno == ENOENT) break;
       if (std::chrono::steady_clock::now() > give_up) {
         return system_error(Code::unavailable, "rmdir " + folder.string());

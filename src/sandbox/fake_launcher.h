@@ -41,12 +41,75 @@ struct FakeLauncherState {
   std::vector<std::filesystem::path> revealed;
   int living = 0;
   int killed = 0;
+  int slots = 0;     // There are.
+  int admitted = 0;  // Forks, of all that there were.
+};
+
+// Ends when it is killed, as the fleet does once its fork has closed the socket.
+class FakeSlot final : public Slot {
+ public:
+  FakeSlot(const asio::any_io_executor& executor, FakeLauncherState* state, std::string name)
+      : state_(state), name_(std::move(name)), end_(std::make_shared<EndSignal>(executor)) {
+    int ends[2];
+    int pipe_ends[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    CHECK(pipe2(pipe_ends, O_CLOEXEC) == 0);
+    socket_ = wire::Descriptor(ends[0]);
+    output_ = wire::Descriptor(pipe_ends[0]);
+    inner_ = {wire::Descriptor(ends[1]), wire::Descriptor(pipe_ends[1])};
+    fcntl(socket_.number(), F_SETFL, O_NONBLOCK);
+    fcntl(output_.number(), F_SETFL, O_NONBLOCK);
+    ++state_->slots;
+  }
+  ~FakeSlot() override {
+    kill();
+    --state_->slots;
+  }
+
+  const std::string& name() const override { return name_; }
+  int socket() const override { return socket_.number(); }
+  int output() const override { return output_.number(); }
+  const std::string& root() const override { return name_; }
+  std::uint32_t uid() const override { return 2001; }
+  Inner take_inner() override { return std::move(inner_); }
+  Result<> admit(pid_t) override {
+    is_admitted_ = true;
+    ++state_->admitted;
+    return ok;
+  }
+  asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_here(); }
+  asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
+    co_return not_here();
+  }
+  Result<> set_limits(const Limits&) override { return ok; }
+  asio::awaitable<Ended> wait() override {
+    if (!is_admitted_) kill();  // It never came.
+    return EndSignal::wait(end_);
+  }
+  void kill() override {
+    shutdown(socket_.number(), SHUT_RDWR);
+    end_->give({Exit::killed, 128 + SIGKILL});
+  }
+  Usage usage() const override { return state_->usage; }
+  std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
+  void reset_peak() override {}
+
+ private:
+  static Error not_here() { return {Code::unsupported, "a slot cannot do this"}; }
+
+  FakeLauncherState* const state_;
+  const std::string name_;
+  std::shared_ptr<EndSignal> end_;
+  wire::Descriptor socket_, output_;
+  Inner inner_;
+  bool is_admitted_ = false;
 };
 
 class FakeSandbox final : public Sandbox {
  public:
   FakeSandbox(asio::any_io_executor executor, FakeLauncherState* state, std::string name)
-      : state_(state),
+      : executor_(executor),
+        state_(state),
         name_(std::move(name)),
         end_(std::make_shared<EndSignal>(executor)),
         watched_(std::make_shared<asio::posix::stream_descriptor>(executor)) {
@@ -90,6 +153,10 @@ class FakeSandbox final : public Sandbox {
   }
   Result<> set_limits(const Limits&) override { return ok; }
   asio::awaitable<Ended> wait() override { return EndSignal::wait(end_); }
+  asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
+    co_return std::make_unique<FakeSlot>(executor_, state_,
+                                         name_ + "/slot-" + std::to_string(++slots_made_));
+  }
 
   void kill() override {
     if (end_->given() || kill_asked_) return;
@@ -168,8 +235,10 @@ class FakeSandbox final : public Sandbox {
     watched_->async_wait(asio::posix::stream_descriptor::wait_read, std::move(ended));
   }
 
+  const asio::any_io_executor executor_;
   FakeLauncherState* const state_;
   const std::string name_;
+  int slots_made_ = 0;
   std::shared_ptr<EndSignal> end_;
   std::shared_ptr<asio::posix::stream_descriptor> watched_;  // A pidfd or an eventfd.
   wire::Descriptor socket_;

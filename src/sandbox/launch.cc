@@ -33,26 +33,6 @@ Limits while_starting(Limits limits, RuntimeKind kind) {
   return limits;
 }
 
-struct Ends {
-  Descriptor socket, inner_socket, output, inner_output;
-};
-
-Result<Ends> make_ends() {
-  Ends ends;
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-    return system_error(Code::unavailable, "socketpair");
-  }
-  ends.socket = Descriptor(pair[0]);
-  ends.inner_socket = Descriptor(pair[1]);
-  if (pipe2(pair, O_CLOEXEC) != 0) return system_error(Code::unavailable, "pipe");
-  ends.output = Descriptor(pair[0]);
-  ends.inner_output = Descriptor(pair[1]);
-  fcntl(ends.socket.number(), F_SETFL, O_NONBLOCK);
-  fcntl(ends.output.number(), F_SETFL, O_NONBLOCK);
-  return ends;
-}
-
 Command runtime_command(const Estate& estate, const Ends& ends) {
   Command command;
   command.program = estate.runtime;
@@ -173,6 +153,7 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
   if (auto given = give_to(spec.binds, host_uid + program_uid); !given) return given;
   const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid};
   Spec inside = spec;
+  inside.forks = spec.forks && estate.kind != RuntimeKind::runsc;
   if (estate.kind == RuntimeKind::runsc) inside.env.emplace_back("DORMOUSE_SOCKET=0");
   inside.limits.open_files_max = std::min(inside.limits.open_files_max, our_open_files_max());
   return write_text(estate.folder(sandbox) / "config.json", bundle_config(inside, wall));
@@ -210,12 +191,29 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
     launched.companions = processes_of(estate.hierarchies, estate.cgroup(sandbox));
   }
   launched.group = std::move(*group);
+  launched.forks = spec.forks && estate.kind != RuntimeKind::runsc;
   launched.socket = std::move(ends->socket);
   launched.output = std::move(ends->output);
   return launched;
 }
 
 }  // namespace
+
+Result<Ends> make_ends() {
+  Ends ends;
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    return system_error(Code::unavailable, "socketpair");
+  }
+  ends.socket = Descriptor(pair[0]);
+  ends.inner_socket = Descriptor(pair[1]);
+  if (pipe2(pair, O_CLOEXEC) != 0) return system_error(Code::unavailable, "pipe");
+  ends.output = Descriptor(pair[0]);
+  ends.inner_output = Descriptor(pair[1]);
+  fcntl(ends.socket.number(), F_SETFL, O_NONBLOCK);
+  fcntl(ends.output.number(), F_SETFL, O_NONBLOCK);
+  return ends;
+}
 
 Result<Launched> launch_program(const Estate& estate, const std::string& sandbox, const Spec& spec,
                                 std::uint32_t host_uid) {
@@ -224,7 +222,8 @@ Result<Launched> launch_program(const Estate& estate, const std::string& sandbox
       spec.limits.processes_max == 0) {
     return Error{Code::invalid_argument, "a limit is too small"};
   }
-  if (auto checked = check_root(spec.root, spec.binds); !checked) return checked.error();
+  if (auto checked = check_root(spec.root, spec.binds, spec.forks); !checked)
+    return checked.error();
   auto launched = launch_in(estate, sandbox, spec, host_uid);
   if (!launched) (void)remove_sandbox(estate, sandbox, {});
   return launched;

@@ -16,9 +16,17 @@ struct Launched {
   std::vector<pid_t> companions;  // Further children of ours that the OCI runtime left.
   std::unique_ptr<Cgroup> group;
   Duration cpu_spent_starting{};
+  bool forks = false;
+  bool has_slots = false;  // Written and read by the thread that makes them.
   wire::Descriptor socket;
   wire::Descriptor output;
 };
+
+// The socket and the output of a program: our ends, which do not block, and its own.
+struct Ends {
+  wire::Descriptor socket, inner_socket, output, inner_output;
+};
+Result<Ends> make_ends();
 
 // On an error nothing is left.
 Result<Launched> launch_program(const Estate&, const std::string& sandbox, const Spec&,

@@ -32,7 +32,7 @@ class LinuxLauncher final : public Launcher {
     };
     const auto launched = co_await workshop_.starting.run(std::move(work));
     if (!*launched) co_return launched->error();
-    co_return linux_sandbox(executor_, &workshop_, name, *range, std::move(**launched));
+    co_return linux_sandbox(executor_, &workshop_, name, {*range, uid}, std::move(**launched));
   }
 
  private:

@@ -22,9 +22,15 @@ struct Workshop {
   async::Thread starting;   // One OCI runtime at a time: each takes a core for itself.
   async::Thread revealing;  // Apart, so that a wake never waits for a start.
   async::Thread removing;
+  async::Thread slotting;  // Alone in its mount namespaces.
 };
 
-std::unique_ptr<Sandbox> linux_sandbox(asio::any_io_executor, Workshop*, std::string name,
-                                       std::size_t uid_range, Launched);
+struct UidRange {
+  std::size_t number = 0;   // Among the workshop's.
+  std::uint32_t first = 0;  // On the host.
+};
+
+std::unique_ptr<Sandbox> linux_sandbox(asio::any_io_executor, Workshop*, std::string name, UidRange,
+                                       Launched);
 
 }  // namespace dormouse::sandbox

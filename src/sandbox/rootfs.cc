@@ -96,14 +96,15 @@ Result<> check_bind(int root, const Bind& bind) {
 
 }  // namespace
 
-Result<> check_root(const fs::path& root, const std::vector<Bind>& binds) {
+Result<> check_root(const fs::path& root, const std::vector<Bind>& binds, bool forks) {
   if (!root.is_absolute() || root.lexically_normal() != root) {
     return refused("root " + root.string() + " is not a plain absolute path");
   }
   if (auto passable = check_way_to(root); !passable) return passable;
   const Descriptor folder(open(root.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!folder) return system_error(Code::invalid_argument, "root " + root.string());
-  for (const char* needed : {"dev", "proc", "sys", "tmp", "code"}) {
+  for (const char* needed : {"dev", "proc", "sys", "tmp", "code", "slots"}) {
+    if (!forks && needed == std::string_view("slots")) continue;
     if (auto found = need_folder(folder.number(), needed); !found) {
       return std::move(found).error().during("root " + root.string());
     }

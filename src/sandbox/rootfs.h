@@ -16,7 +16,8 @@ namespace dormouse::sandbox {
 // invalid_argument if `root` cannot be the root of a sandbox: /dev, /proc or /sys is not a real
 // folder, a folder above it is closed to others (the program's user must pass), a bind's target is
 // no plain absolute path or its source does not exist. Makes the targets that the root lacks.
-Result<> check_root(const std::filesystem::path& root, const std::vector<Bind>& binds);
+// `forks`: it needs a /slots as well.
+Result<> check_root(const std::filesystem::path& root, const std::vector<Bind>& binds, bool forks);
 
 // A writable bind's source belongs to the program's user for as long as the sandbox lives.
 Result<> give_to(const std::vector<Bind>& binds, std::uint32_t uid);

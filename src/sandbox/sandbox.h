@@ -17,6 +17,8 @@
 // Units      Bytes; thousandths of a core; microseconds.
 #pragma once
 
+#include <sys/types.h>
+
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
@@ -27,6 +29,7 @@
 
 #include "async/clock.h"
 #include "base/result.h"
+#include "wire/socket.h"
 
 namespace dormouse::sandbox {
 
@@ -45,11 +48,14 @@ struct Bind {
 };
 
 struct Spec {
-  std::filesystem::path root;     // Mounted read-only as "/".
+  std::filesystem::path root;     // Mounted read-only as "/"; has an empty /slots if it `forks`.
   std::vector<std::string> argv;  // argv[0] is a path inside `root`.
   std::vector<std::string> env;   // "NAME=value". Nothing of ours is inherited.
   Limits limits;
   std::vector<Bind> binds;
+  // The program forks instances of itself into slots: it keeps the capabilities to change its uid,
+  // gid and root, within its own range of uids. Not under runsc.
+  bool forks = false;
 };
 
 enum class Exit : std::uint8_t { returned, crashed, memory_limit, killed };
@@ -62,6 +68,8 @@ struct Usage {
   Duration cpu_time{};  // Since launch() completed.
   std::uint64_t memory_bytes_peak = 0;
 };
+
+class Slot;
 
 class Sandbox {
  public:
@@ -84,6 +92,29 @@ class Sandbox {
   virtual Duration cpu_time() const { return usage().cpu_time; }  // Only that, sooner.
   virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
   virtual void reset_peak() = 0;  // memory_bytes_peak counts from here on.
+
+  // A place for one fork of the program, with these limits of its own; from the first slot on the
+  // Sandbox's limits hold for the program alone. The Slot must not outlive the Sandbox.
+  // `unsupported` unless the Spec said that it forks.
+  virtual asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) = 0;
+};
+
+// One fork of a sandbox's program, walled off from its siblings by uid, a root of its own with its
+// own /tmp and /dev/shm, control groups and output; but not by namespaces. As a Sandbox it is that
+// fork alone: wait(), kill() and usage() are about it. reveal() and make_slot() are `unsupported`.
+class Slot : public Sandbox {
+ public:
+  virtual const std::string& root() const = 0;  // Inside the sandbox: "/slots/7".
+  virtual std::uint32_t uid() const = 0;        // Inside, as the gid.
+
+  struct Inner {
+    wire::Descriptor socket, output;
+  };
+  virtual Inner take_inner() = 0;  // For the fork to have. Once.
+
+  // The fork is this process, as the kernel says of who sent from the inner socket. Puts it into
+  // the slot's control groups. invalid_argument if it is none of this sandbox.
+  virtual Result<> admit(pid_t) = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

@@ -89,7 +89,7 @@ TEST(Host, SaysWhichOciRuntimeThereIsAndThatItRuns) {
 TEST(Root, IsMadeWholeWhereItLacksFolders) {
   const Folder folder;
   const fs::path root = good_root(folder);
-  ASSERT_TRUE(check_root(root, {{folder.path, "/out/deep", true}}));
+  ASSERT_TRUE(check_root(root, {{folder.path, "/out/deep", true}}, false));
   for (const char* made : {"tmp", "code", "out/deep"}) EXPECT_TRUE(fs::is_directory(root / made));
   EXPECT_EQ(fs::status(root / "tmp").permissions(), fs::perms(01777));
 }
@@ -103,7 +103,7 @@ TEST(Root, WithALinkWhereThingsAreMountedIsRefused) {
       fs::create_directories(folder.path / "outside");
       fs::remove(root / place);
       fs::create_symlink(target, root / place);
-      const auto checked = check_root(root, {});
+      const auto checked = check_root(root, {}, false);
       ASSERT_FALSE(checked) << place << " to " << target;
       EXPECT_EQ(checked.error().code, Code::invalid_argument);
       EXPECT_TRUE(fs::is_empty(folder.path / "outside"));
@@ -116,17 +116,17 @@ TEST(Root, RefusesBindsThatLeaveIt) {
   const fs::path root = good_root(folder);
   fs::create_directory_symlink("/tmp", root / "link");
   for (const char* target : {"out", "/", "/../x", "/a/../../x", "/link/x", "/link", "/x/", "//x"}) {
-    EXPECT_FALSE(check_root(root, {{folder.path, target}})) << target;
+    EXPECT_FALSE(check_root(root, {{folder.path, target}}, false)) << target;
   }
-  EXPECT_FALSE(check_root(root, {{folder.path / "missing", "/out"}}));
-  EXPECT_FALSE(check_root(root, {{"/dev/null", "/out"}}));
+  EXPECT_FALSE(check_root(root, {{folder.path / "missing", "/out"}}, false));
+  EXPECT_FALSE(check_root(root, {{"/dev/null", "/out"}}, false));
 }
 
 TEST(Root, BehindAClosedFolderIsRefused) {
   const Folder folder;
   const fs::path root = good_root(folder);
   chmod(folder.path.c_str(), 0700);
-  const auto checked = check_root(root, {});
+  const auto checked = check_root(root, {}, false);
   ASSERT_FALSE(checked);
   EXPECT_NE(checked.error().message.find(folder.path.string() + " is closed"), std::string::npos);
 }

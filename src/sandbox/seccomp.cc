@@ -249,7 +249,16 @@ constexpr AllowedCall allowed[] = {
     {"getrandom", "random numbers"},
 };
 
+constexpr AllowedCall for_templates[] = {
+    {"chroot", "an instance enters the root of its slot"},
+    {"capset", "an instance gives its capabilities up"},
+};
+
 }  // namespace
+
+std::span<const AllowedCall> calls_of_templates() {
+  return for_templates;
+}
 
 std::span<const AllowedCall> allowed_calls() {
   return allowed;

@@ -21,6 +21,10 @@ struct AllowedCall {
   ArgumentRule rule = {};
 };
 
+// Further ones where the program forks instances of itself into slots. Both need a capability that
+// no instance has.
+std::span<const AllowedCall> calls_of_templates();
+
 // Reviewed line by line; docs/isolation.md holds the same table, and a test compares the two.
 std::span<const AllowedCall> allowed_calls();
 

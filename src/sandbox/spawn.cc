@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -91,10 +92,34 @@ void kill_process(const Process& process) {
   syscall(SYS_pidfd_send_signal, process.handle.number(), SIGKILL, nullptr, 0);
 }
 
+namespace {
+
+// linux/pidfd.h of Linux 6.15 and later, in its first form.
+struct PidfdReport {
+  std::uint64_t mask, cgroup;
+  std::uint32_t pid, tgid, ppid, ids[8];
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdReport) == 64);
+constexpr std::uint64_t report_exit = 1 << 3;
+
+// Of one that is not our child, and that somebody else has reaped.
+Status status_of_other(const Process& process) {
+  PidfdReport found{};
+  found.mask = report_exit;
+  const bool known = ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found) == 0 &&
+                     (found.mask & report_exit) != 0;
+  if (!known) return {true, SIGKILL};
+  if (WIFEXITED(found.exit_code)) return {false, WEXITSTATUS(found.exit_code)};
+  return {true, WTERMSIG(found.exit_code)};
+}
+
+}  // namespace
+
 std::optional<Status> reap(const Process& process) {
   siginfo_t found{};
   const auto id = static_cast<id_t>(process.handle.number());
-  if (waitid(P_PIDFD, id, &found, WEXITED | WNOHANG | __WALL) != 0) return Status{true, SIGKILL};
+  if (waitid(P_PIDFD, id, &found, WEXITED | WNOHANG | __WALL) != 0) return status_of_other(process);
   if (found.si_pid == 0) return std::nullopt;
   return Status{found.si_code != CLD_EXITED, found.si_status};
 }

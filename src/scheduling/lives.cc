@@ -15,6 +15,7 @@ void Turn::wake(Function& function) {
                            .first->second;
   instance.since = now_;
   note_overtaking(instance);
+  no_longer_idle(function.mold);
   function.instances.push_back(&instance);
   ++function.starting;
   function.slots_waking += instance.slots;
@@ -31,7 +32,8 @@ void Turn::on(const Woke& event) {
   CHECK(instance.life == Life::waking);
   Function& function = *instance.function;
   clear_due(instance);
-  function.learned.woke(now_ - instance.since);
+  if (event.forked) function.learned.forked(now_ - instance.since);
+  if (!event.forked) function.learned.woke(now_ - instance.since);
   function.backoff.succeeded();
   --function.starting;
   ++function.serving;
@@ -72,7 +74,9 @@ void Turn::doze(Instance& instance) {
   Function& function = *instance.function;
   if (function.dozing.empty()) shard_.dozing.push_back(&function);
   function.dozing.push_back(&instance);
-  set_due(instance, now_ + function.terms.keep_alive);
+  const Duration longest = function.terms.keep_alive;
+  const bool forks = function.mold.stands;
+  set_due(instance, now_ + (forks ? std::min(longest, function.terms.keep_alive_forked) : longest));
 }
 
 void Turn::stir(Instance& instance) {

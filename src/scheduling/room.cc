@@ -63,29 +63,34 @@ void Turn::feed() {
 
 void Turn::make_room(const Function& needy) {
   while (!fits(needy.terms.each, room() + shard_.leaving)) {
-    Instance* victim = least_worth_holding(needy, false);
-    if (!victim) victim = least_worth_holding(needy, true);
-    if (!victim) return;
-    stop(*victim, Manner::drain);
+    Victim victim = least_worth_holding(needy, false);
+    if (!victim.instance && !victim.mold) victim = least_worth_holding(needy, true);
+    if (!victim.instance && !victim.mold) return;
+    if (victim.instance) stop(*victim.instance, Manner::drain);
+    if (victim.mold) drop(*victim.mold);
   }
 }
 
 // Looks at each function that has idle instances: only when memory is short, and each look ends
 // with a stop or with nothing idle left.
-Instance* Turn::least_worth_holding(const Function& needy, bool even_minimum) const {
-  Instance* least = nullptr;
-  double least_saving = std::numeric_limits<double>::infinity();
+Turn::Victim Turn::least_worth_holding(const Function& needy, bool even_minimum) const {
+  Victim least{std::numeric_limits<double>::infinity()};
+  for (Template* t = shard_.idle_templates.front(); t; t = shard_.idle_templates.after(t)) {
+    const double saving =
+        saving_per_byte({.idle = now_ - t->idle_since,
+                         .wake = t->function->learned.wake_expected(),
+                         .bytes = t->holds.memory_bytes + t->holds.accelerator_bytes});
+    if (saving < least.saving) least = {.saving = saving, .mold = t};
+  }
   for (Function* f = shard_.dozing.front(); f; f = shard_.dozing.after(f)) {
     if (f == &needy) continue;
     if (!even_minimum && f->starting + f->serving <= f->terms.instances_min) continue;
     Instance* longest = f->dozing.front();
     const double saving =
         saving_per_byte({.idle = now_ - longest->since,
-                         .wake = f->learned.wake_expected(),
+                         .wake = wake_expected(*f),
                          .bytes = longest->holds.memory_bytes + longest->holds.accelerator_bytes});
-    if (saving >= least_saving) continue;
-    least = longest;
-    least_saving = saving;
+    if (saving < least.saving) least = {.saving = saving, .instance = longest};
   }
   return least;
 }
@@ -100,7 +105,7 @@ bool Turn::should_yield(const Instance& instance) const {
   if (!function.queue.empty() && function.queue.front()->arrived <= first->hungry_since) {
     return false;
   }
-  const Duration cost = first->learned.wake_expected() + function.learned.wake_expected();
+  const Duration cost = wake_expected(*first) + wake_expected(function);
   return now_ - first->hungry_since >= cost;
 }
 

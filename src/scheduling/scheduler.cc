@@ -46,7 +46,7 @@ Demand Turn::demand(const Function& function) const {
           .slots_waking = function.slots_waking,
           .concurrency = function.terms.concurrency,
           .run = function.learned.run_expected(),
-          .wake = function.learned.wake_expected(),
+          .wake = wake_expected(function),
           .running_for = Duration(age_us),
           .cpu_share = function.learned.cpu_share(),
           .cpus = static_cast<double>(node_.total.cpu_millicores) / 1000};
@@ -77,9 +77,12 @@ void Turn::settle(Function& function) {
   for (; count > 0 && may_take(function); --count) wake(function);
   set_hungry(function, count > 0);
   if (shard_.closing || function.withdrawn) stop_unneeded(function);
+  mind_template(function);
   look_again(function);
   if (!shard_.hungry.empty()) feed();
-  if (function.withdrawn && function.queue.empty() && function.instances.empty()) {
+  const bool is_empty =
+      function.queue.empty() && function.instances.empty() && function.mold.count == 0;
+  if (function.withdrawn && is_empty) {
     clear_due(function);
     shard_.functions.erase(function.key);
   }
@@ -87,8 +90,8 @@ void Turn::settle(Function& function) {
 
 void Turn::look_again(Function& function) {
   if (!function.queue.empty()) {
-    const Duration pause = std::max(
-        {function.learned.wake_expected(), function.learned.run_expected(), look_again_min});
+    const Duration pause =
+        std::max({wake_expected(function), function.learned.run_expected(), look_again_min});
     if (!shard_.agenda.holds(&function)) {
       set_due(function, std::max(now_ + pause, function.backoff.next_start_at));
     }
@@ -106,8 +109,12 @@ void Turn::on(const Added& event) {
   const auto [at, is_new] = shard_.functions.try_emplace(
       event.function, Function{{Whose::function}, event.function, within_bounds(event.terms)});
   Function& function = at->second;
+  function.mold.function = &function;
+  function.whole = event.terms.each;
   if (!is_new) {
+    const Resources each = function.terms.each;
     function.terms = within_bounds(event.terms);
+    if (function.mold.stands) function.terms.each = each;
     function.withdrawn = false;
     for (Instance* i = function.dozing.front(); i; i = function.dozing.after(i)) {
       set_due(*i, std::max(now_, i->since + function.terms.keep_alive));
@@ -142,6 +149,12 @@ void Turn::on(const Tick&) {
         break;
       }
       case Whose::function: function = static_cast<Function*>(timer); break;
+      case Whose::template_of_function: {
+        Template& mold = static_cast<Template&>(*timer);
+        function = mold.function;
+        drop(mold);
+        break;
+      }
     }
     settle(*function);
   }
@@ -177,16 +190,20 @@ View view(const State& state, FunctionKey key) {
   if (found == shard.functions.end()) return {};
   const Function& f = found->second;
   const auto dozing = std::int32_t(f.dozing.size());
+  const bool forks = f.mold.stands;
   return {.starting = f.starting,
           .busy = f.serving - dozing + f.retiring,
           .dozing = dozing,
           .stopping = f.stopping,
           .running = std::int32_t(f.running),
           .queued = std::int32_t(f.queue.size()),
-          .wake_expected = f.learned.wakes ? f.learned.wake_expected() : Duration(0),
+          .wake_expected = forks             ? f.learned.fork_expected()
+                           : f.learned.wakes ? f.learned.wake_expected()
+                                             : Duration(0),
           .run_expected = f.learned.runs ? f.learned.run_expected() : Duration(0),
           .failed_starts = f.backoff.failures,
-          .next_start_at = f.backoff.next_start_at};
+          .next_start_at = f.backoff.next_start_at,
+          .has_template = forks};
 }
 
 Resources held(const State& state) {

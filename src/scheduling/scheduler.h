@@ -50,6 +50,9 @@ struct Terms {
   std::int32_t instances_max = 16;
   std::int32_t queue_max = 1000;
   Duration keep_alive = std::chrono::seconds(60);
+  // The same while there is a template, from which another instance is there in milliseconds.
+  Duration keep_alive_forked = std::chrono::seconds(2);
+  Duration template_keep_alive = std::chrono::minutes(10);  // After its last instance.
   Duration start_timeout = std::chrono::seconds(60);
 };
 
@@ -71,6 +74,7 @@ struct Left {
 };  // Its client is gone.
 struct Woke {
   InstanceKey instance;
+  bool forked = false;  // From a template that was there.
 };  // It is ready.
 struct WakeFailed {
   InstanceKey instance;
@@ -88,10 +92,26 @@ struct Broke {
 struct Lost {
   InstanceKey instance;
 };  // Its last process is gone.
+// An instance that wakes has made it. Instances are forked from now on, and each holds so much
+// (`each`), as do those there are; the template holds memory of its own until it is lost, which
+// together with `each` is not more than an instance held before.
+struct TemplateMade {
+  FunctionKey function;
+  Resources holds;
+  Resources each;
+};
+struct TemplateBroke {
+  FunctionKey function;
+};  // It takes no more forks, those it has live on. An instance that wakes makes another one.
+struct TemplateLost {
+  FunctionKey function;
+  Resources holds;       // As it was made.
+  bool dropped = false;  // By DropTemplate.
+};
 struct Tick {};     // next_tick() has come.
 struct Closing {};  // Shutting down: no new calls; idle ones stop.
 using Event = std::variant<Added, Withdrawn, Arrived, Left, Woke, WakeFailed, Ended, Broke, Lost,
-                           Tick, Closing>;
+                           TemplateMade, TemplateBroke, TemplateLost, Tick, Closing>;
 
 // ---- commands: what the fleet is to do ----------------------------------------------------------
 struct Wake {
@@ -123,7 +143,11 @@ struct Stop {
   InstanceKey instance;
   Manner manner;
 };
-using Command = std::variant<Wake, Dispatch, Refuse, Abort, Stop>;
+// It was idle for long, or its memory is wanted. TemplateLost follows.
+struct DropTemplate {
+  FunctionKey function;
+};
+using Command = std::variant<Wake, Dispatch, Refuse, Abort, Stop, DropTemplate>;
 using Commands = std::vector<Command>;
 
 // What can be seen of one function; for `list` and /metrics.
@@ -133,6 +157,7 @@ struct View {
   Duration wake_expected{}, run_expected{};
   std::int32_t failed_starts = 0;  // In a row.
   TimePoint next_start_at{};       // Not before, after failed ones.
+  bool has_template = false;
 };
 
 class State {

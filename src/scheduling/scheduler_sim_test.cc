@@ -40,12 +40,23 @@ struct SimInstance {
   std::set<CallKey> running, aborted;
 };
 
+struct SimTemplate {
+  int number = 0;
+  Resources holds;
+  bool broken = false;  // Another may be made beside it.
+  bool dropped = false;
+  bool unplanned = false;  // Made by an instance that was to be forked from one that broke.
+};
+
 struct SimFunction {
   Terms terms;
   bool withdrawn = false;
   double fails = 0;  // Probability of a start.
   Duration wake, run;
   double cpu_share = 1;
+  bool forks = false;
+  std::vector<SimTemplate> templates;
+  Resources forked_each;
   int failures = 0;
   TimePoint last_failure = TimePoint::min(), next_start{};
 };
@@ -99,6 +110,7 @@ class World {
     terms.instances_max = between(1, 5);
     terms.queue_max = chance(0.8) ? 100 : between(1, 3);
     terms.keep_alive = Duration(between(0, 2'000'000));
+    terms.template_keep_alive = Duration(between(0, 5'000'000));
     terms.start_timeout = chance(0.9) ? Duration(60s) : Duration(between(1000, 200'000));
     return terms;
   }
@@ -109,6 +121,7 @@ class World {
     f.wake = Duration(between(1000, 500'000));
     f.run = Duration(between(1000, 300'000));
     f.cpu_share = chance(0.5) ? 1 : 0;
+    f.forks = chance(0.4);
     functions_[key] = f;
     feed(Added{key, f.terms});
   }
@@ -123,6 +136,7 @@ class World {
     }
     if (chance(0.1)) return leave();
     if (chance(0.04)) return lose();
+    if (chance(0.03)) return break_template(functions_[f], f);
     const int burst = chance(0.9) ? 1 : between(2, 20);
     for (int i = 0; i < burst; ++i) arrive(f);
   }
@@ -179,7 +193,7 @@ class World {
     expect(now_ >= f.next_start, "a start before its back-off is over");
     expect(!instances_.contains(c.instance), "an instance's number is used twice");
     instances_[c.instance] = {
-        .function = c.function, .holds = f.terms.each, .slots = f.terms.concurrency, .since = now_};
+        .function = c.function, .holds = each(f), .slots = f.terms.concurrency, .since = now_};
     expect(count(c.function) <= f.terms.instances_max, "more instances than the maximum");
     const bool fails = !is_quiet_ && chance(f.fails);
     later(around(f.wake), [this, key = c.instance, fails] { ready(key, fails); });
@@ -195,11 +209,70 @@ class World {
       if (is_waking) failed(f, at->second.since);
       return feed(WakeFailed{key, {Code::function_failed, "does not start"}});
     }
+    const bool forked = has_template(f);
+    if (f.forks && !forked) make_template(f, at->second);
     if (is_waking) {
       at->second.is = SimInstance::serving;
       forgive(f);
     }
-    feed(Woke{key});
+    feed(Woke{key, forked});
+  }
+
+  static bool has_template(const SimFunction& f) {
+    return std::ranges::any_of(f.templates, [](const SimTemplate& t) { return !t.broken; });
+  }
+  static Resources each(const SimFunction& f) {
+    return has_template(f) ? f.forked_each : f.terms.each;
+  }
+
+  void make_template(SimFunction& f, const SimInstance& by) {
+    const FunctionKey key = by.function;
+    const Resources whole = f.terms.each;
+    const Resources holds{.memory_bytes = whole.memory_bytes * between(1, 3) / 4};
+    f.templates.push_back({.number = ++templates_made_,
+                           .holds = holds,
+                           .unplanned = by.holds.memory_bytes < whole.memory_bytes});
+    f.forked_each = whole - holds;
+    for (auto& [_, i] : instances_) {
+      if (i.function == key && i.holds.memory_bytes > f.forked_each.memory_bytes) {
+        i.holds = f.forked_each;
+      }
+    }
+    feed(TemplateMade{key, holds, f.forked_each});
+  }
+
+  // It ends by itself: its instances live on, and it is lost when they are gone, or later.
+  void break_template(SimFunction& f, FunctionKey key) {
+    if (!has_template(f)) return;
+    let_fall(f, key);
+    feed(TemplateBroke{key});
+  }
+
+  void let_fall(SimFunction& f, FunctionKey key) {
+    for (SimTemplate& t : f.templates) {
+      if (std::exchange(t.broken, true)) continue;
+      lose_template(key, t.number);
+    }
+  }
+
+  void lose_template(FunctionKey key, int number) {
+    later(Duration(between(0, 500'000)), [this, key, number] {
+      if (count(key) > 0) return;  // lost() comes back to it.
+      SimFunction& f = functions_[key];
+      const auto at = std::ranges::find(f.templates, number, &SimTemplate::number);
+      if (at == f.templates.end()) return;
+      const SimTemplate gone = *at;
+      f.templates.erase(at);
+      feed(TemplateLost{key, gone.holds, gone.dropped});
+    });
+  }
+
+  void carry_out(const DropTemplate& c) {
+    SimFunction& f = functions_[c.function];
+    expect(has_template(f), "a drop of a template that is not there");
+    expect(count(c.function) == 0, "a drop of a template with instances");
+    for (SimTemplate& t : f.templates) t.dropped = t.dropped || !t.broken;
+    let_fall(f, c.function);
   }
 
   void failed(SimFunction& f, TimePoint began) {
@@ -284,9 +357,13 @@ class World {
     if (at == instances_.end()) return;
     if (at->second.is == SimInstance::waking)
       failed(functions_[at->second.function], at->second.since);
+    const FunctionKey function = at->second.function;
     lost_ = key;
     feed(Lost{key});
     lost_ = {};
+    for (const SimTemplate& t : functions_[function].templates) {
+      if (t.broken) lose_template(function, t.number);
+    }
   }
 
   // ---- time, and what must always hold ----------------------------------------------------------
@@ -342,9 +419,16 @@ class World {
 
   void check() {
     Resources sum;
+    std::int64_t unplanned = 0;
     for (const auto& [key, i] : instances_) sum = sum + i.holds;
+    for (const auto& [key, f] : functions_) {
+      for (const SimTemplate& t : f.templates) {
+        sum = sum + t.holds;
+        if (t.unplanned) unplanned += t.holds.memory_bytes;
+      }
+    }
     expect(held(state_) == sum, "held is not the sum of what lives");
-    expect(sum.memory_bytes <= node_.memory_bytes, "more memory than the node has");
+    expect(sum.memory_bytes <= node_.memory_bytes + unplanned, "more memory than the node has");
     std::map<FunctionKey, int> waiting, running;
     std::erase_if(open_, [this](CallKey key) { return calls_[key].is == SimCall::over; });
     for (const CallKey key : open_) {
@@ -373,11 +457,16 @@ class World {
     std::int64_t kept = 0;
     for (const auto& [key, f] : functions_)
       kept += f.terms.instances_min * f.terms.each.memory_bytes;
+    // What instances hold that share a template, in the end broken, may be more than without one.
+    for (const auto& [key, f] : functions_) {
+      for (const SimTemplate& t : f.templates) kept += t.holds.memory_bytes;
+    }
     for (const auto& [key, f] : functions_) {
       const View seen = view(state_, key);
       const bool is_kept = !f.withdrawn && !is_closing_;
       expect(seen.starting + seen.busy + seen.stopping == 0, "something stirs in the quiet");
       expect(seen.dozing <= (is_kept ? f.terms.instances_min : 0), "an idle one is not stopped");
+      expect(!seen.has_template || seen.dozing > 0, "an idle template is not dropped");
       if (is_kept && kept <= node_.memory_bytes) {
         expect(seen.dozing == f.terms.instances_min, "fewer than the minimum are kept");
       }
@@ -395,6 +484,7 @@ class World {
   std::vector<CallKey> open_;  // Those that are not over.
   std::map<FunctionKey, int> most_queued_;
   std::uint64_t calls_made_ = 0;
+  int templates_made_ = 0;
   InstanceKey lost_{};
   CallKey left_{};
   bool is_tick_ = false, is_quiet_ = false, is_closing_ = false;

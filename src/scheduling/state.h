@@ -18,8 +18,8 @@ namespace dormouse::scheduling {
 struct Function;
 struct Instance;
 
-// Something is due at a time; Call, Instance and Function each have at most one such time.
-enum class Whose : std::uint8_t { call, instance, function };
+// Something is due at a time; each of these has at most one such time.
+enum class Whose : std::uint8_t { call, instance, function, template_of_function };
 struct Timer {
   Whose whose;
   TimePoint due{};
@@ -70,6 +70,15 @@ inline bool preferred(const Instance& a, const Instance& b) {
   return a.running != b.running ? a.running > b.running : a.since > b.since;
 }
 
+struct Template : Timer {  // Due: being dropped. Of a function that has no instance.
+  Function* function = nullptr;
+  bool stands = false;     // Instances are forked from it.
+  std::int32_t count = 0;  // Of those not lost: broken ones live as long as their instances.
+  Resources holds;         // Of the one that stands.
+  TimePoint idle_since{};
+  Link<Template> idle;  // In Shard::idle_templates.
+};
+
 struct Function : Timer {  // Due: to be looked at again.
   FunctionKey key;
   Terms terms;
@@ -83,6 +92,8 @@ struct Function : Timer {  // Due: to be looked at again.
   std::int64_t running = 0;
   std::int64_t begun_sum_us = 0;  // Of the running calls' begins: gives their mean age.
   Learned learned;
+  Template mold{{Whose::template_of_function}};
+  Resources whole;  // terms.each without a template.
   Backoff backoff;
   std::int32_t unused_losses = 0;  // In a row: woke, and died without a call.
   TimePoint minimum_not_before{};  // After such losses.
@@ -117,6 +128,7 @@ struct Shard {
 
   Heap<Function, &Function::hungry, hungrier> hungry;  // Would wake if there were room.
   Chain<Function, &Function::has_dozing> dozing;
+  Chain<Template, &Template::idle> idle_templates;
   Resources leaving;    // Of what is retiring or stopping: room that is on its way.
   Resources overtaken;  // Of what was woken ahead of the hungriest, in its turn, and lives.
   std::optional<FunctionKey> turn_of;

@@ -43,6 +43,9 @@ struct InWords {
     return "abort c" + std::to_string(number(c.call)) + " in i" +
            std::to_string(number(c.instance)) + " " + std::string(name(c.code));
   }
+  std::string operator()(const DropTemplate& c) const {
+    return "drop the template of f" + std::to_string(number(c.function));
+  }
   std::string operator()(const Stop& c) const {
     return std::string(c.manner == Manner::drain ? "drain" : "kill") + " i" +
            std::to_string(number(c.instance));

@@ -3,6 +3,7 @@
 // calls.cc   how a call waits, begins and ends
 // lives.cc   how an instance wakes, dozes, retires and is gone
 // room.cc    who gets memory, and who gives it
+// templates.cc  what instances are forked from
 #pragma once
 
 #include <optional>
@@ -26,6 +27,9 @@ class Turn {
   void on(const Ended&);
   void on(const Broke&);
   void on(const Lost&);
+  void on(const TemplateMade&);
+  void on(const TemplateBroke&);
+  void on(const TemplateLost&);
   void on(const Tick&);
   void on(const Closing&);
 
@@ -72,8 +76,22 @@ class Turn {
   void set_hungry(Function&, bool);
   void feed();
   void make_room(const Function& needy);
-  Instance* least_worth_holding(const Function& needy, bool even_minimum) const;
+  struct Victim {
+    double saving;
+    Instance* instance = nullptr;  // One of the two.
+    Template* mold = nullptr;
+  };
+  Victim least_worth_holding(const Function& needy, bool even_minimum) const;
   bool should_yield(const Instance&) const;
+
+  // templates.cc
+  static Duration wake_expected(const Function&);
+  void mind_template(Function&);
+  Function& with_template(FunctionKey);
+  void drop(Template&);
+  void fall(Template&);
+  void hold_less(Instance&, const Resources& each);
+  void no_longer_idle(Template&);
 
   void set_due(Timer&, TimePoint);
   void clear_due(Timer&);

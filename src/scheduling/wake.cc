@@ -84,6 +84,11 @@ void Learned::woke(Duration wake) {
   ++wakes;
 }
 
+void Learned::forked(Duration wake) {
+  follow(fork_us, forks, static_cast<double>(wake.count()), wake_weight);
+  ++forks;
+}
+
 double Learned::cpu_share() const {
   if (runs == 0 || run_us <= 0) return 1;
   return cpu_us / run_us;

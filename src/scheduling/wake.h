@@ -28,18 +28,21 @@ std::int64_t instances_to_wake(const Demand&);
 struct Learned {
   static constexpr Duration run_guess = std::chrono::milliseconds(100);
   static constexpr Duration wake_guess = std::chrono::milliseconds(500);
+  static constexpr Duration fork_guess = std::chrono::milliseconds(10);
 
   void ran(Duration run, Duration cpu);
   void woke(Duration wake);
+  void forked(Duration wake);  // From a template.
   // It ran at least as long and was cut off.
   void ran_into_deadline(Duration run);
 
   Duration run_expected() const { return runs ? Duration(std::int64_t(run_us)) : run_guess; }
   Duration wake_expected() const { return wakes ? Duration(std::int64_t(wake_us)) : wake_guess; }
+  Duration fork_expected() const { return forks ? Duration(std::int64_t(fork_us)) : fork_guess; }
   double cpu_share() const;  // A function never seen may well compute all the time: 1.
 
-  std::int64_t runs = 0, wakes = 0;
-  double run_us = 0, cpu_us = 0, wake_us = 0;
+  std::int64_t runs = 0, wakes = 0, forks = 0;
+  double run_us = 0, cpu_us = 0, wake_us = 0, fork_us = 0;
 };
 
 }  // namespace dormouse::scheduling

@@ -37,6 +37,12 @@ struct Prepared {
   Options options;  // To be added to `load`'s from now on.
 };
 
+// To a template: fork, and let the child live there. Two descriptors: its socket and its output.
+struct Fork {
+  std::string root;  // A folder in the sandbox: "/slots/7".
+  std::uint32_t uid = 0;
+};
+
 struct Ready {
   Signature signature;
   std::string platform;  // KServe's "platform": "onnxruntime_onnx"
@@ -81,6 +87,8 @@ struct Failure {
 std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
+std::string encode(const Fork&);
+Result<Fork> decode_fork(std::string_view);
 std::string encode(const Ready&);
 std::string encode(std::span<const Item>);
 std::string encode(const Answer&);

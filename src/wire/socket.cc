@@ -76,7 +76,8 @@ Result<bool> FrameReceiver::fill() {
     begin_ = 0;
   }
   iovec part{buffer_.data() + end_, buffer_.size() - end_};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * descriptors_max)];
+  alignas(
+      cmsghdr) char control[CMSG_SPACE(sizeof(int) * descriptors_max) + CMSG_SPACE(sizeof(ucred))];
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -93,6 +94,11 @@ Result<bool> FrameReceiver::fill() {
   // What carries descriptors ends a read early.
   drained_ = awaits_ && message.msg_controllen == 0 && end_ < buffer_.size();
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+      ucred who;
+      std::memcpy(&who, CMSG_DATA(c), sizeof(who));
+      sender_ = who.pid;
+    }
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {

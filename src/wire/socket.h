@@ -53,6 +53,10 @@ class FrameReceiver {
   // when the other side is gone, invalid_argument when it does not keep to the protocol.
   Result<std::optional<Frame>> receive();
 
+  // Who sent what was read last, as the kernel says (SCM_CREDENTIALS); 0 unless the socket asks for
+  // it with SO_PASSCRED.
+  std::int32_t sender() const { return sender_; }
+
   // A receiver that goes on where this one stands, whose last frame then stays valid as long as
   // this one lives.
   FrameReceiver successor();
@@ -67,6 +71,7 @@ class FrameReceiver {
   std::string buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  std::int32_t sender_ = 0;
   bool drained_ = false;                 // The last read took all there was.
   std::vector<Descriptor> descriptors_;  // Received, and not yet of a whole frame.
 };

@@ -1,0 +1,214 @@
+#define _GNU_SOURCE
+#include "dormouse.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN = 21, ASK_ROOM };
+enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
+enum { FUNCTION_FAILED = 9 }; /* Of the codes in wire.md. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+struct frame {
+  uint32_t length;
+  uint16_t type, flags;
+  uint64_t handle;
+  char payload[PAYLOAD_MAX];
+};
+static struct frame in, out;
+static int in_fds[FDS_MAX];         /* That came with `in`; -1: none. */
+static int wire = -1;               /* This instance's socket. */
+static void *mapped;                /* The body of the call that runs, if it came in a memfd. */
+static size_t mapped_size;
+
+/* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
+static int read_all(int fd, void *to, size_t size, int *fds) {
+  for (size_t done = 0; done < size;) {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+    struct iovec part = {(char *)to + done, size - done};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
+    message.msg_controllen = sizeof control;
+    ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got < 0 ? -1 : 0;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    if (c && c->cmsg_type == SCM_RIGHTS) memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+    done += (size_t)got;
+  }
+  return 1;
+}
+
+static int receive(int fd) {
+  memset(in_fds, -1, sizeof in_fds);
+  int there = read_all(fd, &in, 16, in_fds);
+  if (there != 1) return there;
+  if (in.length > PAYLOAD_MAX) return errno = EPROTO, -1;
+  return in.length == 0 ? 1 : read_all(fd, in.payload, in.length, in_fds);
+}
+
+static void put(const void *bytes, size_t size) { /* Cuts what a frame cannot hold. */
+  if (size > PAYLOAD_MAX - out.length) size = PAYLOAD_MAX - out.length;
+  memcpy(out.payload + out.length, bytes, size);
+  out.length += (uint32_t)size;
+}
+static void put_number(uint64_t value, size_t size) { put(&value, size); }
+static void put_text(const char *said) { put_number(strlen(said), 4), put(said, strlen(said)); }
+static int send_out(int fd, uint16_t type, uint64_t handle) {
+  out.type = type, out.flags = 0, out.handle = handle;
+  const char *at = (const char *)&out, *end = at + 16 + out.length;
+  while (at < end) {
+    ssize_t sent = send(fd, at, (size_t)(end - at), MSG_NOSIGNAL);
+    if (sent < 0 && errno != EINTR) return out.length = 0, -1;
+    if (sent > 0) at += sent;
+  }
+  return out.length = 0, 0;
+}
+
+static const char *reading, *reading_end; /* Fields of in.payload; beyond its end all is 0. */
+static uint64_t number(size_t size) {
+  uint64_t value = 0;
+  if ((size_t)(reading_end - reading) < size) return reading = reading_end, 0;
+  memcpy(&value, reading, size);
+  return reading += size, value;
+}
+static void text(char *to, size_t room) {
+  size_t size = number(4);
+  if ((size_t)(reading_end - reading) < size) size = 0;
+  if (room) snprintf(to, room, "%.*s", (int)size, reading);
+  reading += size;
+}
+
+/* ---- the template ---------------------------------------------------------------------------- */
+
+int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
+  static int collapsed;
+  signal(SIGCHLD, SIG_IGN); /* Nobody waits for instances; dormouse_enter() undoes it for them. */
+  if (!collapsed) kill(1, SIGUSR1); /* The sandbox's first process: they outlive their template. */
+  for (struct pollfd ready = {socket, POLLIN, 0}; !collapsed && poll(&ready, 1, QUIET_MS) == 0;)
+    dormouse_collapse(), collapsed = 1;
+  int there = receive(socket);
+  if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
+  if (in.type != FORK || in_fds[0] < 0 || in_fds[1] < 0) return errno = EPROTO, -1;
+  reading = in.payload, reading_end = reading + in.length;
+  text(slot->root, sizeof slot->root);
+  slot->uid = (uint32_t)number(4), slot->socket = in_fds[0], slot->output = in_fds[1];
+  return 1;
+}
+
+int dormouse_drop_capabilities(void) {
+  struct __user_cap_header_struct version = {_LINUX_CAPABILITY_VERSION_3, 0};
+  const uint32_t none[6] = {0}; /* Effective, permitted and inheritable ones, twice. */
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)) return -1;
+  return syscall(SYS_capset, &version, none) ? -1 : 0;
+}
+
+int dormouse_enter(int socket, const struct dormouse_slot *slot) {
+  if (dup2(slot->output, 1) < 0 || dup2(slot->output, 2) < 0 || dup2(slot->socket, socket) < 0)
+    return -1;
+  close(slot->socket), close(slot->output);
+  if (chdir(slot->root) || chroot(".") || setresgid(slot->uid, slot->uid, slot->uid) ||
+      setresuid(slot->uid, slot->uid, slot->uid) || chdir("/code") ||
+      dormouse_drop_capabilities() || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+    return -1;
+  signal(SIGCHLD, SIG_DFL), wire = socket;
+  if (send_out(socket, FORKED, 0) || receive(socket) != 1) return -1;
+  return in.type == GO ? 0 : (errno = EPROTO, -1);
+}
+
+size_t dormouse_collapse(void) {
+  const unsigned long huge = 2 << 20;
+  unsigned long begin, end, inode, bytes = 0;
+  char line[512], access[8];
+  FILE *maps = fopen("/proc/self/maps", "re");
+  while (maps && fgets(line, sizeof line, maps)) {
+    if (sscanf(line, "%lx-%lx %7s %*x %*s %lu", &begin, &end, access, &inode) != 4) continue;
+    if (strcmp(access, "rw-p") || inode) continue;
+    for (begin = (begin + huge - 1) & ~(huge - 1); begin + huge <= end; begin += huge)
+      if (madvise((void *)begin, huge, MADV_COLLAPSE) == 0) bytes += huge;
+  }
+  if (maps) fclose(maps);
+  return bytes;
+}
+
+/* ---- an instance ----------------------------------------------------------------------------- */
+
+static int send_ready(void) {
+  put_number(4, 4), put_number(0, 4); /* Neither inputs nor outputs are tensors. */
+  put_text("native"), put_number(0, 2);
+  return send_out(wire, READY, 0);
+}
+
+int dormouse_template(void) {
+  const char *socket = getenv("DORMOUSE_SOCKET"), *template = getenv("DORMOUSE_TEMPLATE");
+  wire = socket ? atoi(socket) : 3;
+  if (send_ready()) return -1;
+  if (!template || strcmp(template, "1")) return 0;
+  for (struct dormouse_slot slot;;) {
+    if (dormouse_wait_fork(wire, &slot) != 1) exit(0);
+    if (fork() == 0) return dormouse_enter(wire, &slot) ? -1 : send_ready();
+    close(slot.socket), close(slot.output); /* If there is no child, the daemon sees its end. */
+  }
+}
+
+int dormouse_next(struct dormouse_call *call) {
+  if (mapped) munmap(mapped, mapped_size), mapped = NULL;
+  do {
+    int there = receive(wire);
+    if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
+  } while (in.type != INVOKE);
+  reading = in.payload + 2, reading_end = in.payload + in.length;
+  call->handle = number(8);
+  uint64_t high = number(8), low = number(8);
+  snprintf(call->id, sizeof call->id, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 32),
+           (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff), (unsigned)(low >> 48),
+           (unsigned long long)(low & 0xffffffffffff));
+  call->attempt = (uint32_t)number(4), call->deadline_us = number(8), number(1);
+  text(call->content_type, sizeof call->content_type);
+  for (uint64_t names = number(2); names > 0; --names) text(NULL, 0);
+  call->size = number(8);
+  uint64_t in_memfd = number(1), offset = number(8);
+  number(8), call->body = reading;
+  if (!in_memfd || in_fds[0] < 0) return 1;
+  mapped = mmap(NULL, mapped_size = offset + call->size, PROT_READ, MAP_SHARED, in_fds[0], 0);
+  close(in_fds[0]);
+  if (mapped == MAP_FAILED) return mapped = NULL, -1;
+  return call->body = (const char *)mapped + offset, 1;
+}
+
+int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
+                    size_t size) {
+  int large = size > INLINE_MAX;
+  if (large) {
+    put_number(size, 8);
+    if (send_out(wire, ASK_ROOM, call->handle)) return -1;
+    do
+      if (receive(wire) != 1) return -1;
+    while (in.type != ROOM);
+    if (in_fds[0] < 0) return dormouse_fail(call, "there is no room for the answer");
+    void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
+    close(in_fds[0]);
+    if (room == MAP_FAILED) return -1;
+    memcpy(room, body, size), munmap(room, size);
+  }
+  put_number(0, 1), put_text(content_type);
+  put_number(0, 8), put_number(size, 8), put_number((uint64_t)large, 1);
+  if (!large) put(body, size);
+  return send_out(wire, RESULT, call->handle);
+}
+
+int dormouse_fail(const struct dormouse_call *call, const char *message) {
+  put_number(FUNCTION_FAILED, 1), put_text(message);
+  return send_out(wire, FAILED, call->handle);
+}

@@ -1,0 +1,78 @@
+/* Makes a native program a function of dormouse that is forked instead of started.
+ *
+ *   int main(void) {
+ *     load_what_takes_long();
+ *     if (dormouse_template() != 0) return 1;         // from here on: once in every instance
+ *     for (struct dormouse_call call; dormouse_next(&call) == 1;)
+ *       dormouse_answer(&call, "text/plain", "hello", 5);
+ *     return 0;
+ *   }
+ *
+ * Compile it with dormouse.c, which needs nothing but Linux and a C11 compiler, and deploy it as
+ * `bootstrap` with `runtime: executable`. The program starts once, up to dormouse_template(); that
+ * process then waits as the template, and every instance is a fork of it, with all that it has
+ * initialised, shared until written to.
+ *
+ * What holds at dormouse_template()   One thread. Open files stay open in every instance, at one
+ *   shared position: close what you opened. Random states are copied: seed yours afterwards.
+ * An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
+ * Threads       Calls come one at a time; use these functions from one thread.
+ * Errors        -1, and errno; then leave, there is no daemon to speak with any more.
+ *
+ * The protocol is docs/formats/wire.md, what a fork inherits docs/formats/template.md. */
+#ifndef DORMOUSE_H
+#define DORMOUSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct dormouse_call {
+  uint64_t handle;
+  char id[37];          /* The invocation's, as in receipts: "0192…-…", ends with NUL. */
+  uint32_t attempt;     /* From 1. */
+  uint64_t deadline_us; /* From the moment that dormouse_next() returned. */
+  const void *body;     /* Until the next dormouse_next(). */
+  size_t size;
+  char content_type[128];
+};
+
+int dormouse_template(void);
+
+/* 1: a call. 0: the daemon wants this instance to leave. */
+int dormouse_next(struct dormouse_call *call);
+
+/* Exactly one of these for each call. An answer may have any size that the daemon has room for. */
+int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
+                    size_t size);
+int dormouse_fail(const struct dormouse_call *call, const char *message);
+
+/* ---- for runtimes that host a language: the steps of dormouse_template() ---------------------- */
+
+struct dormouse_slot { /* Where the next instance will live. */
+  char root[64];
+  uint32_t uid;
+  int socket, output;
+};
+
+/* In the template: waits until the daemon wants an instance. 1: fork now, and close the slot's
+ * descriptors in the parent; 0: leave. */
+int dormouse_wait_fork(int socket, struct dormouse_slot *slot);
+
+/* In the child: enters the slot, gives up every capability, and waits until it is in its control
+ * groups. `socket` is the template's, and is this instance's afterwards. */
+int dormouse_enter(int socket, const struct dormouse_slot *slot);
+
+/* What a process that will not be a template gives up before it runs anything of the user's. */
+int dormouse_drop_capabilities(void);
+
+/* Private writable memory in huge pages, which a fork copies 512 times faster. Gives the bytes. */
+size_t dormouse_collapse(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,185 @@
+"""Finds a user's handler, gives it events as AWS Lambda does, and makes an answer of what it
+returns.
+
+The event   The JSON value of the body; None if it is empty. A body that is not JSON comes as an
+            event of a function URL: {"body", "isBase64Encoded", "headers": {"content-type"}}.
+The answer  What is returned, as JSON; `bytes` as they are. An async handler is awaited. What is
+            yielded by a generator, plain or async, is streamed: text and bytes as they are.
+"""
+
+import asyncio
+import base64
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import json
+import os
+import sys
+import time
+import types
+
+CODE = "/code"
+
+
+class HandlerError(Exception):
+    """The handler cannot be had. The message is for the user."""
+
+
+class Context:
+    """What a handler is told of its invocation: the attributes of AWS Lambda's context."""
+
+    def __init__(self, item, settings):
+        self.aws_request_id = item.id
+        self.function_name = settings.name
+        self.function_version = settings.version
+        self.invoked_function_arn = settings.arn
+        self.memory_limit_in_mb = settings.memory_mib
+        self.log_group_name = "/dormouse/" + settings.name
+        self.log_stream_name = settings.version
+        self.identity = None
+        self.client_context = None
+        self._deadline = time.monotonic() + item.deadline_us / 1e6
+
+    def get_remaining_time_in_millis(self):
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+    def log(self, message):
+        print(message)
+
+
+class Settings:
+    def __init__(self, options):
+        self.name = options.get("name", "function")
+        self.version = options.get("revision", "$LATEST")
+        self.memory_mib = options.get("memory_mib", "")
+        self.arn = f"arn:dormouse:lambda:local:default:function:{self.name}"
+
+
+def find(name):
+    """`folder/module.function` in /code. Imports it, which may take as long as it likes."""
+    path, dot, function = name.rpartition(".")
+    if not dot or not path or not function:
+        raise HandlerError(f'handler: "{name}" is not module.function, as app.handler')
+    module = _import(path.replace("/", "."))
+    for part in function.split("."):
+        if not hasattr(module, part):
+            there = sorted(k for k, v in vars(module).items() if callable(v) and k[0] != "_")
+            raise HandlerError(
+                f'handler: {path} has no "{function}"; it has: {", ".join(there[:20]) or "nothing to call"}'
+            )
+        module = getattr(module, part)
+    if not callable(module):
+        raise HandlerError(f'handler: "{name}" cannot be called')
+    return module
+
+
+def _import(name):
+    top = name.split(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name == name or missing.name == top:
+            files = sorted(f for f in os.listdir(CODE) if not f.startswith("."))
+            raise HandlerError(
+                f'handler: there is no module "{name}"; the code has: {", ".join(files[:20])}'
+            ) from None
+        raise
+
+
+def event_of(item):
+    kind = item.content_type.partition(";")[0].strip().lower()
+    if not item.body:
+        return None
+    if kind in ("", "application/json") or kind.endswith("+json") or kind == "application/x-www-form-urlencoded":
+        try:
+            return json.loads(item.body)
+        except ValueError as wrong:
+            # curl's --data says it is a form unless told otherwise; a form is not JSON.
+            if kind == "application/x-www-form-urlencoded":
+                return _request_event(item)
+            raise HandlerError(f"the body is not JSON: {wrong}") from None
+    return _request_event(item)
+
+
+def _request_event(item):
+    event = {"version": "2.0", "headers": {"content-type": item.content_type}}
+    try:
+        text = item.body.decode("utf-8") if item.content_type.startswith("text/") else None
+    except UnicodeDecodeError:
+        text = None
+    if text is not None:
+        return {**event, "body": text, "isBase64Encoded": False}
+    return {**event, "body": base64.b64encode(item.body).decode(), "isBase64Encoded": True}
+
+
+def call(handler, event, context):
+    """Gives (content type, bytes), or (content type, iterator of bytes) for a stream."""
+    value = handler(event, context)
+    if inspect.iscoroutine(value):
+        value = _loop().run_until_complete(value)
+    if isinstance(value, types.GeneratorType):
+        return "application/octet-stream", map(_piece, value)
+    if isinstance(value, types.AsyncGeneratorType):
+        return "application/octet-stream", map(_piece, _drawn(value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "application/octet-stream", bytes(value)
+    return "application/json", json.dumps(value, default=_unknown).encode()
+
+
+def _unknown(value):
+    # What Lambda's own runtime takes beyond JSON's types.
+    import decimal
+
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _piece(value):
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    return json.dumps(value, default=_unknown).encode() + b"\n"
+
+
+def _loop():
+    try:
+        loop = asyncio.get_event_loop_policy().get_event_loop()
+        if not loop.is_closed():
+            return loop
+    except RuntimeError:
+        pass
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _drawn(generator):
+    loop = _loop()
+    while True:
+        try:
+            yield loop.run_until_complete(generator.__anext__())
+        except StopAsyncIteration:
+            return
+
+
+def last_words(error):
+    """One line for the caller: Lambda's errorType and errorMessage."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def use_code(options):
+    """Makes the revision's code, and the host's packages if it wants them, importable."""
+    os.chdir(CODE)
+    sys.path.insert(0, CODE)
+    beside = os.path.join(CODE, "python")
+    if os.path.isdir(beside):
+        sys.path.insert(1, beside)
+    if options.get("python.packages") == "host":
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        for path in (f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages"):
+            if os.path.isdir(path):
+                sys.path.append(path)

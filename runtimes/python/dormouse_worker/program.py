@@ -1,0 +1,184 @@
+"""The worker: becomes a revision, answers its calls one after the other, and, as a template, is
+forked into instances (docs/formats/template.md)."""
+
+import gc
+import os
+import platform
+import sys
+import traceback
+
+from . import handler, template, wire
+
+
+def run(number):
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    try:
+        return Worker(number).serve()
+    except (wire.Gone, BrokenPipeError, ConnectionResetError):
+        return 0
+
+
+class Worker:
+    def __init__(self, number):
+        self._socket = wire.Socket(number)
+        self._early = []  # Frames that came while room was asked for.
+        self._handler = None
+        self._settings = None
+
+    def serve(self):
+        self._socket.send(wire.HELLO, 0, wire.hello(platform.python_version()))
+        while True:
+            frame = self._early.pop(0) if self._early else self._socket.receive()
+            if frame.type == wire.INVOKE:
+                for item in wire.items(frame):
+                    self._invoke(item)
+            elif frame.type == wire.LOAD:
+                if not self._load(wire.Reader(frame.payload).options()):
+                    return 1
+            elif frame.type == wire.DRAIN:
+                return 0
+            elif frame.type not in (wire.CANCEL, wire.CREDIT):
+                print(f"worker: a frame of type {frame.type}", file=sys.stderr)
+                return 2
+
+    # ---- becoming a revision
+
+    def _load(self, options):
+        is_template = options.get("template") == "yes"
+        if not is_template:
+            template.drop_capabilities()
+        self._settings = handler.Settings(options)
+        self._set_environment(options)
+        try:
+            with template.one_thread_each():
+                handler.use_code(options)
+                self._handler = handler.find(options.get("handler", ""))
+        except handler.HandlerError as wrong:
+            self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
+            return False
+        except BaseException as error:  # A module may raise SystemExit, or worse.
+            _print_user_traceback(error)
+            what = f"importing {options.get('handler', '')}: {handler.last_words(error)}"
+            self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
+            return False
+        notes = {"python": platform.python_version()}
+        if is_template:
+            notes.update(template.describe())
+            gc.collect()
+            gc.freeze()
+        self._socket.send(wire.READY, 0, wire.ready(notes))
+        if is_template:
+            template.serve(self._socket.number)  # Returns in an instance.
+            self._socket.send(wire.READY, 0, wire.ready({}))
+        return True
+
+    def _set_environment(self, options):
+        settings = self._settings
+        os.environ.update(
+            {
+                "_HANDLER": options.get("handler", ""),
+                "LAMBDA_TASK_ROOT": handler.CODE,
+                "AWS_LAMBDA_FUNCTION_NAME": settings.name,
+                "AWS_LAMBDA_FUNCTION_VERSION": settings.version,
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": settings.memory_mib,
+                "AWS_LAMBDA_LOG_GROUP_NAME": "/dormouse/" + settings.name,
+                "AWS_LAMBDA_LOG_STREAM_NAME": settings.version,
+                "HOME": "/tmp",
+                "TZ": ":UTC",
+            }
+        )
+        for key, value in options.items():
+            if key.startswith("env."):
+                os.environ[key[4:]] = value
+
+    # ---- answering calls
+
+    def _invoke(self, item):
+        try:
+            content_type, body = handler.call(
+                self._handler, handler.event_of(item), handler.Context(item, self._settings)
+            )
+            if isinstance(body, bytes):
+                self._answer(item, content_type, body)
+            else:
+                self._stream(item, content_type, body)
+        except handler.HandlerError as wrong:
+            self._socket.send(wire.FAILED, item.handle, wire.failure(str(wrong), 0))
+        except (wire.Gone, BrokenPipeError, ConnectionResetError):
+            raise
+        except BaseException as error:  # A handler may raise SystemExit: that fails its call only.
+            _print_user_traceback(error)
+            self._socket.send(
+                wire.FAILED, item.handle, wire.failure(handler.last_words(error))
+            )
+
+    def _answer(self, item, content_type, body):
+        if len(body) > item.result_max:
+            said = f"the answer has {len(body)} bytes, the limit is {item.result_max}"
+            self._socket.send(wire.FAILED, item.handle, wire.failure(said, wire.TOO_LARGE))
+            return
+        in_memfd = len(body) > wire.INLINE_MAX
+        if in_memfd and not self._put_in_room(item, body):
+            self._socket.send(
+                wire.FAILED, item.handle, wire.failure("there is no room for the answer")
+            )
+            return
+        self._socket.send(
+            wire.RESULT, item.handle, wire.answer(content_type, body, in_memfd, len(body))
+        )
+
+    def _put_in_room(self, item, body):
+        import mmap
+        import struct
+
+        self._socket.send(wire.ASK_ROOM, item.handle, struct.pack("<Q", len(body)))
+        frame = self._await(wire.ROOM, item.handle)
+        if not frame.descriptors:
+            return False
+        with mmap.mmap(frame.descriptors[0], len(body)) as room:
+            room[:] = body
+        os.close(frame.descriptors[0])
+        return True
+
+    def _stream(self, item, content_type, pieces):
+        self._socket.send(
+            wire.RESULT, item.handle, wire.answer_head(content_type), wire.FLAG_STREAMING
+        )
+        credit = wire.CREDIT_WINDOW
+        for piece in pieces:
+            while piece:
+                while credit == 0:
+                    frame = self._await(wire.CREDIT, item.handle)
+                    if frame is None:
+                        return
+                    credit += wire.Reader(frame.payload).number("I")
+                now = piece[: min(credit, wire.CHUNK_MAX)]
+                self._socket.send(wire.CHUNK, item.handle, now)
+                credit -= len(now)
+                piece = piece[len(now) :]
+        self._socket.send(wire.CHUNK, item.handle, b"", wire.FLAG_END)
+
+    def _await(self, type, handle):
+        """The next frame of this type for this call; None if nobody waits for it any more."""
+        while True:
+            frame = self._socket.receive()
+            if frame.type == type and frame.handle == handle:
+                return frame
+            if frame.type == wire.CANCEL and frame.handle == handle and type == wire.CREDIT:
+                self._socket.send(wire.FAILED, handle, wire.failure("cancelled"))
+                return None
+            if frame.type not in (wire.CANCEL, wire.CREDIT):
+                self._early.append(frame)
+
+
+def _print_user_traceback(error):
+    """Without this worker's own frames, which nobody asked for."""
+    own = os.path.dirname(__file__)
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename.startswith(own):
+        at = at.tb_next
+    try:
+        traceback.print_exception(type(error), error, at)
+    except Exception:  # An exception whose own text fails.
+        print(type(error).__name__, file=sys.stderr)

@@ -1,0 +1,170 @@
+"""Frames and messages between the daemon and this worker: docs/formats/wire.md."""
+
+import array
+import mmap
+import socket
+import struct
+import uuid
+
+VERSION = 1
+HELLO, LOAD, READY, INIT_FAILED, INVOKE = 1, 2, 5, 6, 7
+CHUNK, RESULT, FAILED, CREDIT, CANCEL = 9, 10, 11, 12, 13
+DRAIN, ASK_ROOM, ROOM = 21, 22, 23
+FLAG_END, FLAG_STREAMING = 1, 2
+
+INLINE_MAX = 48 * 1024
+CHUNK_MAX = 32 * 1024
+CREDIT_WINDOW = 256 * 1024
+FUNCTION_FAILED, TOO_LARGE = 9, 4  # Of base/result.h's codes.
+
+_HEAD = struct.Struct("<IHHQ")
+_DESCRIPTORS_MAX = 4
+_CONTROL_SIZE = socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4)
+
+
+class Gone(Exception):
+    """The daemon closed the socket."""
+
+
+class Frame:
+    __slots__ = ("type", "flags", "handle", "payload", "descriptors")
+
+    def __init__(self, type, flags, handle, payload, descriptors):
+        self.type = type
+        self.flags = flags
+        self.handle = handle
+        self.payload = payload
+        self.descriptors = descriptors
+
+
+class Socket:
+    """Frames over the socket `number`. Blocking."""
+
+    def __init__(self, number):
+        self.number = number
+        self._socket = socket.socket(fileno=number)
+        self._socket.setblocking(True)
+
+    def send(self, type, handle=0, payload=b"", flags=0):
+        self._socket.sendall(_HEAD.pack(len(payload), type, flags, handle) + payload)
+
+    def receive(self):
+        descriptors = []
+        length, type, flags, handle = _HEAD.unpack(self._read(_HEAD.size, descriptors))
+        payload = self._read(length, descriptors) if length else b""
+        return Frame(type, flags, handle, payload, descriptors)
+
+    def _read(self, size, descriptors):
+        data = b""
+        while len(data) < size:
+            part, control, _, _ = self._socket.recvmsg(size - len(data), _CONTROL_SIZE)
+            if not part:
+                raise Gone
+            for level, kind, raw in control:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    numbers = array.array("i")
+                    numbers.frombytes(raw[: len(raw) - len(raw) % numbers.itemsize])
+                    descriptors.extend(numbers)
+            data = data + part if data else part
+        return data
+
+
+class Reader:
+    """Takes the fields of a payload one after the other."""
+
+    def __init__(self, payload):
+        self._payload = payload
+        self._at = 0
+
+    def number(self, form):
+        (value,) = struct.unpack_from("<" + form, self._payload, self._at)
+        self._at += struct.calcsize("<" + form)
+        return value
+
+    def take(self, size):
+        value = self._payload[self._at : self._at + size]
+        self._at += size
+        return value
+
+    def sized(self):
+        return self.take(self.number("I"))
+
+    def text(self):
+        return self.sized().decode("utf-8", "replace")
+
+    def options(self):
+        return {self.text(): self.text() for _ in range(self.number("H"))}
+
+
+def sized(data):
+    if isinstance(data, str):
+        data = data.encode("utf-8", "replace")
+    return struct.pack("<I", len(data)) + data
+
+
+def hello(runtime_version):
+    return struct.pack("<I", VERSION) + sized("python") + sized(runtime_version)
+
+
+def ready(notes):
+    no_tensors = sized(struct.pack("<HH", 0, 0))
+    pairs = b"".join(sized(key) + sized(value) for key, value in notes.items())
+    return no_tensors + sized("python") + struct.pack("<H", len(notes)) + pairs
+
+
+def failure(message, code=FUNCTION_FAILED):
+    return struct.pack("<B", code) + sized(message.encode("utf-8", "replace")[: 32 * 1024])
+
+
+class Item:
+    """One invocation, as `invoke` brings it."""
+
+    def __init__(self, reader):
+        self.handle = reader.number("Q")
+        high, low = reader.number("Q"), reader.number("Q")
+        self.id = str(uuid.UUID(int=high << 64 | low))
+        self.attempt = reader.number("I")
+        self.deadline_us = reader.number("Q")
+        self.is_tensors = reader.number("B") != 0
+        self.content_type = reader.text()
+        for _ in range(reader.number("H")):
+            reader.sized()
+        self.body_size = reader.number("Q")
+        self.in_memfd = reader.number("B") != 0
+        self.body_offset = reader.number("Q")
+        self.result_max = reader.number("Q")
+        self.body = b"" if self.in_memfd else reader.take(self.body_size)
+
+    def map_body(self, descriptor):
+        import os
+
+        try:
+            with mmap.mmap(descriptor, self.body_offset + self.body_size, prot=mmap.PROT_READ) as all:
+                self.body = all[self.body_offset :]
+        finally:
+            os.close(descriptor)
+
+
+def items(frame):
+    reader = Reader(frame.payload)
+    descriptors = list(frame.descriptors)
+    found = []
+    for _ in range(reader.number("H")):
+        item = Item(reader)
+        if item.in_memfd:
+            item.map_body(descriptors.pop(0))
+        found.append(item)
+    return found
+
+
+def _content(content_type):
+    return b"\0" + sized(content_type)
+
+
+def answer(content_type, body, in_memfd, size):
+    head = _content(content_type) + struct.pack("<QQB", 0, size, in_memfd)
+    return head if in_memfd else head + body
+
+
+def answer_head(content_type):
+    return answer(content_type, b"", False, 0)

@@ -1,0 +1,167 @@
+#include "sandbox/linux_slot.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "sandbox/files.h"
+
+namespace dormouse::sandbox {
+namespace {
+
+void remove_slot(const Estate& estate, const std::string& name, const Process& first,
+                 const SlotRoot& root) {
+  const std::string group = estate.cgroup(name);
+  (void)kill_group(estate.hierarchies, group, dying_max);
+  (void)remove_group(estate.hierarchies, group, dying_max);
+  (void)remove_slot_root(first, root);  // Fails when the whole sandbox is gone, as it should be.
+}
+
+// The pidfd of the sandbox's first process, for a thread that may outlast the sandbox.
+Process same(const Process& process) {
+  return {process.pid, wire::Descriptor(copy_of(process.handle.number()))};
+}
+
+class LinuxSlot final : public Slot {
+ public:
+  LinuxSlot(std::shared_ptr<Watch> sandbox, const SlotSpec& spec, MadeSlot made)
+      : sandbox_(std::move(sandbox)),
+        spec_(spec),
+        root_(spec.root().path()),
+        name_(slot_name(*sandbox_, spec)),
+        made_(std::move(made)),
+        end_(std::make_shared<EndSignal>(sandbox_->process.get_executor())) {}
+
+  ~LinuxSlot() override {
+    std::shared_ptr<Launched> rest;
+    if (watch_) rest = std::make_shared<Launched>(watch_->close());
+    end_->give({Exit::killed, 128 + SIGKILL});
+    auto* workshop = sandbox_->workshop;
+    auto first = std::make_shared<Process>(same(sandbox_->launched.process));
+    workshop->slotting.give([workshop, rest, first, name = name_, root = spec_.root()] {
+      remove_slot(workshop->estate, name, *first, root);
+    });
+  }
+
+  const std::string& name() const override { return name_; }
+  const std::string& root() const override { return root_; }
+  std::uint32_t uid() const override { return spec_.uid(); }
+  int socket() const override { return made_.ends.socket.number(); }
+  int output() const override { return made_.ends.output.number(); }
+  Inner take_inner() override {
+    return {std::move(made_.ends.inner_socket), std::move(made_.ends.inner_output)};
+  }
+
+  Result<> admit(pid_t pid) override {
+    CHECK(!watch_);
+    Launched launched;
+    launched.process = {pid, wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
+    if (!launched.process.handle) return system_error(Code::invalid_argument, "the fork is gone");
+    // The number may be another process's by now, of anyone's.
+    const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
+    const std::string own = "/" + sandbox_->workshop->estate.cgroup(sandbox_->name) + "/";
+    if (!groups || !groups->contains(own)) {
+      return Error{Code::invalid_argument, "the fork is no process of its sandbox"};
+    }
+    if (auto entered = made_.group->admit(pid); !entered) return entered;
+    made_.group->close_entrances();
+    const int off = 0;
+    setsockopt(socket(), SOL_SOCKET, SO_PASSCRED, &off, sizeof(off));
+    launched.group = std::move(made_.group);
+    watch_ = std::make_shared<Watch>(sandbox_->process.get_executor(), sandbox_->workshop, name_,
+                                     std::move(launched));
+    watch_->end = end_;
+    watch_->begin();
+    return ok;
+  }
+
+  asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_of_a_slot(); }
+  asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
+    co_return not_of_a_slot();
+  }
+  Result<> set_limits(const Limits& limits) override { return group().limit(limits); }
+  asio::awaitable<Ended> wait() override {
+    if (!watch_) kill();
+    return EndSignal::wait(end_);
+  }
+  void kill() override {
+    if (watch_) return watch_->kill_all();
+    end_->give({Exit::killed, 128 + SIGKILL});  // It never came.
+  }
+  Usage usage() const override {
+    if (!watch_) return {};
+    return watch_->final_usage ? *watch_->final_usage : watch_->usage();
+  }
+  Duration cpu_time() const override {
+    if (!watch_) return {};
+    return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
+  }
+  std::uint64_t memory_bytes() const override {
+    return watch_ && !watch_->final_usage ? group().memory_bytes() : 0;
+  }
+  void reset_peak() override { group().reset_peak(); }
+
+  static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {
+    return sandbox.name + "/" + std::string(slot_prefix) + std::to_string(spec.number);
+  }
+
+ private:
+  static Error not_of_a_slot() { return {Code::unsupported, "a slot cannot do this"}; }
+  Cgroup& group() const { return watch_ ? *watch_->launched.group : *made_.group; }
+
+  const std::shared_ptr<Watch> sandbox_;
+  const SlotSpec spec_;
+  const std::string root_;
+  const std::string name_;
+  MadeSlot made_;
+  std::shared_ptr<EndSignal> end_;
+  std::shared_ptr<Watch> watch_;  // From admit() on.
+};
+
+// Nothing but the program was in the sandbox so far.
+Result<> make_first(Watch& sandbox, const SlotSpec& spec) {
+  if (sandbox.launched.has_slots) return ok;
+  auto limited = sandbox.launched.group->limit_program_only(spec.program_limits);
+  if (!limited) return limited;
+  auto begun = begin_slot_roots(sandbox.launched.process);
+  sandbox.launched.has_slots = begun.has_value();
+  return begun;
+}
+
+Result<MadeSlot> make(Watch& sandbox, const SlotSpec& spec) {
+  const Estate& estate = sandbox.workshop->estate;
+  if (auto first = make_first(sandbox, spec); !first) return first.error();
+  MadeSlot made;
+  auto group =
+      Cgroup::make(&estate.hierarchies, estate.cgroup(LinuxSlot::slot_name(sandbox, spec)));
+  if (!group) return std::move(group).error();
+  made.group = std::move(*group);
+  if (auto limited = made.group->limit(spec.limits); !limited) return limited.error();
+  auto rooted = make_slot_root(sandbox.launched.process, spec.root());
+  if (!rooted) return rooted.error();
+  auto ends = make_ends();
+  if (!ends) return ends.error();
+  made.ends = std::move(*ends);
+  const int on = 1;
+  if (setsockopt(made.ends.socket.number(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
+    return system_error(Code::unavailable, "SO_PASSCRED");
+  }
+  return made;
+}
+
+}  // namespace
+
+Result<MadeSlot> make_slot_of(Watch& sandbox, const SlotSpec& spec) {
+  auto made = make(sandbox, spec);
+  if (!made) {
+    remove_slot(sandbox.workshop->estate, LinuxSlot::slot_name(sandbox, spec),
+                sandbox.launched.process, spec.root());
+  }
+  return made;
+}
+
+std::unique_ptr<Slot> linux_slot(std::shared_ptr<Watch> sandbox, const SlotSpec& spec,
+                                 MadeSlot made) {
+  return std::make_unique<LinuxSlot>(std::move(sandbox), spec, std::move(made));
+}
+
+}  // namespace dormouse::sandbox
