@@ -242,6 +242,17 @@ ${this.options.config ?? ""}`,
     return found;
   }
 
+  // Every process in this platform's sandboxes.
+  inSandboxes() {
+    return readdirSync("/proc").filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${this.mark()}/`);
+      } catch {
+        return false;
+      }
+    });
+  }
+
   // Processes, cgroups and mounts that are still there though nothing should be.
   leftovers() {
     const mark = this.mark();

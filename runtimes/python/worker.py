@@ -9,4 +9,8 @@ from dormouse_worker import program  # noqa: E402
 sys.path.pop(0)
 
 if __name__ == "__main__":
-    sys.exit(program.run(int(os.environ.pop("DORMOUSE_SOCKET", "3"))))
+    status = program.run(int(os.environ.pop("DORMOUSE_SOCKET", "3")))
+    # Nobody needs what the interpreter would tidy up, which in a fork is also the template's.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

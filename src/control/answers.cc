@@ -31,6 +31,7 @@ std::string_view state_of(const fleet::Status& status) {
   if (status.dozing > 0) return "dozing";
   if (status.starting > 0) return "waking";
   if (status.stopping > 0) return "stopping";
+  if (status.has_template) return "template";
   return "asleep";
 }
 

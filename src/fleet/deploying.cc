@@ -165,7 +165,9 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
       key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
   Result<std::string> said = co_await std::move(loading);
   Result<> forked = ok;
-  if (said && forks(*draft)) {
+  const auto ready = said ? wire::decode_ready(*said) : Result<wire::Ready>(said.error());
+  const bool refused = ready && ready->notes.contains(std::string(template_option));
+  if (said && forks(*draft) && !refused) {
     auto trying = try_fork(key, &draft->manifest);
     forked = co_await std::move(trying);
   }
@@ -174,16 +176,19 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   Error why = co_await std::move(examining);
   bury(key);
   if (!said) co_return why;
-  auto ready = wire::decode_ready(*said);
   if (!ready) co_return Error{Code::function_failed, ready.error().message};
   draft->notes.insert(ready->notes.begin(), ready->notes.end());
-  draft->ready = *std::move(ready);
-  const std::string option(template_option);
-  if (draft->load_options.contains(option) && !draft->notes.contains(option)) {
-    draft->notes[option] = forked ? "yes" : "no: " + forked.error().message;
-    if (!forked) draft->load_options[option] = "no";
-  }
+  draft->ready = *ready;
+  note_forking(draft, refused, forked);
   co_return ok;
+}
+
+// What came of it is shown, and decides how its instances are started from now on.
+void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& forked) {
+  const std::string option(template_option);
+  if (!forks(*draft)) return;
+  if (!refused) draft->notes[option] = forked ? "yes" : "no: " + forked.error().message;
+  if (refused || !forked) draft->load_options[option] = "no";
 }
 
 // One fork, which has to say that it is ready.

@@ -91,7 +91,10 @@ asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
   if (instance(key)->stopping) co_return false;
   auto dying = instance(key)->worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
-  co_return ended.exit == sandbox::Exit::killed && !instance(key)->stopping;
+  // Or the program alone was, as the sandbox's first process tells.
+  const bool killed = ended.exit == sandbox::Exit::killed ||
+                      (ended.exit == sandbox::Exit::returned && ended.status == 128 + SIGKILL);
+  co_return killed && !instance(key)->stopping;
 }
 
 asio::awaitable<Result<>> Shard::bring_up_once(InstanceKey key, std::filesystem::path tree) {

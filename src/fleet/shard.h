@@ -184,7 +184,8 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> fork_into(InstanceKey mold, InstanceKey child, TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> slot_of(InstanceKey mold);
   asio::awaitable<Result<InstanceKey>> template_of(FunctionKey, std::filesystem::path tree);
-  asio::awaitable<Result<InstanceKey>> make_template(FunctionKey, std::filesystem::path tree);
+  asio::awaitable<Result<InstanceKey>> make_template(FunctionKey, std::filesystem::path tree,
+                                                     bool* was_killed);
   void announce(InstanceKey mold);
   void fill_slots(InstanceKey mold);
   asio::awaitable<void> add_slot(InstanceKey mold);
@@ -201,6 +202,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
   asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree);
   asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree);
+  static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*);
   InstanceKey add_trial();
 

@@ -126,16 +126,23 @@ asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
     co_return co_await std::move(waiting);
   }
   served.making_mold = true;
-  auto making = make_template(function, std::move(tree));
+  bool was_killed = false;
+  auto making = make_template(function, tree, &was_killed);
   auto made = co_await std::move(making);
+  if (!made && was_killed) {  // No fault of the function's.
+    auto again = make_template(function, std::move(tree), &was_killed);
+    made = co_await std::move(again);
+  }
   Served& now = served_.at(function);
   now.making_mold = false;
   for (const auto& each : std::exchange(now.waiting_for_mold, {})) each->set(made);
   co_return made;
 }
 
+// `was_killed`: by somebody outside, while it loaded.
 asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
-                                                          std::filesystem::path tree) {
+                                                          std::filesystem::path tree,
+                                                          bool* was_killed) {
   const catalog::RevisionPtr revision = served_.at(function).revision;
   const TimePoint began = parts_.clock->now();
   auto taking = blanks_.take(revision->manifest.runtime);
@@ -160,6 +167,10 @@ asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
     co_return key;
   }
   Error failure = said ? Error{Code::unavailable, "it was stopped while starting"} : said.error();
+  if (failure.message == worker_ended) {
+    auto asking = was_killed_from_outside(key);
+    *was_killed = co_await std::move(asking);
+  }
   auto examining = autopsy(key, std::move(failure));
   Error why = co_await std::move(examining);
   let_go(key);

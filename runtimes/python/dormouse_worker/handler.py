@@ -74,6 +74,14 @@ def find(name):
     return module
 
 
+def run_hook(handler, name):
+    """`before_template` or `after_fork` of the handler's module, if it has one."""
+    module = sys.modules.get(getattr(handler, "__module__", ""))
+    hook = getattr(module, name, None)
+    if callable(hook):
+        hook()
+
+
 def _import(name):
     top = name.split(".")[0]
     try:

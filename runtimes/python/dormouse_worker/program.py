@@ -2,6 +2,7 @@
 forked into instances (docs/formats/template.md)."""
 
 import gc
+import logging
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from . import handler, template, wire
 def run(number):
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    # As Lambda does, so that what a function logs is seen at the level that it sets.
+    logging.basicConfig(stream=sys.stdout, format="[%(levelname)s] %(message)s")
     try:
         return Worker(number).serve()
     except (wire.Gone, BrokenPipeError, ConnectionResetError):
@@ -54,6 +57,8 @@ class Worker:
             with template.one_thread_each():
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
+                if is_template:
+                    handler.run_hook(self._handler, "before_template")
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
@@ -63,14 +68,28 @@ class Worker:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         notes = {"python": platform.python_version()}
-        if is_template:
-            notes.update(template.describe())
+        why_not = template.why_not() if is_template else None
+        if why_not:
+            notes["template"] = "no: " + why_not
+        self._socket.send(wire.READY, 0, wire.ready(notes))
+        if is_template and not why_not:
             gc.collect()
             gc.freeze()
-        self._socket.send(wire.READY, 0, wire.ready(notes))
-        if is_template:
             template.serve(self._socket.number)  # Returns in an instance.
-            self._socket.send(wire.READY, 0, wire.ready({}))
+            return self._settle_in()
+        return True
+
+    def _settle_in(self):
+        """In a fork, before its first call."""
+        try:
+            template.make_new()
+            handler.run_hook(self._handler, "after_fork")
+        except BaseException as error:
+            _print_user_traceback(error)
+            what = f"after_fork: {handler.last_words(error)}"
+            self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
+            return False
+        self._socket.send(wire.READY, 0, wire.ready({}))
         return True
 
     def _set_environment(self, options):

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 
 _LIBRARY = "/opt/dormouse/libdormouse.so"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -47,14 +48,14 @@ def one_thread_each():
                 os.environ[name] = value
 
 
-def describe():
-    """For people: what else runs in this process."""
-    threads = []
-    for task in os.listdir("/proc/self/task"):
-        if int(task) != os.getpid():
-            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as name:
-                threads.append(name.read().strip())
-    return {"threads beside the first": ", ".join(sorted(threads))} if threads else {}
+def why_not():
+    """Why this process cannot be forked, in words; None if it can as far as one can tell from here.
+    A fork has no thread but the one that forked. Those of libraries that prepare for it, as
+    OpenBLAS does, are not counted: what becomes of them the trial fork finds out."""
+    names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+    if names:
+        return f"the code started the thread {names[0]}, which a fork would not have"
+    return None
 
 
 def serve(number):
@@ -66,14 +67,13 @@ def serve(number):
         if os.fork() == 0:
             if library.dormouse_enter(number, ctypes.byref(slot)) != 0:
                 os._exit(125)
-            _make_new()
             return
         os.close(slot.socket)
         os.close(slot.output)
     os._exit(0)
 
 
-def _make_new():
+def make_new():
     """Random states that were copied, and that nothing else makes new. `random` is reseeded by the
     interpreter, OpenSSL's by itself as the process id differs."""
     seed = int.from_bytes(os.urandom(4), "little")

@@ -1,0 +1,332 @@
+// Functions in Python, forked from a template: what their users rely on, and the walls between forks.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, eventually, repository, sleep } from "./platform.mjs";
+
+let platform;
+before(async () => (platform = await Platform.start()));
+after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+
+const json = { "content-type": "application/json" };
+
+async function deploy(name, code, more = {}) {
+  const manifest = { name, runtime: "python", handler: "app.handler", memory: "128MiB", ...more };
+  const done = await platform.deploy(manifest, { "app.py": code });
+  assert.equal(done.code, 0, done.stderr);
+  return (await platform.json("show", name)).function;
+}
+
+async function call(name, event = null) {
+  const answer = await platform.invoke(name, JSON.stringify(event), json);
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text);
+}
+
+const isAsleep = async (name) => {
+  const { instances } = await platform.status(name);
+  return Object.values(instances).every((count) => count === 0);
+};
+
+test("a Lambda handler runs unchanged, and its exception fails its own call only", async () => {
+  const done = await platform.cli("deploy", path.join(repository, "examples/lambda-handler"));
+  assert.equal(done.code, 0, done.stderr);
+  const order = { lines: [{ item: "tea", count: 2 }, { item: "cake" }] };
+  const { statusCode, body } = await call("price-order", order);
+  assert.equal(statusCode, 200);
+  assert.deepEqual(JSON.parse(body), { total: "9.80", function: "price-order" });
+  const wrong = await platform.invoke("price-order", '{"lines": [{"item": "gold"}]}', json);
+  assert.equal(wrong.status, 502);
+  const { error } = JSON.parse(wrong.text);
+  assert.equal(error.blame, "function");
+  assert.equal(error.message, "UnknownItem: we do not sell gold");
+  await eventually("the traceback is in the log", async () => {
+    const { stdout } = await platform.cli("logs", "price-order");
+    return stdout.includes("in lambda_handler") && stdout.includes("order 0");
+  });
+  const again = await platform.invoke("price-order", JSON.stringify(order), json);
+  assert.doesNotMatch(again.headers["server-timing"], /wake/);
+});
+
+test("the context, the environment and the time that is left are Lambda's", async () => {
+  await deploy(
+    "context",
+    `import os, time
+def handler(event, context):
+    time.sleep(0.05)
+    return {"id": context.aws_request_id, "name": context.function_name,
+            "memory": context.memory_limit_in_mb, "left": context.get_remaining_time_in_millis(),
+            "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER")},
+            "event": event, "cwd": os.getcwd()}`,
+    { timeout: "5s", env: { GREETING: "good morning" } },
+  );
+  const answer = await platform.invoke("context", '{"a": [1, null, "ü"]}', json);
+  const said = JSON.parse(answer.text);
+  assert.equal(said.id, answer.headers["dormouse-invocation"]);
+  assert.equal(said.name, "context");
+  assert.equal(said.memory, "128");
+  assert.ok(said.left > 3000 && said.left <= 4950, `${said.left} ms left`);
+  assert.deepEqual(said.env, {
+    GREETING: "good morning",
+    LAMBDA_TASK_ROOT: "/code",
+    _HANDLER: "app.handler",
+  });
+  assert.deepEqual(said.event, { a: [1, null, "ü"] });
+  assert.equal(said.cwd, "/code");
+});
+
+test("async handlers, generators, bytes and large bodies", async () => {
+  await deploy(
+    "kinds",
+    `import asyncio
+async def slow(x):
+    await asyncio.sleep(0.01)
+    return x
+def stream(n):
+    for i in range(n):
+        yield "x" * 1000
+async def astream(n):
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield b"y" * 1000
+def handler(event, context):
+    if event["kind"] == "async": return slow(event)
+    if event["kind"] == "stream": return stream(event["n"])
+    if event["kind"] == "astream": return astream(event["n"])
+    if event["kind"] == "bytes": return bytes(range(256)) * event["n"]
+    if event["kind"] == "exit": raise SystemExit(3)
+    if event["kind"] == "break": return broken()
+    return len(event["text"])
+def broken():
+    yield "begun"
+    raise ValueError("half-way")`,
+  );
+  assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
+  for (const kind of ["stream", "astream"]) {
+    const answer = await platform.invoke("kinds", `{"kind": "${kind}", "n": 1500}`, json);
+    assert.equal(answer.body.length, 1_500_000);
+  }
+  const bytes = await platform.invoke("kinds", '{"kind": "bytes", "n": 4096}', json);
+  assert.equal(bytes.headers["content-type"], "application/octet-stream");
+  assert.equal(bytes.body.length, 1 << 20);
+  assert.equal(bytes.body[257], 1);
+  assert.equal(await call("kinds", { kind: "large", text: "z".repeat(2 << 20) }), 2 << 20);
+  const exits = await platform.invoke("kinds", '{"kind": "exit"}', json);
+  assert.equal(JSON.parse(exits.text).error.message, "SystemExit: 3");
+  await assert.rejects(platform.invoke("kinds", '{"kind": "break"}', json));
+  assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
+});
+
+test("what is not JSON comes as a function URL's event", async () => {
+  await deploy("raw", "def handler(event, context):\n    return event");
+  const picture = await platform.invoke("raw", Buffer.from([1, 2, 255]), {
+    "content-type": "image/png",
+  });
+  const event = JSON.parse(picture.text);
+  assert.equal(event.isBase64Encoded, true);
+  assert.equal(event.body, Buffer.from([1, 2, 255]).toString("base64"));
+  assert.equal(event.headers["content-type"], "image/png");
+  const bad = await platform.invoke("raw", "{", json);
+  assert.equal(bad.status, 400);
+  assert.match(bad.text, /the body is not JSON/);
+});
+
+test("a deploy that cannot work says why, in the code's own words", async () => {
+  const cases = [
+    ["import nothing_like_this\n", "app.handler", /No module named 'nothing_like_this'/],
+    ["def other(e, c): pass\n", "app.handler", /app has no "handler"; it has: other/],
+    ["def handler(e, c): pass\n", "main.handler", /no module "main"; the code has: app.py/],
+    ["def handler(e, c) pass\n", "app.handler", /SyntaxError/],
+    ["import sys\nsys.exit(4)\n", "app.handler", /SystemExit: 4/],
+    ["import os\nos._exit(4)\n", "app.handler", /exited with status 4/],
+  ];
+  for (const [code, handler, why] of cases) {
+    const manifest = { name: "broken", runtime: "python", handler, memory: "128MiB" };
+    const done = await platform.deploy(manifest, { "app.py": code });
+    assert.notEqual(done.code, 0);
+    assert.match(done.stderr, why);
+  }
+  assert.equal(await platform.status("broken"), undefined);
+});
+
+test("code that starts a thread is not forked, and its instances have it", async () => {
+  const shown = await deploy(
+    "threaded",
+    `import threading, time
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        time.sleep(0.01)
+threading.Thread(target=tick, name="ticker", daemon=True).start()
+def handler(event, context):
+    before = ticks
+    time.sleep(0.1)
+    return ticks - before`,
+  );
+  assert.match(shown.revision.notes.template, /^no: the code started the thread ticker/);
+  assert.ok((await call("threaded")) > 2);
+});
+
+// Every call a fork of its own.
+const apart = { keep_alive: "0ms", max_instances: 4 };
+
+test("no two forks draw the same random bytes (K1), and the test would see it", async () => {
+  const shown = await deploy(
+    "dice",
+    `import os, random, secrets, ssl, uuid, hashlib
+random.random(); ssl.RAND_bytes(16); uuid.uuid4(); secrets.token_bytes(16)
+own = random.Random(7)
+def handler(event, context):
+    return {"random": random.getrandbits(128).to_bytes(16, "big").hex(), "os": os.urandom(16).hex(),
+            "ssl": ssl.RAND_bytes(16).hex(), "uuid": uuid.uuid4().hex,
+            "secrets": secrets.token_bytes(16).hex(), "own": own.getrandbits(128), "pid": os.getpid()}`,
+    apart,
+  );
+  assert.equal(shown.revision.notes.template, "yes");
+  const drawn = [];
+  const forks = 500;
+  for (let i = 0; i < forks; i += 4) {
+    drawn.push(...(await Promise.all([0, 1, 2, 3].map(() => call("dice")))));
+  }
+  const all = drawn.flatMap(({ random, os, ssl, uuid, secrets }) => [random, os, ssl, uuid, secrets]);
+  assert.equal(new Set(all).size, all.length);
+  assert.ok(new Set(drawn.map(({ pid }) => pid)).size > forks / 3, "calls shared their forks");
+  // The control: a generator of the function's own is copied, which template.md says.
+  assert.ok(new Set(drawn.map(({ own }) => own)).size < forks / 3);
+});
+
+test("forks have a uid, a /tmp and a shared memory of their own, and cannot reach each other", async () => {
+  await deploy(
+    "siblings",
+    `import os, time, signal
+def names(folder):
+    try: return sorted(os.listdir(folder))
+    except OSError as e: return type(e).__name__
+def handler(event, context):
+    out = {"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid(), "tmp": names("/tmp"), "shm": names("/dev/shm")}
+    status = dict(l.rstrip("\\n").split(":\\t") for l in open("/proc/self/status") if l.startswith(("CapEff", "CapPrm", "Seccomp:", "NoNewPrivs")))
+    out.update(status)
+    open("/tmp/mine", "w").write("x"); open("/dev/shm/mine", "w").write("x")
+    if event["do"] == "sit":
+        time.sleep(1.5)
+        out["alive"] = True
+    else:
+        time.sleep(0.5)
+        for attempt in ("kill", "setuid", "chroot", "slots", "fd"):
+            try:
+                if attempt == "kill":
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    os.kill(-1, signal.SIGTERM)
+                if attempt == "setuid": os.setuid(1000)
+                if attempt == "chroot": os.chroot("/tmp")
+                if attempt == "slots": os.listdir("/slots")
+                if attempt == "fd": out["fds"] = sorted(os.readlink("/proc/self/fd/" + n).split(":")[0] for n in os.listdir("/proc/self/fd"))[:9]; continue
+                out[attempt] = "done"
+            except OSError as e:
+                out[attempt] = type(e).__name__
+    return out`,
+    apart,
+  );
+  const sits = call("siblings", { do: "sit" });
+  await sleep(200);
+  const tries = await call("siblings", { do: "attack" });
+  const sat = await sits;
+  assert.equal(sat.alive, true);
+  assert.notEqual(sat.uid, tries.uid);
+  for (const each of [sat, tries]) {
+    assert.ok(each.uid >= 2000 && each.gid === each.uid);
+    assert.deepEqual([each.tmp, each.shm], [[], []]);
+    assert.match(each.CapEff, /^0+$/);
+    assert.match(each.CapPrm, /^0+$/);
+    assert.equal(each.Seccomp, "2");
+    assert.equal(each.NoNewPrivs, "1");
+  }
+  assert.equal(tries.setuid, "PermissionError");
+  assert.equal(tries.chroot, "PermissionError");
+  assert.ok(tries.slots === "PermissionError" || tries.slots === "done");
+});
+
+test("an instance over its memory is ended, and told so; its siblings and template live on", async () => {
+  await deploy(
+    "glutton",
+    `kept = bytearray(20 << 20)
+def handler(event, context):
+    return len(bytearray(b"x") * (event << 20))`,
+    { memory: "96MiB", keep_alive: "5s" },
+  );
+  assert.equal(await call("glutton", 1), 1 << 20);
+  const fat = await platform.invoke("glutton", "500", json);
+  assert.equal(fat.status, 502);
+  assert.match(fat.text, /OutOfMemory/);
+  const next = await platform.invoke("glutton", "1", json);
+  assert.equal(next.status, 200, next.text);
+  assert.match(next.headers["server-timing"], /wake-code;dur=0.000/);
+});
+
+test("what an instance leaves behind goes with it", async () => {
+  await deploy(
+    "parent",
+    `import os, time
+def handler(event, context):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.close(3)
+            time.sleep(3600)
+        os._exit(0)
+    return os.getpid()`,
+    apart,
+  );
+  await call("parent");
+  await eventually("asleep", () => isAsleep("parent"));
+  const before = platform.inSandboxes().length;
+  for (let i = 0; i < 5; ++i) await call("parent");
+  await eventually(
+    "no grandchild is left",
+    async () => (await isAsleep("parent")) && platform.inSandboxes().length <= before,
+  );
+});
+
+test("a template that is killed costs a slower next start, and nothing else", async () => {
+  await deploy("victim", "import os\ndef handler(event, context):\n    return os.getpid()", apart);
+  await call("victim");
+  const templates = platform.inSandboxes().filter(isTemplate);
+  assert.ok(templates.length > 0);
+  for (const pid of templates) process.kill(Number(pid), "SIGKILL");
+  for (let i = 0; i < 3; ++i) assert.ok((await call("victim")) > 1);
+});
+
+// Or a blank one, that may become one: neither is in the control groups of a slot.
+function isTemplate(pid) {
+  try {
+    const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+    return line.startsWith("/usr/bin/python3") && groups.includes("/oci");
+  } catch {
+    return false;
+  }
+}
+
+test("a template goes after its keep-alive, and the function is asleep", async () => {
+  await deploy("brief", "def handler(event, context):\n    return 1", {
+    keep_alive: "0ms",
+    template_keep_alive: "300ms",
+  });
+  assert.equal(await call("brief"), 1);
+  await eventually("nothing of it is left", async () => {
+    const { memory_bytes } = await platform.status("brief");
+    return (await isAsleep("brief")) && memory_bytes === 0;
+  });
+  assert.equal(await call("brief"), 1);
+});
+
+test("after kill -9 nothing is left of templates and forks, and functions answer", async () => {
+  await deploy("survivor", "def handler(event, context):\n    return 2", { keep_alive: "1m" });
+  assert.equal(await call("survivor"), 2);
+  await platform.kill("SIGKILL");
+  await platform.serve();
+  assert.equal(await call("survivor"), 2);
+});
