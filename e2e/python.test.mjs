@@ -176,10 +176,11 @@ const apart = { keep_alive: "0ms", max_instances: 4 };
 test("no two forks draw the same random bytes (K1), and the test would see it", async () => {
   const shown = await deploy(
     "dice",
-    `import os, random, secrets, ssl, uuid, hashlib
+    `import os, random, secrets, ssl, time, uuid
 random.random(); ssl.RAND_bytes(16); uuid.uuid4(); secrets.token_bytes(16)
 own = random.Random(7)
 def handler(event, context):
+    time.sleep(0.03)  # So that another fork is sooner than this one.
     return {"random": random.getrandbits(128).to_bytes(16, "big").hex(), "os": os.urandom(16).hex(),
             "ssl": ssl.RAND_bytes(16).hex(), "uuid": uuid.uuid4().hex,
             "secrets": secrets.token_bytes(16).hex(), "own": own.getrandbits(128), "pid": os.getpid()}`,

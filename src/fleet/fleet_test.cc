@@ -229,7 +229,8 @@ TEST(Template, IsLoadedOnceAndForkedForEveryInstance) {
   EXPECT_EQ(second.receipt->wake.code, 0us);
   EXPECT_TRUE(world.fleet->status("f").has_template);
   EXPECT_EQ(world.launcher.state.revealed.size(), 1u);
-  EXPECT_EQ(world.launcher.state.admitted, 2);
+  // One more waits, forked beforehand.
+  EXPECT_TRUE(world.comes([&] { return world.launcher.state.admitted == 3; }));
 }
 
 TEST(Template, IsGoneAfterItsKeepAliveAndSoAreItsSlots) {
@@ -243,7 +244,7 @@ TEST(Template, IsGoneAfterItsKeepAliveAndSoAreItsSlots) {
            !world.fleet->status("f").has_template;
   }));
   const Outcome again = world.run(world.call("f", ""));
-  EXPECT_EQ(World::text(again), "fork 2");
+  EXPECT_TRUE(World::text(again).starts_with("fork ")) << World::text(again);
   EXPECT_NE(again.receipt->rung, ledger::Rung::from_template);
 }
 
@@ -252,10 +253,14 @@ TEST(Template, ThatEndsCostsNoCallAndIsMadeAgain) {
   World world(family.program());
   world.deploy_forking("f", 1h);
   EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
-  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").dozing == 0; }));
-  family.fall = true;
-  const Outcome after = world.run(world.call("f", ""));
-  EXPECT_EQ(World::text(after), "fork 2");
+  family.fall = true;  // At its next fork, for a call or beforehand.
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_TRUE(world.comes([&] { return world.fleet->status("f").dozing == 0; }));
+    const std::string said = World::text(world.run(world.call("f", "")));
+    EXPECT_TRUE(said.starts_with("fork ")) << said;
+    world.io.restart();
+    world.io.run_for(50ms);
+  }
   EXPECT_EQ(world.launcher.state.revealed.size(), 2u);
 }
 
@@ -265,7 +270,8 @@ TEST(Template, ForkThatDiesCostsItsOwnCallOnly) {
   world.deploy_forking("f", 1h);
   const std::string said = World::text(world.run(world.call("f", "die")));
   EXPECT_TRUE(said.starts_with("function_failed: ")) << said;
-  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
+  const std::string next = World::text(world.run(world.call("f", "")));
+  EXPECT_TRUE(next.starts_with("fork ")) << next;
   EXPECT_EQ(world.launcher.state.revealed.size(), 1u);
 }
 

@@ -89,6 +89,7 @@ asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
 
 asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
   if (instance(key)->stopping) co_return false;
+  if (!instance(key)->worker) co_return true;  // Its template ended before it forked.
   auto dying = instance(key)->worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
   // Or the program alone was, as the sandbox's first process tells.

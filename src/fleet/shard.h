@@ -81,14 +81,19 @@ class Shard final : public Fleet {
   };
 
   struct Template {
+    std::deque<std::unique_ptr<Worker>> spares;        // Forked beforehand, and ready.
     std::deque<std::unique_ptr<sandbox::Slot>> slots;  // Made beforehand.
-    std::int32_t slots_coming = 0;
+    bool preparing = false;
     std::int32_t instances = 0;  // Forked from it, and not gone.
     bool announced = false;      // To scheduling, which then hears of its end as well.
     bool dropped = false;        // By scheduling.
     bool ending = false;
     Resources holds;
     sandbox::Limits each;  // Of a slot.
+    void clear() {
+      spares.clear();
+      slots.clear();
+    }
   };
 
   struct Instance {
@@ -187,8 +192,13 @@ class Shard final : public Fleet {
   asio::awaitable<Result<InstanceKey>> make_template(FunctionKey, std::filesystem::path tree,
                                                      bool* was_killed);
   void announce(InstanceKey mold);
-  void fill_slots(InstanceKey mold);
-  asio::awaitable<void> add_slot(InstanceKey mold);
+  static std::unique_ptr<Worker> take_spare(Template&);
+  asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,
+                                                               TimePoint deadline);
+  void prepare_forks(InstanceKey mold);
+  asio::awaitable<void> prepare_more(InstanceKey mold);
+  asio::awaitable<Result<>> add_spare(InstanceKey mold);
+  asio::awaitable<Result<>> add_slot(InstanceKey mold);
   asio::awaitable<void> watch_template(InstanceKey mold);
   void fall(InstanceKey mold);
   void leave_template(InstanceKey mold);

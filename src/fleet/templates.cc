@@ -11,7 +11,8 @@ namespace dormouse::fleet {
 namespace {
 
 constexpr std::uint64_t template_bit = std::uint64_t{1} << 62;
-constexpr std::int32_t slots_ready = 4;  // Kept waiting for forks.
+constexpr std::size_t spares_ready = 1;
+constexpr std::size_t slots_ready = 4;
 constexpr std::int64_t own_bytes_min = 8 << 20;
 
 SharedDescriptor shared(wire::Descriptor descriptor) {
@@ -39,41 +40,69 @@ asio::awaitable<Result<>> Shard::fork_one(InstanceKey key, std::filesystem::path
 asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
                                            TimePoint deadline) {
   const TimePoint began = parts_.clock->now();
-  ++instance(mold)->mold->instances;  // From here on the template stays.
-  instance(child)->forked_from = mold;
+  Template& from = *instance(mold)->mold;
+  ++from.instances;  // From here on the template stays.
+  Instance& where = *instance(child);
+  where.forked_from = mold;
+  where.memory_bytes_max = from.each.memory_bytes_max;
+  where.shared_bytes = static_cast<std::uint64_t>(from.holds.memory_bytes);
+  where.worker = take_spare(from);
+  if (!where.worker) {
+    auto forking = fork_worker(mold, deadline);
+    auto forked = co_await std::move(forking);
+    if (!forked) co_return std::move(forked).error();
+    Instance& now = *instance(child);
+    now.worker = std::move(*forked);
+    now.wake.load += parts_.clock->now() - began;
+    if (now.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
+  }
+  tasks_.spawn(follow_output(child));
+  prepare_forks(mold);
+  co_return ok;
+}
+
+// One that was forked beforehand, and has said nothing since it was ready.
+std::unique_ptr<Worker> Shard::take_spare(Template& from) {
+  while (!from.spares.empty()) {
+    auto spare = std::move(from.spares.front());
+    from.spares.pop_front();
+    if (spare->is_silent()) return spare;
+  }
+  return nullptr;
+}
+
+// A fork in its slot, which has been told to go. It may not yet have said that it is ready.
+asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_worker(InstanceKey mold,
+                                                                    TimePoint deadline) {
   auto finding = slot_of(mold);
   auto found = co_await std::move(finding);
-  if (!found) co_return std::move(found).error().during("making a slot");
-  const TimePoint there = parts_.clock->now();
-  Instance& where = *instance(child);
-  Instance& from = *instance(mold);
-  if (where.stopping || from.stopping) {
-    co_return Error{Code::unavailable, "it was stopped while starting"};
+  if (!found && instance(mold)->trial) co_return std::move(found).error().during("making a slot");
+  if (!found) {
+    spdlog::warn("no slot in {}: {}", instance(mold)->name, found.error().message);
+    fall(mold);
+    co_return Error{Code::function_failed, std::string(worker_ended)};
   }
+  Instance& from = *instance(mold);
+  if (from.stopping) co_return Error{Code::function_failed, std::string(worker_ended)};
   sandbox::Slot* const slot = found->get();
   sandbox::Slot::Inner inner = slot->take_inner();
-  where.worker = std::make_unique<Worker>(executor_, std::move(*found));
-  where.memory_bytes_max = from.mold->each.memory_bytes_max;
-  where.shared_bytes = static_cast<std::uint64_t>(from.mold->holds.memory_bytes);
+  auto worker = std::make_unique<Worker>(executor_, std::move(*found));
   from.worker->post(wire::Type::fork, 0, wire::encode(wire::Fork{slot->root(), slot->uid()}),
                     {shared(std::move(inner.socket)), shared(std::move(inner.output))});
   flush(mold);
-  tasks_.spawn(follow_output(child));
-  auto waiting = where.worker->expect(parts_.clock, wire::Type::forked, deadline);
+  auto waiting = worker->expect(parts_.clock, wire::Type::forked, deadline);
   const auto forked = co_await std::move(waiting);
   if (!forked) {
     // It did not fork, or its fork did not live to say so: it is not to be relied on.
     if (!instance(mold)->trial) fall(mold);
     co_return forked.error();
   }
-  Worker& worker = *instance(child)->worker;
-  const auto admitted = slot->admit(worker.sender());
+  const auto admitted = slot->admit(worker->sender());
   if (!admitted) co_return admitted.error();
-  worker.post(wire::Type::go, 0, "");
-  flush(child);
-  instance(child)->wake.sandbox += there - began;
-  instance(child)->wake.load += parts_.clock->now() - there;
-  co_return ok;
+  worker->post(wire::Type::go, 0, "");
+  const auto sent = worker->flush();
+  if (!sent) co_return sent.error();
+  co_return worker;
 }
 
 asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> Shard::slot_of(InstanceKey mold) {
@@ -82,35 +111,66 @@ asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> Shard::slot_of(InstanceK
   if (!slots.empty()) {
     auto slot = std::move(slots.front());
     slots.pop_front();
-    fill_slots(mold);
     co_return slot;
   }
   auto making = from.worker->sandbox().make_slot(from.mold->each);
-  auto made = co_await std::move(making);
-  fill_slots(mold);
-  co_return made;
+  co_return co_await std::move(making);
 }
 
-void Shard::fill_slots(InstanceKey mold) {
+// Forks that are ready before anybody asks, and slots for further ones.
+void Shard::prepare_forks(InstanceKey mold) {
   Instance& from = *instance(mold);
-  if (from.stopping || !from.mold->announced) return;
-  const auto have = static_cast<std::int32_t>(from.mold->slots.size()) + from.mold->slots_coming;
-  for (std::int32_t i = have; i < slots_ready; ++i) {
-    ++from.mold->slots_coming;
-    ++from.mold->instances;  // A slot must not outlive its sandbox.
-    tasks_.spawn(add_slot(mold));
-  }
+  if (from.stopping || !from.mold->announced || std::exchange(from.mold->preparing, true)) return;
+  ++from.mold->instances;  // Neither a slot nor a fork may outlive its sandbox.
+  tasks_.spawn(prepare_more(mold));
 }
 
-asio::awaitable<void> Shard::add_slot(InstanceKey mold) {
+// Not at once: the call that took the last one would share its processor with the next fork.
+asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
+  constexpr Duration let_it_run = std::chrono::milliseconds(20);
+  co_await parts_.clock->sleep_until(parts_.clock->now() + let_it_run);
+  while (!instance(mold)->stopping) {
+    Template& from = *instance(mold)->mold;
+    Result<> more = ok;
+    if (from.spares.size() < spares_ready) {
+      auto adding = add_spare(mold);
+      more = co_await std::move(adding);
+    } else if (from.slots.size() < slots_ready) {
+      auto adding = add_slot(mold);
+      more = co_await std::move(adding);
+    } else {
+      break;
+    }
+    if (!more) {
+      spdlog::warn("{} prepares no more forks: {}", instance(mold)->name, more.error().message);
+      break;
+    }
+  }
+  instance(mold)->mold->preparing = false;
+  leave_template(mold);
+}
+
+asio::awaitable<Result<>> Shard::add_spare(InstanceKey mold) {
+  constexpr Duration patience = std::chrono::seconds(10);
+  const TimePoint deadline = parts_.clock->now() + patience;
+  auto forking = fork_worker(mold, deadline);
+  auto forked = co_await std::move(forking);
+  if (!forked) co_return std::move(forked).error();
+  auto settling = (*forked)->expect(parts_.clock, wire::Type::ready, deadline);
+  const auto settled = co_await std::move(settling);
+  if (!settled) co_return settled.error();
+  Instance& from = *instance(mold);
+  if (!from.stopping) from.mold->spares.push_back(std::move(*forked));
+  co_return ok;
+}
+
+asio::awaitable<Result<>> Shard::add_slot(InstanceKey mold) {
   auto making = instance(mold)->worker->sandbox().make_slot(instance(mold)->mold->each);
   auto made = co_await std::move(making);
+  if (!made) co_return std::move(made).error();
   Instance& from = *instance(mold);
-  --from.mold->slots_coming;
-  if (made && !from.stopping) from.mold->slots.push_back(std::move(*made));
-  if (!made) spdlog::warn("no slot in {}: {}", from.name, made.error().message);
-  made = Error{Code::cancelled, ""};  // The slot goes before its sandbox may.
-  leave_template(mold);
+  if (!from.stopping) from.mold->slots.push_back(std::move(*made));
+  co_return ok;
 }
 
 // ---- how a template lives ----
@@ -192,7 +252,6 @@ void Shard::announce(InstanceKey mold) {
   served.mold = mold;
   tasks_.spawn(watch_template(mold));
   happen(scheduling::TemplateMade{it.function, it.mold->holds, each});
-  fill_slots(mold);
 }
 
 // A template says nothing on its own: whatever there is to read is its end, or breaks the protocol.
@@ -215,7 +274,7 @@ void Shard::fall(InstanceKey mold) {
     spdlog::warn("{} of {} ended", it.name, served_.at(it.function).revision->manifest.name);
   }
   it.stopping = true;
-  it.mold->slots.clear();
+  it.mold->clear();
   if (served_.at(it.function).mold == mold) {
     served_.at(it.function).mold = {};
     happen(scheduling::TemplateBroke{it.function});
@@ -230,7 +289,7 @@ void Shard::on(const scheduling::DropTemplate& wanted) {
   Instance& it = *instance(mold);
   it.stopping = true;
   it.mold->dropped = true;
-  it.mold->slots.clear();
+  it.mold->clear();
   let_go(mold);
 }
 
