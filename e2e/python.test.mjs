@@ -76,6 +76,29 @@ def handler(event, context):
   assert.equal(said.cwd, "/code");
 });
 
+test("the log says of each call when it began, what it printed and what it took", async () => {
+  await deploy("talker", "def handler(event, context):\n    print('I say', event)", { timeout: "1s" });
+  const said = await platform.invoke("talker", "7", json);
+  await platform.invoke("talker", "8", json);
+  const id = said.headers["dormouse-invocation"];
+  const lines = await eventually("its lines", async () => {
+    const { stdout } = await platform.cli("logs", "talker", "--invocation", id);
+    return stdout.includes("REPORT") && stdout.trim().split("\n").map((line) => line.slice(25));
+  });
+  assert.equal(lines.length, 4, lines.join("\n"));
+  assert.equal(lines[0], `START RequestId: ${id} Version: 1`);
+  assert.equal(lines[1], "I say 7");
+  assert.equal(lines[2], `END RequestId: ${id}`);
+  const billed = said.headers["dormouse-billed-ms"];
+  assert.match(
+    lines[3],
+    new RegExp(
+      `^REPORT RequestId: ${id}\\tDuration: [\\d.]+ ms\\tBilled Duration: ${billed} ms\\t` +
+        "Memory Size: 128 MB\\tMax Memory Used: \\d+ MB\\tInit Duration: [\\d.]+ ms$",
+    ),
+  );
+});
+
 test("async handlers, generators, bytes and large bodies", async () => {
   await deploy(
     "kinds",

@@ -16,10 +16,7 @@
 
 enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN = 21, ASK_ROOM };
 enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
-enum { FUNCTION_FAILED = 9 }; /* Of the codes in wire.md. */
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
+enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
 struct frame {
   uint32_t length;
@@ -28,18 +25,16 @@ struct frame {
   char payload[PAYLOAD_MAX];
 };
 static struct frame in, out;
-static int in_fds[FDS_MAX];         /* That came with `in`; -1: none. */
-static int wire = -1;               /* This instance's socket. */
-static void *mapped;                /* The body of the call that runs, if it came in a memfd. */
-static size_t mapped_size;
+static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
+static int wire = -1;           /* This instance's socket. */
+static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
 
 /* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
 static int read_all(int fd, void *to, size_t size, int *fds) {
   for (size_t done = 0; done < size;) {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * FDS_MAX)];
     struct iovec part = {(char *)to + done, size - done};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
-    message.msg_controllen = sizeof control;
+    struct msghdr message = {NULL, 0, &part, 1, control, sizeof control, 0};
     ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return got < 0 ? -1 : 0;
@@ -53,8 +48,7 @@ static int read_all(int fd, void *to, size_t size, int *fds) {
 static int receive(int fd) {
   memset(in_fds, -1, sizeof in_fds);
   int there = read_all(fd, &in, 16, in_fds);
-  if (there != 1) return there;
-  if (in.length > PAYLOAD_MAX) return errno = EPROTO, -1;
+  if (there != 1 || in.length > PAYLOAD_MAX) return there == 1 ? (errno = EPROTO, -1) : there;
   return in.length == 0 ? 1 : read_all(fd, in.payload, in.length, in_fds);
 }
 
@@ -68,10 +62,9 @@ static void put_text(const char *said) { put_number(strlen(said), 4), put(said, 
 static int send_out(int fd, uint16_t type, uint64_t handle) {
   out.type = type, out.flags = 0, out.handle = handle;
   const char *at = (const char *)&out, *end = at + 16 + out.length;
-  while (at < end) {
-    ssize_t sent = send(fd, at, (size_t)(end - at), MSG_NOSIGNAL);
+  for (ssize_t sent; at < end; at += sent > 0 ? sent : 0) {
+    sent = send(fd, at, (size_t)(end - at), MSG_NOSIGNAL);
     if (sent < 0 && errno != EINTR) return out.length = 0, -1;
-    if (sent > 0) at += sent;
   }
   return out.length = 0, 0;
 }
@@ -90,8 +83,6 @@ static void text(char *to, size_t room) {
   reading += size;
 }
 
-/* ---- the template ---------------------------------------------------------------------------- */
-
 int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
   static int collapsed;
   signal(SIGCHLD, SIG_IGN); /* Nobody waits for instances; dormouse_enter() undoes it for them. */
@@ -101,8 +92,7 @@ int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
   int there = receive(socket);
   if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
   if (in.type != FORK || in_fds[0] < 0 || in_fds[1] < 0) return errno = EPROTO, -1;
-  reading = in.payload, reading_end = reading + in.length;
-  text(slot->root, sizeof slot->root);
+  reading = in.payload, reading_end = reading + in.length, text(slot->root, sizeof slot->root);
   slot->uid = (uint32_t)number(4), slot->socket = in_fds[0], slot->output = in_fds[1];
   return 1;
 }
@@ -115,10 +105,10 @@ int dormouse_drop_capabilities(void) {
 }
 
 int dormouse_enter(int socket, const struct dormouse_slot *slot) {
-  if (dup2(slot->output, 1) < 0 || dup2(slot->output, 2) < 0 || dup2(slot->socket, socket) < 0)
-    return -1;
+  int own = dup2(slot->output, 1) == 1 && dup2(slot->output, 2) == 2 &&
+            dup2(slot->socket, socket) == socket;
   close(slot->socket), close(slot->output);
-  if (chdir(slot->root) || chroot(".") || setresgid(slot->uid, slot->uid, slot->uid) ||
+  if (!own || chdir(slot->root) || chroot(".") || setresgid(slot->uid, slot->uid, slot->uid) ||
       setresuid(slot->uid, slot->uid, slot->uid) || chdir("/code") ||
       dormouse_drop_capabilities() || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
     return -1;
@@ -136,13 +126,10 @@ size_t dormouse_collapse(void) {
     if (sscanf(line, "%lx-%lx %7s %*x %*s %lu", &begin, &end, access, &inode) != 4) continue;
     if (strcmp(access, "rw-p") || inode) continue;
     for (begin = (begin + huge - 1) & ~(huge - 1); begin + huge <= end; begin += huge)
-      if (madvise((void *)begin, huge, MADV_COLLAPSE) == 0) bytes += huge;
+      if (madvise((void *)begin, huge, COLLAPSE) == 0) bytes += huge;
   }
-  if (maps) fclose(maps);
-  return bytes;
+  return maps ? fclose(maps), bytes : 0;
 }
-
-/* ---- an instance ----------------------------------------------------------------------------- */
 
 static int send_ready(void) {
   put_number(4, 4), put_number(0, 4); /* Neither inputs nor outputs are tensors. */
@@ -163,11 +150,9 @@ int dormouse_template(void) {
 }
 
 int dormouse_next(struct dormouse_call *call) {
-  if (mapped) munmap(mapped, mapped_size), mapped = NULL;
-  do {
-    int there = receive(wire);
-    if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
-  } while (in.type != INVOKE);
+  if (mapped.iov_base) munmap(mapped.iov_base, mapped.iov_len), mapped.iov_base = NULL;
+  for (int there = 0; there == 0 || in.type != INVOKE;)
+    if ((there = receive(wire)) != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
   reading = in.payload + 2, reading_end = in.payload + in.length;
   call->handle = number(8);
   uint64_t high = number(8), low = number(8);
@@ -181,21 +166,21 @@ int dormouse_next(struct dormouse_call *call) {
   uint64_t in_memfd = number(1), offset = number(8);
   number(8), call->body = reading;
   if (!in_memfd || in_fds[0] < 0) return 1;
-  mapped = mmap(NULL, mapped_size = offset + call->size, PROT_READ, MAP_SHARED, in_fds[0], 0);
+  void *all = mmap(NULL, offset + call->size, PROT_READ, MAP_SHARED, in_fds[0], 0);
   close(in_fds[0]);
-  if (mapped == MAP_FAILED) return mapped = NULL, -1;
-  return call->body = (const char *)mapped + offset, 1;
+  if (all == MAP_FAILED) return -1;
+  mapped.iov_base = all, mapped.iov_len = offset + call->size;
+  return call->body = (const char *)all + offset, 1;
 }
 
 int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
                     size_t size) {
-  int large = size > INLINE_MAX;
+  const int large = size > INLINE_MAX;
   if (large) {
     put_number(size, 8);
     if (send_out(wire, ASK_ROOM, call->handle)) return -1;
-    do
+    for (in.type = 0; in.type != ROOM;)
       if (receive(wire) != 1) return -1;
-    while (in.type != ROOM);
     if (in_fds[0] < 0) return dormouse_fail(call, "there is no room for the answer");
     void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
     close(in_fds[0]);

@@ -16,7 +16,7 @@
  * What holds at dormouse_template()   One thread. Open files stay open in every instance, at one
  *   shared position: close what you opened. Random states are copied: seed yours afterwards.
  * An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
- * Threads       Calls come one at a time; use these functions from one thread.
+ * Threads       Calls come one at a time (`concurrency: 1`); use these functions from one thread.
  * Errors        -1, and errno; then leave, there is no daemon to speak with any more.
  *
  * The protocol is docs/formats/wire.md, what a fork inherits docs/formats/template.md. */
@@ -35,7 +35,7 @@ struct dormouse_call {
   char id[37];          /* The invocation's, as in receipts: "0192…-…", ends with NUL. */
   uint32_t attempt;     /* From 1. */
   uint64_t deadline_us; /* From the moment that dormouse_next() returned. */
-  const void *body;     /* Until the next dormouse_next(). */
+  const void *body;     /* Until it is answered. */
   size_t size;
   char content_type[128];
 };

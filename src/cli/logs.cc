@@ -11,6 +11,7 @@ namespace {
 
 struct Options {
   std::string name;
+  std::string invocation;
   bool follow = false;
   int lines = 100;
 };
@@ -19,7 +20,10 @@ Exit logs(Shell* shell, const Options& options) {
   const std::string target = "/api/v1/functions/" + escaped(options.name) +
                              "/logs?lines=" + std::to_string(options.lines) +
                              (options.follow ? "&follow=true" : "");
-  const auto print = [shell](const json::value& line) {
+  const auto print = [shell, &options](const json::value& line) {
+    if (!options.invocation.empty() && text_at(line, "invocation") != options.invocation) {
+      return true;
+    }
     if (shell->json) {
       *shell->out << json::serialize(line) << "\n";
     } else {
@@ -43,8 +47,14 @@ void add_logs(CLI::App& app, Shell* shell) {
   command->add_option("-n,--lines", options->lines, "How many lines to begin with")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
+  command->add_option("--invocation", options->invocation,
+                      "Only this call's, of the lines that were asked for");
   command->footer(
-      "Examples:\n  dormouse logs read-text-line -n 20\n  dormouse logs read-text-line -f");
+      "Examples:\n  dormouse logs read-text-line -n 20\n  dormouse logs read-text-line -f\n"
+      "  dormouse logs my-function -n 10000 --invocation 01a20e91-7310-7ff2-a765-64ff32be7ba7\n\n"
+      "A call's id is in its answer's field Dormouse-Invocation. At a concurrency above 1 it "
+      "cannot\n"
+      "be told whose a line is.");
   command->callback([=] { shell->exit = logs(shell, *options); });
 }
 

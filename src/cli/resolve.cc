@@ -51,6 +51,7 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
       {.argv = {"/opt/dormouse/init", "/usr/bin/python3", "-I", "-S", "-B",
                 "/opt/dormouse/python/worker.py"},
        .binds = host_binds(),
+       .reports = true,
        .forks = true});
 }
 

@@ -85,6 +85,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
                                     failure, response_bytes, options_.rates);
   parts_.ledger->end(written);
+  if (where != nullptr && where->worker && reports(it)) report(*where, it, written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
   return measured.cpu;
 }

@@ -39,6 +39,7 @@ struct Runtime {
   std::vector<sandbox::Bind> binds;  // Of the host, in every sandbox of this runtime.
   std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty.
   bool prepares = false;             // Has a deploy-time step (`prepare`).
+  bool reports = false;              // Its log says when a call began and ended, and what it took.
   bool forks = false;                // May become a template: docs/formats/template.md.
 };
 

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "fleet/report.h"
 #include "fleet/revision_files.h"
 #include "fleet/shard.h"
 
@@ -284,14 +285,34 @@ bool Shard::log_output(Instance& where, std::size_t* bytes) {
     where.last_line = line.substr(0, last_line_bytes_max);
     if (where.trial || found == served_.end()) continue;
     const Call* const runs = where.running.size() == 1 ? call(*where.running.begin()) : nullptr;
-    parts_.logs->append(found->second.revision->manifest.name,
-                        {.at = parts_.clock->wall(),
-                         .revision = found->second.revision->number,
-                         .instance = where.name,
-                         .invocation = runs != nullptr ? runs->invocation.id.text() : "",
-                         .text = std::move(line)});
+    log_line(where, runs, std::move(line));
   }
   return open && !lines.empty();
+}
+
+void Shard::log_line(const Instance& where, const Call* runs, std::string text) {
+  const catalog::Revision& revision = *served_.at(where.function).revision;
+  parts_.logs->append(revision.manifest.name,
+                      {.at = parts_.clock->wall(),
+                       .revision = revision.number,
+                       .instance = where.name,
+                       .invocation = runs != nullptr ? runs->invocation.id.text() : "",
+                       .text = std::move(text)});
+}
+
+bool Shard::reports(const Call& it) const {
+  const auto runtime = options_.runtimes.find(it.invocation.revision->manifest.runtime);
+  return runtime != options_.runtimes.end() && runtime->second.reports;
+}
+
+// After what it printed: all of it is there, since a worker answers after that.
+void Shard::report(Instance& where, const Call& it, const ledger::Receipt& receipt) {
+  constexpr int reads_max = 16;  // A flood is follow_output()'s.
+  for (int i = 0; i < reads_max && log_output(where); ++i) {
+  }
+  for (std::string& line : report_lines(receipt, it.invocation.revision->manifest)) {
+    log_line(where, &it, std::move(line));
+  }
 }
 
 // ---- and when it ends ----

@@ -1,4 +1,5 @@
 #include "fleet/shard.h"
+#include "fleet/report.h"
 
 #include <spdlog/spdlog.h>
 
@@ -123,6 +124,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   it->begun = true;
   it->record = begun(it->invocation, options_.node_name, parts_.clock->wall());
   parts_.ledger->begin(it->record);
+  if (reports(*it)) log_line(*where, it, start_line(it->record));
   where->fresh = false;
   where->running.insert(wanted.call);
   if (where->running.size() > 1) {

@@ -183,6 +183,9 @@ class Shard final : public Fleet {
   void flush(InstanceKey);
   void to_flush(InstanceKey, Instance&);
   bool log_output(Instance&, std::size_t* bytes = nullptr);
+  void log_line(const Instance&, const Call*, std::string text);
+  bool reports(const Call&) const;
+  void report(Instance&, const Call&, const ledger::Receipt&);
 
   // templates.cc: what instances are forked from.
   asio::awaitable<Result<>> fork_one(InstanceKey, std::filesystem::path tree);

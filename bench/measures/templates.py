@@ -1,0 +1,218 @@
+"""Metrics 1 to 4: functions at zero, woken by a fork of their template."""
+import json
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import time
+
+from rig.daemon import Daemon, eventually
+from rig.machine import PROGRAMS, REPOSITORY, in_group, output, processes
+from rig.ratios import Section, spread
+
+CALLS = 200
+BURSTS = 9
+AT_ONCE = 100
+SETTLED = 0.06  # Seconds from asleep until another fork waits, beforehand.
+HEAP_MIB = 256
+
+NUMPY = """
+import numpy
+table = numpy.arange(1_000_000, dtype=numpy.float64)
+def handler(event, context):
+    return float(table[event["n"]])
+"""
+
+
+class Connection:
+    """HTTP over an open connection, with nothing of a client's own in the time that is taken."""
+
+    def __init__(self, port, name, body):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request = (f"POST /f/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+                        f"application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
+
+    def send(self):
+        self.socket.sendall(self.request)
+
+    def receive(self):
+        text = b""
+        while b"\r\n\r\n" not in text or len(text.split(b"\r\n\r\n", 1)[1]) < length_of(text):
+            part = self.socket.recv(65536)
+            if not part:
+                raise RuntimeError(f"the connection ended: {text!r}")
+            text += part
+        if not text.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(text.decode()[:400])
+        return text
+
+    def call(self):
+        began = time.monotonic()
+        self.send()
+        text = self.receive()
+        return (time.monotonic() - began) * 1000, text
+
+
+def length_of(text):
+    return int(re.search(rb"Content-Length: (\d+)", text)[1])
+
+
+def forks(daemon):
+    """Processes in slots, of all functions."""
+    return [pid for pid in processes() if in_group(pid, daemon.mark) and "/slot-" in
+            pathlib.Path(f"/proc/{pid}/cgroup").read_text()]
+
+
+def proof(pid):
+    """What walls an instance, for people; RuntimeError if a wall is missing."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    field = lambda name: re.search(rf"^{name}:\s*(\S+)", status, re.M)[1]
+    groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+    slot = re.search(r":memory:(\S+)", groups) or re.search(r"^0::(\S+)", groups, re.M)
+    root = pathlib.Path(f"/proc/{pid}/root")
+    found = {"uid": field("Uid"), "Seccomp": field("Seccomp"), "CapEff": field("CapEff"),
+             "NoNewPrivs": field("NoNewPrivs"), "cgroup": slot[1],
+             "/tmp device": (root / "tmp").stat().st_dev}
+    walled = (found["Seccomp"] == "2" and int(found["CapEff"], 16) == 0 and
+              found["NoNewPrivs"] == "1" and "/slot-" in found["cgroup"] and
+              int(found["uid"]) > 100_000)
+    if not walled:
+        raise RuntimeError(f"an instance without its walls: {found}")
+    return ", ".join(f"{name} {value}" for name, value in found.items())
+
+
+def private_mib(pid):
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    tables = re.search(r"VmPTE:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+    dirty = re.search(r"Private_Dirty:\s+(\d+)", rollup)
+    return (int(dirty[1]) + int(tables[1])) / 1024
+
+
+def cold_calls(daemon, name, body, watch):
+    connection = Connection(daemon.port, name, body)
+    took = []
+    for _ in range(CALLS):
+        eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+        time.sleep(SETTLED)
+        took.append(connection.call()[0])
+    watch.look()
+    return took
+
+
+def warm_calls(daemon, name, body, watch):
+    connection = Connection(daemon.port, name, body)
+    connection.call()
+    took = [connection.call()[0] for _ in range(CALLS)]
+    watch.look()
+    return took
+
+
+def bursts(daemon, name, body, watch):
+    """From the first of 100 requests at once, on open connections, to the last answer, in ms."""
+    connections = [Connection(daemon.port, name, body) for _ in range(AT_ONCE)]
+    took = []
+    for _ in range(BURSTS):
+        eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+        time.sleep(SETTLED)
+        began = time.monotonic()
+        for each in connections:
+            each.send()
+        for each in connections:
+            each.receive()
+        took.append((time.monotonic() - began) * 1000)
+        watch.look()
+    return took
+
+
+def floor():
+    return json.loads(output([PROGRAMS / "bench_fork_floor", HEAP_MIB, CALLS]))
+
+
+def spawned_ms():
+    """100 interpreters that import numpy, two at a time: what a process for each call would cost."""
+    began = time.monotonic()
+    running = []
+    for _ in range(AT_ONCE):
+        running.append(subprocess.Popen(["/usr/bin/python3", "-c", "import numpy"]))
+        if len(running) > 2:
+            running.pop(0).wait()
+    for each in running:
+        each.wait()
+    return (time.monotonic() - began) * 1000
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def deploy_all(daemon):
+    native = REPOSITORY / "examples/native-heap"
+    output([native / "build"])
+    binary = [(native / "bootstrap", "bootstrap")]
+    both = {"template_keep_alive": "1h", "max_instances": AT_ONCE, "timeout": "30s"}
+    daemon.deploy("native", "executable", binary, memory="300MiB", keep_alive="0ms", **both)
+    daemon.deploy("native-warm", "executable", binary, memory="300MiB", keep_alive="10m", **both)
+    code = daemon.dir / "app.py"
+    code.write_text(NUMPY)
+    python = {"handler": "app.handler", "python": {"packages": "host"}, "memory": "160MiB", **both}
+    daemon.deploy("numpy", "python", [(code, "app.py")], keep_alive="0ms", **python)
+    daemon.deploy("numpy-warm", "python", [(code, "app.py")], keep_alive="10m", **python)
+    for name in ("native", "numpy"):
+        if daemon.function(name)["revision"]["notes"].get("template") != "yes":
+            raise RuntimeError(f"{name} has no template: {daemon.function(name)['revision']['notes']}")
+
+
+def instance_of(daemon, name, body):
+    """A process that just answered, and is kept awake."""
+    before = set(forks(daemon))
+    Connection(daemon.port, name, body).call()
+    time.sleep(0.2)
+    found = [pid for pid in forks(daemon) if pid not in before] or list(before)
+    return found[0]
+
+
+def run(watch):
+    section = Section("templates", "Functions woken from a template (metrics 1 to 4)")
+    with Daemon(watch) as daemon:
+        deploy_all(daemon)
+        instances = {name: instance_of(daemon, f"{name}-warm", body)
+                     for name, body in (("native", "27"), ("numpy", '{"n": 3}'))}
+        walls = {name: proof(pid) for name, pid in instances.items()}
+        private = {name: private_mib(pid) for name, pid in instances.items()}
+        warm = {"native": warm_calls(daemon, "native-warm", "27", watch),
+                "numpy": warm_calls(daemon, "numpy-warm", '{"n": 3}', watch)}
+        cold = {"native": cold_calls(daemon, "native", "27", watch),
+                "numpy": cold_calls(daemon, "numpy", '{"n": 3}', watch)}
+        below = floor()
+        burst = {"native": bursts(daemon, "native", "27", watch),
+                 "numpy": bursts(daemon, "numpy", '{"n": 3}', watch)}
+        spawn = [spawned_ms()]
+    middle = {name: statistics.median(each) for name, each in cold.items()}
+    section.add("native, 256 MiB: cold p50", "≤ 2 ms", [middle["native"]], 2, unit=" ms")
+    section.add("native: cold p99", "≤ 6 ms", [percentile(cold["native"], 0.99)], 6, unit=" ms")
+    section.add("Python + numpy: cold p50 less warm p50", "≤ 12 ms",
+                [middle["numpy"] - statistics.median(warm["numpy"])], 12, unit=" ms")
+    section.add("native: an instance's own memory", "≤ 1 MiB", [private["native"]], 1, unit=" MiB")
+    section.add("Python + numpy: an instance's own memory", "≤ 6 MiB", [private["numpy"]], 6,
+                unit=" MiB")
+    section.add("native: 100 calls at once / the floor's", "≤ 3×",
+                [a / b for a, b in zip(burst["native"], below["hundred_ms"])], 3)
+    section.add("Python + numpy: 100 spawned interpreters / 100 calls at once", "≥ 50×",
+                [spawn[0] / each for each in burst["numpy"]], 50, at_least=True)
+    section.note(f"Of a revision at zero a template waits, and one fork of it. Cold: {CALLS} calls "
+                 "on an open connection, each with no instance there, a moment after the last one "
+                 f"went. At once: {AT_ONCE} calls on open connections, {BURSTS} times; the function "
+                 "decides by itself how many instances that takes. The floor forks a process with "
+                 "a heap in huge pages, without a sandbox. Medians (quartiles), ms.")
+    section.table(["", "warm", "cold", "cold p99", "100 at once"],
+                  [[name, spread(warm[name], 2), spread(cold[name], 2),
+                    f"{percentile(cold[name], 0.99):.2f}", spread(burst[name], 1)]
+                   for name in ("native", "numpy")] +
+                  [["floor", "", spread([us / 1000 for us in below["one_us"]], 2),
+                    f"{percentile(below['one_us'], 0.99) / 1000:.2f}",
+                    spread(below["hundred_ms"], 1)]])
+    for name, text in walls.items():
+        section.note(f"One {name} instance: {text}.")
+    return section
