@@ -191,6 +191,7 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
     launched.companions = processes_of(estate.hierarchies, estate.cgroup(sandbox));
   }
   launched.group = std::move(*group);
+  launched.limits = spec.limits;
   launched.forks = spec.forks && estate.kind != RuntimeKind::runsc;
   launched.socket = std::move(ends->socket);
   launched.output = std::move(ends->output);

@@ -16,6 +16,7 @@ struct Launched {
   std::vector<pid_t> companions;  // Further children of ours that the OCI runtime left.
   std::unique_ptr<Cgroup> group;
   Duration cpu_spent_starting{};
+  Limits limits{};  // As it was started.
   bool forks = false;
   bool has_slots = false;  // Written and read by the thread that makes them.
   wire::Descriptor socket;

@@ -10,7 +10,10 @@ namespace {
 class LinuxSandbox final : public Sandbox {
  public:
   LinuxSandbox(std::shared_ptr<Watch> watch, std::size_t uid_range, std::uint32_t host_uid)
-      : watch_(std::move(watch)), uid_range_(uid_range), host_uid_(host_uid) {}
+      : watch_(std::move(watch)),
+        uid_range_(uid_range),
+        host_uid_(host_uid),
+        limits_(watch_->launched.limits) {}
 
   ~LinuxSandbox() override {
     auto it = std::make_shared<Launched>(watch_->close());
@@ -75,7 +78,7 @@ class LinuxSandbox final : public Sandbox {
   std::shared_ptr<Watch> watch_;
   const std::size_t uid_range_;
   const std::uint32_t host_uid_;
-  Limits limits_{};
+  Limits limits_;
   std::uint32_t slots_made_ = 0;
   bool revealed_ = false;
 };

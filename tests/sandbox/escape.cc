@@ -15,6 +15,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
+#include <string>
+
+#include "runtimes/include/dormouse.h"
 
 namespace escape {
 
@@ -110,6 +114,8 @@ int share() {
   return 0;
 }
 
+int be_family();
+
 int obey(const std::string& verb, const char* first, const char* second) {
   if (verb == "table") return try_table();
   if (verb == "calls") return try_every_call(first);
@@ -123,12 +129,25 @@ int obey(const std::string& verb, const char* first, const char* second) {
   if (verb == "linger") return linger();
   if (verb == "echo") return echo();
   if (verb == "share") return share();
+  if (verb == "family") return be_family();
   if (verb == "exit") return std::atoi(first);
   if (verb == "crash") {
     volatile int* nowhere = nullptr;
     *nowhere = 1;
   }
   return 64;
+}
+
+// A template; each fork does what its first call says, and ends.
+int be_family() {
+  setenv("DORMOUSE_TEMPLATE", "1", 1);
+  if (dormouse_template() != 0) return 65;
+  dormouse_call call;
+  if (dormouse_next(&call) != 1) return 66;
+  std::istringstream words(std::string(static_cast<const char*>(call.body), call.size));
+  std::string verb, first, second = "0";
+  words >> verb >> first >> second;
+  return obey(verb, first.c_str(), second.c_str());
 }
 
 }  // namespace
