@@ -126,21 +126,25 @@ std::map<std::string, std::string> of_the_state() {
   const logs::Options logs;
   const metering::RateCard rates;
   const cli::ArchiveLimits zip;
-  return {{"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
-          {"zip: unpacked", bytes(zip.bytes_max)},
-          {"ledger: segment", bytes(ledger.segment_bytes_max)},
-          {"ledger: sync", time(ledger.sync_every)},
-          {"ledger: kept", count(ledger.keep_ms / (24 * 3600 * 1000)) + " days"},
-          {"logs: of a function", bytes(logs.bytes_max)},
-          {"logs: line", bytes(logs.line_bytes_max)},
-          {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
-          {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
-          {"rates: a call", count(rates.per_call.value) + " pico-units"},
-          {"rates: a GiB for a second", count(rates.per_gib_second.value) + " pico-units"},
-          {"rates: waking", rates.bills_waking ? "billed" : "not billed"},
-          {"fleet: answer", bytes(fleet::Options{}.answer_bytes_max)},
-          {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
-          {"fleet: blank sandboxes of a runtime", count(fleet::Runtime{}.blanks)}};
+  return {
+      {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
+      {"zip: unpacked", bytes(zip.bytes_max)},
+      {"ledger: segment", bytes(ledger.segment_bytes_max)},
+      {"ledger: sync", time(ledger.sync_every)},
+      {"ledger: kept", count(ledger.keep_ms / (24 * 3600 * 1000)) + " days"},
+      {"logs: of a function", bytes(logs.bytes_max)},
+      {"logs: line", bytes(logs.line_bytes_max)},
+      {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
+      {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
+      {"rates: a call", count(rates.per_call.value) + " pico-units"},
+      {"rates: a GiB for a second", count(rates.per_gib_second.value) + " pico-units"},
+      {"rates: waking", rates.bills_waking ? "billed" : "not billed"},
+      {"fleet: answer", bytes(fleet::Options{}.answer_bytes_max)},
+      {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
+      {"fleet: forks that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_forks))},
+      {"fleet: slots that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_slots))},
+      {"fleet: idle beside a template", time(fleet::Options{}.keep_alive_forked)},
+      {"fleet: blank sandboxes of a runtime", count(fleet::Runtime{}.blanks)}};
 }
 
 std::map<std::string, std::string> constants() {

@@ -118,6 +118,11 @@ struct Options {
   Duration drain_grace =
       std::chrono::seconds(1);                // From asking an idle worker to leave to SIGKILL.
   std::uint64_t answer_bytes_max = 64 << 20;  // Of one answer.
+  // Of each template: forks that wait, ready, and slots for more.
+  std::size_t spare_forks = 1;
+  std::size_t spare_slots = 4;
+  // An idle instance goes after this, if it can be forked again; keep_alive, if that is less.
+  Duration keep_alive_forked = std::chrono::seconds(2);
 };
 
 // What a Fleet works with; all of it outlives the Fleet.

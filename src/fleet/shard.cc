@@ -65,6 +65,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
                             .instances_max = manifest.instances_max,
                             .queue_max = manifest.queue_max,
                             .keep_alive = manifest.keep_alive,
+                            .keep_alive_forked = options_.keep_alive_forked,
                             .template_keep_alive = manifest.template_keep_alive,
                             .start_timeout = manifest.start_timeout}});
 }

@@ -11,8 +11,6 @@ namespace dormouse::fleet {
 namespace {
 
 constexpr std::uint64_t template_bit = std::uint64_t{1} << 62;
-constexpr std::size_t spares_ready = 1;
-constexpr std::size_t slots_ready = 4;
 constexpr std::int64_t own_bytes_min = 8 << 20;
 
 SharedDescriptor shared(wire::Descriptor descriptor) {
@@ -132,10 +130,10 @@ asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
   while (!instance(mold)->stopping) {
     Template& from = *instance(mold)->mold;
     Result<> more = ok;
-    if (from.spares.size() < spares_ready) {
+    if (from.spares.size() < options_.spare_forks) {
       auto adding = add_spare(mold);
       more = co_await std::move(adding);
-    } else if (from.slots.size() < slots_ready) {
+    } else if (from.slots.size() < options_.spare_slots) {
       auto adding = add_slot(mold);
       more = co_await std::move(adding);
     } else {
