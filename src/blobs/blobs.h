@@ -1,8 +1,9 @@
 // Content-addressed files in one folder: DIR/sha256/ab/abcd….
 //
 // A blob is written to a temporary file named by the digest it claims, hashed while written,
-// synced, checked, renamed, 0444; only here is a blob's file ever opened for writing. An upload
-// comes in chunks at an offset and can be resumed after a crash of either side.
+// synced, checked, renamed, 0555; only here is a blob's file ever opened for writing. Any of them
+// may be executed, in a sandbox alone: what a program is does not depend on who uploaded it from
+// where. An upload comes in chunks at an offset and can be resumed after a crash of either side.
 //
 // Threads    The awaitables may be awaited from any executor and do their work on a thread of
 //            their own. size(), path() are immediate.

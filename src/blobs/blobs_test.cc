@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
@@ -80,7 +81,7 @@ TEST(Upload, ComesInChunksAndGoesOnAfterARestart) {
   EXPECT_EQ(content(world.blobs->path(digest)), "dormouse");
   struct stat found{};
   ASSERT_EQ(::stat(world.blobs->path(digest).c_str(), &found), 0);
-  EXPECT_EQ(found.st_mode & 07777, 0444u);
+  EXPECT_EQ(found.st_mode & 07777, 0555u);
   EXPECT_EQ(world.run(world.blobs->append(digest, 0, "anything", true)).value_or(99), 8u);
 }
 
@@ -137,6 +138,18 @@ TEST(LayOut, MakesATreeOfLinksOnce) {
   EXPECT_EQ(*make("deep/er/keys.txt"), *tree);
   EXPECT_EQ(world.run(world.blobs->lay_out("other", {{"a", digest_of("not here")}})).error().code,
             Code::not_found);
+}
+
+TEST(LayOut, MakesAProgramOfABlobThatIsNone) {
+  World world;
+  const Digest program = world.put("#!/bin/sh");
+  ASSERT_EQ(::chmod(world.blobs->path(program).c_str(), 0444), 0);
+  const auto tree = world.run(world.blobs->lay_out("tree", {{"bootstrap", program}}));
+  ASSERT_TRUE(tree);
+  EXPECT_EQ(::access((*tree / "bootstrap").c_str(), X_OK), 0);
+  struct stat found{};
+  ASSERT_EQ(::stat(world.blobs->path(program).c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0555u);
 }
 
 TEST(Collect, KeepsWhatIsNamedOrYoung) {

@@ -91,7 +91,7 @@ Result<> sync_folder(const std::filesystem::path& folder) {
 Result<> publish(const File& file, const std::filesystem::path& from,
                  const std::filesystem::path& to) {
   if (auto made = make_folder(to.parent_path()); !made) return made;
-  if (::fchmod(file.get(), 0444) != 0) return failed("chmod", from);
+  if (::fchmod(file.get(), blob_mode) != 0) return failed("chmod", from);
   if (auto synced = sync(file); !synced) return synced;
   if (::rename(from.c_str(), to.c_str()) != 0) return failed("rename", from);
   return sync_folder(to.parent_path());

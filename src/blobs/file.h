@@ -1,6 +1,8 @@
 // The few system calls that blobs is made of, as Results. For blobs' own .cc files.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -10,6 +12,9 @@
 #include "base/result.h"
 
 namespace dormouse::blobs {
+
+// Nobody writes to a blob again; in a tree it may be a program.
+inline constexpr mode_t blob_mode = 0555;
 
 class File {
  public:
@@ -38,7 +43,7 @@ Result<> read_pieces(const File&, std::uint64_t from, const Visit&);
 
 Result<> sync(const File&);
 Result<> sync_folder(const std::filesystem::path& folder);
-// Syncs, makes read-only, renames and syncs the folder: after it, `to` is durable and complete.
+// Syncs, gives it blob_mode, renames and syncs the folder: after it, `to` is durable and complete.
 Result<> publish(const File&, const std::filesystem::path& from, const std::filesystem::path& to);
 Result<> make_folder(const std::filesystem::path& folder);  // Durable; fine if it is there.
 

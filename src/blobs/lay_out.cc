@@ -33,6 +33,14 @@ Result<> make_folders(const std::filesystem::path& folder) {
   return ok;
 }
 
+// One of a data folder from before blobs were executable is made so.
+Result<> make_executable(const std::filesystem::path& file) {
+  struct stat found{};
+  if (::stat(file.c_str(), &found) != 0) return system_error(Code::unavailable, "stat");
+  if ((found.st_mode & 07777) == blob_mode || ::chmod(file.c_str(), blob_mode) == 0) return ok;
+  return system_error(Code::unavailable, "chmod " + file.string());
+}
+
 Result<> sync_tree(const std::filesystem::path& tree) {
   std::error_code failed;
   std::filesystem::recursive_directory_iterator entries(tree, failed), end;
@@ -74,7 +82,10 @@ Result<> Folder::fill(const std::filesystem::path& tree,
       return Error{Code::invalid_argument, "\"" + where + "\" is not a relative path"};
     }
     if (auto made = make_folders((tree / where).parent_path()); !made) return made;
-    if (::link(path(digest).c_str(), (tree / where).c_str()) == 0) continue;
+    if (::link(path(digest).c_str(), (tree / where).c_str()) == 0) {
+      if (auto made = make_executable(tree / where); !made) return made;
+      continue;
+    }
     if (errno == ENOENT) return Error{Code::not_found, digest.text() + " is not here"};
     const Code code = errno == EEXIST ? Code::invalid_argument : Code::unavailable;
     return system_error(code, "link " + where);

@@ -34,6 +34,7 @@ runtimes:
     binds: [{source: /srv/cache, target: /cache, writable: true}]
     blanks: 2
     prepares: true
+    loopback: true
 limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
 )");
   ASSERT_TRUE(config) << config.error().message;
@@ -54,6 +55,8 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(probe.blanks, 2);
   EXPECT_TRUE(config->runtimes.at("probe").binds.at(0).writable);
   EXPECT_TRUE(probe.prepares);
+  EXPECT_TRUE(probe.loopback);
+  EXPECT_FALSE(probe.forks);
   EXPECT_EQ(config->limits.connections_max, 5u);
   EXPECT_EQ(config->limits.idle_timeout, 1min);
 }

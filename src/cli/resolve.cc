@@ -45,6 +45,11 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
     if (!root.empty()) runtimes.try_emplace(name, std::move(runtime));
   };
   add("onnx", root_of("onnx"), {.argv = {"/bin/worker"}, .prepares = true});
+  add("executable", root_of("host"),
+      {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
+       .binds = host_binds(),
+       .forks = true,
+       .loopback = true});
   std::error_code failure;
   if (!fs::exists("/usr/bin/python3", failure)) return;
   add("python", root_of("host"),

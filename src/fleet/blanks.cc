@@ -67,6 +67,7 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtim
   spec.env = found->second.env;
   spec.binds = found->second.binds;
   spec.forks = found->second.forks;
+  spec.loopback = found->second.loopback;
   spec.binds.insert(spec.binds.end(), binds.begin(), binds.end());
   spec.limits.memory_bytes_max = memory_bytes_max;
   spec.limits.cpu_millicores_max = 1000;

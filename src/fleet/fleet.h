@@ -41,6 +41,7 @@ struct Runtime {
   bool prepares = false;             // Has a deploy-time step (`prepare`).
   bool reports = false;              // Its log says when a call began and ended, and what it took.
   bool forks = false;                // May become a template: docs/formats/template.md.
+  bool loopback = false;             // Its processes may speak IP with each other.
 };
 
 struct Invocation {

@@ -98,10 +98,11 @@ void allow(json::array& calls, std::span<const AllowedCall> allowed) {
   }
 }
 
-json::object filter(bool forks) {
+json::object filter(const Spec& spec) {
   json::array calls;
   allow(calls, allowed_calls());
-  if (forks) allow(calls, calls_of_templates());
+  if (spec.forks) allow(calls, calls_of_templates());
+  if (spec.loopback) allow(calls, calls_of_loopback());
   // So that glibc takes clone, whose flags the filter can see.
   constexpr int enosys = 38;
   calls.push_back({{"names", {"clone3"}}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", enosys}});
@@ -126,7 +127,7 @@ json::object kernel(const Spec& spec, const Wall& wall) {
           {"gidMappings", range},
           {"cgroupsPath", wall.cgroup + "/oci"},
           {"resources", {{"devices", {{{"allow", false}, {"access", "rwm"}}}}}},
-          {"seccomp", filter(spec.forks)},
+          {"seccomp", filter(spec)},
           {"maskedPaths", texts(masked)},
           {"readonlyPaths", texts(read_only)}};
 }

@@ -56,6 +56,8 @@ struct Spec {
   // The program forks instances of itself into slots: it keeps the capabilities to change its uid,
   // gid and root, within its own range of uids. Not under runsc.
   bool forks = false;
+  // The program may make IP sockets. Its network namespace has its own loopback and nothing else.
+  bool loopback = false;
 };
 
 enum class Exit : std::uint8_t { returned, crashed, memory_limit, killed };

@@ -25,7 +25,11 @@ struct AllowedCall {
 // no instance has.
 std::span<const AllowedCall> calls_of_templates();
 
-// Reviewed line by line; docs/isolation.md holds the same table, and a test compares the two.
+// Further ones where programs of one sandbox may speak IP with each other. Their network namespace
+// is as empty as any other's.
+std::span<const AllowedCall> calls_of_loopback();
+
+// Reviewed line by line; docs/isolation.md holds the same tables, and a test compares them.
 std::span<const AllowedCall> allowed_calls();
 
 }  // namespace dormouse::sandbox

@@ -120,6 +120,7 @@ int obey(const std::string& verb, const char* first, const char* second) {
   if (verb == "table") return try_table();
   if (verb == "calls") return try_every_call(first);
   if (verb == "network") return try_network(first);
+  if (verb == "loopback") return use_own_loopback();
   if (verb == "descriptors") return list_descriptors();
   if (verb == "bomb") return bomb(first, std::atol(second));
   if (verb == "fill") return fill(first);

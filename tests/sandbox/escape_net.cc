@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -27,12 +28,30 @@ constexpr const char* addresses[] = {"127.0.0.1",   "169.254.169.254", "10.0.0.1
                                      "192.168.0.1", "192.0.2.1",       "224.0.0.1", "0.0.0.0"};
 constexpr const char* addresses_6[] = {"::1", "fd00:ec2::254", "fe80::1", "2001:db8::1"};
 
+// The call does not wait, so that no attempt takes long; its outcome may come a little later.
+long outcome_of(int socket_made, long result) {
+  if (result != -EINPROGRESS) return result;
+  pollfd ready{socket_made, POLLOUT, 0};
+  constexpr int patience_ms = 2000;
+  if (poll(&ready, 1, patience_ms) != 1) return -ETIMEDOUT;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  getsockopt(socket_made, SOL_SOCKET, SO_ERROR, &error, &size);
+  return -error;
+}
+
 long connect_4(int socket_made, const char* host, int port) {
   sockaddr_in to{};
   to.sin_family = AF_INET;
   to.sin_port = htons(static_cast<std::uint16_t>(port));
   inet_pton(AF_INET, host, &to.sin_addr);
-  return call(SYS_connect, socket_made, reinterpret_cast<long>(&to), sizeof(to));
+  return outcome_of(socket_made,
+                    call(SYS_connect, socket_made, reinterpret_cast<long>(&to), sizeof(to)));
+}
+
+// Being connected says little of a datagram socket: somebody may get what is sent.
+void say_something(int socket_made, int type) {
+  if (type == SOCK_DGRAM) (void)send(socket_made, "s13", 3, MSG_NOSIGNAL);
 }
 
 // A socket is needed first, and there is none. Where one is given, its namespace is empty.
@@ -40,6 +59,7 @@ long dial(const char* host, int port, int type) {
   const long made = call(SYS_socket, AF_INET, type | SOCK_NONBLOCK, 0);
   if (made < 0) return made;
   const long result = connect_4(static_cast<int>(made), host, port);
+  if (result == 0) say_something(static_cast<int>(made), type);
   close(static_cast<int>(made));
   return result;
 }
@@ -51,7 +71,9 @@ long dial_6(const char* host, int port, int type) {
   to.sin6_family = AF_INET6;
   to.sin6_port = htons(static_cast<std::uint16_t>(port));
   inet_pton(AF_INET6, host, &to.sin6_addr);
-  const long result = call(SYS_connect, made, reinterpret_cast<long>(&to), sizeof(to));
+  const long result = outcome_of(static_cast<int>(made),
+                                 call(SYS_connect, made, reinterpret_cast<long>(&to), sizeof(to)));
+  if (result == 0) say_something(static_cast<int>(made), type);
   close(static_cast<int>(made));
   return result;
 }
@@ -122,6 +144,22 @@ int try_network(const char* admin_port) {
   try_given_sockets(port);
   try_interfaces();
   return 0;
+}
+
+int use_own_loopback() {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(at);
+  if (bind(listener, reinterpret_cast<sockaddr*>(&at), size) != 0) return 1;
+  if (listen(listener, 1) != 0) return 2;
+  getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size);
+  const int dialled = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (connect(dialled, reinterpret_cast<sockaddr*>(&at), size) != 0) return 3;
+  const int accepted = accept(listener, nullptr, nullptr);
+  char byte = 0;
+  return send(dialled, "x", 1, MSG_NOSIGNAL) == 1 && read(accepted, &byte, 1) == 1 ? 0 : 4;
 }
 
 int look_at_neighbour(const char* abstract_name) {

@@ -62,29 +62,90 @@ TEST_P(Walls, GiveExactlyTheDescriptorsThatAreMeant) {
   std::printf("S10 under %s: %d starts\n", GetParam(), starts);
 }
 
-TEST_P(Walls, LetNothingReachAnyNetwork) {
-  const Descriptor admin(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(at);
-  ASSERT_EQ(bind(admin.number(), reinterpret_cast<sockaddr*>(&at), size), 0);
-  ASSERT_EQ(listen(admin.number(), 8), 0);
-  getsockname(admin.number(), reinterpret_cast<sockaddr*>(&at), &size);
-  const Descriptor abstract(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const sockaddr_un name{AF_UNIX, "\0dormouse-s13"};
-  ASSERT_EQ(bind(abstract.number(), reinterpret_cast<const sockaddr*>(&name),
-                 offsetof(sockaddr_un, sun_path) + 13),
-            0);
-  ASSERT_EQ(listen(abstract.number(), 8), 0);
+// What of the host's a program must not reach: each listens at one port, or an abstract name.
+struct Listeners {
+  Listeners() : stream(made(SOCK_STREAM)), datagram(made(SOCK_DGRAM)), abstract(named()) {}
 
-  const std::string port = std::to_string(ntohs(at.sin_port));
-  const Report report = world.to_the_end(World::escape({"network", port}));
+  Descriptor made(int type) {
+    Descriptor listener(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = port;
+    socklen_t size = sizeof(at);
+    EXPECT_EQ(bind(listener.number(), reinterpret_cast<sockaddr*>(&at), size), 0);
+    if (type == SOCK_STREAM) EXPECT_EQ(listen(listener.number(), 8), 0);
+    getsockname(listener.number(), reinterpret_cast<sockaddr*>(&at), &size);
+    port = at.sin_port;
+    return listener;
+  }
+  static Descriptor named() {
+    Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_un name{AF_UNIX, "\0dormouse-s13"};
+    EXPECT_EQ(bind(listener.number(), reinterpret_cast<const sockaddr*>(&name),
+                   offsetof(sockaddr_un, sun_path) + 13),
+              0);
+    EXPECT_EQ(listen(listener.number(), 8), 0);
+    return listener;
+  }
+
+  std::vector<std::string> words() const { return {"network", std::to_string(ntohs(port))}; }
+  void expect_nobody() const {
+    char byte;
+    EXPECT_LT(accept(stream.number(), nullptr, nullptr), 0);
+    EXPECT_LT(recv(datagram.number(), &byte, 1, 0), 0);
+    EXPECT_LT(accept(abstract.number(), nullptr, nullptr), 0);
+  }
+
+  in_port_t port = 0;
+  Descriptor stream, datagram, abstract;
+};
+
+TEST_P(Walls, LetNothingReachAnyNetwork) {
+  const Listeners host;
+  const Report report = world.to_the_end(World::escape(host.words()));
   std::printf("S13 under %s: %d attempts denied\n", GetParam(), report.lines_with("denied "));
   EXPECT_GE(report.lines_with("denied "), 1000);
   EXPECT_EQ(report.lines_with("ALLOWED "), 0) << report.output;
-  EXPECT_LT(accept(admin.number(), nullptr, nullptr), 0);
-  EXPECT_LT(accept(abstract.number(), nullptr, nullptr), 0);
+  host.expect_nobody();
+}
+
+Spec with_loopback(std::vector<std::string> words) {
+  Spec spec = World::escape(std::move(words));
+  spec.loopback = true;
+  return spec;
+}
+
+// An IP socket is no way out: its namespace has nothing but its own loopback.
+TEST_P(Walls, LetNothingReachAnyNetworkWithIpSockets) {
+  const Listeners host;
+  const Report report = world.to_the_end(with_loopback(host.words()));
+  std::printf("S13 with IP sockets under %s: %d attempts denied\n", GetParam(),
+              report.lines_with("denied "));
+  EXPECT_GE(report.lines_with("denied "), 900);
+  EXPECT_EQ(report.lines_with("timed out"), 0) << report.output;
+  // A datagram to its own loopback always leaves, and there is nobody to get it.
+  int to_itself = 0;
+  for (const char* own : {"127.0.0.1:", "0.0.0.0:", "::1:"}) {
+    for (const char* port : {"80", "443", "53", "22", "8080", "4222", "6443", "2375", "9090"}) {
+      to_itself += report.lines_with("ALLOWED dial " + (own + std::string(port)) + " type 2:");
+    }
+    to_itself += report.lines_with("ALLOWED dial " + (own + host.words().at(1)) + " type 2:");
+  }
+  EXPECT_EQ(report.lines_with("ALLOWED "), to_itself) << report.output;
+  host.expect_nobody();
+}
+
+TEST_P(Walls, GiveOneWithLoopbackTwoFamiliesOfSocketsMore) {
+  const Report report = world.to_the_end(with_loopback({"table"}));
+  EXPECT_EQ(report.lines_with("ALLOWED socket 2 stream"), 1);
+  EXPECT_EQ(report.lines_with("ALLOWED socket 10 stream"), 1);
+  EXPECT_EQ(report.lines_with("ALLOWED socket "), 2) << report.output;
+}
+
+TEST_P(Walls, LetOneWithLoopbackSpeakWithItself) {
+  EXPECT_EQ(world.to_the_end(with_loopback({"loopback"})).ended.status, 0);
+  EXPECT_NE(world.to_the_end(World::escape({"loopback"})).ended.status, 0);
 }
 
 TEST_P(Walls, LetOneCallThrough) {

@@ -1,0 +1,189 @@
+#include "runtimes/executable/adapter.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "runtimes/executable/bootstrap.h"
+#include "runtimes/include/dormouse.h"
+
+namespace dormouse::executable {
+namespace {
+
+constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
+constexpr std::size_t connections_max = 256;
+constexpr int protocol_broken = 2;
+
+// On this sandbox's own loopback, which no other sandbox reaches.
+Result<wire::Descriptor> listen_on(std::uint16_t port) {
+  const int kind = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  wire::Descriptor listener(socket(AF_INET, kind, 0));
+  if (!listener) return system_error(Code::unavailable, "socket");
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  at.sin_port = htons(port);
+  if (bind(listener.number(), reinterpret_cast<sockaddr*>(&at), sizeof(at)) != 0 ||
+      listen(listener.number(), SOMAXCONN) != 0) {
+    return system_error(Code::unavailable, "listening on the loopback");
+  }
+  return listener;
+}
+
+int port_of(const wire::Descriptor& listener) {
+  sockaddr_in at{};
+  socklen_t size = sizeof(at);
+  getsockname(listener.number(), reinterpret_cast<sockaddr*>(&at), &size);
+  return ntohs(at.sin_port);
+}
+
+wire::Descriptor ends_of_children() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &ends, nullptr);
+  return wire::Descriptor(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+}  // namespace
+
+int Adapter::run() {
+  wire_.post(wire::Type::hello, 0,
+             wire::encode(wire::Hello{.runtime = "executable", .runtime_version = "2018-06-01"}));
+  if (!wire_.flush()) return 1;
+  const auto loaded = await_load();
+  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
+  if (!*loaded) return 0;
+  if (const auto begun = begin(); !begun) {
+    const wire::Failure failure{begun.error().code, begun.error().message};
+    wire_.post(wire::Type::init_failed, 0, wire::encode(failure));
+    (void)wire_.flush();
+    return 1;
+  }
+  return serve();
+}
+
+Result<bool> Adapter::await_load() {
+  const auto frame = receiver_.receive();
+  if (!frame) return frame.error();
+  CHECK(*frame);  // The socket blocks until it is ours.
+  if ((*frame)->header.type == wire::Type::drain) return false;
+  if ((*frame)->header.type != wire::Type::load) {
+    return Error{Code::invalid_argument, "a frame before load"};
+  }
+  auto load = wire::decode_load((*frame)->payload);
+  if (!load) return load.error();
+  options_ = std::move(load->options);
+  return true;
+}
+
+Result<> Adapter::begin() {
+  auto listener = listen_on(usual_port);
+  if (!listener) listener = listen_on(0);
+  if (!listener) return std::move(listener).error();
+  listener_ = std::move(*listener);
+  child_ended_ = ends_of_children();
+  if (!child_ended_) return system_error(Code::unavailable, "signalfd");
+  api_.emplace(&wire_, &options_);
+  const auto option = options_.find("template");
+  const bool may_fork = option != options_.end() && option->second == "yes";
+  if (!may_fork && dormouse_drop_capabilities() != 0) {
+    return system_error(Code::unavailable, "giving up capabilities");
+  }
+  const auto child = start_bootstrap({options_, port_of(listener_), wire_.socket()});
+  if (!child) return child.error();
+  child_ = *child;
+  // Only the program itself may become a template.
+  if (may_fork && dormouse_drop_capabilities() != 0) {
+    return system_error(Code::unavailable, "giving up capabilities");
+  }
+  return ok;
+}
+
+int Adapter::serve() {
+  for (;;) {
+    if (const auto status = turn()) return leave(*status);
+  }
+}
+
+std::optional<int> Adapter::turn() {
+  // Of a wire that may be the program's, only the end is waited for, which reads nothing.
+  short on_wire = hears_ ? POLLIN : 0;
+  if (wire_.has_more()) on_wire |= POLLOUT;
+  const short on_listener = connections_.size() < connections_max ? POLLIN : 0;
+  std::vector<pollfd> polled{{child_ended_.number(), POLLIN, 0},
+                             {wire_.socket(), on_wire, 0},
+                             {listener_.number(), on_listener, 0}};
+  const std::size_t first = polled.size();
+  for (const auto& each : connections_) polled.push_back({each->socket(), each->events(), 0});
+  if (poll(polled.data(), polled.size(), -1) < 0) return std::nullopt;
+
+  // What the program has said comes before its end: an answer may be its last word.
+  std::vector<std::unique_ptr<Connection>> kept;
+  std::vector<std::unique_ptr<Connection>> over;
+  if (hears_ && polled[1].revents != 0) {
+    if (const auto status = hear()) return status;
+  }
+  for (std::size_t i = 0; i < connections_.size(); ++i) {
+    const bool goes_on = connections_[i]->pump(polled[first + i].revents);
+    (goes_on ? kept : over).push_back(std::move(connections_[i]));
+  }
+  over.clear();
+  connections_ = std::move(kept);
+  // One connection's request may be what another one waits for.
+  for (const auto& each : connections_) (void)each->pump(0);
+  if (polled[2].revents != 0) accept_one();
+  if (!hears_ && api_->serves()) {
+    fcntl(wire_.socket(), F_SETFL, fcntl(wire_.socket(), F_GETFL) | O_NONBLOCK);
+    hears_ = true;
+  }
+  if (!wire_.flush()) return 0;
+  if (!hears_ && (polled[1].revents & (POLLHUP | POLLERR)) != 0) return 0;
+  if (draining_ && !api_->has_calls()) return 0;
+  if (polled[0].revents != 0) return bury();
+  return std::nullopt;
+}
+
+// All frames that are there.
+std::optional<int> Adapter::hear() {
+  for (;;) {
+    auto frame = receiver_.receive();
+    if (!frame) return frame.error().code == Code::unavailable ? 0 : protocol_broken;
+    if (!*frame) return std::nullopt;
+    if ((*frame)->header.type == wire::Type::drain) {
+      draining_ = true;
+    } else if (const auto obeyed = api_->obey(**frame); !obeyed) {
+      std::fprintf(stderr, "worker: %s\n", obeyed.error().message.c_str());
+      return protocol_broken;
+    }
+  }
+}
+
+void Adapter::accept_one() {
+  const int kind = SOCK_CLOEXEC | SOCK_NONBLOCK;
+  wire::Descriptor socket(accept4(listener_.number(), nullptr, nullptr, kind));
+  if (socket) connections_.push_back(std::make_unique<Connection>(std::move(socket), &*api_));
+}
+
+std::optional<int> Adapter::bury() {
+  signalfd_siginfo told;
+  while (read(child_ended_.number(), &told, sizeof(told)) > 0) {
+  }
+  int status = 0;
+  if (waitpid(child_, &status, WNOHANG) != child_) return std::nullopt;
+  return exit_status_of(status);
+}
+
+int Adapter::leave(int status) {
+  kill(-child_, SIGKILL);
+  return status;
+}
+
+}  // namespace dormouse::executable

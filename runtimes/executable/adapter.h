@@ -1,0 +1,49 @@
+// The worker of the runtime `executable`: starts the function's program, and either serves it the
+// Lambda Runtime API, or leaves the wire to it if it speaks that itself (include/dormouse.h).
+//
+// Which of the two it does shows only in what it does: whoever asks this API for work does not
+// speak the wire. Until then descriptor 3 is not read here, and written to for no other reason.
+//
+// Threads  One, which never blocks once the program runs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "runtimes/executable/runtime_api.h"
+
+namespace dormouse::executable {
+
+class Adapter {
+ public:
+  explicit Adapter(int socket) : wire_(socket), receiver_(socket) {}
+
+  // Gives the exit status: the program's, once there is one.
+  int run();
+
+ private:
+  Result<bool> await_load();  // False: drained before.
+  Result<> begin();
+  int serve();
+  std::optional<int> turn();  // An exit status: it is over.
+  std::optional<int> hear();
+  void accept_one();
+  std::optional<int> bury();
+  int leave(int status);
+
+  WireEnd wire_;
+  wire::FrameReceiver receiver_;
+  wire::Options options_;
+  std::optional<RuntimeApi> api_;
+  std::vector<std::unique_ptr<Connection>> connections_;  // Go before the API that they call.
+  wire::Descriptor listener_;
+  wire::Descriptor child_ended_;  // Readable when a child has.
+  pid_t child_ = 0;
+  bool hears_ = false;  // The wire is ours.
+  bool draining_ = false;
+};
+
+}  // namespace dormouse::executable

@@ -1,0 +1,93 @@
+// The AWS Lambda Runtime API, version 2018-06-01, as docs/formats/runtime-api.md says it is served:
+// invocations from the wire become events, what the program posts becomes their answers.
+//
+// Ownership  Outlives every Connection. Borrows the WireEnd.
+// Bounds     As many calls as the daemon gives; an answer of the size that its call allows.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtimes/executable/connection.h"
+#include "runtimes/executable/wire_end.h"
+
+namespace dormouse::executable {
+
+class RuntimeApi final : public Service {
+ public:
+  // `options` are those of `load`, and stay.
+  RuntimeApi(WireEnd* wire, const wire::Options* options) : wire_(wire), options_(options) {}
+
+  // The program has asked for work, or failed to begin: it speaks this API and not the wire.
+  bool serves() const { return phase_ == Phase::serves; }
+  bool has_calls() const { return !calls_.empty(); }
+
+  // A frame from the daemon. invalid_argument if it is none that may come.
+  Result<> obey(wire::Frame&);
+
+  Plan begin(Connection&) override;
+  std::size_t take(Connection&, std::string_view bytes) override;
+  void complete(Connection&) override;
+  void lost(Connection&) override;
+
+ private:
+  enum class Phase : std::uint8_t { starts, failed, serves };
+  enum class Route : std::uint8_t { next, response, error, init_error, ping, none, method };
+  enum class State : std::uint8_t { queued, given, asked_room, streams };
+
+  struct Call {
+    wire::Item item;  // Without its inline body.
+    std::string id;
+    std::string event;  // Unless it is mapped.
+    std::string_view mapped;
+    std::shared_ptr<const void> mapping;
+    std::int64_t deadline_unix_ms = 0;
+    std::chrono::steady_clock::time_point given_at;
+    State state = State::queued;
+    Connection* answered_on = nullptr;  // asked_room, streams; null if its client went away.
+    std::string answer;                 // asked_room.
+    std::string content_type;
+    std::uint64_t credit = 0;  // streams.
+    bool unwanted = false;     // streams: failed already, what still comes is dropped.
+  };
+  struct Exchange {  // What a connection's request is about.
+    Route route = Route::none;
+    std::string id;
+    bool streams = false;
+  };
+
+  Result<> add_calls(wire::Frame&);
+  Result<> give_room(wire::Frame&);
+  void cancel(std::uint64_t handle);
+  void begin_serving();
+  void hand_out();
+  Exchange exchange_of(const http::Head&) const;
+  Call* call_given(const std::string& id);
+  Call* call_of(std::uint64_t handle);
+
+  void answer(Connection&, const Exchange&);
+  void end_stream(Connection&, Call&);
+  void fail(Connection&, const Exchange&);
+  void fail_to_begin(Connection&);
+  void post_result(const Call&, bool in_memfd);
+  void post_failed(const Call&, Code, const std::string& message);
+  void end(Call&);
+  void refuse_answer(Connection&, const std::string& id);
+
+  WireEnd* const wire_;
+  const wire::Options* const options_;
+  Phase phase_ = Phase::starts;
+  std::map<std::string, Call> calls_;  // By id.
+  std::deque<std::string> queued_;     // Ids.
+  std::deque<Connection*> waiting_;    // For the next call.
+  std::map<Connection*, Exchange> exchanges_;
+  std::set<std::string> answered_;  // Since a call was last given out.
+};
+
+}  // namespace dormouse::executable

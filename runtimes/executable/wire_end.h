@@ -1,0 +1,27 @@
+// This program's end of the wire, once it is known that nobody else in the sandbox speaks there:
+// frames are queued, and sent as far as the socket takes them.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "wire/messages.h"
+#include "wire/socket.h"
+
+namespace dormouse::executable {
+
+class WireEnd {
+ public:
+  explicit WireEnd(int socket) : socket_(socket) {}
+
+  int socket() const { return socket_; }
+  void post(wire::Type, std::uint64_t handle, std::string_view payload, std::uint16_t flags = 0);
+  bool has_more() const { return !out_.empty(); }
+  Result<> flush();  // What the socket does not take stays.
+
+ private:
+  int socket_;
+  std::string out_;
+};
+
+}  // namespace dormouse::executable
