@@ -48,6 +48,7 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),
+       .reports = true,
        .forks = true,
        .loopback = true});
   std::error_code failure;
