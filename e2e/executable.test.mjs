@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, program, repository } from "./platform.mjs";
 
@@ -266,6 +266,69 @@ test("an answer may be streamed, and may fail in the middle", async () => {
   const broken = await call({ do: "stream", pieces: 3, bytes: 10, error: "lost it" }).catch((e) => e);
   assert.equal(broken.code, "ECONNRESET");
   assert.deepEqual(await answerTo({ next: 2 }), { got: { next: 2 } });
+});
+
+test("the example in JavaScript is called as on Lambda", async () => {
+  const done = await platform.cli("deploy", path.join(repository, "examples/node-bootstrap"));
+  assert.equal(done.code, 0, done.stderr);
+  const right = await platform.invoke("sum", '{"numbers": [1, 2, 3]}', json);
+  assert.deepEqual(JSON.parse(right.text), { sum: 6, request: right.headers["dormouse-invocation"] });
+  const wrong = await platform.invoke("sum", "{}", json);
+  assert.equal(wrong.status, 502);
+  assert.match(JSON.parse(wrong.text).error.message, /^TypeError: send numbers: a list/);
+});
+
+test("with concurrency, a program has several calls and answers them in its own order", async () => {
+  const done = await platform.deploy(
+    { name: "several", runtime: "executable", concurrency: 2, max_instances: 1 },
+    { bootstrap: versatile },
+  );
+  assert.equal(done.code, 0, done.stderr);
+  const first = call({ do: "ahead" }, "several"); // Answered after the next one came.
+  const second = await call({ n: 2 }, "several");
+  assert.deepEqual(JSON.parse(second.text), { got: { n: 2 } });
+  assert.equal(JSON.parse((await first).text), "answered");
+});
+
+test("a program that speaks the wire itself is forked from a template", async (t) => {
+  const folder = path.join(platform.dir, "native");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: native\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(
+    path.join(folder, "native.c"),
+    `#include <stdlib.h>
+#include <unistd.h>
+#include "dormouse.h"
+int main(void) {
+  if (dormouse_template() != 0) return 1;
+  for (struct dormouse_call call; dormouse_next(&call) == 1;) {
+    if (call.size == 4) exit(9);
+    dormouse_answer(&call, "text/plain", call.body, call.size);
+  }
+  return 0;
+}
+`,
+  );
+  const include = path.join(repository, "runtimes/include");
+  try {
+    const words = ["-I", include, path.join(folder, "native.c"), path.join(include, "dormouse.c")];
+    execFileSync("cc", [...words, "-o", path.join(folder, "bootstrap")]);
+  } catch (failure) {
+    if (failure.code === "ENOENT") return t.skip("there is no C compiler");
+    throw failure;
+  }
+  const done = await platform.cli("deploy", folder);
+  assert.equal(done.code, 0, done.stderr);
+  const noteOf = async (name) => (await platform.json("show", name)).function.revision.notes.template;
+  assert.equal(await noteOf("native"), "yes");
+  for (const body of ["hello", "x".repeat(100_000)]) {
+    const { status, text } = await platform.invoke("native", body);
+    assert.equal(status, 200, text);
+    assert.equal(text, body);
+  }
+  assert.equal((await platform.invoke("native", "exit")).status, 502);
+  assert.equal((await platform.invoke("native", "again")).text, "again");
+  assert.match(await noteOf("versatile"), /^no: it speaks the Lambda Runtime API/);
 });
 
 test("its loopback is its own", async () => {
