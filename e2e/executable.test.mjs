@@ -36,6 +36,22 @@ function ask(method, path, { body, headers = {}, pieces, trailers } = {}) {
   });
 }
 
+// The status that comes first; 0 if there is none within a moment, and then hangs up.
+function raw(text) {
+  return new Promise((resolve) => {
+    let answer = "";
+    const socket = require("node:net").connect(port, host, () => socket.write(text));
+    const done = () => {
+      socket.destroy();
+      resolve(Number(answer.split(" ")[1] ?? 0));
+    };
+    socket.setTimeout(100, done);
+    socket.on("data", (part) => (answer += part, answer.includes("\\r\\n\\r\\n") && done()));
+    socket.on("end", done);
+    socket.on("error", done);
+  });
+}
+
 const streaming = {
   "Lambda-Runtime-Function-Response-Mode": "streaming",
   "Transfer-Encoding": "chunked",
@@ -88,6 +104,11 @@ async function obey(id, event, headers) {
       return take(await next);
     }
     case "environment": return respond(JSON.stringify({ env: process.env, headers, cwd: process.cwd() }));
+    case "nonsense": {
+      const answers = [];
+      for (const text of event.texts) answers.push(await raw(text.replaceAll("ID", id)));
+      return respond(JSON.stringify(answers));
+    }
     case "early": return respond(JSON.stringify(early));
     default: return respond(JSON.stringify({ got: event }));
   }
@@ -329,6 +350,38 @@ int main(void) {
   assert.equal((await platform.invoke("native", "exit")).status, 502);
   assert.equal((await platform.invoke("native", "again")).text, "again");
   assert.match(await noteOf("versatile"), /^no: it speaks the Lambda Runtime API/);
+});
+
+test("nonsense is refused, hanging up harms nobody, and what follows is served", async () => {
+  const post = (what) => `POST /2018-06-01/runtime/${what} HTTP/1.1\r\nHost: a\r\n`;
+  const get = (what) => `GET /2018-06-01/${what} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const cases = [
+    ["\0\x01 nonsense", 400],
+    ["GET / HTTP/1.1\nHost: a\n\n", 400],
+    [`GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(70_000)}`, 431],
+    ["GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 404],
+    [get("ping"), 200],
+    [get("ping") + get("ping"), 200],
+    [get("runtime/invocation/ID/response"), 405],
+    [get("runtime/invocation//response"), 400],
+    [get("runtime/invocation/next"), 0], // Waits, and hangs up.
+    [get("runtime/restore/next"), 404],
+    [post("init/error") + "Content-Length: 2\r\n\r\n{}", 403],
+    [post("invocation/ID/response") + "Content-Length: 10\r\n\r\nhalf", 0],
+    [post("invocation/ID/response") + "Content-Length: 99999999999999\r\n\r\nhalf", 0],
+    [post("invocation/ID/response") + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400],
+    [post("invocation/ID/response") + "Transfer-Encoding: gzip\r\n\r\n", 400],
+    [post("invocation/ID/error") + "Transfer-Encoding: chunked\r\n\r\nffffff", 0],
+  ];
+  const { status, text } = await call({ do: "nonsense", texts: cases.map(([sent]) => sent) });
+  assert.equal(status, 200, text);
+  assert.deepEqual(JSON.parse(text), cases.map(([, expected]) => expected));
+  // A stream that breaks off fails its call, after its head has left.
+  const torn = post("invocation/ID/response") + "Transfer-Encoding: chunked\r\n" +
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n\r\n5\r\nhello\r\n";
+  const broken = await call({ do: "nonsense", texts: [torn] }).catch((failure) => failure);
+  assert.equal(broken.code, "ECONNRESET");
+  assert.deepEqual(await answerTo({ next: 3 }), { got: { next: 3 } });
 });
 
 test("its loopback is its own", async () => {
