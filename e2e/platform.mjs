@@ -256,7 +256,9 @@ ${this.options.config ?? ""}`,
   // Processes, cgroups and mounts that are still there though nothing should be.
   leftovers() {
     const mark = this.mark();
-    const left = this.processes().map((pid) => `process ${pid}`);
+    // What a killed daemon leaves as a zombie is only waiting for the host's own init.
+    const alive = this.inSandboxes().filter((pid) => !hasEnded(pid));
+    const left = alive.map((pid) => `process ${pid}`);
     for (const controller of readdirSync("/sys/fs/cgroup")) {
       const group = `/sys/fs/cgroup/${controller}/${mark}`;
       if (!existsSync(group)) continue;

@@ -185,8 +185,7 @@ asio::awaitable<void> Shard::listen(InstanceKey key) {
     if (!frame) {
       const bool gone = frame.error().code == Code::unavailable;
       if (!gone) break_off(key, "the worker broke the protocol: " + frame.error().message);
-      if (gone) where->worker->sandbox().kill();
-      if (gone) shun(key);
+      if (gone) part_from(key);
       co_return;
     }
     if (*frame) {
@@ -201,6 +200,16 @@ asio::awaitable<void> Shard::listen(InstanceKey key) {
     auto waiting = where->worker->readable();
     if (!co_await std::move(waiting)) co_return;
   }
+}
+
+// Its worker has closed the socket. Where a first process waits for the program, that one still has
+// to tell how the program ended; a fork has nobody to tell it.
+void Shard::part_from(InstanceKey key) {
+  constexpr Duration farewell = std::chrono::milliseconds(500);
+  Instance& where = *instance(key);
+  shun(key);
+  if (where.forked_from != InstanceKey{}) return where.worker->sandbox().kill();
+  tasks_.spawn(kill_after(key, farewell));
 }
 
 // False: the instance was broken off.

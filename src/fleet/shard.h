@@ -174,6 +174,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<std::string>> ask(InstanceKey, Question);
   asio::awaitable<Error> autopsy(InstanceKey, Error);
   asio::awaitable<void> listen(InstanceKey);
+  void part_from(InstanceKey);
   bool hear(InstanceKey, const wire::Frame&);
   asio::awaitable<void> write_rest(InstanceKey);
   asio::awaitable<void> follow_output(InstanceKey);
