@@ -92,6 +92,7 @@ def private_mib(pid):
 
 def cold_calls(daemon, name, body, watch):
     connection = Connection(daemon.port, name, body)
+    connection.call()  # Makes the template.
     took = []
     for _ in range(CALLS):
         eventually(f"{name} sleeps", lambda: daemon.asleep(name))

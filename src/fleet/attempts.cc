@@ -161,6 +161,7 @@ const sandbox::Usage& Shard::usage_in_this_turn(Instance& where) {
 
 void Shard::break_off(InstanceKey key, const std::string& why) {
   Instance& where = *instance(key);
+  if (where.mold && !where.trial) return fall(key);  // Its forks live on.
   if (!where.stopping) spdlog::warn("instance {} is ended: {}", where.name, why);
   if (where.end_reason.empty()) where.end_reason = why;
   where.stopping = true;

@@ -84,6 +84,8 @@ class Shard final : public Fleet {
     std::deque<std::unique_ptr<Worker>> spares;        // Forked beforehand, and ready.
     std::deque<std::unique_ptr<sandbox::Slot>> slots;  // Made beforehand.
     bool preparing = false;
+    std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
+    std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.
     bool announced = false;      // To scheduling, which then hears of its end as well.
     bool dropped = false;        // By scheduling.
@@ -197,6 +199,10 @@ class Shard final : public Fleet {
                                                      bool* was_killed);
   void announce(InstanceKey mold);
   static std::unique_ptr<Worker> take_spare(Template&);
+  asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
+  void end_turn_to_fork(InstanceKey mold);
+  asio::awaitable<Result<std::unique_ptr<Worker>>> fork_in_turn(InstanceKey mold,
+                                                                TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,
                                                                TimePoint deadline);
   void prepare_forks(InstanceKey mold);

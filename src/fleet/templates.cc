@@ -69,9 +69,46 @@ std::unique_ptr<Worker> Shard::take_spare(Template& from) {
   return nullptr;
 }
 
-// A fork in its slot, which has been told to go. It may not yet have said that it is ready.
 asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_worker(InstanceKey mold,
                                                                     TimePoint deadline) {
+  auto waiting = await_turn_to_fork(mold);
+  co_await std::move(waiting);
+  auto forking = fork_in_turn(mold, deadline);
+  auto forked = co_await std::move(forking);
+  end_turn_to_fork(mold);
+  co_return forked;
+}
+
+// Until a fork is in its slot, what it takes is the template's, which has a limit of its own.
+asio::awaitable<void> Shard::await_turn_to_fork(InstanceKey mold) {
+  constexpr std::int32_t at_once = 4;
+  Template& from = *instance(mold)->mold;
+  if (from.forking < at_once) {
+    ++from.forking;
+    co_return;
+  }
+  auto turn = std::make_shared<async::OneShot<bool>>();
+  from.waiting_to_fork.push_back(turn);
+  auto waiting = turn->wait();
+  co_await std::move(waiting);
+}
+
+// The next one that waits has the turn, or it is free.
+void Shard::end_turn_to_fork(InstanceKey mold) {
+  Template& from = *instance(mold)->mold;
+  if (from.waiting_to_fork.empty()) {
+    --from.forking;
+    return;
+  }
+  const auto next = std::move(from.waiting_to_fork.front());
+  from.waiting_to_fork.pop_front();
+  next->set(true);
+}
+
+// A fork in its slot, which has been told to go. It may not yet have said that it is ready.
+asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey mold,
+                                                                     TimePoint deadline) {
+  if (instance(mold)->stopping) co_return Error{Code::function_failed, std::string(worker_ended)};
   auto finding = slot_of(mold);
   auto found = co_await std::move(finding);
   if (!found && instance(mold)->trial) co_return std::move(found).error().during("making a slot");
