@@ -145,5 +145,6 @@ int main(int count, char **words) {
   }
   printf("]}\n");
   kill(second, SIGKILL), kill(first, SIGKILL);
+  waitpid(second, NULL, 0), waitpid(first, NULL, 0);
   return 0;
 }
