@@ -29,7 +29,7 @@ static double now_us(void) {
   return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-static void must(int good, const char *what) {
+static void must(int good, const char* what) {
   if (good) return;
   perror(what);
   exit(1);
@@ -40,7 +40,7 @@ static void pass(int to, int descriptor) {
   struct iovec part = {&byte, 1};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
   message.msg_controllen = sizeof control;
-  struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+  struct cmsghdr* c = CMSG_FIRSTHDR(&message);
   c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(c), &descriptor, sizeof descriptor);
   must(sendmsg(to, &message, 0) == 1, "sendmsg");
@@ -59,7 +59,7 @@ static int taken(int from) {
 
 static void template_of(int connections, size_t bytes) {
   signal(SIGCHLD, SIG_IGN);
-  char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char* heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   must(heap != MAP_FAILED, "mmap");
   madvise(heap, bytes, MADV_HUGEPAGE);
   memset(heap, 1, bytes);
@@ -90,9 +90,9 @@ static void gate(int listener, int connections) {
   }
 }
 
-static int connected(const struct sockaddr_in *address) {
+static int connected(const struct sockaddr_in* address) {
   int made = socket(AF_INET, SOCK_STREAM, 0);
-  must(connect(made, (const struct sockaddr *)address, sizeof *address) == 0, "connect");
+  must(connect(made, (const struct sockaddr*)address, sizeof *address) == 0, "connect");
   return made;
 }
 
@@ -106,14 +106,14 @@ static void await_answer(int connection) {
   close(connection);
 }
 
-int main(int count, char **words) {
+int main(int count, char** words) {
   if (count != 3) return fprintf(stderr, "bench_fork_floor MEBIBYTES CALLS\n"), 2;
   const size_t bytes = (size_t)atoi(words[1]) << 20;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof address;
   int pair[2], listener = socket(AF_INET, SOCK_STREAM, 0);
-  must(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1024) == 0 &&
-           getsockname(listener, (struct sockaddr *)&address, &size) == 0 &&
+  must(bind(listener, (struct sockaddr*)&address, size) == 0 && listen(listener, 1024) == 0 &&
+           getsockname(listener, (struct sockaddr*)&address, &size) == 0 &&
            socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0,
        "sockets");
   pid_t first = fork();

@@ -17,7 +17,7 @@ static void stay(int number) {
   stays = 1;
 }
 
-int main(int count, char **words) {
+int main(int count, char** words) {
   if (count < 2) return 2;
   struct sigaction told = {.sa_handler = stay, .sa_flags = SA_RESTART};
   sigaction(SIGUSR1, &told, NULL);

@@ -35,7 +35,7 @@ struct dormouse_call {
   char id[37];          /* The invocation's, as in receipts: "0192…-…", ends with NUL. */
   uint32_t attempt;     /* From 1. */
   uint64_t deadline_us; /* From the moment that dormouse_next() returned. */
-  const void *body;     /* Until it is answered. */
+  const void* body;     /* Until it is answered. */
   size_t size;
   char content_type[128];
 };
@@ -43,14 +43,15 @@ struct dormouse_call {
 int dormouse_template(void);
 
 /* 1: a call. 0: the daemon wants this instance to leave. */
-int dormouse_next(struct dormouse_call *call);
+int dormouse_next(struct dormouse_call* call);
 
 /* Exactly one of these for each call. An answer may have any size that the daemon has room for. */
-int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
+int dormouse_answer(const struct dormouse_call* call, const char* content_type, const void* body,
                     size_t size);
-int dormouse_fail(const struct dormouse_call *call, const char *message);
+int dormouse_fail(const struct dormouse_call* call, const char* message);
 
-/* ---- for runtimes that host a language: the steps of dormouse_template() ---------------------- */
+/* ---- for runtimes that host a language: the steps of dormouse_template() ----------------------
+ */
 
 struct dormouse_slot { /* Where the next instance will live. */
   char root[64];
@@ -60,11 +61,11 @@ struct dormouse_slot { /* Where the next instance will live. */
 
 /* In the template: waits until the daemon wants an instance. 1: fork now, and close the slot's
  * descriptors in the parent; 0: leave. */
-int dormouse_wait_fork(int socket, struct dormouse_slot *slot);
+int dormouse_wait_fork(int socket, struct dormouse_slot* slot);
 
 /* In the child: enters the slot, gives up every capability, and waits until it is in its control
  * groups. `socket` is the template's, and is this instance's afterwards. */
-int dormouse_enter(int socket, const struct dormouse_slot *slot);
+int dormouse_enter(int socket, const struct dormouse_slot* slot);
 
 /* What a process that will not be a template gives up before it runs anything of the user's. */
 int dormouse_drop_capabilities(void);
