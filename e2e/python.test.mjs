@@ -354,3 +354,16 @@ test("after kill -9 nothing is left of templates and forks, and functions answer
   await platform.serve();
   assert.equal(await call("survivor"), 2);
 });
+
+test("under gVisor nothing is forked, and functions answer all the same", async () => {
+  const walled = await Platform.start({ config: "sandbox:\n  oci_runtime: runsc\n" });
+  const code = "def handler(event, context):\n    return [event, context.function_name]";
+  const manifest = { name: "walled", runtime: "python", handler: "app.handler", memory: "128MiB" };
+  const done = await walled.deploy(manifest, { "app.py": code });
+  assert.equal(done.code, 0, done.stderr);
+  const { notes } = (await walled.json("show", "walled")).function.revision;
+  assert.match(notes.template, /^no: .*does not fork/);
+  const answer = await walled.invoke("walled", "7", json);
+  assert.equal(answer.text, '[7, "walled"]');
+  assert.deepEqual(await walled.stop(), { code: 0, signal: null });
+});

@@ -1,7 +1,6 @@
 /* clang-format off */
 #define _GNU_SOURCE
 #include "dormouse.h"
-
 #include <errno.h>
 #include <linux/capability.h>
 #include <poll.h>
@@ -100,8 +99,9 @@ int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
 
 int dormouse_drop_capabilities(void) {
   struct __user_cap_header_struct version = {_LINUX_CAPABILITY_VERSION_3, 0};
-  const uint32_t none[6] = {0}; /* Effective, permitted and inheritable ones, twice. */
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)) return -1;
+  uint32_t sets[6], none[6] = {0}; /* Effective, permitted and inheritable ones, twice. */
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) && errno != EINVAL) return -1;
+  if (!syscall(SYS_capget, &version, sets) && !memcmp(sets, none, sizeof none)) return 0;
   return syscall(SYS_capset, &version, none) ? -1 : 0;
 }
 
