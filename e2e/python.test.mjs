@@ -222,6 +222,26 @@ def handler(event, context):
   assert.ok(new Set(drawn.map(({ own }) => own)).size < forks / 3);
 });
 
+test("the host's packages are seen if they are asked for, and numpy's generator is new in a fork", async () => {
+  const code = `import numpy, time
+numpy.random.random()
+def handler(event, context):
+    time.sleep(0.03)
+    return numpy.random.random(4).tolist()`;
+  const without = await platform.deploy(
+    { name: "without", runtime: "python", handler: "app.handler", memory: "128MiB" },
+    { "app.py": code },
+  );
+  assert.match(without.stderr, /No module named 'numpy'/);
+  await deploy("with-numpy", code, { ...apart, memory: "256MiB", python: { packages: "host" } });
+  const drawn = [];
+  for (let i = 0; i < 8; ++i) {
+    drawn.push(...(await Promise.all([0, 1, 2, 3].map(() => call("with-numpy")))));
+  }
+  const all = drawn.flat();
+  assert.equal(new Set(all).size, all.length);
+});
+
 test("forks have a uid, a /tmp and a shared memory of their own, and cannot reach each other", async () => {
   await deploy(
     "siblings",
