@@ -417,5 +417,73 @@ TEST(Races, CallsAroundTheIdleDeadlineAreAllDispatched) {
   EXPECT_GT(stops, 4000);
 }
 
+// ---- templates ----
+
+Terms forking(std::int64_t memory_bytes) {
+  return {.each = {.cpu_millicores = 1000, .memory_bytes = memory_bytes},
+          .keep_alive = 60s,
+          .keep_alive_forked = 2s,
+          .template_keep_alive = 600s};
+}
+
+// At zero, with a template of `holds`: one call was served.
+void asleep_with_template(Story& story, std::int64_t memory_bytes, Resources holds) {
+  story.at(0us, added(1, forking(memory_bytes)));
+  story.call(0us, 1, {"wake i1 for f1"});
+  const Resources each{.cpu_millicores = 1000, .memory_bytes = memory_bytes - holds.memory_bytes};
+  story.at(100ms, TemplateMade{FunctionKey{1}, holds, each});
+  EXPECT_EQ(held(story.state).memory_bytes, memory_bytes);  // Together what was declared.
+  story.at(101ms, woke(1), {"c1 to i1"});
+  story.at(103ms, ended(1));
+  story.until(2102ms);
+  story.until(2103ms, {"drain i1"});
+  story.at(2110ms, lost(1));
+  EXPECT_EQ(held(story.state).memory_bytes, holds.memory_bytes);
+}
+
+TEST(Templates, LetInstancesGoSoonAndGoThemselvesAfterTheirOwnKeepAlive) {
+  Story story;
+  const Resources holds{.memory_bytes = gib / 4};
+  asleep_with_template(story, gib, holds);
+  EXPECT_TRUE(story.seen().has_template);
+  story.until(602'109ms);
+  story.until(602'110ms, {"drop the template of f1"});
+  EXPECT_FALSE(story.seen().has_template);
+  story.at(602'120ms, TemplateLost{FunctionKey{1}, holds, true});
+  EXPECT_EQ(held(story.state), Resources{});
+}
+
+TEST(Templates, GiveTheirMemoryToThoseWhoHaveCalls) {
+  Story story;  // Of 4 GiB.
+  const Resources holds{.memory_bytes = 3 * gib};
+  asleep_with_template(story, 4 * gib, holds);
+  story.at(3s, added(2, forking(2 * gib)));
+  story.call(3s, 2, {"drop the template of f1"}, 2);
+  story.at(3100ms, TemplateLost{FunctionKey{1}, holds, true}, {"wake i2 for f2"});
+}
+
+TEST(Templates, AreKeptByACallThatComesInTime) {
+  Story story;
+  const Resources holds{.memory_bytes = gib / 4};
+  asleep_with_template(story, gib, holds);
+  story.call(500s, 2, {"wake i2 for f1"});
+  story.at(500s + 2ms, Woke{InstanceKey{2}, true}, {"c2 to i2"});
+  story.at(500s + 4ms, ended(2));
+  story.until(502s + 4ms, {"drain i2"});
+  story.at(502s + 5ms, lost(2));
+  story.until(1102s);  // Not before 600 s after that one.
+}
+
+TEST(Templates, ThatBreakAreMadeAgainByWhatWakesNext) {
+  Story story;
+  const Resources holds{.memory_bytes = gib / 4};
+  asleep_with_template(story, gib, holds);
+  story.at(3s, TemplateBroke{FunctionKey{1}});
+  EXPECT_FALSE(story.seen().has_template);
+  story.at(3s, TemplateLost{FunctionKey{1}, holds, false});
+  story.call(4s, 2, {"wake i2 for f1"});
+  EXPECT_EQ(held(story.state).memory_bytes, gib);  // As one that has to load.
+}
+
 }  // namespace
 }  // namespace dormouse::scheduling
