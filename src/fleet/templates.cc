@@ -27,10 +27,13 @@ asio::awaitable<Result<>> Shard::fork_one(InstanceKey key, std::filesystem::path
   auto finding = template_of(function, std::move(tree));
   const auto mold = co_await std::move(finding);
   if (!mold) co_return mold.error();
+  const Instance* const from = instance(*mold);
+  if (from == nullptr || from->stopping) {  // It ended while this one waited for it.
+    co_return Error{Code::function_failed, std::string(worker_ended)};
+  }
   Instance& where = *instance(key);
-  const Instance& from = *instance(*mold);
-  where.rung = was_there ? ledger::Rung::from_template : from.rung;
-  if (!was_there) where.wake = from.wake;
+  where.rung = was_there ? ledger::Rung::from_template : from->rung;
+  if (!was_there) where.wake = from->wake;
   auto forking = fork_into(*mold, key, deadline);
   co_return co_await std::move(forking);
 }
