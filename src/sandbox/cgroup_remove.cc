@@ -59,6 +59,13 @@ void kill_once(const Hierarchies& hierarchies, const fs::path& folder,
   for (const pid_t pid : pids) kill(pid, SIGKILL);
 }
 
+void remove_slots(const fs::path& folder) {
+  std::error_code failed;
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    if (at->path().filename().string().starts_with(slot_prefix)) rmdir(at->path().c_str());
+  }
+}
+
 }  // namespace
 
 std::vector<pid_t> processes_of(const Hierarchies& hierarchies, const std::string& name) {
@@ -88,13 +95,6 @@ Result<std::vector<pid_t>> kill_group(const Hierarchies& hierarchies, const std:
       return Error{Code::unavailable, "processes in cgroup " + name + " do not die"};
     }
     pause_briefly(turn);
-  }
-}
-
-static void remove_slots(const fs::path& folder) {
-  std::error_code failed;
-  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
-    if (at->path().filename().string().starts_with(slot_prefix)) rmdir(at->path().c_str());
   }
 }
 

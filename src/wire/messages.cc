@@ -156,14 +156,6 @@ std::string encode(const Fork& fork) {
   return out;
 }
 
-Result<Fork> decode_fork(std::string_view text) {
-  Reader reader(text);
-  Fork fork{std::string(reader.get_sized())};
-  fork.uid = reader.get<std::uint32_t>();
-  if (!reader.complete()) return malformed("fork");
-  return fork;
-}
-
 std::string encode(const Ready& ready) {
   std::string out;
   put_sized(out, encode(ready.signature));

@@ -38,6 +38,7 @@ struct Prepared {
 };
 
 // To a template: fork, and let the child live there. Two descriptors: its socket and its output.
+// Read by runtimes/include/dormouse.c alone.
 struct Fork {
   std::string root;  // A folder in the sandbox: "/slots/7".
   std::uint32_t uid = 0;
@@ -88,7 +89,6 @@ std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
 std::string encode(const Fork&);
-Result<Fork> decode_fork(std::string_view);
 std::string encode(const Ready&);
 std::string encode(std::span<const Item>);
 std::string encode(const Answer&);

@@ -9,9 +9,8 @@ The answer  What is returned, as JSON; `bytes` as they are. An async handler is 
 
 import asyncio
 import base64
+import decimal
 import importlib
-import importlib.machinery
-import importlib.util
 import inspect
 import json
 import os
@@ -137,8 +136,6 @@ def call(handler, event, context):
 
 def _unknown(value):
     # What Lambda's own runtime takes beyond JSON's types.
-    import decimal
-
     if isinstance(value, decimal.Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

@@ -3,8 +3,10 @@ forked into instances (docs/formats/template.md)."""
 
 import gc
 import logging
+import mmap
 import os
 import platform
+import struct
 import sys
 import traceback
 
@@ -160,9 +162,6 @@ class Worker:
         )
 
     def _put_in_room(self, item, body):
-        import mmap
-        import struct
-
         self._socket.send(wire.ASK_ROOM, item.handle, struct.pack("<Q", len(body)))
         frame = self._await(wire.ROOM, item.handle)
         if not frame.descriptors:

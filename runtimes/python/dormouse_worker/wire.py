@@ -2,6 +2,7 @@
 
 import array
 import mmap
+import os
 import socket
 import struct
 import uuid
@@ -141,8 +142,6 @@ class Item:
         return Item(Reader(head + struct.pack("<HQBQQ", 0, len(body), 0, 0, 0) + body))
 
     def map_body(self, descriptor):
-        import os
-
         try:
             with mmap.mmap(descriptor, self.body_offset + self.body_size, prot=mmap.PROT_READ) as all:
                 self.body = all[self.body_offset :]
