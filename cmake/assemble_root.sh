@@ -8,7 +8,7 @@ shift 2
 libraries=lib/$(uname -m)-linux-gnu
 made=$root.made
 rm -rf "$made"
-for folder in bin lib64 "$libraries" dev proc sys tmp code out; do
+for folder in bin lib64 "$libraries" dev proc sys tmp code out slots; do
   mkdir -p "$made/$folder"
 done
 

@@ -82,8 +82,9 @@ export class Platform {
     blanks: ${blanks}
   onnx:
     root: ${roots}/onnx
-    argv: ["/bin/worker"]
+    argv: ["/bin/init", "/bin/worker"]
     prepares: true
+    forks: true
     blanks: ${this.options.onnxBlanks ?? 0}
 ${this.options.config ?? ""}`,
     );

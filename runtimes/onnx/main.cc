@@ -1,6 +1,8 @@
 // The worker: onnx [CODE [OUT]]. The folders are /code and /out inside a sandbox; tests without one
 // name their own. ONNX Runtime and its environment are there before `load` comes, so that a worker
 // that waits blank has paid for them.
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "runtimes/onnx/program.h"
@@ -15,5 +17,7 @@ int main(int count, char** arguments) {
     return 1;
   }
   const auto program = dormouse::onnx::program(std::move(*library), std::move(places));
-  return dormouse::wire::serve(*program);
+  const int status = dormouse::wire::serve(*program);
+  std::fflush(nullptr);
+  _exit(status);  // What would be freed piece by piece, a fork would first have to copy.
 }

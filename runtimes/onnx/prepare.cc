@@ -98,6 +98,9 @@ struct Compared {
   nanoseconds first{}, second{};
 };
 
+// What a fork may spend on a run of its own before its first call, which may have to wait for it.
+constexpr auto rehearsal_max = std::chrono::milliseconds(250);
+
 double ratio(const Compared& compared) {
   const auto first = std::max<std::int64_t>(1, compared.first.count());
   return static_cast<double>(compared.second.count()) / static_cast<double>(first);
@@ -134,38 +137,58 @@ void add_form(wire::Prepared& prepared, Form form, const Preparation& what,
 
 // Chooses, and says by which figures. Errors of the optimised forms are no reason to refuse a model
 // that runs as it is.
-Result<Form> choose(Library& library, const Preparation& what, wire::Options& notes) {
-  auto original = open_timed(library, *what.code, what.model, Form::original, what.threads);
-  if (!original) return std::move(original).error();
-  notes["load default"] = milliseconds(original->took);
-  const auto out = Folder::open(what.out);
-  if (!out) return out.error();
-  const auto tried = original->session->run_on_made_up_inputs();
-  if (!tried) {
-    notes["not measured"] = tried.error().message;
+class Choice {
+ public:
+  Choice(Library& library, const Preparation& what, wire::Prepared& prepared)
+      : library_(library), what_(what), notes_(prepared.notes), options_(prepared.options) {}
+
+  Result<Form> make() {
+    auto original = open_timed(library_, *what_.code, what_.model, Form::original, what_.threads);
+    if (!original) return std::move(original).error();
+    original_ = std::move(*original);
+    notes_["load default"] = milliseconds(original_.took);
+    const auto tried = original_.session->run_on_made_up_inputs();
+    if (!tried) {
+      notes_["not measured"] = tried.error().message;
+      return Form::original;
+    }
+    for (const Form form : {Form::mapped, Form::optimised}) {
+      const auto better = is_better(form);
+      if (!better) return better.error();
+      if (*better) return form;
+    }
     return Form::original;
   }
-  const auto open = [&](Form form) {
-    auto opened = open_timed(library, *out, std::string(optimised_model), form, what.threads);
-    if (!opened)
-      notes["not " + std::string(name(form))] = opened.error().message;
-    else
-      notes["load " + std::string(name(form))] = milliseconds(opened->took);
-    return opened;
-  };
-  if (auto mapped = open(Form::mapped)) {
-    auto compared = compare(*original->session, *mapped->session);
+
+ private:
+  Result<bool> is_better(Form form) {
+    const auto out = Folder::open(what_.out);
+    if (!out) return out.error();
+    const std::string called(name(form));
+    auto opened = open_timed(library_, *out, std::string(optimised_model), form, what_.threads);
+    if (!opened) {
+      notes_["not " + called] = opened.error().message;
+      return false;
+    }
+    notes_["load " + called] = milliseconds(opened->took);
+    if (form == Form::optimised && opened->took >= original_.took) return false;
+    auto compared = compare(*original_.session, *opened->session);
     // Close to the limit, a busy machine may have tipped it: the second opinion counts.
     const bool is_close = compared && ratio(*compared) > slowdown_max && ratio(*compared) < 1.15;
-    if (is_close) compared = compare(*original->session, *mapped->session);
+    if (is_close) compared = compare(*original_.session, *opened->session);
     if (!compared) return compared.error();
-    notes["p50 default"] = milliseconds(compared->first);
-    notes["p50 mapped"] = milliseconds(compared->second);
-    if (ratio(*compared) <= slowdown_max) return Form::mapped;
+    notes_["p50 default"] = milliseconds(compared->first);
+    notes_["p50 " + called] = milliseconds(compared->second);
+    if (compared->first <= rehearsal_max) options_["rehearse"] = "yes";
+    return ratio(*compared) <= slowdown_max;
   }
-  const auto optimised = open(Form::optimised);
-  return optimised && optimised->took < original->took ? Form::optimised : Form::original;
-}
+
+  Library& library_;
+  const Preparation& what_;
+  wire::Options& notes_;
+  wire::Options& options_;
+  Opened original_;
+};
 
 }  // namespace
 
@@ -181,7 +204,7 @@ Result<wire::Prepared> prepare(Library& library, const Preparation& what) {
   if (!weights) return weights.error();
   prepared.notes["bytes"] = std::to_string(*weights);
   malloc_trim(0);  // What optimising took is not what measuring should find.
-  const auto form = choose(library, what, prepared.notes);
+  const auto form = Choice(library, what, prepared).make();
   if (!form) return form.error();
   add_form(prepared, *form, what, library);
   return prepared;

@@ -1,10 +1,10 @@
 // What is done once, at deploy: the model is optimised into a folder, run in both forms side by
 // side, and the form to load from then on is chosen.
 //
-// The mapped form is kept if its median run takes at most 1.03 times the default's: it loads many
-// times faster and its weights are shared by all instances, but some models (int8) need prepacked
-// weights to be fast. Otherwise the optimised form is kept if it loads faster than the user's own
-// file, which it does if optimising was the larger part of loading.
+// A form is kept if its median run takes at most 1.03 times the default's. The mapped one is tried
+// first: it loads many times faster and its weights are shared by all instances, but some models
+// (int8) need prepacked weights to be fast. Otherwise the optimised one, if it loads faster than
+// the user's own file, which it does if optimising was the larger part of loading.
 #pragma once
 
 #include <string>

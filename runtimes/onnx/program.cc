@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "runtimes/onnx/decoder.h"
+#include "runtimes/onnx/instances.h"
 #include "runtimes/onnx/npy.h"
 #include "runtimes/onnx/optimised_key.h"
 #include "runtimes/onnx/prepare.h"
@@ -67,6 +68,8 @@ class OnnxProgram final : public wire::Program {
   }
 
   Result<wire::Prepared> prepare(const wire::Load& load) override {
+    const auto given_up = give_up_capabilities();
+    if (!given_up) return given_up.error();
     const auto count = threads(load);
     if (!count) return count.error();
     const auto code = Folder::open(places_.code);
@@ -80,6 +83,8 @@ class OnnxProgram final : public wire::Program {
 
   Result<wire::Ready> load(const wire::Load& load) override {
     wire::Ready ready{.platform = "onnxruntime_onnx"};
+    const auto alone = keep_to_itself(load, ready.notes);
+    if (!alone) return alone.error();
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
     const auto task = open_task(load);
@@ -102,7 +107,27 @@ class OnnxProgram final : public wire::Program {
                                         ", not \"" + content.content_type + "\""};
   }
 
+  Result<> fork_instances(int socket) override { return onnx::fork_instances(socket); }
+
+  // The first run of a session finds its memory, and a mapped model's pages, one fault at a time.
+  void rehearse() override {
+    if (rehearses_) (void)session_->run_on_made_up_inputs();
+  }
+
  private:
+  // What a worker that will not fork gives up. A fork has no thread but the one that forked, so a
+  // session with more is not forked.
+  Result<> keep_to_itself(const wire::Load& load, wire::Options& notes) {
+    rehearses_ = option(load, "rehearse", "no") == "yes";
+    const bool is_template = option(load, "template", "no") == "yes";
+    const std::string count = option(load, "threads", "1");
+    if (is_template && count == "1") return ok;
+    if (is_template) {
+      notes["template"] = "no: its session has " + count + " threads, and a fork has one";
+    }
+    return give_up_capabilities();
+  }
+
   // What a picture task needs beside its model.
   struct TextLineTask {
     std::unique_ptr<Decoder> decoder;
@@ -230,6 +255,7 @@ class OnnxProgram final : public wire::Program {
   Places places_;
   std::unique_ptr<Session> session_;
   std::optional<TextLineTask> task_;
+  bool rehearses_ = false;
 };
 
 }  // namespace

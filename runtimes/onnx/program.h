@@ -4,7 +4,9 @@
 //          "threads"     per session ("1")
 //          "task"        "" for tensors, or "text-line": a picture in, a line of text out
 //          "task.keys"   text-line: the file of the characters that the model tells apart
-//          "model.digest", and what prepare() returned: "optimised.form", "optimised.key"
+//          "model.digest", and what prepare() returned: "optimised.form", "optimised.key",
+//          "rehearse"   "yes": a fork runs it once before its first call
+//          "template"   "yes": fork instances of it, if it has one thread
 // Errors   As wire/worker.h says; a message is one line and names the tensor or the file.
 #pragma once
 

@@ -44,7 +44,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
     runtime.root = root;
     if (!root.empty()) runtimes.try_emplace(name, std::move(runtime));
   };
-  add("onnx", root_of("onnx"), {.argv = {"/bin/worker"}, .prepares = true});
+  add("onnx", root_of("onnx"),
+      {.argv = {"/bin/init", "/bin/worker"}, .prepares = true, .forks = true});
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),

@@ -195,7 +195,7 @@ void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& fo
 asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest) {
   constexpr Duration patience = std::chrono::seconds(10);
   const TimePoint deadline = parts_.clock->now() + patience;
-  instance(mold)->mold = std::make_unique<Template>();
+  instance(mold)->mold = std::make_unique<Template>(parts_.clock->now());
   instance(mold)->mold->each = limits_of(*manifest);
   const InstanceKey key = add_trial();
   auto forking = fork_into(mold, key, deadline);

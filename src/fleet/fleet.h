@@ -22,6 +22,7 @@
 #include "async/clock.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "fleet/renewal.h"
 #include "http/message.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
@@ -124,6 +125,7 @@ struct Options {
   std::size_t spare_slots = 4;
   // An idle instance goes after this, if it can be forked again; keep_alive, if that is less.
   Duration keep_alive_forked = std::chrono::seconds(2);
+  RenewalTerms renewal;
 };
 
 // What a Fleet works with; all of it outlives the Fleet.

@@ -48,7 +48,7 @@ class FlakyLedger final : public ledger::Ledger {
 
 class World {
  public:
-  explicit World(std::function<void(int)> program = speak)
+  explicit World(std::function<void(int)> program = speak, RenewalTerms renewal = {})
       : dir_(make_dir()),
         launcher(io.get_executor(), std::move(program)),
         clock_(async::system_clock()),
@@ -63,7 +63,8 @@ class World {
                          {.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1}}},
                           .node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30},
                           .node_name = "here",
-                          .dir = dir_})) {}
+                          .dir = dir_,
+                          .renewal = renewal})) {}
   ~World() {
     run(fleet->drain(1s));
     EXPECT_EQ(launcher.state.living, 0);
@@ -275,6 +276,32 @@ TEST(Template, ForkThatDiesCostsItsOwnCallOnly) {
   const std::string next = World::text(world.run(world.call("f", "")));
   EXPECT_TRUE(next.starts_with("fork ")) << next;
   EXPECT_EQ(world.launcher.state.revealed.size(), 1u);
+}
+
+TEST(Template, IsMadeAnewWhenItIsWornAndMeanwhileServes) {
+  Family family;
+  World world(family.program(), {.forks = 3});
+  world.deploy_forking("f", 1h);
+  const auto templates = [&] { return world.launcher.state.revealed.size(); };
+  for (int i = 0; i < 100 && templates() < 4; ++i) {
+    EXPECT_TRUE(World::text(world.run(world.call("f", ""))).starts_with("fork "));
+    EXPECT_TRUE(world.fleet->status("f").has_template);
+    EXPECT_TRUE(world.comes([&] { return world.fleet->status("f").dozing == 0; }));
+  }
+  EXPECT_GE(templates(), 4u);
+  // The old ones are gone: one template, and one blank.
+  EXPECT_TRUE(world.comes([&] { return world.launcher.state.living == 2; }));
+}
+
+TEST(Template, IsNotMadeAnewForAFunctionThatIsGoneMeanwhile) {
+  Family family;
+  World world(family.program(), {.forks = 1});
+  world.deploy_forking("f", 1h);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
+  world.fleet->serve("f", nullptr);  // Its renewal has begun.
+  EXPECT_TRUE(world.comes(
+      [&] { return world.launcher.state.living == 1 && world.launcher.state.slots == 0; }));
+  EXPECT_LE(world.launcher.state.revealed.size(), 2u);
 }
 
 TEST(Template, OfAWithdrawnFunctionIsGone) {

@@ -22,6 +22,7 @@
 #include "fleet/blanks.h"
 #include "fleet/fleet.h"
 #include "fleet/flow.h"
+#include "fleet/renewal.h"
 #include "fleet/worker.h"
 #include "scheduling/scheduler.h"
 
@@ -56,8 +57,10 @@ class Shard final : public Fleet {
     bool withdrawn = false;
     std::int32_t users = 0;  // Calls, instances, templates.
     std::string last_start_error;
-    InstanceKey mold{};  // The template that instances are forked from; 0: none.
+    InstanceKey mold{};    // The template that instances are forked from; 0: none.
+    InstanceKey fallen{};  // What it was until just now: scheduling is about to hear of it.
     bool making_mold = false;
+    bool renewing = false;
     std::vector<std::shared_ptr<async::OneShot<Result<InstanceKey>>>> waiting_for_mold;
   };
 
@@ -83,7 +86,10 @@ class Shard final : public Fleet {
   struct Template {
     std::deque<std::unique_ptr<Worker>> spares;        // Forked beforehand, and ready.
     std::deque<std::unique_ptr<sandbox::Slot>> slots;  // Made beforehand.
+    explicit Template(TimePoint now) : wear(now) {}
+    Wear wear;
     bool preparing = false;
+    bool prepared = false;  // Spares were made before.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.
@@ -195,9 +201,11 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> fork_into(InstanceKey mold, InstanceKey child, TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> slot_of(InstanceKey mold);
   asio::awaitable<Result<InstanceKey>> template_of(FunctionKey, std::filesystem::path tree);
-  asio::awaitable<Result<InstanceKey>> make_template(FunctionKey, std::filesystem::path tree,
+  asio::awaitable<Result<InstanceKey>> load_template(FunctionKey, std::filesystem::path tree,
                                                      bool* was_killed);
   void announce(InstanceKey mold);
+  void mind_wear(InstanceKey mold);
+  asio::awaitable<void> renew(FunctionKey, InstanceKey worn);
   static std::unique_ptr<Worker> take_spare(Template&);
   asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
   void end_turn_to_fork(InstanceKey mold);
@@ -211,6 +219,8 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> add_slot(InstanceKey mold);
   asio::awaitable<void> watch_template(InstanceKey mold);
   void fall(InstanceKey mold);
+  void retire(InstanceKey mold);
+  void tell_broke(FunctionKey);
   void leave_template(InstanceKey mold);
   void let_go(InstanceKey mold);
   asio::awaitable<void> end_template(InstanceKey mold);
@@ -232,6 +242,7 @@ class Shard final : public Fleet {
   scheduling::State state_;
   async::TaskGroup tasks_;
   Blanks blanks_;
+  RenewalBudget renewals_;
 
   std::unordered_map<FunctionKey, Served> served_;
   std::map<std::string, FunctionKey, std::less<>> serving_;

@@ -58,7 +58,9 @@ asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
     if (now.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
   }
   tasks_.spawn(follow_output(child));
+  instance(mold)->mold->wear.forked();
   prepare_forks(mold);
+  mind_wear(mold);
   co_return ok;
 }
 
@@ -163,10 +165,15 @@ void Shard::prepare_forks(InstanceKey mold) {
   tasks_.spawn(prepare_more(mold));
 }
 
-// Not at once: the call that took the last one would share its processor with the next fork.
+// Not at once: the call that took the last one would share its processor with the next fork. A new
+// template has to be left alone for longer, until its memory is in huge pages: a fork made before
+// that would hold on to the small ones.
 asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
   constexpr Duration let_it_run = std::chrono::milliseconds(20);
-  co_await parts_.clock->sleep_until(parts_.clock->now() + let_it_run);
+  constexpr Duration let_it_settle = std::chrono::milliseconds(150);
+  const bool is_new = !std::exchange(instance(mold)->mold->prepared, true);
+  const Duration pause = is_new ? let_it_settle : let_it_run;
+  co_await parts_.clock->sleep_until(parts_.clock->now() + pause);
   while (!instance(mold)->stopping) {
     Template& from = *instance(mold)->mold;
     Result<> more = ok;
@@ -225,12 +232,13 @@ asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
   }
   served.making_mold = true;
   bool was_killed = false;
-  auto making = make_template(function, tree, &was_killed);
+  auto making = load_template(function, tree, &was_killed);
   auto made = co_await std::move(making);
   if (!made && was_killed) {  // No fault of the function's.
-    auto again = make_template(function, std::move(tree), &was_killed);
+    auto again = load_template(function, std::move(tree), &was_killed);
     made = co_await std::move(again);
   }
+  if (made) announce(*made);
   Served& now = served_.at(function);
   now.making_mold = false;
   for (const auto& each : std::exchange(now.waiting_for_mold, {})) each->set(made);
@@ -238,7 +246,7 @@ asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
 }
 
 // `was_killed`: by somebody outside, while it loaded.
-asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
+asio::awaitable<Result<InstanceKey>> Shard::load_template(FunctionKey function,
                                                           std::filesystem::path tree,
                                                           bool* was_killed) {
   const catalog::RevisionPtr revision = served_.at(function).revision;
@@ -250,7 +258,7 @@ asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
   auto made = std::make_unique<Instance>();
   made->function = function;
   made->name = "template-" + std::to_string(templates_made_);
-  made->mold = std::make_unique<Template>();
+  made->mold = std::make_unique<Template>(began);
   made->rung = taken->was_waiting ? ledger::Rung::blank : ledger::Rung::artefact;
   made->wake.sandbox = parts_.clock->now() - began;
   made->worker = std::move(taken->worker);
@@ -260,10 +268,7 @@ asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
       key,
       {.manifest = revision->manifest, .options = revision->load_options, .tree = std::move(tree)});
   const auto said = co_await std::move(loading);
-  if (said && !instance(key)->stopping) {
-    announce(key);
-    co_return key;
-  }
+  if (said && !instance(key)->stopping) co_return key;
   Error failure = said ? Error{Code::unavailable, "it was stopped while starting"} : said.error();
   if (failure.message == worker_ended) {
     auto asking = was_killed_from_outside(key);
@@ -275,10 +280,12 @@ asio::awaitable<Result<InstanceKey>> Shard::make_template(FunctionKey function,
   co_return why;
 }
 
-// It has loaded: from now on instances are forked.
+// It has loaded: from now on instances are forked of it, and no longer of the one before it.
 void Shard::announce(InstanceKey mold) {
   Instance& it = *instance(mold);
   Served& served = served_.at(it.function);
+  if (served.mold != InstanceKey{}) retire(served.mold);
+  tell_broke(it.function);
   const Resources declared = served.revision->manifest.resources;
   const auto bytes = static_cast<std::int64_t>(it.worker->sandbox().memory_bytes());
   // The template and what a fork has beside it are together what was declared.
@@ -290,6 +297,47 @@ void Shard::announce(InstanceKey mold) {
   served.mold = mold;
   tasks_.spawn(watch_template(mold));
   happen(scheduling::TemplateMade{it.function, it.mold->holds, each});
+}
+
+// Looked at whenever one is forked or crashes: what nobody uses does not wear.
+void Shard::mind_wear(InstanceKey mold) {
+  const TimePoint now = parts_.clock->now();
+  Instance& it = *instance(mold);
+  if (it.trial || it.stopping || !it.mold->announced || closing_) return;
+  Served& served = served_.at(it.function);
+  const Resources beside = scheduling::held(state_) + served.revision->manifest.resources;
+  const bool there_is_room = beside.memory_bytes <= options_.node.memory_bytes;
+  if (served.renewing || !there_is_room || !renewals_.allows(now)) return;
+  if (!it.mold->wear.is_due(options_.renewal, now)) return;
+  served.renewing = true;
+  renewals_.begin(now);
+  ++served.users;
+  tasks_.spawn(renew(it.function, mold));
+}
+
+asio::awaitable<void> Shard::renew(FunctionKey function, InstanceKey worn) {
+  const TimePoint began = parts_.clock->now();
+  bool was_killed = false;
+  auto loading = load_template(function, served_.at(function).tree, &was_killed);
+  const auto made = co_await std::move(loading);
+  const Duration cpu = made ? instance(*made)->worker->sandbox().cpu_time()
+                            : parts_.clock->now() - began;
+  renewals_.end(options_.renewal, cpu);
+  Served& served = served_.at(function);
+  const std::string& name = served.revision->manifest.name;
+  served.renewing = false;
+  const bool wanted = served.mold == worn && !served.withdrawn && !closing_;
+  if (made && wanted) {
+    spdlog::info("the template of {} was made anew", name);
+    announce(*made);
+    prepare_forks(*made);
+  } else if (made) {
+    let_go(*made);
+  } else {
+    spdlog::warn("the template of {} was not made anew: {}", name, made.error().message);
+  }
+  --served.users;
+  release(function);
 }
 
 // A template says nothing on its own: whatever there is to read is its end, or breaks the protocol.
@@ -305,24 +353,38 @@ asio::awaitable<void> Shard::watch_template(InstanceKey mold) {
   fall(mold);
 }
 
-// No more forks of it; those that there are live on.
+// It ended, or is not to be relied on. Scheduling hears of it in a turn of its own: what follows
+// from it must not join a turn that is about to end without being on record.
 void Shard::fall(InstanceKey mold) {
-  Instance& it = *instance(mold);
+  const Instance& it = *instance(mold);
   if (!it.stopping) {
     spdlog::warn("{} of {} ended", it.name, served_.at(it.function).revision->manifest.name);
   }
+  const FunctionKey function = it.function;
+  asio::post(executor_, [this, function] { tell_broke(function); });
+  retire(mold);
+}
+
+// No more forks of it; those that there are live on.
+void Shard::retire(InstanceKey mold) {
+  Instance& it = *instance(mold);
+  Served& served = served_.at(it.function);
   it.stopping = true;
   it.mold->clear();
-  if (served_.at(it.function).mold == mold) {
-    served_.at(it.function).mold = {};
-    happen(scheduling::TemplateBroke{it.function});
-  }
+  if (served.mold == mold) served.fallen = std::exchange(served.mold, {});
   let_go(mold);
+}
+
+void Shard::tell_broke(FunctionKey function) {
+  const auto served = served_.find(function);
+  if (served == served_.end() || std::exchange(served->second.fallen, {}) == InstanceKey{}) return;
+  happen(scheduling::TemplateBroke{function});
 }
 
 void Shard::on(const scheduling::DropTemplate& wanted) {
   Served& served = served_.at(wanted.function);
-  const InstanceKey mold = std::exchange(served.mold, {});
+  const bool stands = served.mold != InstanceKey{};
+  const InstanceKey mold = std::exchange(stands ? served.mold : served.fallen, {});
   CHECK(mold != InstanceKey{});
   Instance& it = *instance(mold);
   it.stopping = true;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <random>
 #include <thread>
 
@@ -166,6 +167,78 @@ TEST(Worker, SaysWhyItCannotLoad) {
   const Frame frame = worker.hear();
   EXPECT_EQ(frame.header.type, Type::init_failed);
   EXPECT_EQ(decode_failure(frame.payload)->message, "no such model");
+}
+
+// A program whose fork is itself. It comes to be when the test says so.
+class Forkable final : public Program {
+ public:
+  explicit Forkable(bool refuses) : refuses_(refuses) {}
+  Hello hello() override { return {.runtime = "forkable"}; }
+  Result<Prepared> prepare(const Load&) override { return Prepared{}; }
+  Result<Ready> load(const Load&) override {
+    Ready ready;
+    if (refuses_) ready.notes["template"] = "no: two threads";
+    return ready;
+  }
+  Result<Reply> invoke(Invocation&) override {
+    return Reply{.content = {}, .body = std::to_string(forks) + "," + std::to_string(rehearsals)};
+  }
+  Result<> fork_instances(int) override {
+    wanted.wait(false);
+    ++forks;
+    return ok;
+  }
+  void rehearse() override { ++rehearsals; }
+  std::atomic<bool> wanted = false;
+  std::atomic<int> forks = 0, rehearsals = 0;
+
+ private:
+  bool refuses_;
+};
+
+// What the program answers after this load: how often it was forked, and how often it rehearsed.
+std::string after_load(bool refuses, const char* wanted, bool call_waits) {
+  Pair pair;
+  Forkable program(refuses);
+  const auto say = [&](Type type, std::string_view payload) {
+    std::string out;
+    append_frame(out, type, 0, 9, payload);
+    EXPECT_TRUE(send_all(pair.ours.number(), out, {}));
+  };
+  const Item item = an_item();
+  const auto invoke = [&] { say(Type::invoke, encode(std::span(&item, 1))); };
+  FrameReceiver receiver(pair.ours.number());
+  const auto hear = [&](Type type) {
+    auto frame = receiver.receive();
+    CHECK(frame && *frame);
+    EXPECT_EQ((*frame)->header.type, type);
+    return std::string((*frame)->payload);
+  };
+  say(Type::load, encode(Load{{{"template", wanted}}}));
+  std::thread thread([&] { EXPECT_EQ(serve(program, pair.theirs.number()), 0); });
+  hear(Type::hello);
+  hear(Type::ready);
+  if (call_waits) invoke();
+  const bool forks = !refuses && std::string_view(wanted) == "yes";
+  program.wanted = true;
+  program.wanted.notify_all();
+  if (forks) hear(Type::ready);  // The fork's own.
+  while (!call_waits && program.rehearsals == 0) std::this_thread::yield();
+  if (!call_waits) invoke();
+  const std::string said = hear(Type::result);
+  say(Type::drain, "");
+  thread.join();
+  return std::string(decode_answer(said)->inline_body);
+}
+
+TEST(Worker, ForksOnlyIfItIsToldToAndCan) {
+  EXPECT_EQ(after_load(false, "no", true), "0,0");
+  EXPECT_EQ(after_load(true, "yes", true), "0,0");
+}
+
+TEST(Worker, AForkThatNobodyWaitsForRehearses) {
+  EXPECT_EQ(after_load(false, "yes", true), "1,0");
+  EXPECT_EQ(after_load(false, "yes", false), "1,1");
 }
 
 TEST(Worker, AnswersSmallBodiesInTheFrame) {

@@ -1,5 +1,6 @@
 #include "wire/worker.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -218,7 +219,28 @@ class Server {
     if (!options) return options.error();
     const auto ready = program_.load(*options);
     if (!ready) return send(Type::init_failed, 0, encode(failure(ready.error())));
-    return send(Type::ready, 0, encode(*ready));
+    const auto sent = send(Type::ready, 0, encode(*ready));
+    const auto wanted = options->options.find("template");
+    const bool forks = wanted != options->options.end() && wanted->second == "yes" &&
+                       !ready->notes.contains("template");
+    if (!sent || !forks) return sent;
+    return live_as_fork();
+  }
+
+  Result<> live_as_fork() {
+    const auto forked = program_.fork_instances(socket_);
+    if (!forked) return forked;
+    receiver_ = FrameReceiver(socket_);
+    const auto sent = send(Type::ready, 0, encode(Ready{}));
+    if (sent && is_quiet()) program_.rehearse();
+    return sent;
+  }
+
+  // A fork that is made for a call gets it at once.
+  bool is_quiet() const {
+    constexpr int patience_ms = 3;
+    pollfd readable{socket_, POLLIN, 0};
+    return poll(&readable, 1, patience_ms) == 0;
   }
 
   Result<> prepare(const Frame& frame) {
@@ -284,6 +306,10 @@ class Server {
 int given_socket() {
   const char* said = std::getenv("DORMOUSE_SOCKET");
   return said == nullptr ? worker_socket : std::atoi(said);
+}
+
+Result<> Program::fork_instances(int) {
+  return Error{Code::unsupported, "this program does not fork"};
 }
 
 int serve(Program& program, int socket) {

@@ -48,6 +48,13 @@ class Program {
   virtual Result<Prepared> prepare(const Load&) = 0;  // Files go to /out.
   virtual Result<Ready> load(const Load&) = 0;        // The revision lies at /code.
   virtual Result<Reply> invoke(Invocation&) = 0;
+
+  // After a load() with the option "template": "yes", unless its Ready has a note of that name,
+  // which says why not: forks whenever the daemon wants an instance, and returns in those only
+  // (docs/formats/template.md). `socket` is theirs then.
+  virtual Result<> fork_instances(int socket);
+  // In a fork that nobody waits for: a chance to do what would make its first call slow.
+  virtual void rehearse() {}
 };
 
 // Serves `program` until the daemon says drain or goes away. Gives the process's exit status.

@@ -1,0 +1,77 @@
+// A model's template: the session is made once, and every instance is a fork of it.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, eventually, repository } from "./platform.mjs";
+
+const testdata = path.join(repository, "runtimes/onnx/testdata");
+let platform;
+before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
+after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+
+async function deploy(name, fields = {}) {
+  const manifest = { name, runtime: "onnx", model: "matmul.onnx", memory: "128MiB", ...fields };
+  const done = await platform.deploy(manifest, {
+    "matmul.onnx": readFileSync(path.join(testdata, "matmul.onnx")),
+  });
+  assert.equal(done.code, 0, done.stderr);
+  return (await platform.json("show", name)).function.revision;
+}
+
+const x = { name: "x", datatype: "FP32", shape: [1, 4], data: [1, 0, 0, 1] };
+async function infer(name) {
+  const answer = await platform.invoke(name, JSON.stringify({ inputs: [x] }), {
+    "Content-Type": "application/json",
+  });
+  assert.equal(answer.status, 200, answer.text);
+  return { ...answer, said: JSON.parse(answer.text).outputs[0].data };
+}
+
+const state = async (name) => (await platform.status(name)).state;
+const sleeps = (name) =>
+  eventually(`${name} has its template only`, async () => (await state(name)) === "template");
+
+test("an instance is a fork of the loaded session, and answers the same", async () => {
+  const revision = await deploy("forked", { keep_alive: "0ms" });
+  assert.equal(revision.notes.template, "yes");
+  const first = await infer("forked");
+  for (let i = 0; i < 20; ++i) {
+    await sleeps("forked");
+    const { said, headers } = await infer("forked");
+    assert.deepEqual(said, first.said);
+    assert.match(headers["server-timing"], /wake-code;dur=0.000/);
+  }
+});
+
+test("many at once are as many forks, and all answer", async () => {
+  await deploy("burst", { keep_alive: "0ms", max_instances: 40 });
+  const first = await infer("burst");
+  await sleeps("burst");
+  const answers = await Promise.all(Array.from({ length: 40 }, () => infer("burst")));
+  for (const { said } of answers) assert.deepEqual(said, first.said);
+});
+
+test("a session with threads of its own is not forked, and says why", async () => {
+  const { notes } = await deploy("threads", { threads: 2, keep_alive: "0ms" });
+  assert.match(notes.template, /^no: its session has 2 threads/);
+  const first = await infer("threads");
+  await eventually("asleep", async () => (await state("threads")) === "asleep");
+  assert.deepEqual((await infer("threads")).said, first.said);
+});
+
+test("a fork has no capability, a uid of its own and one thread", async () => {
+  await deploy("walls", { keep_alive: "1m" });
+  await infer("walls");
+  const forks = platform.inSandboxes().filter((pid) => {
+    const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+    return groups.includes("slot") && readFileSync(`/proc/${pid}/comm`, "utf8") === "worker\n";
+  });
+  assert.ok(forks.length > 0);
+  for (const pid of forks) {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    for (const line of [/^CapEff:\t0+$/m, /^CapPrm:\t0+$/m, /^NoNewPrivs:\t1$/m, /^Seccomp:\t2$/m, /^Threads:\t1$/m]) {
+      assert.match(status, line);
+    }
+  }
+});
