@@ -19,13 +19,12 @@ async function deploy(name, fields = {}) {
   return (await platform.json("show", name)).function.revision;
 }
 
-const x = { name: "x", datatype: "FP32", shape: [1, 4], data: [1, 0, 0, 1] };
 async function infer(name) {
-  const answer = await platform.invoke(name, JSON.stringify({ inputs: [x] }), {
+  const answer = await platform.invoke(name, JSON.stringify({ x: [[1, 0, 0, 1]] }), {
     "Content-Type": "application/json",
   });
   assert.equal(answer.status, 200, answer.text);
-  return { ...answer, said: JSON.parse(answer.text).outputs[0].data };
+  return { ...answer, said: JSON.parse(answer.text) };
 }
 
 const state = async (name) => (await platform.status(name)).state;
