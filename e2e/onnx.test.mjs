@@ -43,6 +43,19 @@ test("an instance is a fork of the loaded session, and answers the same", async 
   }
 });
 
+test("show says what waking took, and where the memory lies", async () => {
+  const shown = (await platform.json("show", "forked")).function;
+  const from = shown.wakes.find(({ rung }) => rung === "template");
+  assert.equal(from.count, 20);
+  assert.ok(from.median_ms > 0);
+  assert.ok(shown.template.anonymous_bytes > shown.instance.own_bytes);
+  assert.ok(shown.instance.own_bytes > 4096);
+  const { stdout } = await platform.cli("show", "forked");
+  assert.match(stdout, /^woken from template .* ms, median of the last; 20 in all$/m);
+  assert.match(stdout, /^template .* % in huge pages$/m);
+  assert.match(stdout, /^instance .* of its own$/m);
+});
+
 test("many at once are as many forks, and all answer", async () => {
   await deploy("burst", { keep_alive: "0ms", max_instances: 40 });
   const first = await infer("burst");

@@ -293,6 +293,25 @@ def handler(event, context):
   assert.ok(tries.slots === "PermissionError" || tries.slots === "done");
 });
 
+test("a template's heap is in huge pages, and its forks share it", async () => {
+  await deploy("heap", "kept = bytearray(64 << 20)\ndef handler(event, context):\n    return kept[5]");
+  assert.equal(await call("heap"), 0);
+  await eventually("huge pages", async () => {
+    const { template, instance } = (await platform.json("show", "heap")).function;
+    return template?.huge_page_bytes > 60 << 20 && instance?.own_bytes < 4 << 20;
+  });
+});
+
+test("code that holds a socket is not forked, and show says why", async () => {
+  await deploy("holder", `import socket
+held = socket.socketpair()
+def handler(event, context):
+    return held[0].fileno() > 0`);
+  const { notes } = (await platform.json("show", "holder")).function.revision;
+  assert.match(notes.template, /^no: .*holds a socket that the code opened/);
+  assert.equal(await call("holder"), true);
+});
+
 test("an instance over its memory is ended, and told so; its siblings and template live on", async () => {
   await deploy(
     "glutton",

@@ -126,6 +126,7 @@ std::map<std::string, std::string> of_the_state() {
   const logs::Options logs;
   const metering::RateCard rates;
   const cli::ArchiveLimits zip;
+  const fleet::RenewalTerms renewal;
   return {
       {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
       {"zip: unpacked", bytes(zip.bytes_max)},
@@ -143,6 +144,11 @@ std::map<std::string, std::string> of_the_state() {
       {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
       {"fleet: forks that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_forks))},
       {"fleet: slots that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_slots))},
+      {"fleet: age of a template", time(renewal.age)},
+      {"fleet: forks of a template", count(static_cast<std::int64_t>(renewal.forks))},
+      {"fleet: crashes of forks", count(static_cast<std::int64_t>(renewal.crashes))},
+      {"fleet: renewals' share of a core",
+       count(static_cast<std::int64_t>(renewal.cpu_share * 100)) + " %"},
       {"fleet: idle beside a template", time(fleet::Options{}.keep_alive_forked)},
       {"fleet: blank sandboxes of a runtime", count(fleet::Runtime{}.blanks)}};
 }

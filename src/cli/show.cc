@@ -34,6 +34,23 @@ void add_map(const json::value* map, const std::string& label, Rows& rows) {
   }
 }
 
+// What waking took, and where the memory lies.
+void add_measured(const json::value& function, Rows& rows) {
+  for (const json::value& wake : list_at(function, "wakes")) {
+    rows.push_back({"woken from " + text_at(wake, "rung"),
+                    readable_ms(number_at(wake, "median_ms")) + ", median of the last; " +
+                        readable_count(count_at(wake, "count")) + " in all"});
+  }
+  if (const auto bytes = count_at(function, "template.anonymous_bytes"); bytes > 0) {
+    const auto percent = 100 * count_at(function, "template.huge_page_bytes") / bytes;
+    rows.push_back({"template", readable_size(static_cast<std::uint64_t>(bytes)) + ", " +
+                                    std::to_string(percent) + " % in huge pages"});
+  }
+  if (const auto bytes = count_at(function, "instance.own_bytes"); bytes > 0) {
+    rows.push_back({"instance", readable_size(static_cast<std::uint64_t>(bytes)) + " of its own"});
+  }
+}
+
 Rows facts_of(const json::value& function) {
   Rows rows{
       {"revision", text_at(function, "revision.label")},
@@ -48,6 +65,7 @@ Rows facts_of(const json::value& function) {
   if (const auto why = text_at(function, "last_start_error"); !why.empty()) {
     rows.push_back({"last start", why});
   }
+  add_measured(function, rows);
   for (const json::value& tensor : list_at(function, "revision.inputs")) {
     rows.push_back({"input", text_at(tensor, "name") + "  " + shape_of(tensor)});
   }

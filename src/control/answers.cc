@@ -45,6 +45,14 @@ json::array tensors_json(const std::vector<wire::TensorSpec>& specs) {
   return all;
 }
 
+// null: there is none.
+json::value pages_json(const std::optional<sandbox::Pages>& pages) {
+  if (!pages) return nullptr;
+  return json::object{{"anonymous_bytes", pages->anonymous},
+                      {"huge_page_bytes", pages->huge},
+                      {"own_bytes", pages->own}};
+}
+
 json::object file_json(const catalog::File& file) {
   return {{"path", file.path}, {"digest", file.digest.text()}, {"size", file.size}};
 }
@@ -77,8 +85,17 @@ json::object summary_json(const catalog::Revision& revision, const fleet::Status
 }
 
 json::object detail_json(const catalog::Revision& revision, const fleet::Status& status,
-                         const ledger::Sum& sum) {
+                         const fleet::Details& details, const ledger::Sum& sum) {
+  json::array wakes;
+  for (const auto& [rung, recent] : details.wakes) {
+    wakes.push_back(json::object{{"rung", ledger::name(rung)},
+                                 {"count", recent.count()},
+                                 {"median_ms", milliseconds(recent.median())}});
+  }
   return {{"summary", summary_json(revision, status, sum)},
+          {"wakes", std::move(wakes)},
+          {"template", pages_json(details.of_template)},
+          {"instance", pages_json(details.of_instance)},
           {"wake_expected_ms", milliseconds(status.wake_expected)},
           {"last_start_error", valid_utf8(status.last_start_error)},
           {"revision", revision_json(revision)}};

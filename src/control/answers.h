@@ -16,7 +16,8 @@ namespace dormouse::control {
 
 json::object finding_json(const sandbox::Finding&);
 json::object summary_json(const catalog::Revision&, const fleet::Status&, const ledger::Sum&);
-json::object detail_json(const catalog::Revision&, const fleet::Status&, const ledger::Sum&);
+json::object detail_json(const catalog::Revision&, const fleet::Status&, const fleet::Details&,
+                         const ledger::Sum&);
 json::object revision_summary_json(const catalog::Revision&, bool active);
 json::object revision_json(const catalog::Revision&);
 json::object line_json(const logs::Line&);

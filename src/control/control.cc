@@ -271,10 +271,11 @@ asio::awaitable<http::Response> Control::show(std::string name) {
   const ledger::Query query{.function = name};
   const auto sums = co_await deps_.ledger->usage(query);
   if (!sums) co_return error_response(sums.error());
+  const auto details = co_await deps_.fleet->details(name);
   const auto revision = deps_.catalog->active(name);
   if (!revision) co_return error_response(no_function(name));
   const ledger::Sum sum = sums->empty() ? ledger::Sum{} : sums->front();
-  co_return answer({{"function", detail_json(*revision, deps_.fleet->status(name), sum)}});
+  co_return answer({{"function", detail_json(*revision, deps_.fleet->status(name), details, sum)}});
 }
 
 asio::awaitable<http::Response> Control::remove(std::string name) {

@@ -122,6 +122,7 @@ class FakeFleet final : public fleet::Fleet {
     serving[function] = std::move(revision);
   }
   fleet::Status status(const std::string&) const override { return now; }
+  asio::awaitable<fleet::Details> details(std::string) const override { co_return more; }
   fleet::Snapshot snapshot() override { return {}; }
   const std::map<std::string, fleet::Runtime>& runtimes() const override { return known; }
   asio::awaitable<void> drain(Duration) override { co_return; }
@@ -129,6 +130,7 @@ class FakeFleet final : public fleet::Fleet {
   std::map<std::string, fleet::Runtime> known;
   std::map<std::string, catalog::RevisionPtr> serving;
   fleet::Status now;
+  fleet::Details more;
   Duration start_takes{};
   std::optional<Error> start_fails;
   int tried = 0;

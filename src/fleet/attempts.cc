@@ -189,6 +189,7 @@ void Shard::count(const Call& it, const Outcome& outcome) {
   counters.wake_sandbox.add(receipt.wake.sandbox);
   counters.wake_code.add(receipt.wake.code);
   counters.wake_load.add(receipt.wake.load);
+  counters.wakes[receipt.rung].add(receipt.wake.sandbox + receipt.wake.code + receipt.wake.load);
 }
 
 }  // namespace dormouse::fleet

@@ -99,9 +99,29 @@ struct Histogram {
   void add(Duration);
 };
 
+// Durations of which the last few are remembered.
+class Recent {
+ public:
+  void add(Duration);
+  std::uint64_t count() const { return count_; }  // Of all.
+  Duration median() const;                        // Of those that are remembered; 0 if none are.
+
+ private:
+  std::uint64_t count_ = 0;
+  std::array<Duration, 64> last_{};
+};
+
 struct Counters {                                 // Since this process started.
   std::map<std::string, std::uint64_t> outcomes;  // "ok" or the name of a Code → calls.
   Histogram queue, wake_sandbox, wake_code, wake_load, run;
+  std::map<ledger::Rung, Recent> wakes;  // By where from: all phases together.
+};
+
+// What takes a moment to find out.
+struct Details {
+  std::map<ledger::Rung, Recent> wakes;
+  std::optional<sandbox::Pages> of_template;
+  std::optional<sandbox::Pages> of_instance;  // One that is there, or is forked beforehand.
 };
 
 struct Snapshot {
@@ -151,6 +171,7 @@ class Fleet {
   virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
 
   virtual Status status(const std::string& function) const = 0;
+  virtual asio::awaitable<Details> details(std::string function) const = 0;
   virtual Snapshot snapshot() = 0;
   virtual const std::map<std::string, Runtime>& runtimes() const = 0;
 

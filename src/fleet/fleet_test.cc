@@ -58,13 +58,13 @@ class World {
             *ledger::open(io.get_executor(), clock_.get(), store_.get(), {.dir = dir_ / "ledger"})),
         ledger(real_ledger_.get()),
         logs_(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
-        fleet(make_fleet(io.get_executor(),
-                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get()},
-                         {.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1}}},
-                          .node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30},
-                          .node_name = "here",
-                          .dir = dir_,
-                          .renewal = renewal})) {}
+        fleet(make_fleet(
+            io.get_executor(), {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get()},
+            {.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1, .forks = true}}},
+             .node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30},
+             .node_name = "here",
+             .dir = dir_,
+             .renewal = renewal})) {}
   ~World() {
     run(fleet->drain(1s));
     EXPECT_EQ(launcher.state.living, 0);
@@ -87,6 +87,14 @@ class World {
     revision->load_options["template"] = "yes";
     revisions_[name] = revision;
     fleet->serve(name, revision);
+  }
+
+  asio::awaitable<Result<catalog::Draft>> try_out() {
+    catalog::Draft draft;
+    draft.manifest.name = "f";
+    draft.manifest.runtime = "speaker";
+    draft.manifest.resources.memory_bytes = 64 << 20;
+    return fleet->try_out(std::move(draft), [](const std::string&) {});
   }
 
   // Runs what there is to do until `there`, for a while.
@@ -206,6 +214,16 @@ TEST(Fleet, CopiesNoLargeBody) {
   EXPECT_TRUE(answer.view()->starts_with(inodes + " ")) << inodes;
 }
 
+TEST(Recent, ForgetsAllButTheLast) {
+  Recent recent;
+  EXPECT_EQ(recent.median(), 0us);
+  for (int i = 1; i <= 3; ++i) recent.add(i * 10us);
+  EXPECT_EQ(recent.median(), 20us);
+  for (int i = 0; i < 64; ++i) recent.add(7us);
+  EXPECT_EQ(recent.median(), 7us);
+  EXPECT_EQ(recent.count(), 67u);
+}
+
 // ---- templates ----
 
 struct Family {
@@ -302,6 +320,19 @@ TEST(Template, IsNotMadeAnewForAFunctionThatIsGoneMeanwhile) {
   EXPECT_TRUE(world.comes(
       [&] { return world.launcher.state.living == 1 && world.launcher.state.slots == 0; }));
   EXPECT_LE(world.launcher.state.revealed.size(), 2u);
+}
+
+TEST(Template, IsNotMadeOfCodeThatHoldsASocket) {
+  for (const std::size_t sockets : {1u, 2u}) {
+    Family family;
+    World world(family.program());
+    world.launcher.state.open_sockets = sockets;
+    const auto draft = world.run(world.try_out());
+    ASSERT_TRUE(draft) << draft.error().message;
+    const std::string& said = draft->notes.at("template");
+    EXPECT_EQ(said == "yes", sockets == 1) << said;
+    EXPECT_EQ(said.contains("holds a socket"), sockets == 2) << said;
+  }
 }
 
 TEST(Template, OfAWithdrawnFunctionIsGone) {

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace dormouse::fleet {
 
 Shard::Shard(asio::any_io_executor executor, Parts parts, Options options)
@@ -25,6 +27,19 @@ void Histogram::add(Duration took) {
   for (std::size_t i = 0; i < std::size(bounds); ++i) at_most[i] += took <= bounds[i];
   ++count;
   sum += took;
+}
+
+void Recent::add(Duration took) {
+  last_[count_++ % last_.size()] = took;
+}
+
+Duration Recent::median() const {
+  const auto known = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(count_, last_.size()));
+  if (known == 0) return {};
+  auto sorted = last_;
+  const auto middle = sorted.begin() + known / 2;
+  std::nth_element(sorted.begin(), middle, sorted.begin() + known);
+  return *middle;
 }
 
 Shard::Call* Shard::call(CallKey key) {
@@ -261,6 +276,38 @@ Status Shard::status(const std::string& function) const {
     }
   }
   return status;
+}
+
+const sandbox::Sandbox* Shard::sandbox_of_template(const std::string& function) const {
+  const auto served = served_.find(serving(function));
+  if (served == served_.end() || served->second.mold == InstanceKey{}) return nullptr;
+  return &instances_.at(served->second.mold)->worker->sandbox();
+}
+
+const sandbox::Sandbox* Shard::some_instance_of(const std::string& function) const {
+  const FunctionKey key = serving(function);
+  const sandbox::Sandbox* spare = nullptr;
+  for (const auto& [_, each] : instances_) {
+    if (each->function != key || each->trial) continue;
+    if (each->ready && !each->stopping) return &each->worker->sandbox();
+    if (each->mold && !each->mold->spares.empty()) spare = &each->mold->spares.front()->sandbox();
+  }
+  return spare;
+}
+
+asio::awaitable<Details> Shard::details(std::string function) const {
+  Details all;
+  const auto counted = counters_.find(function);
+  if (counted != counters_.end()) all.wakes = counted->second.wakes;
+  if (const auto* it = sandbox_of_template(function)) {
+    auto reading = it->pages();
+    all.of_template = co_await std::move(reading);
+  }
+  if (const auto* it = some_instance_of(function)) {
+    auto reading = it->pages();
+    all.of_instance = co_await std::move(reading);
+  }
+  co_return all;
 }
 
 Snapshot Shard::snapshot() {

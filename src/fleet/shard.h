@@ -42,6 +42,7 @@ class Shard final : public Fleet {
       catalog::Draft, std::function<void(std::string)> progress) override;
   void serve(const std::string& function, catalog::RevisionPtr) override;
   Status status(const std::string& function) const override;
+  asio::awaitable<Details> details(std::string function) const override;
   Snapshot snapshot() override;
   const std::map<std::string, Runtime>& runtimes() const override { return options_.runtimes; }
   asio::awaitable<void> drain(Duration grace) override;
@@ -89,7 +90,7 @@ class Shard final : public Fleet {
     explicit Template(TimePoint now) : wear(now) {}
     Wear wear;
     bool preparing = false;
-    bool prepared = false;  // Spares were made before.
+    bool prepared = false;     // Spares were made before.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.
@@ -158,6 +159,8 @@ class Shard final : public Fleet {
   Call* call(CallKey);
   Instance* instance(InstanceKey);
   FunctionKey serving(const std::string& function) const;
+  const sandbox::Sandbox* sandbox_of_template(const std::string& function) const;
+  const sandbox::Sandbox* some_instance_of(const std::string& function) const;
 
   // attempts.cc: how calls begin and end.
   void finish(Call&, Outcome);

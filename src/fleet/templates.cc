@@ -139,6 +139,11 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   }
   const auto admitted = slot->admit(worker->sender());
   if (!admitted) co_return admitted.error();
+  if (instance(mold)->trial && slot->open_sockets() > 1) {
+    co_return Error{Code::function_failed,
+                    "it holds a socket that the code opened, and so would "
+                    "all others: open it in after_fork, or in the handler"};
+  }
   worker->post(wire::Type::go, 0, "");
   const auto sent = worker->flush();
   if (!sent) co_return sent.error();
@@ -320,8 +325,8 @@ asio::awaitable<void> Shard::renew(FunctionKey function, InstanceKey worn) {
   bool was_killed = false;
   auto loading = load_template(function, served_.at(function).tree, &was_killed);
   const auto made = co_await std::move(loading);
-  const Duration cpu = made ? instance(*made)->worker->sandbox().cpu_time()
-                            : parts_.clock->now() - began;
+  const Duration cpu =
+      made ? instance(*made)->worker->sandbox().cpu_time() : parts_.clock->now() - began;
   renewals_.end(options_.renewal, cpu);
   Served& served = served_.at(function);
   const std::string& name = served.revision->manifest.name;

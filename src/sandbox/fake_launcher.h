@@ -35,6 +35,8 @@ struct FakeLauncherState {
   std::vector<Error> failures;               // What the next launches fail with, in this order.
   bool die_at_start = false;                 // Programs that end before their first word.
   Usage usage{Duration(1000), 1 << 20};      // What every sandbox says it used.
+  Pages pages;
+  std::size_t open_sockets = 1;  // Of every fork.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
@@ -93,6 +95,8 @@ class FakeSlot final : public Slot {
   Usage usage() const override { return state_->usage; }
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
+  asio::awaitable<Pages> pages() const override { co_return state_->pages; }
+  std::size_t open_sockets() const override { return state_->open_sockets; }
 
  private:
   static Error not_here() { return {Code::unsupported, "a slot cannot do this"}; }
@@ -168,6 +172,7 @@ class FakeSandbox final : public Sandbox {
   Usage usage() const override { return state_->usage; }
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
+  asio::awaitable<Pages> pages() const override { co_return state_->pages; }
 
  private:
   Result<> start_thread() {

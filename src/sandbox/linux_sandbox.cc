@@ -58,6 +58,7 @@ class LinuxSandbox final : public Sandbox {
     return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
   }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
+  asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }
 
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits limits) override {
     if (!watch_->launched.forks) co_return Error{Code::unsupported, "this sandbox does not fork"};

@@ -103,6 +103,14 @@ class LinuxSlot final : public Slot {
     return watch_ && !watch_->final_usage ? group().memory_bytes() : 0;
   }
   void reset_peak() override { group().reset_peak(); }
+  asio::awaitable<Pages> pages() const override {
+    if (!watch_) co_return Pages{};
+    co_return co_await watch_->pages("");
+  }
+  std::size_t open_sockets() const override {
+    CHECK(watch_);
+    return sockets_of(watch_->launched.process.pid);
+  }
 
   static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {
     return sandbox.name + "/" + std::string(slot_prefix) + std::to_string(spec.number);

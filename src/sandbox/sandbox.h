@@ -71,6 +71,14 @@ struct Usage {
   std::uint64_t memory_bytes_peak = 0;
 };
 
+// Where the memory of its processes lies, in bytes. What they share with others is whole in
+// `anonymous` and no part of `own`.
+struct Pages {
+  std::uint64_t anonymous = 0;
+  std::uint64_t huge = 0;  // Of that, in huge pages.
+  std::uint64_t own = 0;   // Written by them, and their page tables.
+};
+
 class Slot;
 
 class Sandbox {
@@ -93,7 +101,8 @@ class Sandbox {
   virtual Usage usage() const = 0;            // Final once wait() completed. A few µs.
   virtual Duration cpu_time() const { return usage().cpu_time; }  // Only that, sooner.
   virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
-  virtual void reset_peak() = 0;  // memory_bytes_peak counts from here on.
+  virtual void reset_peak() = 0;                     // memory_bytes_peak counts from here on.
+  virtual asio::awaitable<Pages> pages() const = 0;  // Of the program alone, without its slots.
 
   // A place for one fork of the program, with these limits of its own; from the first slot on the
   // Sandbox's limits hold for the program alone. The Slot must not outlive the Sandbox.
@@ -103,7 +112,8 @@ class Sandbox {
 
 // One fork of a sandbox's program, walled off from its siblings by uid, a root of its own with its
 // own /tmp and /dev/shm, control groups and output; but not by namespaces. As a Sandbox it is that
-// fork alone: wait(), kill() and usage() are about it. reveal() and make_slot() are `unsupported`.
+// fork alone: wait(), kill(), usage() and pages() are about it. reveal() and make_slot() are
+// `unsupported`.
 class Slot : public Sandbox {
  public:
   virtual const std::string& root() const = 0;  // Inside the sandbox: "/slots/7".
@@ -117,6 +127,8 @@ class Slot : public Sandbox {
   // The fork is this process, as the kernel says of who sent from the inner socket. Puts it into
   // the slot's control groups. invalid_argument if it is none of this sandbox.
   virtual Result<> admit(pid_t) = 0;
+  // How many sockets the fork holds: one is its own, others are its siblings', too. After admit().
+  virtual std::size_t open_sockets() const = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

@@ -13,6 +13,7 @@
 
 #include "sandbox/end_signal.h"
 #include "sandbox/linux_sandbox.h"
+#include "sandbox/pages.h"
 
 namespace dormouse::sandbox {
 
@@ -105,6 +106,15 @@ struct Watch : std::enable_shared_from_this<Watch> {
   }
 
   Duration cpu_time() const { return own(launched.group->cpu_time()); }
+
+  // Of the processes in the group `part` of this one's, or in all of it.
+  asio::awaitable<Pages> pages(std::string part) const {
+    auto work = [hierarchies = &workshop->estate.hierarchies,
+                 group = workshop->estate.cgroup(name) + part] {
+      return pages_of(processes_of(*hierarchies, group));
+    };
+    return workshop->revealing.run(std::move(work));
+  }
 
   Duration own(Duration of_group) const {
     return std::max(Duration(0), of_group - launched.cpu_spent_starting);
