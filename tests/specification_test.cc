@@ -144,6 +144,7 @@ std::map<std::string, std::string> of_the_state() {
       {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
       {"fleet: forks that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_forks))},
       {"fleet: slots that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_slots))},
+      {"fleet: a fork becomes ready", time(fleet::Options{}.settling_max)},
       {"fleet: age of a template", time(renewal.age)},
       {"fleet: forks of a template", count(static_cast<std::int64_t>(renewal.forks))},
       {"fleet: crashes of forks", count(static_cast<std::int64_t>(renewal.crashes))},

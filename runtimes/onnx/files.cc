@@ -70,6 +70,10 @@ void MappedFile::populate() const {
   if (size_ > 0) madvise(address_, size_, MADV_POPULATE_READ);
 }
 
+bool MappedFile::lock() const {
+  return size_ == 0 || mlock(address_, size_) == 0;
+}
+
 Result<Folder> Folder::open(const std::string& path) {
   Folder folder;
   folder.path_ = path;
@@ -116,6 +120,16 @@ const ExternalFile* ModelFiles::find(std::string_view location) const {
 
 void ModelFiles::populate() const {
   for (const ExternalFile& external : external_files) external.file.populate();
+}
+
+bool ModelFiles::lock() const {
+  return std::ranges::all_of(external_files, [](const auto& each) { return each.file.lock(); });
+}
+
+std::uint64_t ModelFiles::weights_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const ExternalFile& external : external_files) bytes += external.file.bytes().size();
+  return bytes;
 }
 
 Result<ModelFiles> open_model(const Folder& folder, const std::string& path) {

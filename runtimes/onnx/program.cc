@@ -33,6 +33,14 @@ Result<int> threads(const wire::Load& load) {
                "threads: expected 1 to " + std::to_string(threads_max) + ", got \"" + text + "\""};
 }
 
+// What was declared; 0 if that is not known.
+std::uint64_t memory_bytes(const wire::Load& load) {
+  const std::string text = option(load, "memory_mib", "0");
+  std::uint64_t mebibytes = 0;
+  std::from_chars(text.data(), text.data() + text.size(), mebibytes);
+  return mebibytes << 20;
+}
+
 std::optional<Form> optimised_form(const std::string& text) {
   for (const Form form : {Form::mapped, Form::optimised}) {
     if (text == name(form)) return form;
@@ -87,6 +95,7 @@ class OnnxProgram final : public wire::Program {
     if (!alone) return alone.error();
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
+    if (form_ == Form::mapped) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
     const auto task = open_task(load);
     if (!task) return task.error();
     ready.signature = session_->signature();
@@ -116,12 +125,16 @@ class OnnxProgram final : public wire::Program {
 
  private:
   // What a worker that will not fork gives up. A fork has no thread but the one that forked, so a
-  // session with more is not forked.
+  // session with more is not forked. A template waits for long, so it locks its weights, but not
+  // so much that what an instance computes with has no room.
   Result<> keep_to_itself(const wire::Load& load, wire::Options& notes) {
     rehearses_ = option(load, "rehearse", "no") == "yes";
     const bool is_template = option(load, "template", "no") == "yes";
     const std::string count = option(load, "threads", "1");
-    if (is_template && count == "1") return ok;
+    if (is_template && count == "1") {
+      lockable_bytes_ = memory_bytes(load) / 2;
+      return ok;
+    }
     if (is_template) {
       notes["template"] = "no: its session has " + count + " threads, and a fork has one";
     }
@@ -244,10 +257,14 @@ class OnnxProgram final : public wire::Program {
   Result<> open_as(const Folder& code, const std::string& path, Form form, int count) {
     auto files = open_model(code, path);
     if (!files) return std::move(files).error();
-    if (form == Form::mapped) files->populate();
+    if (form == Form::mapped) {
+      locked_ = files->weights_bytes() <= lockable_bytes_ && files->lock();
+      files->populate();
+    }
     auto session = Session::open(*library_, std::move(*files), {.form = form, .threads = count});
     if (!session) return std::move(session).error();
     session_ = std::move(*session);
+    form_ = form;
     return ok;
   }
 
@@ -256,6 +273,9 @@ class OnnxProgram final : public wire::Program {
   std::unique_ptr<Session> session_;
   std::optional<TextLineTask> task_;
   bool rehearses_ = false;
+  std::uint64_t lockable_bytes_ = 0;
+  bool locked_ = false;
+  Form form_ = Form::original;
 };
 
 }  // namespace

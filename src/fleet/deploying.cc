@@ -193,8 +193,7 @@ void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& fo
 
 // One fork, which has to say that it is ready.
 asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest) {
-  constexpr Duration patience = std::chrono::seconds(10);
-  const TimePoint deadline = parts_.clock->now() + patience;
+  const TimePoint deadline = parts_.clock->now() + options_.settling_max;
   instance(mold)->mold = std::make_unique<Template>(parts_.clock->now());
   instance(mold)->mold->each = limits_of(*manifest);
   const InstanceKey key = add_trial();

@@ -146,6 +146,7 @@ struct Options {
   // An idle instance goes after this, if it can be forked again; keep_alive, if that is less.
   Duration keep_alive_forked = std::chrono::seconds(2);
   RenewalTerms renewal;
+  Duration settling_max = std::chrono::seconds(10);  // From `go` until a fork says that it is ready.
 };
 
 // What a Fleet works with; all of it outlives the Fleet.

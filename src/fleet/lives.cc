@@ -226,7 +226,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     const auto failure = wire::decode_failure(frame.payload);
     break_off(key, "after the fork: " + (failure ? failure->message : failure.error().message));
   } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
-    // It has made itself at home; calls may have been sent before.
+    where.settled = true;  // Calls may have been sent before.
   } else if (type != wire::Type::stats) {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }

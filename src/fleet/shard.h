@@ -118,7 +118,8 @@ class Shard final : public Fleet {
     ledger::Rung rung = ledger::Rung::artefact;
     bool ready = false;
     bool stopping = false;
-    bool fresh = true;  // Nothing ran in it yet.
+    bool fresh = true;    // Nothing ran in it yet.
+    bool settled = true;  // False: a fork that has not yet said that it is ready.
     bool in_flush = false;
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
@@ -216,6 +217,8 @@ class Shard final : public Fleet {
                                                                 TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,
                                                                TimePoint deadline);
+  void expect_settled(InstanceKey child);
+  asio::awaitable<void> mind_settling();
   void prepare_forks(InstanceKey mold);
   asio::awaitable<void> prepare_more(InstanceKey mold);
   asio::awaitable<Result<>> add_spare(InstanceKey mold);
@@ -270,6 +273,7 @@ class Shard final : public Fleet {
   Duration loop_lag_max_{};
 
   std::multiset<TimePoint> armed_;  // When tick_at() tasks wake.
+  std::deque<std::pair<TimePoint, InstanceKey>> settling_;  // By when; mind_settling() runs.
   bool closing_ = false;
   std::map<std::string, Counters> counters_;
 };

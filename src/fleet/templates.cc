@@ -13,6 +13,10 @@ namespace {
 constexpr std::uint64_t template_bit = std::uint64_t{1} << 62;
 constexpr std::int64_t own_bytes_min = 8 << 20;
 
+std::string seconds_text(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(duration).count()) + " s";
+}
+
 SharedDescriptor shared(wire::Descriptor descriptor) {
   return std::make_shared<const wire::Descriptor>(std::move(descriptor));
 }
@@ -55,6 +59,7 @@ asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
     Instance& now = *instance(child);
     now.worker = std::move(*forked);
     now.wake.load += parts_.clock->now() - began;
+    expect_settled(child);
     if (now.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
   }
   tasks_.spawn(follow_output(child));
@@ -62,6 +67,26 @@ asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
   prepare_forks(mold);
   mind_wear(mold);
   co_return ok;
+}
+
+// Calls may be given to it before it is ready, and wait in it.
+void Shard::expect_settled(InstanceKey child) {
+  instance(child)->settled = false;
+  settling_.emplace_back(parts_.clock->now() + options_.settling_max, child);
+  if (settling_.size() == 1) tasks_.spawn(mind_settling());
+}
+
+asio::awaitable<void> Shard::mind_settling() {
+  while (!settling_.empty()) {
+    co_await parts_.clock->sleep_until(settling_.front().first);
+    const Instance* const late = instance(settling_.front().second);
+    const bool hangs = late != nullptr && !late->settled && !late->trial && !late->stopping;
+    if (hangs) {
+      break_off(settling_.front().second, "after the fork: it was not ready within " +
+                                              seconds_text(options_.settling_max));
+    }
+    settling_.pop_front();
+  }
 }
 
 // One that was forked beforehand, and has said nothing since it was ready.
@@ -201,8 +226,7 @@ asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
 }
 
 asio::awaitable<Result<>> Shard::add_spare(InstanceKey mold) {
-  constexpr Duration patience = std::chrono::seconds(10);
-  const TimePoint deadline = parts_.clock->now() + patience;
+  const TimePoint deadline = parts_.clock->now() + options_.settling_max;
   auto forking = fork_worker(mold, deadline);
   auto forked = co_await std::move(forking);
   if (!forked) co_return std::move(forked).error();

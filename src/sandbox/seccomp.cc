@@ -25,7 +25,7 @@ constexpr AllowedCall allowed[] = {
     {"madvise", "giving memory back; huge pages"},
     {"mincore", "proving what is in the page cache"},
     {"msync", "mapped result files"},
-    {"mlock", "libraries that pin keys; bounded by RLIMIT_MEMLOCK"},
+    {"mlock", "libraries that pin keys, weights of a template; bounded by the memory limit"},
     {"munlock", "the way back from mlock"},
     {"memfd_create", "buffers shared with the daemon"},
     {"get_mempolicy", "libnuma asks at start"},
