@@ -58,11 +58,9 @@ class Deploys {
   Result<std::shared_ptr<Hold>> hold(const std::string& name);
   asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Hold>, catalog::Draft);
   asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>, catalog::Draft);
-  asio::awaitable<Result<catalog::RevisionPtr>> shielded(
-      asio::awaitable<Result<catalog::RevisionPtr>> change);
   asio::awaitable<Result<catalog::RevisionPtr>> activate_and_serve(std::string name,
                                                                    std::int32_t number);
-  asio::awaitable<Result<catalog::RevisionPtr>> remove_and_stop(std::string name);
+  asio::awaitable<Result<>> remove_and_stop(std::string name);
   asio::awaitable<Result<std::optional<std::string>>> next(std::shared_ptr<Progress>);
 
   async::Clock* clock_;
