@@ -13,6 +13,7 @@
 #include "control/answers.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
+#include "control/secret_changes.h"
 
 namespace dormouse::control {
 namespace {
@@ -154,9 +155,10 @@ class Deploys::Hold {
 };
 
 Deploys::Deploys(asio::any_io_executor executor, async::Clock* clock, catalog::Catalog* catalog,
-                 blobs::Blobs* blobs, fleet::Fleet* fleet)
+                 secrets::Secrets* secrets, blobs::Blobs* blobs, fleet::Fleet* fleet)
     : clock_(clock),
       catalog_(catalog),
+      secrets_(secrets),
       blobs_(blobs),
       fleet_(fleet),
       executor_(executor),
@@ -183,7 +185,7 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
     }
   }
   if (!has_model) return refused("model: \"" + draft.manifest.model + "\" is not among the files");
-  return ok;
+  return check_secrets(draft.manifest, *secrets_);
 }
 
 Result<std::shared_ptr<Deploys::Hold>> Deploys::hold(const std::string& name) {
@@ -259,6 +261,11 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate(std::string name
                                                                 std::int32_t number) {
   const auto held = hold(name);
   if (!held) co_return held.error();
+  const catalog::Function* const function = catalog_->find(name);
+  if (function != nullptr && function->revisions.contains(number)) {
+    auto good = check_secrets(function->revisions.at(number)->manifest, *secrets_);
+    if (!good) co_return std::move(good).error();
+  }
   auto change = activate_and_serve(name, number);
   co_return co_await async::shielded(&tasks_, std::move(change));
 }

@@ -26,6 +26,7 @@
 #include "fleet/fleet.h"
 #include "gateway/json.h"
 #include "http/server.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 
@@ -39,7 +40,8 @@ class Deploys {
   static constexpr Duration patience = std::chrono::minutes(30);
   static constexpr Duration heartbeat = std::chrono::seconds(10);
 
-  Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, blobs::Blobs*, fleet::Fleet*);
+  Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, secrets::Secrets*, blobs::Blobs*,
+          fleet::Fleet*);
 
   // Checks the draft and begins; the Pieces are the lines of the stream.
   Result<http::Pieces> begin(catalog::Draft);
@@ -65,6 +67,7 @@ class Deploys {
 
   async::Clock* clock_;
   catalog::Catalog* catalog_;
+  secrets::Secrets* secrets_;
   blobs::Blobs* blobs_;
   fleet::Fleet* fleet_;
   asio::any_io_executor executor_;

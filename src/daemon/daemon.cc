@@ -22,6 +22,7 @@
 #include "fleet/revision_files.h"
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
+#include "secrets/secrets.h"
 #include "wire/socket.h"
 
 namespace dormouse::daemon {
@@ -101,6 +102,7 @@ class Platform {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<blobs::Blobs> blobs_;
   std::unique_ptr<catalog::Catalog> catalog_;
+  std::unique_ptr<secrets::Secrets> secrets_;
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<logs::Logs> logs_;
   std::unique_ptr<sandbox::Launcher> launcher_;
@@ -136,12 +138,13 @@ Result<> Platform::build() {
 Result<> Platform::open_state() {
   const fs::path dir = config_.data;
   std::vector<store::Migration> migrations;
-  for (const auto& list : {catalog::migrations(), ledger::migrations()}) {
+  for (const auto& list : {catalog::migrations(), secrets::migrations(), ledger::migrations()}) {
     migrations.insert(migrations.end(), list.begin(), list.end());
   }
   Result<> done = take(store_, store::open(dir / "dormouse.db", migrations), "the database");
   if (done) done = take(blobs_, blobs::open({.dir = dir / "blobs"}), "the blobs");
   if (done) done = take(catalog_, catalog::open(store_.get()), "the catalog");
+  if (done) done = take(secrets_, secrets::open(store_.get(), config_.master_key), "the secrets");
   if (done) {
     done =
         take(ledger_, ledger::open(executor_, clock_.get(), store_.get(), {.dir = dir / "ledger"}),
@@ -162,7 +165,8 @@ Result<> Platform::open_fleet() {
                               .launcher = launcher_.get(),
                               .blobs = blobs_.get(),
                               .ledger = ledger_.get(),
-                              .logs = logs_.get()},
+                              .logs = logs_.get(),
+                              .secrets = secrets_.get()},
                              {.runtimes = config_.runtimes,
                               .node = config_.node,
                               .rates = config_.rates,
@@ -198,6 +202,7 @@ Result<> Platform::open_doors() {
       control::Deps{.executor = executor_,
                     .clock = clock_.get(),
                     .catalog = catalog_.get(),
+                    .secrets = secrets_.get(),
                     .blobs = blobs_.get(),
                     .fleet = fleet_.get(),
                     .ledger = ledger_.get(),

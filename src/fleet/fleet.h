@@ -27,6 +27,7 @@
 #include "logs/logs.h"
 #include "metering/metering.h"
 #include "sandbox/sandbox.h"
+#include "secrets/secrets.h"
 #include "wire/messages.h"
 
 namespace dormouse::fleet {
@@ -133,6 +134,7 @@ struct Parts {
   blobs::Blobs* blobs;
   ledger::Ledger* ledger;
   logs::Logs* logs;
+  const secrets::Secrets* secrets;
 };
 
 class Fleet {
@@ -145,7 +147,8 @@ class Fleet {
   virtual asio::awaitable<Result<catalog::Draft>> try_out(
       catalog::Draft, std::function<void(std::string)> progress) = 0;
 
-  // The catalog changed: this revision serves from now on (nullptr: the function is gone).
+  // The catalog or a secret changed: this revision serves anew from now on (nullptr: the function
+  // is gone). What served before takes no new call; its calls end as they began.
   virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
 
   virtual Status status(const std::string& function) const = 0;

@@ -11,6 +11,7 @@
 #include "fleet/fleet.h"
 #include "fleet/test_workers.h"
 #include "sandbox/fake_launcher.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::fleet {
 namespace {
@@ -52,14 +53,15 @@ class World {
       : dir_(make_dir()),
         launcher(io.get_executor(), std::move(program)),
         clock_(async::system_clock()),
-        store_(*store::open(dir_ / "db", ledger::migrations())),
+        store_(*store::open(dir_ / "db", migrations())),
+        secrets(*secrets::open(store_.get(), dir_ / "master.key")),
         blobs_(*blobs::open({.dir = dir_ / "blobs"})),
         real_ledger_(
             *ledger::open(io.get_executor(), clock_.get(), store_.get(), {.dir = dir_ / "ledger"})),
         ledger(real_ledger_.get()),
         logs_(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
         fleet(make_fleet(io.get_executor(),
-                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get()},
+                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get(), secrets.get()},
                          {.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1}}},
                           .node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30},
                           .node_name = "here",

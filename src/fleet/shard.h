@@ -22,6 +22,7 @@
 #include "fleet/blanks.h"
 #include "fleet/fleet.h"
 #include "fleet/flow.h"
+#include "fleet/revision_secrets.h"
 #include "fleet/worker.h"
 #include "scheduling/scheduler.h"
 
@@ -122,6 +123,7 @@ class Shard final : public Fleet {
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
+    SecretUses secrets;  // Of its manifest.
   };
 
   struct Question {  // To a blank sandbox: become this revision, or prepare it.

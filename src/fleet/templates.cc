@@ -137,7 +137,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   }
   const auto admitted = slot->admit(worker->sender());
   if (!admitted) co_return admitted.error();
-  worker->post(wire::Type::go, 0, "");
+  const auto given = go_with_secrets(instance(mold)->secrets, *parts_.secrets);
+  if (!given) co_return given.error();
+  worker->post(wire::Type::go, 0, *given);
   const auto sent = worker->flush();
   if (!sent) co_return sent.error();
   co_return worker;
