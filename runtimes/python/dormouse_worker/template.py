@@ -74,16 +74,17 @@ def serve(number):
         if os.fork() == 0:
             if library.dormouse_enter(number, ctypes.byref(slot)) != 0:
                 os._exit(125)
-            _take_over_environment(library)
+            _take_over_environment()
             return
         os.close(slot.socket)
         os.close(slot.output)
     os._exit(0)
 
 
-def _take_over_environment(library):
+def _take_over_environment():
     """What setenv() has put into the environment: os.environ is a copy, made at the start."""
-    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(library, "environ")
+    # The whole program's, not a library's own: the interpreter may have a copy in its place.
+    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
     for line in itertools.takewhile(bool, environ):
         name, _, value = line.partition(b"=")
         if os.environb.get(name) != value:
