@@ -372,7 +372,13 @@ def handler(event, context):
   assert.ok(memory("marker-of-init-32").every((count) => count > 0));
   assert.ok(memory("marker-of-late-31").every((count) => count === 0));
 
-  // What has it is hidden from others of its own user, and from cores.
+  // What has it is hidden from others of its own user, and from cores; the control is a program that
+  // nobody has hidden.
+  await call("shell");
+  const plain = platform.inSandboxes().find((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("/code/bootstrap"),
+  );
+  assert.equal(statSync(`/proc/${plain}/environ`).uid, userOf(plain));
   for (const pid of templatesWith("marker-of-init-32")) {
     assert.notEqual(statSync(`/proc/${pid}/environ`).uid, userOf(pid), "the template is dumpable");
   }

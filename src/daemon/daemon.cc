@@ -10,8 +10,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
-#include <fstream>
-#include <sstream>
 
 #include "async/task_group.h"
 #include "async/turns.h"
@@ -22,6 +20,7 @@
 #include "fleet/revision_files.h"
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
+#include "gateway/keys.h"
 #include "secrets/secrets.h"
 #include "wire/socket.h"
 
@@ -44,17 +43,6 @@ Result<wire::Descriptor> lock(const fs::path& dir) {
                                      "; choose another --data, or stop it"};
   }
   return file;
-}
-
-Result<gateway::Keys> read_keys(const std::string& path) {
-  if (path.empty()) return gateway::Keys();
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return Error{Code::not_found, "cannot read the key file " + path};
-  auto keys = gateway::Keys::parse(text.str());
-  if (!keys) return std::move(keys).error().during("key file " + path);
-  return keys;
 }
 
 void prepare_process() {
@@ -124,7 +112,7 @@ Result<> Platform::build() {
   auto locked = lock(config_.data);
   if (!locked) return std::move(locked).error();
   lock_ = std::move(*locked);
-  auto keys = read_keys(config_.key_file);
+  auto keys = gateway::Keys::read(config_.key_file);
   if (!keys) return std::move(keys).error();
   keys_ = std::move(*keys);
   for (auto step : {&Platform::open_state, &Platform::open_fleet, &Platform::open_doors}) {
