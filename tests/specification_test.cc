@@ -27,6 +27,7 @@
 #include "metering/metering.h"
 #include "sandbox/sandbox.h"
 #include "scheduling/scheduler.h"
+#include "secrets/secrets.h"
 #include "wire/frame.h"
 #include "wire/tensors.h"
 
@@ -137,6 +138,8 @@ std::map<std::string, std::string> of_the_state() {
       {"logs: line", bytes(logs.line_bytes_max)},
       {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
       {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
+      {"secrets: name", bytes(secrets::name_bytes_max)},
+      {"secrets: value", bytes(secrets::value_bytes_max)},
       {"rates: a call", count(rates.per_call.value) + " pico-units"},
       {"rates: a GiB for a second", count(rates.per_gib_second.value) + " pico-units"},
       {"rates: waking", rates.bills_waking ? "billed" : "not billed"},

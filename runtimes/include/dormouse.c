@@ -18,13 +18,13 @@ enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN 
 enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
 enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
-struct frame {
+static struct frame {
   uint32_t length;
   uint16_t type, flags;
   uint64_t handle;
   char payload[PAYLOAD_MAX];
-};
-static struct frame in, out;
+} in, out;
+static char *reading, *reading_end; /* Fields of in.payload; beyond its end all is 0. */
 static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
 static int wire = -1;           /* This instance's socket. */
 static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
@@ -49,6 +49,7 @@ static int receive(int fd) {
   memset(in_fds, -1, sizeof in_fds);
   int there = read_all(fd, &in, 16, in_fds);
   if (there != 1 || in.length > PAYLOAD_MAX) return there == 1 ? (errno = EPROTO, -1) : there;
+  reading = in.payload, reading_end = reading + in.length;
   return in.length == 0 ? 1 : read_all(fd, in.payload, in.length, in_fds);
 }
 
@@ -69,18 +70,17 @@ static int send_out(int fd, uint16_t type, uint64_t handle) {
   return out.length = 0, 0;
 }
 
-static const char *reading, *reading_end; /* Fields of in.payload; beyond its end all is 0. */
 static uint64_t number(size_t size) {
   uint64_t value = 0;
   if ((size_t)(reading_end - reading) < size) return reading = reading_end, 0;
   memcpy(&value, reading, size);
   return reading += size, value;
 }
-static void text(char *to, size_t room) {
+static const char *text(void) { /* Moved onto the end of its length: then a NUL has room. */
   size_t size = number(4);
-  if ((size_t)(reading_end - reading) < size) size = 0;
-  if (room) snprintf(to, room, "%.*s", (int)size, reading);
-  reading += size;
+  if (size == 0 || (size_t)(reading_end - reading) < size) return "";
+  memmove(reading - 1, reading, size), reading[size - 1] = 0;
+  return (reading += size) - size - 1;
 }
 
 int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
@@ -92,9 +92,8 @@ int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
   int there = receive(socket);
   if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
   if (in.type != FORK || in_fds[0] < 0 || in_fds[1] < 0) return errno = EPROTO, -1;
-  reading = in.payload, reading_end = reading + in.length, text(slot->root, sizeof slot->root);
-  slot->uid = (uint32_t)number(4), slot->socket = in_fds[0], slot->output = in_fds[1];
-  return 1;
+  snprintf(slot->root, sizeof slot->root, "%s", text()), slot->uid = (uint32_t)number(4);
+  return slot->socket = in_fds[0], slot->output = in_fds[1], 1;
 }
 
 int dormouse_drop_capabilities(void) {
@@ -115,12 +114,16 @@ int dormouse_enter(int socket, const struct dormouse_slot *slot) {
     return -1;
   signal(SIGCHLD, SIG_DFL), wire = socket;
   if (send_out(socket, FORKED, 0) || receive(socket) != 1) return -1;
-  return in.type == GO ? 0 : (errno = EPROTO, -1);
+  if (in.type != GO) return errno = EPROTO, -1;
+  for (uint64_t left = number(2); left > 0; --left) { /* Secrets that the template never has. */
+    const char *variable = text(), *value = text();
+    if (setenv(variable, value, 1)) return -1;
+  }
+  return 0;
 }
 
 size_t dormouse_collapse(void) {
-  const unsigned long huge = 2 << 20;
-  unsigned long begin, end, inode, bytes = 0;
+  unsigned long begin, end, inode, bytes = 0, huge = 2 << 20;
   char line[512], access[8];
   FILE *maps = fopen("/proc/self/maps", "re");
   while (maps && fgets(line, sizeof line, maps)) {
@@ -141,7 +144,7 @@ static int send_ready(void) {
 int dormouse_template(void) {
   const char *socket = getenv("DORMOUSE_SOCKET"), *template = getenv("DORMOUSE_TEMPLATE");
   wire = socket ? atoi(socket) : 3;
-  if (send_ready()) return -1;
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || send_ready()) return -1;
   if (!template || strcmp(template, "1")) return 0;
   for (struct dormouse_slot slot;;) {
     if (dormouse_wait_fork(wire, &slot) != 1) exit(0);
@@ -154,15 +157,13 @@ int dormouse_next(struct dormouse_call *call) {
   if (mapped.iov_base) munmap(mapped.iov_base, mapped.iov_len), mapped.iov_base = NULL;
   for (int there = 0; there == 0 || in.type != INVOKE;)
     if ((there = receive(wire)) != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
-  reading = in.payload + 2, reading_end = in.payload + in.length;
-  call->handle = number(8);
-  uint64_t high = number(8), low = number(8);
-  snprintf(call->id, sizeof call->id, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 32),
-           (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff), (unsigned)(low >> 48),
-           (unsigned long long)(low & 0xffffffffffff));
+  number(2), call->handle = number(8);
+  unsigned long long high = number(8), low = number(8);
+  snprintf(call->id, sizeof call->id, "%08llx-%04llx-%04llx-%04llx-%012llx", high >> 32,
+           high >> 16 & 0xffff, high & 0xffff, low >> 48, low & 0xffffffffffff);
   call->attempt = (uint32_t)number(4), call->deadline_us = number(8), number(1);
-  text(call->content_type, sizeof call->content_type);
-  for (uint64_t names = number(2); names > 0; --names) text(NULL, 0);
+  snprintf(call->content_type, sizeof call->content_type, "%s", text());
+  for (uint64_t names = number(2); names > 0; --names) text();
   call->size = number(8);
   uint64_t in_memfd = number(1), offset = number(8);
   number(8), call->body = reading;
@@ -188,9 +189,8 @@ int dormouse_answer(const struct dormouse_call *call, const char *content_type, 
     if (room == MAP_FAILED) return -1;
     memcpy(room, body, size), munmap(room, size);
   }
-  put_number(0, 1), put_text(content_type);
-  put_number(0, 8), put_number(size, 8), put_number((uint64_t)large, 1);
-  if (!large) put(body, size);
+  put_number(0, 1), put_text(content_type), put_number(0, 8), put_number(size, 8);
+  put_number((uint64_t)large, 1), put(body, large ? 0 : size);
   return send_out(wire, RESULT, call->handle);
 }
 

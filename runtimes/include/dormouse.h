@@ -15,7 +15,8 @@
  *
  * What holds at dormouse_template()   One thread. Open files stay open in every instance, at one
  *   shared position: close what you opened. Random states are copied: seed yours afterwards.
- * An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
+ * Secrets       that are `late` are in the environment from dormouse_template() on; `init` ones
+ * before. An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
  * Threads       Calls come one at a time (`concurrency: 1`); use these functions from one thread.
  * Errors        -1, and errno; then leave, there is no daemon to speak with any more.
  *
@@ -64,7 +65,8 @@ struct dormouse_slot { /* Where the next instance will live. */
 int dormouse_wait_fork(int socket, struct dormouse_slot* slot);
 
 /* In the child: enters the slot, gives up every capability, and waits until it is in its control
- * groups. `socket` is the template's, and is this instance's afterwards. */
+ * groups. Then its `late` secrets are in the environment, where setenv() puts them. `socket` is the
+ * template's, and is this instance's afterwards. */
 int dormouse_enter(int socket, const struct dormouse_slot* slot);
 
 /* What a process that will not be a template gives up before it runs anything of the user's. */

@@ -30,6 +30,17 @@ namespace dormouse::catalog {
 
 inline constexpr std::string_view default_tenant = "default";
 
+// When a process of the function gets a secret.
+enum class When : std::uint8_t {
+  late,  // In each instance, before its first call: its template never has it.
+  init,  // Before the code is loaded: its template has it, and is as secret.
+};
+struct SecretUse {
+  std::string secret;  // Its name; the value is not the catalog's.
+  When when = When::late;
+  friend bool operator==(const SecretUse&, const SecretUse&) = default;
+};
+
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
   std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
@@ -51,6 +62,7 @@ struct Manifest {
   std::int32_t queue_max = 1000;
   std::int64_t body_bytes_max = std::int64_t{16} << 20;
   std::map<std::string, std::string> env;
+  std::map<std::string, SecretUse> secrets;  // By environment variable.
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

@@ -144,9 +144,21 @@ TEST(Versions, AreTwoAsSoonAsOneNewFieldIsSet) {
   }
 }
 
+TEST(Versions, AreThreeAsSoonAsThereIsASecret) {
+  Draft draft = a_python_draft();
+  draft.manifest.secrets = {{"API_KEY", {"API_KEY", When::late}}, {"DB", {"prod-db", When::init}}};
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 3);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
+  Draft later = draft;
+  later.manifest.secrets["DB"].when = When::late;
+  EXPECT_NE(digest_of(draft), digest_of(later));
+}
+
 TEST(Versions, RefuseOthersAndAFormThatIsNeverWritten) {
   std::string bytes = encode(a_draft());
-  for (const char version : {'\0', '\2', '\3', '\xff'}) {
+  for (const char version : {'\0', '\2', '\3', '\4', '\xff'}) {
     bytes[0] = version;
     EXPECT_FALSE(decode_draft(bytes)) << int{version};
   }

@@ -7,10 +7,12 @@
 namespace dormouse::catalog {
 namespace {
 
-// Version 2 adds fields at the manifest's end. A draft that has only defaults there is written as
-// version 1, so that its bytes, and with them its digest, are those it had before there were any.
+// Versions 2 and 3 add fields at the manifest's end. A draft that has only defaults there is
+// written as the version before, so that its bytes, and with them its digest, are those it had
+// before there were any.
 constexpr std::uint8_t version_plain = 1;
-constexpr std::uint8_t version_added = 2;
+constexpr std::uint8_t version_of_code = 2;
+constexpr std::uint8_t version_of_secrets = 3;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -51,12 +53,35 @@ Result<std::vector<File>> get_files(Reader& in) {
   return files;
 }
 
+using Secrets = std::map<std::string, SecretUse>;
+
+void put_secrets(std::string& out, const Secrets& secrets) {
+  put(out, static_cast<std::uint32_t>(secrets.size()));
+  for (const auto& [variable, use] : secrets) {
+    put_sized(out, variable);
+    put_sized(out, use.secret);
+    put(out, static_cast<std::uint8_t>(use.when));
+  }
+}
+
+Secrets get_secrets(Reader& in) {
+  Secrets secrets;
+  for (auto left = in.get<std::uint32_t>(); left > 0 && in.ok(); --left) {
+    std::string variable(in.get_sized());
+    std::string secret(in.get_sized());
+    const When when = in.get<std::uint8_t>() == 0 ? When::late : When::init;
+    secrets[std::move(variable)] = {std::move(secret), when};
+  }
+  return secrets;
+}
+
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (!m.secrets.empty()) return version_of_secrets;
   const bool plain = m.handler == defaults.handler &&
                      m.python_packages == defaults.python_packages &&
                      m.template_keep_alive == defaults.template_keep_alive;
-  return plain ? version_plain : version_added;
+  return plain ? version_plain : version_of_code;
 }
 
 void put_manifest(std::string& out, const Manifest& m) {
@@ -78,6 +103,7 @@ void put_manifest(std::string& out, const Manifest& m) {
   put_sized(out, m.handler);
   put_sized(out, m.python_packages);
   put(out, std::int64_t{m.template_keep_alive.count()});
+  if (!m.secrets.empty()) put_secrets(out, m.secrets);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -99,6 +125,7 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   m.handler = in.get_sized();
   m.python_packages = in.get_sized();
   m.template_keep_alive = Duration(in.get<std::int64_t>());
+  if (version == version_of_secrets) m.secrets = get_secrets(in);
   return m;
 }
 
@@ -120,7 +147,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version != version_plain && version != version_added) return damaged;
+  if (version < version_plain || version > version_of_secrets) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

@@ -23,16 +23,16 @@ constexpr std::array<Status, 8> statuses{{
     {Exit::usage, "the command was wrong"},
     {Exit::unreachable, "no daemon answers at the URL"},
     {Exit::unauthorized, "no key, a wrong one, or a name the node is not known by"},
-    {Exit::not_found, "there is no such function, revision or receipt"},
+    {Exit::not_found, "there is no such function, revision, receipt or secret"},
     {Exit::refused, "malformed, too large, or in conflict with what is there"},
     {Exit::busy, "no capacity at the moment; again later helps"},
 }};
 
 using Add = void (*)(CLI::App&, Shell*);
-constexpr std::array<Add, 16> commands{add_serve,  add_init,      add_deploy,   add_list,
-                                       add_show,   add_revisions, add_rollback, add_delete,
-                                       add_invoke, add_logs,      add_usage,    add_receipt,
-                                       add_doctor, add_config,    add_key,      add_version};
+constexpr std::array<Add, 17> commands{
+    add_serve,    add_init,   add_deploy, add_list,   add_show,   add_revisions,
+    add_rollback, add_delete, add_invoke, add_logs,   add_usage,  add_receipt,
+    add_doctor,   add_config, add_key,    add_secret, add_version};
 
 // Options and commands of the program; the globals may stand before or after the command.
 void build(CLI::App& app, Shell* shell) {
@@ -133,6 +133,7 @@ int run(int argc, char** argv, ServeFunction serve) {
   shell.err = &std::cerr;
   shell.in = &std::cin;
   shell.terminal = ::isatty(STDERR_FILENO) == 1;
+  shell.typed = ::isatty(STDIN_FILENO) == 1;
   shell.connect = [](std::string_view url) { return http::connect(url); };
   shell.serve = std::move(serve);
   return run(&shell, std::vector<std::string>(argv + 1, argv + argc));

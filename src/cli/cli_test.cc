@@ -445,6 +445,31 @@ TEST_F(Cli, MakesAKeyThatTheFileAcceptsAndDoesNotHold) {
   EXPECT_EQ(status.st_mode & 0777u, 0600u);
 }
 
+TEST_F(Cli, SetsSecretsFromItsInputOrAFileAndShowsNone) {
+  const auto none = run_it({"secret", "list"});
+  expect_in(none.err, "dormouse secret set NAME");
+  const auto set = run_it({"secret", "set", "API_KEY"}, "canary\n");
+  EXPECT_EQ(set.exit, 0) << set.err;
+  EXPECT_EQ(set.out, "API_KEY is set, version 1\n");
+  EXPECT_EQ(*world.secrets.read("API_KEY"), "canary");
+  EXPECT_EQ(run_it({"secret", "set", "API_KEY"}, "two\nlines\n\n").exit, 0);
+  EXPECT_EQ(*world.secrets.read("API_KEY"), "two\nlines\n");
+  EXPECT_EQ(run_it({"secret", "set", "PEM", "--from-file", write("key.pem", "canary\n")}).exit, 0);
+  EXPECT_EQ(*world.secrets.read("PEM"), "canary\n");
+  const auto list = run_it({"secret", "list"});
+  expect_in(list.out, "API_KEY        2");
+  EXPECT_EQ(list.out.find("canary"), list.out.npos);
+  EXPECT_EQ(run_it({"secret", "rm", "PEM"}).out, "PEM is gone\n");
+  EXPECT_EQ(run_it({"secret", "rm", "PEM"}).exit, static_cast<int>(Exit::not_found));
+}
+
+TEST_F(Cli, TakesNoSecretAsAnArgument) {
+  EXPECT_EQ(run_it({"secret", "set", "API_KEY", "canary"}).exit, static_cast<int>(Exit::usage));
+  EXPECT_EQ(run_it({"secret", "set", "API_KEY", "--from-file", folder / "no such"}).exit,
+            static_cast<int>(Exit::not_found));
+  EXPECT_TRUE(world.secrets.known.empty());
+}
+
 TEST(Print, IsReadable) {
   EXPECT_EQ(readable_size(512), "512 B");
   EXPECT_EQ(readable_size(1536), "1.5 KiB");

@@ -23,6 +23,7 @@ void add_receipt(CLI::App&, Shell*);
 void add_doctor(CLI::App&, Shell*);
 void add_config(CLI::App&, Shell*);
 void add_key(CLI::App&, Shell*);
+void add_secret(CLI::App&, Shell*);
 void add_version(CLI::App&, Shell*);
 
 }  // namespace dormouse::cli

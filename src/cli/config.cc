@@ -245,6 +245,11 @@ const Entry entries[] = {
      "The keys that are accepted, as `dormouse key new` writes them. Needed to listen beyond "
      "loopback.",
      [](Json v, DaemonConfig& c) { return read_text(v, c.key_file); }},
+    {"master_key_file", "path", "`master.key` in `data`",
+     "The key that secrets are sealed with, 32 bytes; made if nothing was sealed yet. Elsewhere "
+     "than "
+     "`data`, a backup of `data` holds no secret that can be read.",
+     [](Json v, DaemonConfig& c) { return read_text(v, c.master_key); }},
     {"hosts", "list of names", "none",
      "Names and addresses, besides `listen` and loopback, by which clients reach this node.",
      [](Json v, DaemonConfig& c) { return read_texts(v, c.hosts); }},

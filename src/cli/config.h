@@ -21,6 +21,7 @@ struct DaemonConfig {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8080;
   std::string key_file;            // "": no keys.
+  std::string master_key;          // The file of the key to the secrets; "": in `data`.
   std::vector<std::string> hosts;  // Further names that the node is known by.
   Resources node{};                // What all instances may hold; 0: found out.
   std::string node_name;           // "": the host's.

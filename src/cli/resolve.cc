@@ -67,6 +67,7 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
 DaemonConfig resolve(DaemonConfig config) {
   find_resources(config.node);
   find_runtimes(config.runtimes);
+  if (config.master_key.empty()) config.master_key = fs::path(config.data) / "master.key";
   if (config.node_name.empty()) {
     char name[256] = {};
     gethostname(name, sizeof(name) - 1);

@@ -10,7 +10,7 @@ namespace dormouse::cli {
 namespace {
 
 struct Options {
-  std::string data, listen, config, key_file;
+  std::string data, listen, config, key_file, master_key_file;
 };
 
 Result<DaemonConfig> configured(const Options& options) {
@@ -25,6 +25,7 @@ Result<DaemonConfig> configured(const Options& options) {
   }
   if (!options.data.empty()) config.data = options.data;
   if (!options.key_file.empty()) config.key_file = options.key_file;
+  if (!options.master_key_file.empty()) config.master_key = options.master_key_file;
   if (!options.listen.empty()) {
     if (auto done = set_listen(options.listen, config); !done) return done.error();
   }
@@ -55,6 +56,8 @@ void add_serve(CLI::App& app, Shell* shell) {
   command->add_option("--config", options->config, "A configuration file (YAML)");
   command->add_option("--key-file", options->key_file,
                       "The keys that are accepted; needed to listen beyond loopback");
+  command->add_option("--master-key-file", options->master_key_file,
+                      "The key that secrets are sealed with; DATA/master.key if left out");
   command->footer(
       "Examples:\n"
       "  dormouse serve --data ~/.dormouse\n"

@@ -36,6 +36,7 @@ struct Shell {
   std::ostream* err = nullptr;
   std::istream* in = nullptr;
   bool terminal = false;  // Standard error is one: progress may overwrite its line.
+  bool typed = false;     // Standard input is a terminal: somebody is there to be asked.
   std::function<Result<std::unique_ptr<http::Client>>(std::string_view url)> connect;
   ServeFunction serve;
 

@@ -20,10 +20,15 @@ std::string shape_of(const json::value& tensor) {
   return text + "]";
 }
 
-// A map within becomes rows of its own: "env.PORT".
+// A map within becomes rows of its own: "env.PORT"; a secret's is "secrets.TOKEN  token, late".
 void add_map(const json::value* map, const std::string& label, Rows& rows) {
   if (map == nullptr || !map->is_object()) return;
   for (const auto& [name, value] : map->get_object()) {
+    if (at(value, "secret") != nullptr) {
+      rows.push_back({harmless(label + std::string(name)),
+                      text_at(value, "secret") + ", " + text_at(value, "when")});
+      continue;
+    }
     if (value.is_object()) {
       add_map(&value, label + std::string(name) + ".", rows);
       continue;

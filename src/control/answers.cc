@@ -168,6 +168,13 @@ json::object receipt_json(const ledger::Receipt& receipt, const std::string& cur
           {"currency", currency}};
 }
 
+json::object secret_json(const secrets::Fact& fact, const std::vector<std::string>& functions) {
+  return {{"name", fact.name},
+          {"version", fact.version},
+          {"set", time_text(fact.set_at)},
+          {"functions", json::array(functions.begin(), functions.end())}};
+}
+
 json::object fault_json(const Error& error) {
   return {{"code", name(error.code)},
           {"message", valid_utf8(error.message)},

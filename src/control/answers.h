@@ -11,6 +11,7 @@
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "sandbox/sandbox.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 
@@ -23,6 +24,7 @@ json::object revision_json(const catalog::Revision&);
 json::object line_json(const logs::Line&);
 json::object sum_json(const ledger::Sum&);
 json::object receipt_json(const ledger::Receipt&, const std::string& currency);
+json::object secret_json(const secrets::Fact&, const std::vector<std::string>& functions);
 json::object fault_json(const Error&);  // What is under "error".
 
 }  // namespace dormouse::control

@@ -116,7 +116,8 @@ Result<std::vector<Digest>> digests_in(const json::value& body) {
 
 Control::Control(Deps deps)
     : deps_(std::move(deps)),
-      deploys_(deps_.executor, deps_.clock, deps_.catalog, deps_.blobs, deps_.fleet) {
+      deploys_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.blobs, deps_.fleet),
+      secret_changes_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.fleet) {
 }
 
 std::variant<std::uint64_t, http::Response> Control::admit(const http::Head& head, bool loopback) {
@@ -173,6 +174,9 @@ asio::awaitable<http::Response> Control::dispatch(Operation operation, Parameter
     case Operation::logs: co_return logs(parameters[0], request.head.query);
     case Operation::usage: co_return co_await usage(request.head.query);
     case Operation::invocation: co_return co_await invocation(parameters[0]);
+    case Operation::secrets: co_return secrets();
+    case Operation::secret_set: co_return co_await set_secret(parameters[0], std::move(request));
+    case Operation::secret_remove: co_return co_await remove_secret(parameters[0]);
   }
   CHECK_UNREACHABLE("every Operation is carried out");
 }
@@ -389,8 +393,31 @@ asio::awaitable<http::Response> Control::invocation(std::string text) {
   co_return answer({{"invocation", id->text()}, {"receipts", std::move(receipts)}});
 }
 
+http::Response Control::secrets() const {
+  json::array all;
+  for (const secrets::Fact& fact : deps_.secrets->list()) {
+    all.push_back(secret_json(fact, secret_changes_.users(fact.name)));
+  }
+  return answer({{"secrets", std::move(all)}});
+}
+
+asio::awaitable<http::Response> Control::set_secret(std::string name, http::Request request) {
+  const auto value = request.body.view();
+  if (!value) co_return error_response(value.error());
+  const auto fact = co_await secret_changes_.set(std::move(name), std::string(*value));
+  if (!fact) co_return error_response(fact.error());
+  co_return answer({{"secret", secret_json(*fact, secret_changes_.users(fact->name))}});
+}
+
+asio::awaitable<http::Response> Control::remove_secret(std::string name) {
+  const auto removed = co_await secret_changes_.remove(name);
+  if (!removed) co_return error_response(removed.error());
+  co_return answer({{"removed", name}});
+}
+
 asio::awaitable<void> Control::stop() {
   closing_ = true;
+  co_await secret_changes_.stop();
   co_await deploys_.stop();
 }
 

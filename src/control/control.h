@@ -26,12 +26,14 @@
 #include "control/access.h"
 #include "control/deploy.h"
 #include "control/routes.h"
+#include "control/secret_changes.h"
 #include "fleet/fleet.h"
 #include "gateway/keys.h"
 #include "http/server.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "sandbox/sandbox.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 
@@ -49,6 +51,7 @@ struct Deps {
   asio::any_io_executor executor;
   async::Clock* clock = nullptr;
   catalog::Catalog* catalog = nullptr;
+  secrets::Secrets* secrets = nullptr;
   blobs::Blobs* blobs = nullptr;
   fleet::Fleet* fleet = nullptr;
   ledger::Ledger* ledger = nullptr;
@@ -91,11 +94,15 @@ class Control final : public http::Handler {
   http::Response logs(const std::string& name, const std::string& query);
   asio::awaitable<http::Response> usage(std::string query);
   asio::awaitable<http::Response> invocation(std::string id);
+  http::Response secrets() const;
+  asio::awaitable<http::Response> set_secret(std::string name, http::Request);
+  asio::awaitable<http::Response> remove_secret(std::string name);
   asio::awaitable<Result<std::optional<std::string>>> next_lines(std::shared_ptr<Follower>);
 
   const Deps deps_;
   bool closing_ = false;
   Deploys deploys_;
+  SecretChanges secret_changes_;
   async::Thread aside_;
 };
 

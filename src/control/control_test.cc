@@ -394,6 +394,93 @@ TEST(Remove, TakesItFromTheFleetToo) {
 
 // ---- watching ---------------------------------------------------------------------------------
 
+http::Request put_secret(const std::string& name, std::string value) {
+  auto fields = World::plain();
+  fields.emplace_back("Content-Type", "application/octet-stream");
+  return request_of("PUT", "/api/v1/secrets/" + name, std::move(value), std::move(fields));
+}
+
+// A world with a function `reader` of a runtime that has secrets.
+struct SecretWorld : World {
+  SecretWorld() { fleet.known["python"] = {}; }
+  Reply deploy_with(const std::string& secrets) {
+    blobs.whole.emplace(*Digest::parse(digest_a), "a");
+    return post("/api/v1/functions/reader/revisions",
+                R"({"manifest":{"runtime":"python","handler":"a.b","secrets":)" + secrets +
+                    R"(},"files":[]})");
+  }
+};
+
+TEST(Secrets, AreSetListedAndRemovedAndNeverShown) {
+  SecretWorld world;
+  const auto set = world.ask(put_secret("API_KEY", "canary"));
+  EXPECT_EQ(set.status, 200) << set.body;
+  EXPECT_EQ(set.json().at("secret").at("version").as_int64(), 1);
+  EXPECT_EQ(world.ask(put_secret("API_KEY", "canary two")).json().at("secret").at("version"), 2);
+  EXPECT_EQ(*world.secrets.read("API_KEY"), "canary two");
+  const auto list = world.get("/api/v1/secrets");
+  EXPECT_EQ(list.json().at("secrets").at(0).at("name").as_string(), "API_KEY");
+  EXPECT_EQ(list.body.find("canary"), list.body.npos);
+  EXPECT_EQ(world.ask(request_of("DELETE", "/api/v1/secrets/API_KEY", "", World::plain())).status,
+            200);
+  EXPECT_EQ(world.ask(request_of("DELETE", "/api/v1/secrets/API_KEY", "", World::plain())).status,
+            404);
+}
+
+TEST(Secrets, RefuseWhatIsNotText) {
+  SecretWorld world;
+  const auto refused = world.ask(put_secret("API_KEY", "canary \xff"));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.message(), "the value is not UTF-8; encode bytes, as in base64");
+  EXPECT_EQ(world.ask(put_secret("API_KEY", std::string(65 << 10, 'c'))).status, 413);
+}
+
+TEST(Secrets, MustBeThereWhenTheyAreDeployed) {
+  SecretWorld world;
+  const auto refused = world.deploy_with(R"({"DB":{"secret":"prod-db"}})");
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(refused.message(),
+            "secrets: \"DB\" is the secret \"prod-db\", which there is not; set it with `dormouse "
+            "secret set prod-db`");
+  EXPECT_EQ(world.fleet.tried, 0);
+  world.ask(put_secret("prod-db", "canary"));
+  const auto done = world.deploy_with(R"({"DB":{"secret":"prod-db"}})");
+  EXPECT_EQ(done.status, 200) << done.body;
+  EXPECT_NE(done.body.find(R"("secrets":{"DB":{"secret":"prod-db","when":"late"}})"),
+            done.body.npos);
+  EXPECT_EQ(done.body.find("canary"), done.body.npos);
+}
+
+TEST(Secrets, ThatChangeMakeTheirFunctionsServeAnew) {
+  SecretWorld world;
+  world.ask(put_secret("A", "1"));
+  world.ask(put_secret("B", "1"));
+  ASSERT_EQ(world.deploy_with(R"({"X":{"secret":"A"}})").status, 200);
+  EXPECT_EQ(world.fleet.served["reader"], 1);
+  const auto set = world.ask(put_secret("A", "2"));
+  EXPECT_EQ(set.json().at("secret").at("functions").at(0).as_string(), "reader");
+  EXPECT_EQ(world.fleet.served["reader"], 2);
+  EXPECT_EQ(world.fleet.serving["reader"], world.catalog.active("reader"));
+  world.ask(put_secret("B", "2"));
+  EXPECT_EQ(world.fleet.served["reader"], 2);
+}
+
+TEST(Secrets, ThatAreUsedStayAndAnOldRevisionThatLacksItsOwnDoesNotServe) {
+  SecretWorld world;
+  world.ask(put_secret("A", "1"));
+  world.ask(put_secret("B", "1"));
+  ASSERT_EQ(world.deploy_with(R"({"X":{"secret":"A"}})").status, 200);
+  ASSERT_EQ(world.deploy_with(R"({"X":{"secret":"B"}})").status, 200);
+  const auto used = world.ask(request_of("DELETE", "/api/v1/secrets/B", "", World::plain()));
+  EXPECT_EQ(used.status, 409);
+  EXPECT_NE(used.message().find("is used by reader"), std::string::npos);
+  EXPECT_EQ(world.ask(request_of("DELETE", "/api/v1/secrets/A", "", World::plain())).status, 200);
+  const auto back = world.post("/api/v1/functions/reader/rollback", "{}");
+  EXPECT_EQ(back.status, 409);
+  EXPECT_NE(back.message().find("dormouse secret set A"), std::string::npos);
+  EXPECT_EQ(world.catalog.active("reader")->number, 2);
+}
+
 TEST(List, ShowsRungMemoryAndCalls) {
   World world;
   deploy(world, digest_a);
@@ -589,6 +676,7 @@ TEST(OpenApi, DescribesEveryRouteAndWhatItReallyAnswers) {
     deploy(world, digest_a);
     deploy(world, digest_a, R"(,"memory":"1GiB")");
     world.logs.append("reader", {.text = "hello"});
+    world.secrets.known["reader"] = {{"reader", 1, {}}, "value"};
     world.ledger.end(receipt_of(id));
     const auto reply = world.ask(example_of(route, id.text()));
     ASSERT_EQ(reply.status, 200) << route.pattern << ": " << reply.body;

@@ -9,10 +9,11 @@
 #include <boost/json.hpp>
 
 #include "async/before.h"
-#include "async/one_shot.h"
+#include "async/shielded.h"
 #include "control/answers.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
+#include "control/secret_changes.h"
 
 namespace dormouse::control {
 namespace {
@@ -154,9 +155,10 @@ class Deploys::Hold {
 };
 
 Deploys::Deploys(asio::any_io_executor executor, async::Clock* clock, catalog::Catalog* catalog,
-                 blobs::Blobs* blobs, fleet::Fleet* fleet)
+                 secrets::Secrets* secrets, blobs::Blobs* blobs, fleet::Fleet* fleet)
     : clock_(clock),
       catalog_(catalog),
+      secrets_(secrets),
       blobs_(blobs),
       fleet_(fleet),
       executor_(executor),
@@ -183,7 +185,7 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
     }
   }
   if (!has_model) return refused("model: \"" + draft.manifest.model + "\" is not among the files");
-  return ok;
+  return check_secrets(draft.manifest, *secrets_);
 }
 
 Result<std::shared_ptr<Deploys::Hold>> Deploys::hold(const std::string& name) {
@@ -255,29 +257,17 @@ asio::awaitable<Result<std::optional<std::string>>> Deploys::next(
   co_return std::optional<std::string>(std::move(lines));
 }
 
-// The task is ours; a caller who is cancelled meanwhile still waits for its end.
-asio::awaitable<Result<catalog::RevisionPtr>> Deploys::shielded(
-    asio::awaitable<Result<catalog::RevisionPtr>> change) {
-  using Done = async::OneShot<Result<catalog::RevisionPtr>>;
-  const auto done = std::make_shared<Done>();
-  struct Task {
-    static asio::awaitable<void> run(asio::awaitable<Result<catalog::RevisionPtr>> work,
-                                     std::shared_ptr<Done> end) {
-      co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-      auto result = co_await std::move(work);
-      end->set(std::move(result));
-    }
-  };
-  tasks_.spawn(Task::run(std::move(change), done));
-  co_return co_await done->wait();
-}
-
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate(std::string name,
                                                                 std::int32_t number) {
   const auto held = hold(name);
   if (!held) co_return held.error();
+  const catalog::Function* const function = catalog_->find(name);
+  if (function != nullptr && function->revisions.contains(number)) {
+    auto good = check_secrets(function->revisions.at(number)->manifest, *secrets_);
+    if (!good) co_return std::move(good).error();
+  }
   auto change = activate_and_serve(name, number);
-  co_return co_await shielded(std::move(change));
+  co_return co_await async::shielded(&tasks_, std::move(change));
 }
 
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate_and_serve(std::string name,
@@ -291,16 +281,13 @@ asio::awaitable<Result<>> Deploys::remove(std::string name) {
   const auto held = hold(name);
   if (!held) co_return held.error();
   auto change = remove_and_stop(name);
-  auto removed = co_await shielded(std::move(change));
-  if (!removed) co_return removed.error();
-  co_return ok;
+  co_return co_await async::shielded(&tasks_, std::move(change));
 }
 
-asio::awaitable<Result<catalog::RevisionPtr>> Deploys::remove_and_stop(std::string name) {
+asio::awaitable<Result<>> Deploys::remove_and_stop(std::string name) {
   auto removed = co_await catalog_->remove(name);
-  if (!removed) co_return removed.error();
-  fleet_->serve(name, nullptr);
-  co_return catalog::RevisionPtr();
+  if (removed) fleet_->serve(name, nullptr);
+  co_return removed;
 }
 
 asio::awaitable<void> Deploys::stop() {

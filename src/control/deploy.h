@@ -26,6 +26,7 @@
 #include "fleet/fleet.h"
 #include "gateway/json.h"
 #include "http/server.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 
@@ -39,7 +40,8 @@ class Deploys {
   static constexpr Duration patience = std::chrono::minutes(30);
   static constexpr Duration heartbeat = std::chrono::seconds(10);
 
-  Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, blobs::Blobs*, fleet::Fleet*);
+  Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, secrets::Secrets*, blobs::Blobs*,
+          fleet::Fleet*);
 
   // Checks the draft and begins; the Pieces are the lines of the stream.
   Result<http::Pieces> begin(catalog::Draft);
@@ -58,15 +60,14 @@ class Deploys {
   Result<std::shared_ptr<Hold>> hold(const std::string& name);
   asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Hold>, catalog::Draft);
   asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>, catalog::Draft);
-  asio::awaitable<Result<catalog::RevisionPtr>> shielded(
-      asio::awaitable<Result<catalog::RevisionPtr>> change);
   asio::awaitable<Result<catalog::RevisionPtr>> activate_and_serve(std::string name,
                                                                    std::int32_t number);
-  asio::awaitable<Result<catalog::RevisionPtr>> remove_and_stop(std::string name);
+  asio::awaitable<Result<>> remove_and_stop(std::string name);
   asio::awaitable<Result<std::optional<std::string>>> next(std::shared_ptr<Progress>);
 
   async::Clock* clock_;
   catalog::Catalog* catalog_;
+  secrets::Secrets* secrets_;
   blobs::Blobs* blobs_;
   fleet::Fleet* fleet_;
   asio::any_io_executor executor_;

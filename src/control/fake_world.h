@@ -89,6 +89,7 @@ class World {
   asio::io_context io;
   async::SimClock clock{io};
   FakeCatalog catalog;
+  FakeSecrets secrets;
   FakeBlobs blobs;
   FakeFleet fleet{&clock};
   FakeLedger ledger;
@@ -102,6 +103,7 @@ class World {
     all.executor = io.get_executor();
     all.clock = &clock;
     all.catalog = &catalog;
+    all.secrets = &secrets;
     all.blobs = &blobs;
     all.fleet = &fleet;
     all.ledger = &ledger;

@@ -13,6 +13,7 @@
 #include "fleet/fleet.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 
@@ -102,6 +103,34 @@ class FakeCatalog final : public catalog::Catalog {
   std::optional<Error> refuses;  // What publish() fails with.
 };
 
+class FakeSecrets final : public secrets::Secrets {
+ public:
+  std::vector<secrets::Fact> list() const override {
+    std::vector<secrets::Fact> all;
+    for (const auto& [name, each] : known) all.push_back(each.first);
+    return all;
+  }
+  bool contains(std::string_view name) const override { return known.contains(name); }
+  Result<std::string> read(std::string_view name) const override {
+    const auto found = known.find(name);
+    if (found == known.end()) return Error{Code::not_found, "no such secret"};
+    return found->second.second;
+  }
+  asio::awaitable<Result<secrets::Fact>> set(std::string name, std::string value,
+                                             WallTime now) override {
+    auto& [fact, held] = known[name];
+    fact = {name, fact.version + 1, now};
+    held = std::move(value);
+    co_return fact;
+  }
+  asio::awaitable<Result<>> remove(std::string name) override {
+    if (known.erase(name) == 0) co_return Error{Code::not_found, "no such secret"};
+    co_return ok;
+  }
+
+  std::map<std::string, std::pair<secrets::Fact, std::string>, std::less<>> known;
+};
+
 class FakeFleet final : public fleet::Fleet {
  public:
   explicit FakeFleet(async::Clock* clock) : clock_(clock) { known["onnx"] = {}; }
@@ -120,6 +149,7 @@ class FakeFleet final : public fleet::Fleet {
   }
   void serve(const std::string& function, catalog::RevisionPtr revision) override {
     serving[function] = std::move(revision);
+    ++served[function];
   }
   fleet::Status status(const std::string&) const override { return now; }
   asio::awaitable<fleet::Details> details(std::string) const override { co_return more; }
@@ -129,6 +159,7 @@ class FakeFleet final : public fleet::Fleet {
 
   std::map<std::string, fleet::Runtime> known;
   std::map<std::string, catalog::RevisionPtr> serving;
+  std::map<std::string, int> served;  // How often serve() was called for it.
   fleet::Status now;
   fleet::Details more;
   Duration start_takes{};

@@ -7,12 +7,14 @@
 #include <variant>
 
 #include "control/quantities.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::control {
 namespace {
 
 using catalog::Manifest;
 using Texts = std::map<std::string, std::string>;
+using SecretUses = std::map<std::string, catalog::SecretUse>;
 
 // What a field holds: where it lies in a Manifest, and its bounds.
 struct Text {
@@ -41,9 +43,12 @@ struct Map {
   bool (*good_key)(std::string_view);
   const char* keys;
 };
+struct SecretMap {
+  SecretUses& (*at)(Manifest&);
+};
 struct Field {
   std::string_view name;  // "python.packages": "packages" in the section "python".
-  std::variant<Text, Size, Cpus, Time, Count, Map> holds;
+  std::variant<Text, Size, Cpus, Time, Count, Map, SecretMap> holds;
   std::string_view meaning;
   bool required = false;
 };
@@ -128,7 +133,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 20> fields{{
+const std::array<Field, 21> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -193,6 +198,10 @@ const std::array<Field, 20> fields{{
      Map{[](Manifest& m) -> Texts& { return m.env; }, is_variable,
          "letters, digits and \"_\", not beginning with a digit"},
      "Environment variables of the function. Not for secrets: they are shown."},
+    {"secrets", SecretMap{[](Manifest& m) -> SecretUses& { return m.secrets; }},
+     "Environment variables whose values are secrets, set with `dormouse secret set`. `late`: "
+     "there "
+     "before the first call; `init`: there when the code is loaded."},
 }};
 
 // What a JSON value is, for an error: `"lots"`, `[1,2]`, cut if it is long.
@@ -224,6 +233,10 @@ std::string allowed(const Map& field) {
   return std::string("names of ") + field.keys + ", with text as values";
 }
 
+std::string allowed(const SecretMap&) {
+  return "names of variables, each with `late`, `init` or {secret: NAME, when: late or init}";
+}
+
 std::string_view type(const Text&) {
   return "text";
 }
@@ -241,6 +254,9 @@ std::string_view type(const Count&) {
 }
 std::string_view type(const Map&) {
   return "map of texts";
+}
+std::string_view type(const SecretMap&) {
+  return "map of secrets";
 }
 
 template <class Held, class Number>
@@ -319,6 +335,55 @@ Result<> read(const Map& field, const json::value& value, Manifest& manifest) {
   return ok;
 }
 
+Result<catalog::When> read_when(const json::value& value) {
+  if (value.is_string() && value.get_string() == "late") return catalog::When::late;
+  if (value.is_string() && value.get_string() == "init") return catalog::When::init;
+  return refused("neither `late` nor `init`");
+}
+
+// What is given is not repeated in errors: it may be the secret itself, put into the wrong place.
+Result<catalog::SecretUse> read_use(std::string_view variable, const json::value& value) {
+  catalog::SecretUse use{.secret = std::string(variable)};
+  if (!value.is_object()) {
+    const auto when = read_when(value);
+    if (!when) return when.error();
+    use.when = *when;
+    return use;
+  }
+  constexpr std::string_view known[] = {"secret", "when"};
+  for (const auto& [key, entry] : value.get_object()) {
+    if (key == "secret") {
+      if (!entry.is_string()) return refused("secret: not the name of one");
+      use.secret = std::string(entry.get_string());
+    } else if (key == "when") {
+      const auto when = read_when(entry);
+      if (!when) return Error(when.error()).during("when");
+      use.when = *when;
+    } else {
+      return unknown_name("field", std::string_view(key), known);
+    }
+  }
+  return use;
+}
+
+Result<> read(const SecretMap& field, const json::value& value, Manifest& manifest) {
+  if (!value.is_object()) return refused("not a map");
+  if (value.get_object().size() > map_entries_max) {
+    return refused("more than " + std::to_string(map_entries_max) + " entries");
+  }
+  for (const auto& [key, entry] : value.get_object()) {
+    const std::string quoted = "\"" + std::string(key) + "\"";
+    if (!is_variable(std::string_view(key))) return refused(quoted + " is not a variable's name");
+    auto use = read_use(std::string_view(key), entry);
+    if (!use) return std::move(use).error().during(quoted);
+    if (!secrets::is_name(use->secret)) {
+      return refused(quoted + ": the name of its secret is over 64 bytes, or no name");
+    }
+    field.at(manifest).insert_or_assign(std::string(key), std::move(*use));
+  }
+  return ok;
+}
+
 json::value written(const Text& field, Manifest& manifest) {
   return json::string(field.at(manifest));
 }
@@ -337,6 +402,14 @@ json::value written(const Count& field, Manifest& manifest) {
 json::value written(const Map& field, Manifest& manifest) {
   json::object entries;
   for (const auto& [key, text] : field.at(manifest)) entries[key] = text;
+  return entries;
+}
+json::value written(const SecretMap& field, Manifest& manifest) {
+  json::object entries;
+  for (const auto& [variable, use] : field.at(manifest)) {
+    const char* const when = use.when == catalog::When::late ? "late" : "init";
+    entries[variable] = json::object{{"secret", use.secret}, {"when", when}};
+  }
   return entries;
 }
 
@@ -374,8 +447,9 @@ Result<> read_field(const Field& field, const json::value& value, Manifest& mani
   auto done = std::visit(read_it, field.holds);
   if (done) return ok;
   const auto bounds = std::visit([](const auto& held) { return allowed(held); }, field.holds);
-  return refused(std::string(field.name) + ": " + shown(value) + " is not allowed (" +
-                 done.error().message + "); allowed is " + bounds);
+  const bool is_secret = std::holds_alternative<SecretMap>(field.holds);
+  return refused(std::string(field.name) + ": " + (is_secret ? "this" : shown(value)) +
+                 " is not allowed (" + done.error().message + "); allowed is " + bounds);
 }
 
 Result<> read_section(std::string_view section, const json::value& value, Manifest& manifest) {
@@ -402,6 +476,18 @@ Result<> read_entry(std::string_view name, const json::value& value, Manifest& m
   return read_field(*field, value, manifest);
 }
 
+Result<> check_secrets(const Manifest& manifest) {
+  if (manifest.runtime == "onnx" && !manifest.secrets.empty()) {
+    return refused("secrets: a model of the runtime onnx has no code that could read them");
+  }
+  for (const auto& [variable, _] : manifest.secrets) {
+    if (manifest.env.contains(variable)) {
+      return refused("secrets: \"" + variable + "\" is in env, too; leave it out of one of them");
+    }
+  }
+  return ok;
+}
+
 // What no single field can see.
 Result<> check_together(const Manifest& manifest) {
   if (manifest.instances_min > manifest.instances_max) {
@@ -411,7 +497,7 @@ Result<> check_together(const Manifest& manifest) {
   if (manifest.runtime == "python" && manifest.handler.empty()) {
     return refused("handler is missing: say module.function, as app.handler");
   }
-  return ok;
+  return check_secrets(manifest);
 }
 
 std::string default_text(const Field& field) {
@@ -442,7 +528,9 @@ json::object& place_of(const Field& field, json::object& properties) {
 json::object schema_of(const Field& field) {
   const auto bounds = std::visit([](const auto& held) { return allowed(held); }, field.holds);
   json::object schema{{"description", std::string(field.meaning) + " Allowed: " + bounds}};
-  if (std::holds_alternative<Map>(field.holds)) schema["type"] = "object";
+  const bool is_map =
+      std::holds_alternative<Map>(field.holds) || std::holds_alternative<SecretMap>(field.holds);
+  if (is_map) schema["type"] = "object";
   if (std::holds_alternative<Count>(field.holds)) schema["type"] = "integer";
   if (!schema.contains("type")) schema["type"] = json::array{"string", "number"};
   if (std::holds_alternative<Text>(field.holds)) schema["type"] = "string";
@@ -515,6 +603,12 @@ std::string manifest_page() {
          "handler: app.handler\n"
          "python:\n"
          "  packages: host\n"
+         "```\n\n"
+         "Secrets are named, never written here ([how to](../secrets.md)):\n\n"
+         "```yaml\n"
+         "secrets:\n"
+         "  API_KEY: late                                # the secret API_KEY\n"
+         "  DB_PASSWORD: {secret: prod-db, when: init}\n"
          "```\n\n"
          "A file of the folder may have any relative path of plain UTF-8 elements of at most 255 "
          "bytes, without\n`.`, `..`, backslashes or control characters; `.dormouse/` is the "

@@ -164,6 +164,55 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
   }
 }
 
+std::string secrets_refusal(const std::string& field) {
+  const auto value = gateway::parse_json(
+      R"({"name":"a","runtime":"python","handler":"a.b","env":{"PORT":"80"},)" + field + "}");
+  const auto manifest = read_manifest(*value);
+  return manifest ? "" : manifest.error().message;
+}
+
+TEST(Manifest, NamesSecretsShortlyOrInFull) {
+  const auto value = gateway::parse_json(R"({"name":"a","runtime":"python","handler":"a.b",
+    "secrets":{"API_KEY":"late","TOKEN":"init","DB":{"secret":"prod-db","when":"init"},
+               "OTHER":{"secret":"x"},"OWN":{}}})");
+  const auto read = read_manifest(*value);
+  ASSERT_TRUE(read) << read.error().message;
+  using catalog::When;
+  const std::map<std::string, catalog::SecretUse> expected{{"API_KEY", {"API_KEY", When::late}},
+                                                           {"TOKEN", {"TOKEN", When::init}},
+                                                           {"DB", {"prod-db", When::init}},
+                                                           {"OTHER", {"x", When::late}},
+                                                           {"OWN", {"OWN", When::late}}};
+  EXPECT_EQ(read->secrets, expected);
+  EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
+}
+
+TEST(Manifest, RefusesSecretsThatAreNoneAndRepeatsNoValue) {
+  const struct {
+    const char* field;
+    const char* says;
+  } rows[] = {
+      {R"("secrets":{"A":"sk-live-123"})",
+       "secrets: this is not allowed (\"A\": neither `late` nor `init`); allowed is names of "
+       "variables, each with `late`, `init` or {secret: NAME, when: late or init}"},
+      {R"("secrets":{"A":{"secrt":"sk-live-123"}})",
+       "unknown field \"secrt\"; did you mean \"secret\"?"},
+      {R"("secrets":{"A":{"secret":"sk live 123"}})", "over 64 bytes, or no name"},
+      {R"("secrets":{"A":{"secret":5}})", "secret: not the name of one"},
+      {R"("secrets":{"A":{"when":"sk-live-123"}})", "\"A\": when: neither `late` nor `init`"},
+      {R"("secrets":{"1A":"late"})", "\"1A\" is not a variable's name"},
+      {R"("secrets":["API_KEY"])", "not a map"},
+      {R"("secrets":{"PORT":"late"})", "secrets: \"PORT\" is in env, too"},
+  };
+  for (const auto& row : rows) {
+    const std::string said = secrets_refusal(row.field);
+    EXPECT_NE(said.find(row.says), said.npos) << row.field << ": " << said;
+    EXPECT_EQ(said.find("123"), said.npos) << said;
+  }
+  EXPECT_EQ(refusal(R"("secrets":{"A":"late"})"),
+            "secrets: a model of the runtime onnx has no code that could read them");
+}
+
 TEST(Manifest, TakesAHandlerOfUpTo255Bytes) {
   const std::string module(247, 'a');
   EXPECT_EQ(refusal(R"("handler":")" + module + R"(.handler")"), "");

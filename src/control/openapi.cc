@@ -64,6 +64,10 @@ constexpr std::string_view schemas = R"json({
 "Tensor": {"type":"object","required":["name","datatype","shape"],"properties":{
   "name":{"type":"string"},"datatype":{"type":"string"},"shape":{"type":"array","items":{"type":"integer"}}}},
 "Rollback": {"type":"object","required":[],"properties":{"revision":{"type":"integer"}}},
+"Secrets": {"type":"object","required":["secrets"],"properties":{"secrets":{"type":"array","items":{"$ref":"#/components/schemas/Secret"}}}},
+"SecretSet": {"type":"object","required":["secret"],"properties":{"secret":{"$ref":"#/components/schemas/Secret"}}},
+"Secret": {"type":"object","required":["name","version","set","functions"],"properties":{"name":{"type":"string"},
+  "version":{"type":"integer"},"set":{"type":"string"},"functions":{"type":"array","items":{"type":"string"}}}},
 "Removed": {"type":"object","required":["removed"],"properties":{"removed":{"type":"string"}}},
 "LogLine": {"type":"object","required":["sequence","at","revision","instance","invocation","text"],"properties":{
   "sequence":{"type":"integer"},"at":{"type":"string"},"revision":{"type":"integer"},"instance":{"type":"string"},

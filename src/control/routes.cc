@@ -13,7 +13,7 @@ constexpr std::uint64_t small_bytes_max = 64 << 10;
 using enum Operation;
 using enum Accepts;
 
-const std::array<Route, 14> table{{
+const std::array<Route, 17> table{{
     {"GET", "/api/v1/node", node, nothing, 0, false, "Node", "", "What this node is and has.", {}},
     {"GET",
      "/api/v1/doctor",
@@ -143,6 +143,38 @@ const std::array<Route, 14> table{{
      "Receipts",
      "",
      "The receipts of an invocation, one for each attempt.",
+     {}},
+    {"GET",
+     "/api/v1/secrets",
+     secrets,
+     nothing,
+     0,
+     false,
+     "Secrets",
+     "",
+     "All secrets: names and versions, and which functions use them. Never a value.",
+     {}},
+    {"PUT",
+     "/api/v1/secrets/{name}",
+     secret_set,
+     bytes,
+     small_bytes_max,
+     false,
+     "SecretSet",
+     "",
+     "Sets a secret to the body's bytes, UTF-8 of 1 byte to 32 KiB without NUL. Once this has "
+     "answered, further calls of the functions that use it see the new value; running ones end as "
+     "they began.",
+     {}},
+    {"DELETE",
+     "/api/v1/secrets/{name}",
+     secret_remove,
+     nothing,
+     0,
+     false,
+     "Removed",
+     "",
+     "Removes a secret. One that a function uses is a conflict.",
      {}},
 }};
 

@@ -25,6 +25,9 @@ enum class Operation : std::uint8_t {
   logs,
   usage,
   invocation,
+  secrets,
+  secret_set,
+  secret_remove,
 };
 
 // What a request's body must be.

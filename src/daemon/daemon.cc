@@ -10,8 +10,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
-#include <fstream>
-#include <sstream>
 
 #include "async/task_group.h"
 #include "async/turns.h"
@@ -22,6 +20,8 @@
 #include "fleet/revision_files.h"
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
+#include "gateway/keys.h"
+#include "secrets/secrets.h"
 #include "wire/socket.h"
 
 namespace dormouse::daemon {
@@ -43,17 +43,6 @@ Result<wire::Descriptor> lock(const fs::path& dir) {
                                      "; choose another --data, or stop it"};
   }
   return file;
-}
-
-Result<gateway::Keys> read_keys(const std::string& path) {
-  if (path.empty()) return gateway::Keys();
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return Error{Code::not_found, "cannot read the key file " + path};
-  auto keys = gateway::Keys::parse(text.str());
-  if (!keys) return std::move(keys).error().during("key file " + path);
-  return keys;
 }
 
 void prepare_process() {
@@ -101,6 +90,7 @@ class Platform {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<blobs::Blobs> blobs_;
   std::unique_ptr<catalog::Catalog> catalog_;
+  std::unique_ptr<secrets::Secrets> secrets_;
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<logs::Logs> logs_;
   std::unique_ptr<sandbox::Launcher> launcher_;
@@ -122,7 +112,7 @@ Result<> Platform::build() {
   auto locked = lock(config_.data);
   if (!locked) return std::move(locked).error();
   lock_ = std::move(*locked);
-  auto keys = read_keys(config_.key_file);
+  auto keys = gateway::Keys::read(config_.key_file);
   if (!keys) return std::move(keys).error();
   keys_ = std::move(*keys);
   for (auto step : {&Platform::open_state, &Platform::open_fleet, &Platform::open_doors}) {
@@ -136,12 +126,13 @@ Result<> Platform::build() {
 Result<> Platform::open_state() {
   const fs::path dir = config_.data;
   std::vector<store::Migration> migrations;
-  for (const auto& list : {catalog::migrations(), ledger::migrations()}) {
+  for (const auto& list : {catalog::migrations(), secrets::migrations(), ledger::migrations()}) {
     migrations.insert(migrations.end(), list.begin(), list.end());
   }
   Result<> done = take(store_, store::open(dir / "dormouse.db", migrations), "the database");
   if (done) done = take(blobs_, blobs::open({.dir = dir / "blobs"}), "the blobs");
   if (done) done = take(catalog_, catalog::open(store_.get()), "the catalog");
+  if (done) done = take(secrets_, secrets::open(store_.get(), config_.master_key), "the secrets");
   if (done) {
     done =
         take(ledger_, ledger::open(executor_, clock_.get(), store_.get(), {.dir = dir / "ledger"}),
@@ -162,7 +153,8 @@ Result<> Platform::open_fleet() {
                               .launcher = launcher_.get(),
                               .blobs = blobs_.get(),
                               .ledger = ledger_.get(),
-                              .logs = logs_.get()},
+                              .logs = logs_.get(),
+                              .secrets = secrets_.get()},
                              {.runtimes = config_.runtimes,
                               .node = config_.node,
                               .rates = config_.rates,
@@ -198,6 +190,7 @@ Result<> Platform::open_doors() {
       control::Deps{.executor = executor_,
                     .clock = clock_.get(),
                     .catalog = catalog_.get(),
+                    .secrets = secrets_.get(),
                     .blobs = blobs_.get(),
                     .fleet = fleet_.get(),
                     .ledger = ledger_.get(),

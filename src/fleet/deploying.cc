@@ -137,7 +137,8 @@ asio::awaitable<Result<>> Shard::adopt(catalog::Draft* draft, std::filesystem::p
   co_return ok;
 }
 
-// With a template if the runtime and the revision can; if the revision cannot, without.
+// With a template if the runtime and the revision can; if the revision cannot, without. Code that
+// wants a late secret as it is loaded cannot: there it has all of them only without a template.
 asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree) {
   const std::string option(template_option);
   if (!options_.runtimes.at(draft->manifest.runtime).forks) {
@@ -147,7 +148,13 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   draft->load_options[option] = "yes";
   auto loading = load_once(draft, tree);
   const Result<> loaded = co_await std::move(loading);
-  if (!loaded || forks(*draft)) co_return loaded;
+  if (loaded && forks(*draft)) co_return loaded;
+  if (!loaded) {
+    if (!has_late(draft->manifest.secrets)) co_return loaded;
+    draft->load_options[option] = "no";
+    draft->notes[option] = "no: without its late secrets it does not load (" +
+                           loaded.error().message + "); those that it reads then, declare `init`";
+  }
   auto again = load_once(draft, std::move(tree));
   co_return co_await std::move(again);
 }

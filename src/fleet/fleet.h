@@ -28,6 +28,7 @@
 #include "logs/logs.h"
 #include "metering/metering.h"
 #include "sandbox/sandbox.h"
+#include "secrets/secrets.h"
 #include "wire/messages.h"
 
 namespace dormouse::fleet {
@@ -146,7 +147,8 @@ struct Options {
   // An idle instance goes after this, if it can be forked again; keep_alive, if that is less.
   Duration keep_alive_forked = std::chrono::seconds(2);
   RenewalTerms renewal;
-  Duration settling_max = std::chrono::seconds(10);  // From `go` until a fork says that it is ready.
+  Duration settling_max =
+      std::chrono::seconds(10);  // From `go` until a fork says that it is ready.
 };
 
 // What a Fleet works with; all of it outlives the Fleet.
@@ -156,6 +158,7 @@ struct Parts {
   blobs::Blobs* blobs;
   ledger::Ledger* ledger;
   logs::Logs* logs;
+  const secrets::Secrets* secrets;
 };
 
 class Fleet {
@@ -168,7 +171,8 @@ class Fleet {
   virtual asio::awaitable<Result<catalog::Draft>> try_out(
       catalog::Draft, std::function<void(std::string)> progress) = 0;
 
-  // The catalog changed: this revision serves from now on (nullptr: the function is gone).
+  // The catalog or a secret changed: this revision serves anew from now on (nullptr: the function
+  // is gone). What served before takes no new call; its calls end as they began.
   virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
 
   virtual Status status(const std::string& function) const = 0;

@@ -9,8 +9,10 @@
 #include <future>
 
 #include "fleet/fleet.h"
+#include "fleet/revision_secrets.h"
 #include "fleet/test_workers.h"
 #include "sandbox/fake_launcher.h"
+#include "secrets/secrets.h"
 
 namespace dormouse::fleet {
 namespace {
@@ -46,25 +48,31 @@ class FlakyLedger final : public ledger::Ledger {
   ledger::Ledger* real_;
 };
 
+std::vector<store::Migration> migrations() {
+  std::vector<store::Migration> all;
+  for (const auto& list : {secrets::migrations(), ledger::migrations()}) {
+    all.insert(all.end(), list.begin(), list.end());
+  }
+  return all;
+}
+
 class World {
  public:
-  explicit World(std::function<void(int)> program = speak, RenewalTerms renewal = {})
+  explicit World(std::function<void(int)> program = speak, Options options = {})
       : dir_(make_dir()),
         launcher(io.get_executor(), std::move(program)),
         clock_(async::system_clock()),
-        store_(*store::open(dir_ / "db", ledger::migrations())),
+        store_(*store::open(dir_ / "db", migrations())),
+        secrets(*secrets::open(store_.get(), dir_ / "master.key")),
         blobs_(*blobs::open({.dir = dir_ / "blobs"})),
         real_ledger_(
             *ledger::open(io.get_executor(), clock_.get(), store_.get(), {.dir = dir_ / "ledger"})),
         ledger(real_ledger_.get()),
         logs_(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
-        fleet(make_fleet(
-            io.get_executor(), {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get()},
-            {.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1, .forks = true}}},
-             .node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30},
-             .node_name = "here",
-             .dir = dir_,
-             .renewal = renewal})) {}
+        fleet(
+            make_fleet(io.get_executor(),
+                       {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get(), secrets.get()},
+                       with_surroundings(std::move(options), dir_))) {}
   ~World() {
     run(fleet->drain(1s));
     EXPECT_EQ(launcher.state.living, 0);
@@ -74,9 +82,11 @@ class World {
   }
 
   // One whose instances are forked from a template.
-  void deploy_forking(const std::string& name, Duration template_keep_alive) {
+  void deploy_forking(const std::string& name, Duration template_keep_alive,
+                      const SecretUses& uses = {}, const char* is_template = "yes") {
     catalog::Manifest manifest;
     manifest.instances_max = 4;
+    manifest.secrets = uses;
     manifest.keep_alive = 0ms;
     manifest.template_keep_alive = template_keep_alive;
     manifest.resources.memory_bytes = 64 << 20;
@@ -84,7 +94,7 @@ class World {
     manifest.runtime = "speaker";
     auto revision = std::make_shared<catalog::Revision>(
         catalog::Revision{{.manifest = manifest}, "default", 1, catalog::digest_of({}), {}});
-    revision->load_options["template"] = "yes";
+    revision->load_options["template"] = is_template;
     revisions_[name] = revision;
     fleet->serve(name, revision);
   }
@@ -95,6 +105,12 @@ class World {
     draft.manifest.runtime = "speaker";
     draft.manifest.resources.memory_bytes = 64 << 20;
     return fleet->try_out(std::move(draft), [](const std::string&) {});
+  }
+
+  // As the control API does: stored first, then the function serves anew.
+  void set_secret(std::string secret, std::string value, const std::string& function = "") {
+    EXPECT_TRUE(run(secrets->set(std::move(secret), std::move(value), {1})));
+    if (!function.empty()) fleet->serve(function, revisions_.at(function));
   }
 
   // Runs what there is to do until `there`, for a while.
@@ -147,6 +163,13 @@ class World {
   }
 
  private:
+  static Options with_surroundings(Options options, const std::filesystem::path& dir) {
+    options.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1, .forks = true}}};
+    options.node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30};
+    options.node_name = "here";
+    options.dir = dir;
+    return options;
+  }
   static std::filesystem::path make_dir() {
     char name[] = "/tmp/fleet-test-XXXXXX";
     CHECK(mkdtemp(name) != nullptr);
@@ -161,6 +184,11 @@ class World {
  private:
   std::unique_ptr<async::Clock> clock_;
   std::unique_ptr<store::Store> store_;
+
+ public:
+  std::unique_ptr<secrets::Secrets> secrets;
+
+ private:
   std::unique_ptr<blobs::Blobs> blobs_;
   std::unique_ptr<ledger::Ledger> real_ledger_;
 
@@ -224,13 +252,75 @@ TEST(Recent, ForgetsAllButTheLast) {
   EXPECT_EQ(recent.count(), 67u);
 }
 
+// ---- secrets ----
+
+const SecretUses both{{"LATE", {"l", catalog::When::late}}, {"INIT", {"i", catalog::When::init}}};
+
+TEST(Secrets, ComeAllAtLoadWhereNothingIsForked) {
+  World world(confide);
+  world.set_secret("l", "1");
+  world.set_secret("i", "2");
+  world.deploy_forking("f", 1h, both, "no");
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=2 LATE=1 template=no");
+}
+
+TEST(Secrets, ThatAreLateReachTheForkAndNotItsTemplate) {
+  World world(confide);
+  world.set_secret("l", "1");
+  world.set_secret("i", "2");
+  world.deploy_forking("f", 1h, both);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=2 template=yes; go: LATE=1");
+}
+
+TEST(Secrets, ThatChangeAreSeenByTheNextCallAndNotByOneThatRuns) {
+  World world(confide);
+  world.set_secret("l", "1");
+  world.set_secret("i", "2");
+  world.deploy_forking("f", 1h, both);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=2 template=yes; go: LATE=1");
+  auto runs = asio::co_spawn(world.io, world.call("f", "slow"), asio::use_future);
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
+  world.set_secret("l", "3", "f");
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=2 template=yes; go: LATE=3");
+  world.set_secret("i", "4", "f");
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=4 template=yes; go: LATE=3");
+  ASSERT_TRUE(world.comes([&] { return runs.wait_for(0s) == std::future_status::ready; }));
+  EXPECT_EQ(World::text(runs.get()), "load: INIT=2 template=yes; go: LATE=1");
+  // What had the old values is gone: one template with its spare and slots, and one blank.
+  EXPECT_TRUE(world.comes([&] { return world.launcher.state.living == 2; }));
+}
+
+TEST(Secrets, ThatCannotBeReadFailTheirFunctionWithTheReasonAndNoOther) {
+  World world(confide);
+  world.set_secret("i", "2");
+  world.deploy_forking("lacks", 1h, both);
+  world.deploy_forking("other", 1h, {{"INIT", {"i", catalog::When::init}}});
+  const std::string why = World::text(world.run(world.call("lacks", "")));
+  EXPECT_EQ(why, "not_found: there is no secret \"l\"; set it with `dormouse secret set l`");
+  EXPECT_EQ(World::text(world.run(world.call("other", ""))), "load: INIT=2 template=yes; go:");
+}
+
+TEST(Secrets, ThatDoNotFitAFrameFailTheirFunctionOnly) {
+  World world(confide);
+  SecretUses uses;
+  for (const char* name : {"a", "b", "c"}) {
+    world.set_secret(name, std::string(secrets::value_bytes_max, 'x'));
+    uses[name] = {name, catalog::When::late};
+  }
+  world.deploy_forking("large", 1h, uses);
+  const std::string why = World::text(world.run(world.call("large", "")));
+  EXPECT_TRUE(why.contains("have together 98")) << why;
+  EXPECT_TRUE(why.contains("at most 65536 reach a function")) << why;
+}
+
 // ---- templates ----
 
 struct Family {
   std::atomic<bool> fall = false;
   std::atomic<int> forks = 0;
+  bool forks_hang = false;
   std::function<void(int)> program() {
-    return [this](int socket) { be_template(socket, &fall, &forks); };
+    return [this](int socket) { be_template(socket, &fall, &forks, forks_hang); };
   }
 };
 
@@ -298,7 +388,7 @@ TEST(Template, ForkThatDiesCostsItsOwnCallOnly) {
 
 TEST(Template, IsMadeAnewWhenItIsWornAndMeanwhileServes) {
   Family family;
-  World world(family.program(), {.forks = 3});
+  World world(family.program(), {.renewal = {.forks = 3}});
   world.deploy_forking("f", 1h);
   const auto templates = [&] { return world.launcher.state.revealed.size(); };
   for (int i = 0; i < 100 && templates() < 4; ++i) {
@@ -313,7 +403,7 @@ TEST(Template, IsMadeAnewWhenItIsWornAndMeanwhileServes) {
 
 TEST(Template, IsNotMadeAnewForAFunctionThatIsGoneMeanwhile) {
   Family family;
-  World world(family.program(), {.forks = 1});
+  World world(family.program(), {.renewal = {.forks = 1}});
   world.deploy_forking("f", 1h);
   EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
   world.fleet->serve("f", nullptr);  // Its renewal has begun.
@@ -333,6 +423,14 @@ TEST(Template, IsNotMadeOfCodeThatHoldsASocket) {
     EXPECT_EQ(said == "yes", sockets == 1) << said;
     EXPECT_EQ(said.contains("holds a socket"), sockets == 2) << said;
   }
+}
+
+TEST(Template, ForkThatDoesNotSettleIsEnded) {
+  Family family{.forks_hang = true};
+  World world(family.program(), {.settling_max = 50ms});
+  world.deploy_forking("f", 1h);
+  const std::string said = World::text(world.run(world.call("f", "")));
+  EXPECT_EQ(said.find("function_failed: after the fork: it was not ready within"), 0u) << said;
 }
 
 TEST(Template, OfAWithdrawnFunctionIsGone) {

@@ -139,6 +139,7 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   Instance& where = *instance(key);
   Worker& worker = *where.worker;
   where.memory_bytes_max = static_cast<std::uint64_t>(question.manifest.resources.memory_bytes);
+  where.secrets = std::move(question.manifest.secrets);
   tasks_.spawn(follow_output(key));
   const auto limited = worker.sandbox().set_limits(limits_of(question.manifest));
   if (!limited) co_return limited.error();
@@ -147,7 +148,12 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   if (!revealed) co_return revealed.error();
   const TimePoint there = parts_.clock->now();
   instance(key)->wake.code = there - began;
-  worker.post(question.type, 0, wire::encode(wire::Load{std::move(question.options)}));
+  // What is prepared is kept: no secret may get there.
+  const bool loads = question.type == wire::Type::load;
+  const auto payload = load_with_secrets(
+      std::move(question.options), loads ? instance(key)->secrets : SecretUses(), *parts_.secrets);
+  if (!payload) co_return payload.error();
+  worker.post(question.type, 0, *payload);
   flush(key);
   auto waiting = worker.expect(parts_.clock, question.reply, deadline);
   auto said = co_await std::move(waiting);

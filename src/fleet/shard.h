@@ -23,6 +23,7 @@
 #include "fleet/fleet.h"
 #include "fleet/flow.h"
 #include "fleet/renewal.h"
+#include "fleet/revision_secrets.h"
 #include "fleet/worker.h"
 #include "scheduling/scheduler.h"
 
@@ -130,6 +131,7 @@ class Shard final : public Fleet {
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
+    SecretUses secrets;  // Of its manifest.
   };
 
   struct Question {  // To a blank sandbox: become this revision, or prepare it.
@@ -272,7 +274,7 @@ class Shard final : public Fleet {
   TimePoint turn_requested_at_{};
   Duration loop_lag_max_{};
 
-  std::multiset<TimePoint> armed_;  // When tick_at() tasks wake.
+  std::multiset<TimePoint> armed_;                          // When tick_at() tasks wake.
   std::deque<std::pair<TimePoint, InstanceKey>> settling_;  // By when; mind_settling() runs.
   bool closing_ = false;
   std::map<std::string, Counters> counters_;

@@ -82,8 +82,8 @@ asio::awaitable<void> Shard::mind_settling() {
     const Instance* const late = instance(settling_.front().second);
     const bool hangs = late != nullptr && !late->settled && !late->trial && !late->stopping;
     if (hangs) {
-      break_off(settling_.front().second, "after the fork: it was not ready within " +
-                                              seconds_text(options_.settling_max));
+      break_off(settling_.front().second,
+                "after the fork: it was not ready within " + seconds_text(options_.settling_max));
     }
     settling_.pop_front();
   }
@@ -169,7 +169,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
                     "it holds a socket that the code opened, and so would "
                     "all others: open it in after_fork, or in the handler"};
   }
-  worker->post(wire::Type::go, 0, "");
+  const auto given = go_with_secrets(instance(mold)->secrets, *parts_.secrets);
+  if (!given) co_return given.error();
+  worker->post(wire::Type::go, 0, *given);
   const auto sent = worker->flush();
   if (!sent) co_return sent.error();
   co_return worker;

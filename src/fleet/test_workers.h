@@ -147,8 +147,9 @@ inline void tell_inodes(int socket) {
   }
 }
 
-// A fork, after it was put into its slot: answers every call with who it is; "die" ends it.
-inline void live_as_fork(const wire::Descriptor& socket, int number) {
+// A fork, after it was put into its slot: answers every call with who it is; "die" ends it. One
+// that `hangs` says nothing from `go` on.
+inline void live_as_fork(const wire::Descriptor& socket, int number, bool hangs) {
   const auto say = [&](wire::Type type, std::uint64_t handle, std::string_view payload) {
     std::string out;
     wire::append_frame(out, type, 0, handle, payload);
@@ -157,6 +158,7 @@ inline void live_as_fork(const wire::Descriptor& socket, int number) {
   say(wire::Type::forked, 0, "");
   wire::FrameReceiver receiver(socket.number());
   for (auto frame = receiver.receive(); frame && *frame; frame = receiver.receive()) {
+    if (hangs) continue;
     if ((*frame)->header.type == wire::Type::go)
       say(wire::Type::ready, 0, wire::encode(wire::Ready{}));
     if ((*frame)->header.type == wire::Type::drain) break;
@@ -173,7 +175,7 @@ inline void live_as_fork(const wire::Descriptor& socket, int number) {
 }
 
 // A template: forks are threads. `fall` makes it end before its next fork.
-inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* forks) {
+inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* forks, bool hang) {
   Talker talker(socket);
   std::vector<std::thread> children;
   while (auto frame = talker.hear()) {
@@ -181,10 +183,67 @@ inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* f
     if (fall->exchange(false)) break;
     auto inner = std::make_shared<wire::Descriptor>(std::move(frame->descriptors.front()));
     const int number = ++*forks;
-    children.emplace_back([inner, number] { live_as_fork(*inner, number); });
+    children.emplace_back([inner, number, hang] { live_as_fork(*inner, number, hang); });
   }
   shutdown(socket, SHUT_RDWR);
   for (auto& child : children) child.join();
+}
+
+// "INIT=2 template=yes": what a worker was told with a frame, but for what has no secret in it.
+inline std::string told_by(const wire::Frame& frame) {
+  std::string text;
+  if (frame.payload.empty()) return text;
+  for (const auto& [key, value] : wire::decode_load(frame.payload)->options) {
+    const bool is_variable = key.starts_with("env.");
+    text += " " + (is_variable ? key.substr(4) : key) + "=" + value;
+  }
+  return text;
+}
+
+// Answers every call with what it was told, as it was loaded and, if it is a fork, as it began;
+// "slow" takes longer. As a template it forks by threads.
+inline void confide_as(int socket, std::string told) {
+  const auto say = [&](wire::Type type, std::uint64_t handle, std::string_view payload) {
+    std::string out;
+    wire::append_frame(out, type, 0, handle, payload);
+    (void)wire::send_all(socket, out, {});
+  };
+  std::vector<std::thread> children;
+  wire::FrameReceiver receiver(socket);
+  for (auto frame = receiver.receive(); frame && *frame; frame = receiver.receive()) {
+    const wire::Type type = (*frame)->header.type;
+    if (type == wire::Type::drain) break;
+    if (type == wire::Type::load) told = "load:" + told_by(**frame);
+    if (type == wire::Type::go) told += "; go:" + told_by(**frame);
+    if (type == wire::Type::load || type == wire::Type::go) {
+      say(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    }
+    if (type == wire::Type::fork) {
+      auto inner = std::make_shared<wire::Descriptor>(std::move((*frame)->descriptors.front()));
+      children.emplace_back([inner, told] {
+        std::string out;
+        wire::append_frame(out, wire::Type::forked, 0, 0, "");
+        (void)wire::send_all(inner->number(), out, {});
+        confide_as(inner->number(), told);
+      });
+    }
+    if (type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items((*frame)->payload);
+    if (items->front().inline_body == "slow") usleep(300'000);
+    wire::Answer answer;
+    answer.inline_body = told;
+    answer.body_size = told.size();
+    say(wire::Type::result, items->front().handle, wire::encode(answer));
+  }
+  shutdown(socket, SHUT_RDWR);
+  for (auto& child : children) child.join();
+}
+inline void confide(int socket) {
+  std::string out;
+  wire::append_frame(out, wire::Type::hello, 0, 0,
+                     wire::encode(wire::Hello{wire::version, "c", "1"}));
+  (void)wire::send_all(socket, out, {});
+  confide_as(socket, "");
 }
 
 // Takes the first call with it into its grave.

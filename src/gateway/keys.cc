@@ -4,6 +4,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 
 #include "base/digest.h"
 
@@ -65,6 +67,17 @@ Result<Keys> Keys::parse(std::string_view text) {
     keys.hashes_.push_back(hash_from(*digest));
   }
   if (keys.empty()) return Error{Code::invalid_argument, "the key file has no key in it"};
+  return keys;
+}
+
+Result<Keys> Keys::read(const std::string& file) {
+  if (file.empty()) return Keys();
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in) return Error{Code::not_found, "cannot read the key file " + file};
+  auto keys = parse(text.str());
+  if (!keys) return std::move(keys).error().during("key file " + file);
   return keys;
 }
 

@@ -20,6 +20,8 @@ class Keys {
 
   // The text of a key file. invalid_argument names the line; a file without any key is one too.
   static Result<Keys> parse(std::string_view text);
+  // Of that file; none if `file` is empty. not_found if it cannot be read.
+  static Result<Keys> read(const std::string& file);
 
   bool empty() const { return hashes_.empty(); }
   // Whether the request carries one of them, as `Authorization: Bearer KEY` or `x-api-key: KEY`.

@@ -156,6 +156,12 @@ std::string encode(const Fork& fork) {
   return out;
 }
 
+std::string encode(const Go& go) {
+  std::string out;
+  put_options(out, go.environment);
+  return out;
+}
+
 std::string encode(const Ready& ready) {
   std::string out;
   put_sized(out, encode(ready.signature));

@@ -44,6 +44,11 @@ struct Fork {
   std::uint32_t uid = 0;
 };
 
+// To a fork: begin, with these variables in the environment. Read by runtimes/include/dormouse.c.
+struct Go {
+  Options environment;
+};
+
 struct Ready {
   Signature signature;
   std::string platform;  // KServe's "platform": "onnxruntime_onnx"
@@ -89,6 +94,7 @@ std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
 std::string encode(const Fork&);
+std::string encode(const Go&);
 std::string encode(const Ready&);
 std::string encode(std::span<const Item>);
 std::string encode(const Answer&);

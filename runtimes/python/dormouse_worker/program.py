@@ -51,6 +51,7 @@ class Worker:
 
     def _load(self, options):
         is_template = options.get("template") == "yes"
+        template.hide_memory()
         if not is_template:
             template.drop_capabilities()
         self._settings = handler.Settings(options)

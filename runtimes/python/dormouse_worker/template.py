@@ -4,11 +4,13 @@ docs/formats/template.md."""
 
 import contextlib
 import ctypes
+import itertools
 import os
 import sys
 import threading
 
 _LIBRARY = "/opt/dormouse/libdormouse.so"
+_PR_SET_DUMPABLE = 4
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -29,6 +31,11 @@ def drop_capabilities():
     """Of a worker that will not fork: it has no use for what a template needs."""
     if _library().dormouse_drop_capabilities() != 0:
         raise OSError(ctypes.get_errno(), "dropping capabilities")
+
+
+def hide_memory():
+    """From other processes and from cores: from here on it may hold secrets."""
+    _library().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager
@@ -67,10 +74,21 @@ def serve(number):
         if os.fork() == 0:
             if library.dormouse_enter(number, ctypes.byref(slot)) != 0:
                 os._exit(125)
+            _take_over_environment()
             return
         os.close(slot.socket)
         os.close(slot.output)
     os._exit(0)
+
+
+def _take_over_environment():
+    """What setenv() has put into the environment: os.environ is a copy, made at the start."""
+    # The whole program's, not a library's own: the interpreter may have a copy in its place.
+    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    for line in itertools.takewhile(bool, environ):
+        name, _, value = line.partition(b"=")
+        if os.environb.get(name) != value:
+            os.environb[name] = value
 
 
 def make_new():

@@ -1,0 +1,80 @@
+#include "control/secret_changes.h"
+
+#include <algorithm>
+
+#include "async/shielded.h"
+#include "gateway/json.h"
+
+namespace dormouse::control {
+namespace {
+
+bool uses(const catalog::Manifest& manifest, std::string_view secret) {
+  return std::ranges::any_of(manifest.secrets,
+                             [&](const auto& each) { return each.second.secret == secret; });
+}
+
+}  // namespace
+
+Result<> check_secrets(const catalog::Manifest& manifest, const secrets::Secrets& secrets) {
+  for (const auto& [variable, use] : manifest.secrets) {
+    if (secrets.contains(use.secret)) continue;
+    return Error{Code::conflict, "secrets: \"" + variable + "\" is the secret \"" + use.secret +
+                                     "\", which there is not; set it with `dormouse secret set " +
+                                     use.secret + "`"};
+  }
+  return ok;
+}
+
+SecretChanges::SecretChanges(asio::any_io_executor executor, async::Clock* clock,
+                             catalog::Catalog* catalog, secrets::Secrets* secrets,
+                             fleet::Fleet* fleet)
+    : clock_(clock),
+      catalog_(catalog),
+      secrets_(secrets),
+      fleet_(fleet),
+      tasks_(std::move(executor)) {
+}
+
+std::vector<std::string> SecretChanges::users(std::string_view secret) const {
+  std::vector<std::string> names;
+  for (const auto& [name, function] : catalog_->all()) {
+    const auto revision = catalog_->active(name);
+    if (revision && uses(revision->manifest, secret)) names.push_back(name);
+  }
+  return names;
+}
+
+asio::awaitable<Result<secrets::Fact>> SecretChanges::set(std::string name, std::string value) {
+  if (gateway::valid_utf8(value) != value) {
+    co_return Error{Code::invalid_argument, "the value is not UTF-8; encode bytes, as in base64"};
+  }
+  auto change = set_and_serve(std::move(name), std::move(value));
+  co_return co_await async::shielded(&tasks_, std::move(change));
+}
+
+asio::awaitable<Result<secrets::Fact>> SecretChanges::set_and_serve(std::string name,
+                                                                    std::string value) {
+  auto changing = secrets_->set(name, std::move(value), clock_->wall());
+  auto fact = co_await std::move(changing);
+  if (!fact) co_return fact;
+  // Nothing that holds the old value takes another call: no instance, no template, no spare fork.
+  for (const std::string& user : users(name)) fleet_->serve(user, catalog_->active(user));
+  co_return fact;
+}
+
+asio::awaitable<Result<>> SecretChanges::remove(std::string name) {
+  std::string names;
+  for (const std::string& user : users(name)) names += (names.empty() ? "" : ", ") + user;
+  if (!names.empty()) {
+    co_return Error{Code::conflict, "the secret \"" + name + "\" is used by " + names +
+                                        "; deploy without it, or delete what uses it, first"};
+  }
+  auto change = secrets_->remove(std::move(name));
+  co_return co_await async::shielded(&tasks_, std::move(change));
+}
+
+asio::awaitable<void> SecretChanges::stop() {
+  co_await tasks_.join();
+}
+
+}  // namespace dormouse::control

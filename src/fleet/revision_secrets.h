@@ -1,0 +1,27 @@
+// What the processes of a revision are given of its secrets. Each value is read when it is given:
+// none is kept with the revision.
+//
+// Errors   As Secrets::read() has them. function_failed: they do not fit a frame.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "catalog/catalog.h"
+#include "secrets/secrets.h"
+#include "wire/messages.h"
+
+namespace dormouse::fleet {
+
+using SecretUses = std::map<std::string, catalog::SecretUse>;
+
+// The payload of `load`: the options, and as "env.NAME" all secrets, or of a template those that
+// are `init`.
+Result<std::string> load_with_secrets(wire::Options, const SecretUses&, const secrets::Secrets&);
+
+// The payload of a fork's `go`: those that are `late`.
+Result<std::string> go_with_secrets(const SecretUses&, const secrets::Secrets&);
+
+bool has_late(const SecretUses&);
+
+}  // namespace dormouse::fleet
