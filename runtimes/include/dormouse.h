@@ -15,8 +15,8 @@
  *
  * What holds at dormouse_template()   One thread. Open files stay open in every instance, at one
  *   shared position: close what you opened. Random states are copied: seed yours afterwards.
- * Secrets       that are `late` are in the environment from dormouse_template() on; `init` ones
- * before. An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
+ * An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
+ * Secrets       are in the environment: `init` ones at once, `late` ones after dormouse_template().
  * Threads       Calls come one at a time (`concurrency: 1`); use these functions from one thread.
  * Errors        -1, and errno; then leave, there is no daemon to speak with any more.
  *

@@ -24,7 +24,7 @@ std::string shape_of(const json::value& tensor) {
 void add_map(const json::value* map, const std::string& label, Rows& rows) {
   if (map == nullptr || !map->is_object()) return;
   for (const auto& [name, value] : map->get_object()) {
-    if (at(value, "secret") != nullptr) {
+    if (label == "secrets." && value.is_object()) {
       rows.push_back({harmless(label + std::string(name)),
                       text_at(value, "secret") + ", " + text_at(value, "when")});
       continue;

@@ -234,6 +234,9 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
                                       Code::deadline_exceeded);
   if (!tried) co_return std::move(tried).error().during("starting " + name);
 
+  // One may have been removed meanwhile.
+  if (auto good = check_secrets(tried->manifest, *secrets_); !good) co_return good.error();
+
   // From here on it is done as a whole: what is in the store serves.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   auto published = co_await catalog_->publish(std::move(*tried), clock_->wall());

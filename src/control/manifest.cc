@@ -200,8 +200,7 @@ const std::array<Field, 21> fields{{
      "Environment variables of the function. Not for secrets: they are shown."},
     {"secrets", SecretMap{[](Manifest& m) -> SecretUses& { return m.secrets; }},
      "Environment variables whose values are secrets, set with `dormouse secret set`. `late`: "
-     "there "
-     "before the first call; `init`: there when the code is loaded."},
+     "there before the first call; `init`: there when the code is loaded."},
 }};
 
 // What a JSON value is, for an error: `"lots"`, `[1,2]`, cut if it is long.
