@@ -211,7 +211,7 @@ TEST(Tree, HasAModuleInEveryFolder) {
         << "src/" << name << ": add a CMakeLists.txt with module(" << name << " ...)";
     const std::regex listed("\\b" + name + "\\b");
     EXPECT_TRUE(std::regex_search(read(root / "CMakeLists.txt"), listed))
-        << "add " << name << " to DORMOUSE_MODULES, above what it depends on";
+        << "add " << name << " to the modules in CMakeLists.txt, above what it depends on";
   }
 }
 
