@@ -161,13 +161,13 @@ ${this.options.config ?? ""}`,
     return JSON.parse(stdout);
   }
 
-  // A folder with this manifest and these files, deployed.
+  // A folder with this manifest, its fields or its text, and these files, deployed.
   async deploy(manifest, files = {}) {
     const dir = mkdtempSync(path.join(this.dir, "function-"));
-    const lines = Object.entries(manifest).map(
-      ([key, value]) => `${key}: ${JSON.stringify(value)}`,
-    );
-    writeFileSync(path.join(dir, "dormouse.yaml"), lines.join("\n") + "\n");
+    const lines = (fields) =>
+      Object.entries(fields).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
+    const text = typeof manifest === "string" ? manifest : lines(manifest).join("");
+    writeFileSync(path.join(dir, "dormouse.yaml"), text);
     for (const [name, content] of Object.entries(files)) {
       writeFileSync(path.join(dir, name), content);
     }
