@@ -68,7 +68,8 @@ export class Platform {
     return platform;
   }
 
-  // The tests' own runtime beside those that come with the program.
+  // The tests' own runtimes beside those that come with the program: the probe, and Python with a
+  // window to the outside, through which a test changes what its code finds.
   config() {
     const file = path.join(this.dir, "config.yaml");
     const blanks = this.options.blanks ?? 1;
@@ -85,6 +86,15 @@ export class Platform {
     argv: ["/bin/worker"]
     prepares: true
     blanks: ${this.options.onnxBlanks ?? 0}
+  windowed:
+    root: ${roots}/host
+    argv: ["/opt/dormouse/init", "/usr/bin/python3", "-I", "-S", "-B", "/opt/dormouse/python/worker.py"]
+    binds:
+      - { source: /usr, target: /usr }
+      - { source: /etc/alternatives, target: /etc/alternatives }
+      - { source: ${path.dirname(this.attempts)}, target: /attempts, writable: true }
+    forks: true
+    blanks: 0
 ${this.options.config ?? ""}`,
     );
     return file;
@@ -244,9 +254,19 @@ ${this.options.config ?? ""}`,
 
   // Every process in this platform's sandboxes.
   inSandboxes() {
+    return this.inGroups(`/${this.mark()}/`);
+  }
+
+  // Instances that were forked from a template, and forks that wait to be one.
+  forks() {
+    return this.inGroups(`/${this.mark()}/`, "/slot-");
+  }
+
+  inGroups(...names) {
     return readdirSync("/proc").filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${this.mark()}/`);
+        const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+        return names.every((name) => groups.includes(name));
       } catch {
         return false;
       }
