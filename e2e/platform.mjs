@@ -68,7 +68,8 @@ export class Platform {
     return platform;
   }
 
-  // The tests' own runtime beside those that come with the program.
+  // The tests' own runtimes beside those that come with the program: the probe, and Python with a
+  // window to the outside, through which a test changes what its code finds.
   config() {
     const file = path.join(this.dir, "config.yaml");
     const blanks = this.options.blanks ?? 1;
@@ -86,6 +87,15 @@ export class Platform {
     prepares: true
     forks: true
     blanks: ${this.options.onnxBlanks ?? 0}
+  windowed:
+    root: ${roots}/host
+    argv: ["/opt/dormouse/init", "/usr/bin/python3", "-I", "-S", "-B", "/opt/dormouse/python/worker.py"]
+    binds:
+      - { source: /usr, target: /usr }
+      - { source: /etc/alternatives, target: /etc/alternatives }
+      - { source: ${path.dirname(this.attempts)}, target: /attempts, writable: true }
+    forks: true
+    blanks: 0
 ${this.options.config ?? ""}`,
     );
     return file;
@@ -162,13 +172,13 @@ ${this.options.config ?? ""}`,
     return JSON.parse(stdout);
   }
 
-  // A folder with this manifest and these files, deployed.
+  // A folder with this manifest, its fields or its text, and these files, deployed.
   async deploy(manifest, files = {}) {
     const dir = mkdtempSync(path.join(this.dir, "function-"));
-    const lines = Object.entries(manifest).map(
-      ([key, value]) => `${key}: ${JSON.stringify(value)}`,
-    );
-    writeFileSync(path.join(dir, "dormouse.yaml"), lines.join("\n") + "\n");
+    const lines = (fields) =>
+      Object.entries(fields).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
+    const text = typeof manifest === "string" ? manifest : lines(manifest).join("");
+    writeFileSync(path.join(dir, "dormouse.yaml"), text);
     for (const [name, content] of Object.entries(files)) {
       writeFileSync(path.join(dir, name), content);
     }
@@ -245,9 +255,19 @@ ${this.options.config ?? ""}`,
 
   // Every process in this platform's sandboxes.
   inSandboxes() {
+    return this.inGroups(`/${this.mark()}/`);
+  }
+
+  // Instances that were forked from a template, and forks that wait to be one.
+  forks() {
+    return this.inGroups(`/${this.mark()}/`, "/slot-");
+  }
+
+  inGroups(...names) {
     return readdirSync("/proc").filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${this.mark()}/`);
+        const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+        return names.every((name) => groups.includes(name));
       } catch {
         return false;
       }

@@ -2,6 +2,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { killEverySecond, openLoop, triesWithin } from "./load.mjs";
 import { Platform, eventually, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
@@ -36,17 +37,8 @@ test("Z1: calls within 5 ms of the idle deadline are all answered", async () => 
 test("Z2: from zero to 700 calls a second, none fails", async () => {
   await platform.deployProbe("z2", { concurrency: 1, keep_alive: "5s" });
   const seconds = nightly ? 30 : 10;
-  const calls = [];
-  const began = Date.now();
-  for (let sent = 0; sent < 700 * seconds;) {
-    const due = Math.floor(((Date.now() - began) * 700) / 1000);
-    for (; sent < Math.min(due, 700 * seconds); ++sent) {
-      calls.push(platform.invoke("z2", "sleep 2").then(({ status }) => status));
-    }
-    await sleep(1);
-  }
-  const failed = (await Promise.all(calls)).filter((status) => status !== 200);
-  assert.deepEqual(failed, []);
+  const answers = await openLoop(700, seconds, () => platform.invoke("z2", "sleep 2"));
+  assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
   const { instances } = await platform.status("z2");
   assert.ok(instances.busy + instances.dozing <= 16, JSON.stringify(instances));
 });
@@ -95,9 +87,7 @@ test("Z3: all who wait are told at once, and starts keep their distance", async 
     await sleep(20);
   }
   assert.ok(told > 100, `${told} calls`);
-  // 1, 2, 4, … s apart: at most so many rounds of starts.
-  let rounds = 1;
-  for (let at = 1000, pause = 2000; at < Date.now() - began; at += pause, pause *= 2) ++rounds;
+  const rounds = triesWithin(Date.now() - began);
   const starts = readFileSync(flag, "utf8").split("\n").length - 1;
   assert.ok(starts >= 1 && starts <= rounds * instances, `${starts} starts in ${rounds} rounds`);
   rmSync(flag);
@@ -124,31 +114,11 @@ test("Z7: an instance killed every second costs only the calls in it", async () 
   const concurrency = 4;
   await platform.deployProbe("z7", { concurrency, keep_alive: "5s" });
   const seconds = nightly ? 60 : 20;
-  const outcomes = [];
-  let stop = false;
-  let kills = 0;
-  const killer = (async () => {
-    while (!stop) {
-      await sleep(1000);
-      // Any of the workers: blank ones die too, and are not handed out afterwards.
-      const pids = platform.processes();
-      const pid = pids[Math.floor(Math.random() * pids.length)];
-      try {
-        if (pid && process.kill(pid, "SIGKILL")) ++kills;
-      } catch {} // It went by itself.
-    }
-  })();
-  const began = Date.now();
-  for (let sent = 0; sent < 200 * seconds;) {
-    const due = ((Date.now() - began) * 200) / 1000;
-    for (; sent < Math.min(due, 200 * seconds); ++sent) {
-      outcomes.push(platform.invoke("z7", "sleep 10"));
-    }
-    await sleep(2);
-  }
-  const answers = await Promise.all(outcomes);
-  stop = true;
-  await killer;
+  // Any of the workers: blank ones die too, and are not handed out afterwards.
+  const { result: answers, kills } = await killEverySecond(
+    () => platform.processes(),
+    openLoop(200, seconds, () => platform.invoke("z7", "sleep 10")),
+  );
   const failed = answers.filter(({ status }) => status !== 200);
   assert.ok(kills >= seconds / 2, `${kills} kills`);
   for (const { status, text } of failed) {

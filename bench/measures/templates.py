@@ -1,15 +1,13 @@
 """Metrics 1 to 4: functions at zero, woken by a fork of their template."""
 import json
-import pathlib
-import re
-import socket
 import statistics
 import subprocess
 import time
 
 from rig.daemon import Daemon, eventually
-from rig.machine import PROGRAMS, REPOSITORY, in_group, output, processes
-from rig.ratios import Section, spread
+from rig.instances import Connection, instance_of, private_mib, proof
+from rig.machine import PROGRAMS, REPOSITORY, output
+from rig.ratios import Section, percentile, spread
 
 CALLS = 200
 BURSTS = 9
@@ -23,71 +21,6 @@ table = numpy.arange(1_000_000, dtype=numpy.float64)
 def handler(event, context):
     return float(table[event["n"]])
 """
-
-
-class Connection:
-    """HTTP over an open connection, with nothing of a client's own in the time that is taken."""
-
-    def __init__(self, port, name, body):
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request = (f"POST /f/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
-                        f"application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
-
-    def send(self):
-        self.socket.sendall(self.request)
-
-    def receive(self):
-        text = b""
-        while b"\r\n\r\n" not in text or len(text.split(b"\r\n\r\n", 1)[1]) < length_of(text):
-            part = self.socket.recv(65536)
-            if not part:
-                raise RuntimeError(f"the connection ended: {text!r}")
-            text += part
-        if not text.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(text.decode()[:400])
-        return text
-
-    def call(self):
-        began = time.monotonic()
-        self.send()
-        text = self.receive()
-        return (time.monotonic() - began) * 1000, text
-
-
-def length_of(text):
-    return int(re.search(rb"Content-Length: (\d+)", text)[1])
-
-
-def forks(daemon):
-    """Processes in slots, of all functions."""
-    return [pid for pid in processes() if in_group(pid, daemon.mark) and "/slot-" in
-            pathlib.Path(f"/proc/{pid}/cgroup").read_text()]
-
-
-def proof(pid):
-    """What walls an instance, for people; RuntimeError if a wall is missing."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    field = lambda name: re.search(rf"^{name}:\s*(\S+)", status, re.M)[1]
-    groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
-    slot = re.search(r":memory:(\S+)", groups) or re.search(r"^0::(\S+)", groups, re.M)
-    root = pathlib.Path(f"/proc/{pid}/root")
-    found = {"uid": field("Uid"), "Seccomp": field("Seccomp"), "CapEff": field("CapEff"),
-             "NoNewPrivs": field("NoNewPrivs"), "cgroup": slot[1],
-             "/tmp device": (root / "tmp").stat().st_dev}
-    walled = (found["Seccomp"] == "2" and int(found["CapEff"], 16) == 0 and
-              found["NoNewPrivs"] == "1" and "/slot-" in found["cgroup"] and
-              int(found["uid"]) > 100_000)
-    if not walled:
-        raise RuntimeError(f"an instance without its walls: {found}")
-    return ", ".join(f"{name} {value}" for name, value in found.items())
-
-
-def private_mib(pid):
-    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    tables = re.search(r"VmPTE:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
-    dirty = re.search(r"Private_Dirty:\s+(\d+)", rollup)
-    return (int(dirty[1]) + int(tables[1])) / 1024
 
 
 def cold_calls(daemon, name, body, watch):
@@ -144,10 +77,6 @@ def spawned_ms():
     return (time.monotonic() - began) * 1000
 
 
-def percentile(values, share):
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
 def deploy_all(daemon):
     native = REPOSITORY / "examples/native-heap"
     output([native / "build"])
@@ -163,15 +92,6 @@ def deploy_all(daemon):
     for name in ("native", "numpy"):
         if daemon.function(name)["revision"]["notes"].get("template") != "yes":
             raise RuntimeError(f"{name} has no template: {daemon.function(name)['revision']['notes']}")
-
-
-def instance_of(daemon, name, body):
-    """A process that just answered, and is kept awake."""
-    before = set(forks(daemon))
-    Connection(daemon.port, name, body).call()
-    time.sleep(0.2)
-    found = [pid for pid in forks(daemon) if pid not in before] or list(before)
-    return found[0]
 
 
 def run(watch):

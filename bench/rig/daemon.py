@@ -32,11 +32,12 @@ def put(source, target):
 
 
 class Daemon:
-    def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None):
+    def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None, node=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="dormouse-bench-"))
         self.data = data or self.dir / "data"
         config = {
-            "node": {"cpu": 64},  # So that the number of instances is not what is measured.
+            # So that the number of instances is not what is measured.
+            "node": {"cpu": 64, **(node or {})},
             "runtimes": {
                 "echo": {"root": f"{ROOTS}/bench_echo", "argv": ["/bin/worker"],
                          "blanks": echo_blanks},

@@ -60,5 +60,9 @@ def spread(values, digits=1):
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
 def shown(number):
     return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"

@@ -1,0 +1,85 @@
+"""Calls of a function, and what can be seen of its forked instances from outside."""
+import pathlib
+import re
+import socket
+import time
+
+from rig.machine import in_group, processes
+
+
+class Connection:
+    """HTTP over an open connection, with nothing of a client's own in the time that is taken."""
+
+    def __init__(self, port, name, body):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request = (f"POST /f/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+                        f"application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
+
+    def send(self):
+        self.socket.sendall(self.request)
+
+    def receive(self):
+        text = b""
+        while b"\r\n\r\n" not in text or len(text.split(b"\r\n\r\n", 1)[1]) < length_of(text):
+            part = self.socket.recv(65536)
+            if not part:
+                raise RuntimeError(f"the connection ended: {text!r}")
+            text += part
+        if not text.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(text.decode()[:400])
+        return text
+
+    def call(self):
+        began = time.monotonic()
+        self.send()
+        text = self.receive()
+        return (time.monotonic() - began) * 1000, text
+
+
+def length_of(text):
+    return int(re.search(rb"Content-Length: (\d+)", text)[1])
+
+
+def forks(daemon):
+    """Processes in slots, of all functions, the oldest first."""
+    def in_slot(pid):
+        try:
+            return "/slot-" in pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    return sorted(pid for pid in processes() if in_group(pid, daemon.mark) and in_slot(pid))
+
+
+def proof(pid):
+    """What walls an instance, for people; RuntimeError if a wall is missing."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    field = lambda name: re.search(rf"^{name}:\s*(\S+)", status, re.M)[1]
+    groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+    slot = re.search(r":memory:(\S+)", groups) or re.search(r"^0::(\S+)", groups, re.M)
+    root = pathlib.Path(f"/proc/{pid}/root")
+    found = {"uid": field("Uid"), "Seccomp": field("Seccomp"), "CapEff": field("CapEff"),
+             "NoNewPrivs": field("NoNewPrivs"), "cgroup": slot[1],
+             "/tmp device": (root / "tmp").stat().st_dev}
+    walled = (found["Seccomp"] == "2" and int(found["CapEff"], 16) == 0 and
+              found["NoNewPrivs"] == "1" and "/slot-" in found["cgroup"] and
+              int(found["uid"]) > 100_000)
+    if not walled:
+        raise RuntimeError(f"an instance without its walls: {found}")
+    return ", ".join(f"{name} {value}" for name, value in found.items())
+
+
+def private_mib(pid):
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    tables = re.search(r"VmPTE:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+    dirty = re.search(r"Private_Dirty:\s+(\d+)", rollup)
+    return (int(dirty[1]) + int(tables[1])) / 1024
+
+
+def instance_of(daemon, name, body):
+    """The process that answered the first call of a function, and is kept awake. The fork that waits
+    for the next one was made later."""
+    before = set(forks(daemon))
+    Connection(daemon.port, name, body).call()
+    time.sleep(0.2)
+    return next(pid for pid in forks(daemon) if pid not in before)
