@@ -45,12 +45,10 @@ json::array tensors_json(const std::vector<wire::TensorSpec>& specs) {
   return all;
 }
 
-// null: there is none.
-json::value pages_json(const std::optional<sandbox::Pages>& pages) {
-  if (!pages) return nullptr;
-  return json::object{{"anonymous_bytes", pages->anonymous},
-                      {"huge_page_bytes", pages->huge},
-                      {"own_bytes", pages->own}};
+json::object pages_json(const sandbox::Pages& pages) {
+  return {{"anonymous_bytes", pages.anonymous},
+          {"huge_page_bytes", pages.huge},
+          {"own_bytes", pages.own}};
 }
 
 json::object file_json(const catalog::File& file) {
@@ -92,13 +90,14 @@ json::object detail_json(const catalog::Revision& revision, const fleet::Status&
                                  {"count", recent.count()},
                                  {"median_ms", milliseconds(recent.median())}});
   }
-  return {{"summary", summary_json(revision, status, sum)},
-          {"wakes", std::move(wakes)},
-          {"template", pages_json(details.of_template)},
-          {"instance", pages_json(details.of_instance)},
-          {"wake_expected_ms", milliseconds(status.wake_expected)},
-          {"last_start_error", valid_utf8(status.last_start_error)},
-          {"revision", revision_json(revision)}};
+  json::object detail = {{"summary", summary_json(revision, status, sum)},
+                         {"wakes", std::move(wakes)},
+                         {"wake_expected_ms", milliseconds(status.wake_expected)},
+                         {"last_start_error", valid_utf8(status.last_start_error)},
+                         {"revision", revision_json(revision)}};
+  if (details.of_template) detail["template"] = pages_json(*details.of_template);
+  if (details.of_instance) detail["instance"] = pages_json(*details.of_instance);
+  return detail;
 }
 
 json::object revision_summary_json(const catalog::Revision& revision, bool active) {

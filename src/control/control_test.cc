@@ -676,6 +676,8 @@ TEST(OpenApi, DescribesEveryRouteAndWhatItReallyAnswers) {
     deploy(world, digest_a);
     deploy(world, digest_a, R"(,"memory":"1GiB")");
     world.logs.append("reader", {.text = "hello"});
+    world.fleet.more.of_template = world.fleet.more.of_instance = sandbox::Pages{1, 2, 3};
+    world.fleet.more.wakes[ledger::Rung::blank].add(1ms);
     world.secrets.known["reader"] = {{"reader", 1, {}}, "value"};
     world.ledger.end(receipt_of(id));
     const auto reply = world.ask(example_of(route, id.text()));

@@ -41,13 +41,13 @@ constexpr std::string_view schemas = R"json({
   "memory_bytes":{"type":"integer"},"calls":{"type":"integer"},"failed":{"type":"integer"}}},
 "Instances": {"type":"object","required":["starting","busy","dozing","stopping"],"properties":{
   "starting":{"type":"integer"},"busy":{"type":"integer"},"dozing":{"type":"integer"},"stopping":{"type":"integer"}}},
-"Detail": {"type":"object","required":["summary","wakes","template","instance","wake_expected_ms","last_start_error","revision"],"properties":{
+"Detail": {"type":"object","required":["summary","wakes","wake_expected_ms","last_start_error","revision"],"properties":{
   "summary":{"$ref":"#/components/schemas/Summary"},"wake_expected_ms":{"type":"number"},
   "wakes":{"type":"array","items":{"type":"object","required":["rung","count","median_ms"],"properties":{
     "rung":{"type":"string"},"count":{"type":"integer"},"median_ms":{"type":"number"}}}},
   "template":{"$ref":"#/components/schemas/Pages"},"instance":{"$ref":"#/components/schemas/Pages"},
   "last_start_error":{"type":"string"},"revision":{"$ref":"#/components/schemas/RevisionDetail"}}},
-"Pages": {"type":["object","null"],"required":["anonymous_bytes","huge_page_bytes","own_bytes"],"properties":{
+"Pages": {"type":"object","required":["anonymous_bytes","huge_page_bytes","own_bytes"],"properties":{
   "anonymous_bytes":{"type":"integer"},"huge_page_bytes":{"type":"integer"},"own_bytes":{"type":"integer"}}},
 "Revisions": {"type":"object","required":["revisions"],"properties":{"revisions":{"type":"array","items":{"$ref":"#/components/schemas/RevisionSummary"}}}},
 "Revision": {"type":"object","required":["revision"],"properties":{"revision":{"$ref":"#/components/schemas/RevisionDetail"}}},
