@@ -47,9 +47,12 @@ static int connected(int port) {
   return made;
 }
 
-/* Whether there was a free connection for it. */
+/* Whether there was a free connection for it. They take turns, since one that idles for long is
+ * closed by the server. */
 static int begin(struct request* request) {
-  for (int i = 0; i < CONNECTIONS; ++i) {
+  static int turn;
+  for (int tried = 0; tried < CONNECTIONS; ++tried) {
+    const int i = turn++ % CONNECTIONS;
     if (running[i]) continue;
     running[i] = request;
     const size_t size = strlen(sent);

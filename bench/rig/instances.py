@@ -27,7 +27,7 @@ class Connection:
                 raise RuntimeError(f"the connection ended: {text!r}")
             text += part
         if not text.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(text.decode()[:400])
+            raise RuntimeError(text.decode())
         return text
 
     def call(self):

@@ -1,0 +1,91 @@
+"""Metrics 1 and 2 with large packages: torch, whose import takes seconds, and pandas."""
+import json
+import statistics
+import time
+
+import yaml
+
+from measures.templates import SETTLED
+from rig.daemon import Daemon, eventually
+from rig.instances import Connection, instance_of, private_mib, proof
+from rig.machine import REPOSITORY
+from rig.ratios import Section, spread
+
+ROUNDS, CALLS = 7, 15
+INSTANCES = 5  # Of pandas, each in a function of its own.
+
+INPUTS = json.dumps({"inputs": [[1] * 16]})
+TABLE = json.dumps({"isBase64Encoded": False, "body": "a,b\n1,x\n2,y\n,x\n"})
+
+
+def deploy(daemon, example, name, **fields):
+    """An example as it is, but for its name and how long it stays."""
+    folder = REPOSITORY / "examples" / example
+    manifest = {**yaml.safe_load((folder / "dormouse.yaml").read_text()), **fields}
+    del manifest["name"]
+    daemon.deploy(name, manifest.pop("runtime"), [(folder / "app.py", "app.py")],
+                  template_keep_alive="1h", **manifest)
+    if daemon.function(name)["revision"]["notes"].get("template") != "yes":
+        raise RuntimeError(f"{name} has no template")
+
+
+def first_ms(daemon, name):
+    """What its initialisation takes: the loading of the template, by the first call's receipt."""
+    _, receipt = daemon.call(name, INPUTS, "application/json")
+    return receipt["wake"]["load_ms"]
+
+
+def cold_call(daemon, name, connection):
+    eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+    time.sleep(SETTLED)
+    return connection.call()[0]
+
+
+def torch(daemon, watch):
+    """(initialisation, cold, warm) in ms: medians of calls that take turns, one of each a round."""
+    deploy(daemon, "torch-mlp", "torch", keep_alive="0ms")
+    deploy(daemon, "torch-mlp", "torch-warm", keep_alive="10m")
+    begun = [first_ms(daemon, name) for name in ("torch", "torch-warm")]
+    connections = {name: Connection(daemon.port, name, INPUTS) for name in ("torch", "torch-warm")}
+    cold, warm = [], []
+    for _ in range(ROUNDS):
+        pairs = [(cold_call(daemon, "torch", connections["torch"]),
+                  connections["torch-warm"].call()[0]) for _ in range(CALLS)]
+        cold.append(statistics.median(a for a, _ in pairs))
+        warm.append(statistics.median(b for _, b in pairs))
+        watch.look()
+    return begun, cold, warm
+
+
+def pandas(daemon):
+    """The own memory of instances in MiB, each 200 ms after its first answer, and the last one's walls."""
+    held = []
+    for number in range(INSTANCES):
+        name = f"pandas-{number}"
+        deploy(daemon, "pandas-table", name, keep_alive="10m")
+        instance = instance_of(daemon, name, TABLE)
+        held.append(private_mib(instance))
+    return held, proof(instance)
+
+
+def run(watch):
+    section = Section("packages", "Functions with torch and pandas (metrics 1 and 2)")
+    with Daemon(watch) as daemon:
+        begun, cold, warm = torch(daemon, watch)
+        held, walls = pandas(daemon)
+        watch.look()
+    section.add("torch-mlp: its initialisation", "≥ 2,000 ms", begun, 2000, at_least=True, unit=" ms")
+    section.add("torch-mlp: cold p50 less warm p50", "≤ 12 ms",
+                [a - b for a, b in zip(cold, warm)], 12, unit=" ms")
+    section.add("torch-mlp: its initialisation / what a cold call takes more than a warm one", "≥ 100×",
+                [statistics.median(begun) / (a - b) for a, b in zip(cold, warm)], 100, at_least=True)
+    section.add("Python + numpy + pandas: an instance's own memory", "≤ 6 MB",
+                [mib * 1.048576 for mib in held], 6, unit=" MB")
+    section.note(f"The examples as they are. torch: {ROUNDS} rounds of medians of {CALLS} cold and "
+                 f"{CALLS} warm calls that take turns, each cold one with no instance there. pandas: "
+                 f"Private_Dirty and page tables of {INSTANCES} instances, each of a template of its "
+                 "own, 200 ms after its first answer. Medians (quartiles), ms.")
+    section.table(["", "initialisation", "cold", "warm"],
+                  [["torch-mlp", spread(begun, 0), spread(cold, 2), spread(warm, 2)]])
+    section.note(f"One instance with pandas: {walls}.")
+    return section
