@@ -1,7 +1,5 @@
 #include "sandbox/bundle.h"
 
-#include <sys/resource.h>
-
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -35,8 +33,6 @@ json::object mount_of(std::string_view kind, std::string_view source, std::strin
   return {{"type", kind}, {"source", source}, {"destination", target}, {"options", options}};
 }
 
-constexpr auto unlimited = std::uint64_t{RLIM_INFINITY};
-
 json::object limit_of(std::string_view name, std::uint64_t most) {
   return {{"type", name}, {"soft", most}, {"hard", most}};
 }
@@ -56,9 +52,7 @@ json::object process(const Spec& spec) {
           {"user", {{"uid", program_uid}, {"gid", program_uid}}},
           {"capabilities", capabilities},
           {"rlimits", json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
-                                  limit_of("RLIMIT_CORE", 0), limit_of("RLIMIT_MSGQUEUE", 0),
-                                  // Locked or not, memory is limited by the control groups.
-                                  limit_of("RLIMIT_MEMLOCK", unlimited)}},
+                                  limit_of("RLIMIT_CORE", 0), limit_of("RLIMIT_MSGQUEUE", 0)}},
           {"noNewPrivileges", true},
           // Were the host itself to run out, a sandbox dies before the daemon does.
           {"oomScoreAdj", 500}};

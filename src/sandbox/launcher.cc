@@ -1,4 +1,5 @@
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "sandbox/bundle.h"
 #include "sandbox/launch.h"
@@ -49,6 +50,13 @@ class LinuxLauncher final : public Launcher {
   std::uint64_t count_ = 0;
 };
 
+// Sandboxes inherit it, and cannot raise it: what they may lock is limited by their control groups,
+// as is all their memory. Without the right to do so it stays as it is.
+void lift_memlock() {
+  const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+  (void)setrlimit(RLIMIT_MEMLOCK, &none);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Launcher>> linux_launcher(asio::any_io_executor executor, async::Clock*,
@@ -61,6 +69,7 @@ Result<std::unique_ptr<Launcher>> linux_launcher(asio::any_io_executor executor,
   // The OCI runtime starts a sandbox's first process and ends; this makes us its next parent, so
   // that nobody else can reap it and its exit status reaches us.
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return system_error(Code::unavailable, "prctl");
+  lift_memlock();
   return std::make_unique<LinuxLauncher>(std::move(executor), std::move(options),
                                          std::move(*estate));
 }
