@@ -4,9 +4,8 @@ import statistics
 import subprocess
 import time
 
-from measures.templates import SETTLED
 from rig.daemon import Daemon, eventually
-from rig.instances import Connection, forks, proof
+from rig.instances import SETTLED, Connection, forks, proof
 from rig.machine import PROGRAMS
 from rig.ratios import Section, percentile, spread
 

@@ -2,9 +2,9 @@
 import json
 import time
 
-from measures.templates import SETTLED, floor
+from measures.templates import floor
 from rig.daemon import Daemon, eventually
-from rig.instances import Connection, forks, proof
+from rig.instances import SETTLED, Connection, forks, proof
 from rig.machine import PROGRAMS
 from rig.ratios import Section, spread
 

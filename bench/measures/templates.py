@@ -5,14 +5,13 @@ import subprocess
 import time
 
 from rig.daemon import Daemon, eventually
-from rig.instances import Connection, instance_of, private_mib, proof
+from rig.instances import SETTLED, Connection, instance_of, private_mib, proof
 from rig.machine import PROGRAMS, REPOSITORY, output
 from rig.ratios import Section, percentile, spread
 
 CALLS = 200
 BURSTS = 9
 AT_ONCE = 100
-SETTLED = 0.06  # Seconds from asleep until another fork waits, beforehand.
 HEAP_MIB = 256
 
 NUMPY = """
@@ -98,10 +97,10 @@ def run(watch):
     section = Section("templates", "Functions woken from a template (metrics 1 to 4)")
     with Daemon(watch) as daemon:
         deploy_all(daemon)
-        instances = {name: instance_of(daemon, f"{name}-warm", body)
-                     for name, body in (("native", "27"), ("numpy", '{"n": 3}'))}
-        walls = {name: proof(pid) for name, pid in instances.items()}
-        private = {name: private_mib(pid) for name, pid in instances.items()}
+        walls, private = {}, {}
+        for name, body in (("native", "27"), ("numpy", '{"n": 3}')):
+            instance = instance_of(daemon, f"{name}-warm", body)
+            walls[name], private[name] = proof(instance), private_mib(instance)
         warm = {"native": warm_calls(daemon, "native-warm", "27", watch),
                 "numpy": warm_calls(daemon, "numpy-warm", '{"n": 3}', watch)}
         cold = {"native": cold_calls(daemon, "native", "27", watch),

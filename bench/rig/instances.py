@@ -4,17 +4,20 @@ import re
 import socket
 import time
 
+from rig.daemon import eventually
 from rig.machine import in_group, processes
+
+SETTLED = 0.06  # Seconds from asleep until another fork waits, beforehand.
 
 
 class Connection:
     """HTTP over an open connection, with nothing of a client's own in the time that is taken."""
 
-    def __init__(self, port, name, body):
+    def __init__(self, port, name, body, path=None, kind="application/json"):
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request = (f"POST /f/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
-                        f"application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
+        self.request = (f"POST {path or '/f/' + name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+                        f"{kind}\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
 
     def send(self):
         self.socket.sendall(self.request)
@@ -38,7 +41,7 @@ class Connection:
 
 
 def length_of(text):
-    return int(re.search(rb"Content-Length: (\d+)", text)[1])
+    return int(re.search(rb"(?i)Content-Length: (\d+)", text)[1])
 
 
 def forks(daemon):
@@ -76,10 +79,21 @@ def private_mib(pid):
     return (int(dirty[1]) + int(tables[1])) / 1024
 
 
-def instance_of(daemon, name, body):
-    """The process that answered the first call of a function, and is kept awake. The fork that waits
-    for the next one was made later."""
-    before = set(forks(daemon))
-    Connection(daemon.port, name, body).call()
+def instance_of(daemon, name, body, kind="application/json", after=2):
+    """The process that answered a call of a function at zero, 200 ms later: the fork that waited, and
+    was woken. `after` so many instances before it: the first, and the fork that waits meanwhile, are
+    made before the template has settled and brought what it holds into huge pages."""
+    connection = Connection(daemon.port, name, body, kind=kind)
+    for _ in range(after):
+        connection.call()
+        eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+        time.sleep(SETTLED)
+    before = {pid: switches(pid) for pid in forks(daemon)}
+    connection.call()
     time.sleep(0.2)
-    return next(pid for pid in forks(daemon) if pid not in before)
+    return next(pid for pid in forks(daemon) if switches(pid) > before.get(pid, 1 << 30))
+
+
+def switches(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
