@@ -1,7 +1,7 @@
 // Functions in Python, forked from a template: what their users rely on, and the walls between forks.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, repository, sleep } from "./platform.mjs";
 
@@ -241,6 +241,40 @@ def handler(event, context):
   const all = drawn.flat();
   assert.equal(new Set(all).size, all.length);
 });
+
+// Where Debian's alternatives for libblas.so.3 are: its own, and OpenBLAS, which keeps threads.
+for (const [name, folder] of [["the reference BLAS", "blas"], ["OpenBLAS", "openblas-pthread"]]) {
+  const library = `/usr/lib/x86_64-linux-gnu/${folder}/libblas.so.3`;
+  const skip = !existsSync(library) && `${library} is not installed: scripts/setup --test installs it`;
+  test(`numpy on ${name} is forked, and its products are right in forks`, { skip }, async () => {
+    const shown = await deploy(
+      folder,
+      `import ctypes, os, time
+ctypes.CDLL("${library}", ctypes.RTLD_GLOBAL)  # numpy finds it loaded, whatever the host's choice is.
+import numpy
+numpy.ones((200, 200)) @ numpy.ones((200, 200))  # In the template, too.
+def handler(seed, context):
+    whole = numpy.random.default_rng(seed).integers(-99, 99, (2, 200, 200))
+    floats = whole.astype("float64")
+    right = bool((floats[0] @ floats[1] == whole[0] @ whole[1]).all())  # Whole numbers use no BLAS.
+    used = {line.split()[-1] for line in open("/proc/self/maps") if "libblas.so" in line}
+    time.sleep(0.03)  # So that another fork is sooner than this one.
+    return {"right": right, "used": sorted(used), "pid": os.getpid()}`,
+      { ...apart, memory: "256MiB", python: { packages: "host" } },
+    );
+    assert.equal(shown.revision.notes.template, "yes");
+    const pids = new Set();
+    for (let round = 0; round < 5; ++round) {
+      for (const said of await Promise.all([1, 2, 3, 4].map((seed) => call(folder, seed)))) {
+        assert.equal(said.right, true);
+        assert.equal(said.used.length, 1, said.used.join());
+        assert.ok(said.used[0].includes(`/${folder}/`), said.used[0]);
+        pids.add(said.pid);
+      }
+    }
+    assert.ok(pids.size > 5, `${pids.size} forks`);
+  });
+}
 
 test("forks have a uid, a /tmp and a shared memory of their own, and cannot reach each other", async () => {
   await deploy(
