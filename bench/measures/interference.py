@@ -10,7 +10,7 @@ from rig.machine import PROGRAMS
 from rig.ratios import Section, percentile, spread
 
 BURSTS, GROUPS = 42, 7
-STARTS, HOLD_MS = 100, 800
+STARTS, HOLD_MS = 100, 1500
 RATE = 500  # Calls of the warm function a second, by a timetable.
 PAUSE = 0.5  # Seconds of quiet before each burst.
 
@@ -38,7 +38,7 @@ def timed(daemon):
     """(due, took) of the warm function's calls in ms, and the bursts meanwhile."""
     connections = [Connection(daemon.port, "hold", str(HOLD_MS)) for _ in range(STARTS)]
     burst(daemon, connections)  # What it takes to start so many is learned.
-    load = steady(daemon, 3 * BURSTS)
+    load = steady(daemon, 4 * BURSTS)
     spans = [burst(daemon, connections) for _ in range(BURSTS)]
     text, _ = load.communicate()
     if load.returncode != 0:
