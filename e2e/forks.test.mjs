@@ -303,7 +303,7 @@ test("what a fork does to itself or to the platform costs its own call, and no o
     [{ do: "close streams" }, 200, /"close streams"/],
     [{ do: "close everything" }, 502, /may have run/],
     [{ do: "print", mib }, 200, /"print"/],
-    [{ do: "return" }, 413, /the answer has 10737418240 bytes, the limit is \d+/],
+    [{ do: "return" }, 502, /the answer has 10737418240 bytes, the limit is \d+/],
     [{ do: "lie" }, 502, /answer|malformed/],
     [{ do: "fork" }, 200, /^\d+$/],
     [{ do: "nothing" }, 200, /"nothing"/],

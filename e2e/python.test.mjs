@@ -336,6 +336,24 @@ test("a template's heap is in huge pages, and its forks share it", async () => {
   });
 });
 
+test("a template survives while an early fork holds what it brings into huge pages", async () => {
+  await deploy(
+    "early",
+    `import time
+kept = bytearray(100 << 20)
+def handler(event, context):
+    time.sleep(event)
+    return kept[5]`,
+    { memory: "128MiB", keep_alive: "0ms" },
+  );
+  assert.equal(await call("early", 0.8), 0);
+  const { template } = (await platform.json("show", "early")).function;
+  assert.ok(template.huge_page_bytes > 90 << 20, JSON.stringify(template));
+  assert.equal(await call("early", 0), 0);
+  const { wakes } = (await platform.json("show", "early")).function;
+  assert.deepEqual(wakes.map(({ rung, count }) => [rung === "template", count]), [[false, 1], [true, 1]]);
+});
+
 test("code that holds a socket is not forked, and show says why", async () => {
   await deploy("holder", `import socket
 held = socket.socketpair()

@@ -302,7 +302,7 @@ void RuntimeApi::answer(Connection& from, const Exchange& exchange) {
   if (call == nullptr) return refuse_answer(from, exchange.id);
   const std::uint64_t size = from.body_size(), most = call->item.result_bytes_max;
   if (size > most) {
-    post_failed(*call, Code::too_large, too_large(size, most));
+    post_failed(*call, Code::function_failed, too_large(size, most));
     end(*call);
     return from.reply(refused(413, "RequestEntityTooLarge", too_large(size, most)));
   }

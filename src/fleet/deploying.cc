@@ -203,6 +203,8 @@ asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manif
   const TimePoint deadline = parts_.clock->now() + options_.settling_max;
   instance(mold)->mold = std::make_unique<Template>(parts_.clock->now());
   instance(mold)->mold->each = limits_of(*manifest);
+  const auto raised = instance(mold)->worker->sandbox().set_limits(limits_of_template(*manifest));
+  if (!raised) co_return raised;
   const InstanceKey key = add_trial();
   auto forking = fork_into(mold, key, deadline);
   Result<> forked = co_await std::move(forking);

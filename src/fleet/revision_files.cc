@@ -46,6 +46,16 @@ sandbox::Limits limits_of(const catalog::Manifest& manifest) {
           .cpu_millicores_max = static_cast<std::uint32_t>(manifest.resources.cpu_millicores)};
 }
 
+sandbox::Limits limits_of_template(const catalog::Manifest& manifest) {
+  constexpr std::uint64_t page_bytes = 4096, entry_bytes = 8, fork_bytes = 128 << 10;
+  sandbox::Limits limits = limits_of(manifest);
+  const std::uint64_t declared = limits.memory_bytes_max;
+  const std::uint64_t of_a_fork = declared / page_bytes * entry_bytes + fork_bytes;
+  limits.memory_bytes_max =
+      2 * declared + static_cast<std::uint64_t>(manifest.instances_max) * of_a_fork;
+  return limits;
+}
+
 bool forks(const catalog::Draft& draft) {
   const auto found = draft.load_options.find(std::string(template_option));
   return found != draft.load_options.end() && found->second == "yes";

@@ -22,6 +22,11 @@ wire::Options options_of(const catalog::Draft&);
 
 sandbox::Limits limits_of(const catalog::Manifest&);
 
+// Of a template, once it has loaded. It runs no more code of the user's, but the kernel charges it
+// the page tables of all its forks; and what it brings into huge pages twice, for as long as a fork
+// lives that was made before.
+sandbox::Limits limits_of_template(const catalog::Manifest&);
+
 // Its instances are forked from a template, as was found out when it was tried.
 bool forks(const catalog::Draft&);
 inline constexpr std::string_view template_option = "template";

@@ -322,6 +322,9 @@ void Shard::announce(InstanceKey mold) {
   // The template and what a fork has beside it are together what was declared.
   it.mold->holds = {.memory_bytes = std::min(bytes, declared.memory_bytes - own_bytes_min)};
   const Resources each = declared - it.mold->holds;
+  const auto raised =
+      it.worker->sandbox().set_limits(limits_of_template(served.revision->manifest));
+  if (!raised) spdlog::warn("the memory limit of {}: {}", it.name, raised.error().message);
   it.mold->each = limits_of(served.revision->manifest);
   it.mold->each.memory_bytes_max = static_cast<std::uint64_t>(each.memory_bytes);
   it.mold->announced = true;

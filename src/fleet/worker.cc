@@ -1,6 +1,5 @@
 #include "fleet/worker.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,15 +12,8 @@
 namespace dormouse::fleet {
 namespace {
 
-int duplicate(int descriptor) {
-  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
-  CHECK(copy >= 0);
-  return copy;
-}
-
-asio::awaitable<bool> waited(asio::posix::stream_descriptor* descriptor,
-                             asio::posix::stream_descriptor::wait_type what) {
-  const auto [failure] = co_await descriptor->async_wait(what, asio::as_tuple(asio::use_awaitable));
+asio::awaitable<bool> waited(async::Watched* watched, async::Watched::For what) {
+  const auto [failure] = co_await watched->wait(what, asio::as_tuple(asio::use_awaitable));
   co_return !failure;
 }
 
@@ -29,8 +21,8 @@ asio::awaitable<bool> waited(asio::posix::stream_descriptor* descriptor,
 
 Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox> sandbox)
     : sandbox_(std::move(sandbox)),
-      socket_(executor, duplicate(sandbox_->socket())),
-      output_(executor, duplicate(sandbox_->output())),
+      socket_(executor, sandbox_->socket()),
+      output_(executor, sandbox_->output()),
       receiver_(sandbox_->socket(), true) {
 }
 
@@ -77,15 +69,15 @@ bool Worker::is_silent() {
 }
 
 asio::awaitable<bool> Worker::readable() {
-  return waited(&socket_, asio::posix::stream_descriptor::wait_read);
+  return waited(&socket_, async::Watched::readable);
 }
 
 asio::awaitable<bool> Worker::writable() {
-  return waited(&socket_, asio::posix::stream_descriptor::wait_write);
+  return waited(&socket_, async::Watched::writable);
 }
 
 asio::awaitable<bool> Worker::has_output() {
-  return waited(&output_, asio::posix::stream_descriptor::wait_read);
+  return waited(&output_, async::Watched::readable);
 }
 
 bool Worker::take_output(std::vector<std::string>& lines) {

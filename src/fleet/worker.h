@@ -9,7 +9,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "async/clock.h"
+#include "async/watched.h"
 #include "sandbox/sandbox.h"
 #include "wire/socket.h"
 
@@ -79,8 +79,7 @@ class Worker {
   asio::awaitable<Result<std::string>> next_payload(wire::Type);
 
   std::unique_ptr<sandbox::Sandbox> sandbox_;
-  asio::posix::stream_descriptor socket_;  // Duplicates: Asio closes what it holds.
-  asio::posix::stream_descriptor output_;
+  async::Watched socket_, output_;
   wire::FrameReceiver receiver_;
   std::deque<Outgoing> outbox_;
   std::size_t outbox_bytes_ = 0;

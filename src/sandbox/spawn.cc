@@ -105,16 +105,24 @@ constexpr std::uint64_t report_exit = 1 << 3;
 
 // Of one that is not our child, and that somebody else has reaped.
 Status status_of_other(const Process& process) {
+  constexpr int tries = 10;  // It can be seen to have ended a moment before it is reaped.
   PidfdReport found{};
-  found.mask = report_exit;
-  const bool known = ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found) == 0 &&
-                     (found.mask & report_exit) != 0;
-  if (!known) return {true, SIGKILL};
+  for (int i = 0; i < tries && (found.mask & report_exit) == 0; ++i) {
+    if (i > 0) poll(nullptr, 0, 1);
+    found.mask = report_exit;
+    if (ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found) != 0) break;
+  }
+  if ((found.mask & report_exit) == 0) return {true, SIGKILL};
   if (WIFEXITED(found.exit_code)) return {false, WEXITSTATUS(found.exit_code)};
   return {true, WTERMSIG(found.exit_code)};
 }
 
 }  // namespace
+
+bool has_ended(const Process& process) {
+  pollfd ended{process.handle.number(), POLLIN, 0};
+  return poll(&ended, 1, 0) == 1;
+}
 
 std::optional<Status> reap(const Process& process) {
   siginfo_t found{};

@@ -47,6 +47,8 @@ void kill_process(const Process&);
 // Blocks. nullopt if it still runs after `patience`. Reaps it.
 std::optional<Status> wait_for(const Process&, Duration patience);
 
+bool has_ended(const Process&);
+
 // Does not block. nullopt if it runs. One that somebody else reaped counts as killed where the
 // kernel does not tell how it ended (before Linux 6.15).
 std::optional<Status> reap(const Process&);

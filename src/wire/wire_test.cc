@@ -370,7 +370,7 @@ TEST(Worker, RefusesAnAnswerOverTheLimit) {
   worker.say(Type::invoke, encode(std::span(&item, 1)));
   const Frame frame = worker.hear();
   ASSERT_EQ(frame.header.type, Type::failed);
-  EXPECT_EQ(decode_failure(frame.payload)->code, Code::too_large);
+  EXPECT_EQ(decode_failure(frame.payload)->code, Code::function_failed);
 }
 
 }  // namespace

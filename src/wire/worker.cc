@@ -71,9 +71,9 @@ class OneInvocation final : public Invocation {
   Result<std::span<std::byte>> make_room(std::uint64_t size) override {
     CHECK(room_.empty());
     if (size > item_.result_bytes_max) {
-      return Error{Code::too_large, "the answer has " + std::to_string(size) +
-                                        " bytes, the limit is " +
-                                        std::to_string(item_.result_bytes_max)};
+      return Error{Code::function_failed, "the answer has " + std::to_string(size) +
+                                              " bytes, the limit is " +
+                                              std::to_string(item_.result_bytes_max)};
     }
     if (size <= inline_body_bytes_max) {
       small_.resize(size);

@@ -150,7 +150,7 @@ class Worker:
     def _answer(self, item, content_type, body):
         if len(body) > item.result_max:
             said = f"the answer has {len(body)} bytes, the limit is {item.result_max}"
-            self._socket.send(wire.FAILED, item.handle, wire.failure(said, wire.TOO_LARGE))
+            self._socket.send(wire.FAILED, item.handle, wire.failure(said))
             return
         in_memfd = len(body) > wire.INLINE_MAX
         if in_memfd and not self._put_in_room(item, body):

@@ -16,7 +16,7 @@ FLAG_END, FLAG_STREAMING = 1, 2
 INLINE_MAX = 48 * 1024
 CHUNK_MAX = 32 * 1024
 CREDIT_WINDOW = 256 * 1024
-FUNCTION_FAILED, TOO_LARGE = 9, 4  # Of base/result.h's codes.
+FUNCTION_FAILED = 9  # Of base/result.h's codes.
 
 _HEAD = struct.Struct("<IHHQ")
 _DESCRIPTORS_MAX = 4
