@@ -173,7 +173,7 @@ asio::awaitable<Error> Shard::autopsy(InstanceKey key, Error failure) {
   auto dying = where.worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
   Instance& dead = *instance(key);
-  while (log_output(dead)) {
+  while (log_output(dead).any) {
   }
   if (!ended_itself) co_return failure;
   const auto memory_bytes = static_cast<std::int64_t>(dead.memory_bytes_max);
@@ -279,7 +279,7 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
     auto waiting = where->worker->has_output();
     if (!co_await std::move(waiting)) co_return;
     where = instance(key);
-    if (where == nullptr || !where->worker || !log_output(*where, &bytes)) co_return;
+    if (where == nullptr || !where->worker || !log_output(*where, &bytes).open) co_return;
     const TimePoint now = parts_.clock->now();
     if (now >= window_began + output_window) {
       bytes = 0;
@@ -290,10 +290,10 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
   }
 }
 
-// Takes what there is to read at once. False: there will be no more.
-bool Shard::log_output(Instance& where, std::size_t* bytes) {
+// Takes a buffer's worth of what there is to read at once.
+Worker::Took Shard::log_output(Instance& where, std::size_t* bytes) {
   std::vector<std::string> lines;
-  const bool open = where.worker->take_output(lines);
+  const Worker::Took took = where.worker->take_output(lines);
   const auto found = served_.find(where.function);
   for (std::string& line : lines) {
     if (bytes != nullptr) *bytes += line.size() + 1;
@@ -302,7 +302,7 @@ bool Shard::log_output(Instance& where, std::size_t* bytes) {
     const Call* const runs = where.running.size() == 1 ? call(*where.running.begin()) : nullptr;
     log_line(where, runs, std::move(line));
   }
-  return open && !lines.empty();
+  return took;
 }
 
 void Shard::log_line(const Instance& where, const Call* runs, std::string text) {
@@ -323,7 +323,7 @@ bool Shard::reports(const Call& it) const {
 // After what it printed: all of it is there, since a worker answers after that.
 void Shard::report(Instance& where, const Call& it, const ledger::Receipt& receipt) {
   constexpr int reads_max = 16;  // A flood is follow_output()'s.
-  for (int i = 0; i < reads_max && log_output(where); ++i) {
+  for (int i = 0; i < reads_max && log_output(where).any; ++i) {
   }
   for (std::string& line : report_lines(receipt, it.invocation.revision->manifest)) {
     log_line(where, &it, std::move(line));
@@ -336,7 +336,7 @@ asio::awaitable<void> Shard::mourn(InstanceKey key) {
   auto dying = instance(key)->worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
   Instance& dead = *instance(key);
-  while (log_output(dead)) {
+  while (log_output(dead).any) {
   }
   const auto& manifest = served_.at(dead.function).revision->manifest;
   if (dead.end_reason.empty()) {

@@ -447,7 +447,7 @@ asio::awaitable<void> Shard::end_template(InstanceKey mold) {
   auto dying = instance(mold)->worker->sandbox().wait();
   co_await std::move(dying);
   Instance& dead = *instance(mold);
-  while (log_output(dead)) {
+  while (log_output(dead).any) {
   }
   const FunctionKey function = dead.function;
   const Resources holds = dead.mold->holds;

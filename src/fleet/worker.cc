@@ -1,5 +1,6 @@
 #include "fleet/worker.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,8 +13,15 @@
 namespace dormouse::fleet {
 namespace {
 
-asio::awaitable<bool> waited(async::Watched* watched, async::Watched::For what) {
-  const auto [failure] = co_await watched->wait(what, asio::as_tuple(asio::use_awaitable));
+int duplicate(int descriptor) {
+  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+  CHECK(copy >= 0);
+  return copy;
+}
+
+asio::awaitable<bool> waited(asio::posix::stream_descriptor* descriptor,
+                             asio::posix::stream_descriptor::wait_type what) {
+  const auto [failure] = co_await descriptor->async_wait(what, asio::as_tuple(asio::use_awaitable));
   co_return !failure;
 }
 
@@ -21,8 +29,8 @@ asio::awaitable<bool> waited(async::Watched* watched, async::Watched::For what) 
 
 Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox> sandbox)
     : sandbox_(std::move(sandbox)),
-      socket_(executor, sandbox_->socket()),
-      output_(executor, sandbox_->output()),
+      socket_(executor, duplicate(sandbox_->socket())),
+      output_(executor, duplicate(sandbox_->output())),
       receiver_(sandbox_->socket(), true) {
 }
 
@@ -69,21 +77,21 @@ bool Worker::is_silent() {
 }
 
 asio::awaitable<bool> Worker::readable() {
-  return waited(&socket_, async::Watched::readable);
+  return waited(&socket_, asio::posix::stream_descriptor::wait_read);
 }
 
 asio::awaitable<bool> Worker::writable() {
-  return waited(&socket_, async::Watched::writable);
+  return waited(&socket_, asio::posix::stream_descriptor::wait_write);
 }
 
 asio::awaitable<bool> Worker::has_output() {
-  return waited(&output_, async::Watched::readable);
+  return waited(&output_, asio::posix::stream_descriptor::wait_read);
 }
 
-bool Worker::take_output(std::vector<std::string>& lines) {
+Worker::Took Worker::take_output(std::vector<std::string>& lines) {
   char buffer[line_bytes_max];
   const ssize_t size = read(sandbox_->output(), buffer, sizeof(buffer));
-  if (size < 0) return errno == EAGAIN || errno == EINTR;
+  if (size < 0) return {.open = errno == EAGAIN || errno == EINTR};
   std::string_view rest(buffer, static_cast<std::size_t>(size));
   for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
     lines.push_back(std::exchange(partial_line_, {}).append(rest.substr(0, end)));
@@ -94,7 +102,7 @@ bool Worker::take_output(std::vector<std::string>& lines) {
   if (partial_line_.size() >= line_bytes_max || (closed && !partial_line_.empty())) {
     lines.push_back(std::exchange(partial_line_, {}));
   }
-  return !closed;
+  return {.any = !closed, .open = !closed};
 }
 
 asio::awaitable<Result<std::string>> Worker::expect(async::Clock* clock, wire::Type type,

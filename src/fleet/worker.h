@@ -9,6 +9,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -17,7 +18,6 @@
 #include <vector>
 
 #include "async/clock.h"
-#include "async/watched.h"
 #include "sandbox/sandbox.h"
 #include "wire/socket.h"
 
@@ -62,8 +62,12 @@ class Worker {
   asio::awaitable<bool> has_output();
 
   // Whole lines that the program printed since last asked, without their line ends; an overlong one
-  // comes in pieces. At most one buffer's worth a call. False once the program closed its output.
-  bool take_output(std::vector<std::string>& lines);
+  // comes in pieces. At most one buffer's worth a call.
+  struct Took {
+    bool any = false;   // Bytes, if no whole line: there may be more.
+    bool open = false;  // Until the program closes its output.
+  };
+  Took take_output(std::vector<std::string>& lines);
 
   // Awaits the one frame of `type`, for as long as nothing else is expected: hello, ready, … An
   // init_failed gives the worker's own error; anything else breaks the protocol.
@@ -79,7 +83,8 @@ class Worker {
   asio::awaitable<Result<std::string>> next_payload(wire::Type);
 
   std::unique_ptr<sandbox::Sandbox> sandbox_;
-  async::Watched socket_, output_;
+  asio::posix::stream_descriptor socket_;  // Duplicates: Asio closes what it holds.
+  asio::posix::stream_descriptor output_;
   wire::FrameReceiver receiver_;
   std::deque<Outgoing> outbox_;
   std::size_t outbox_bytes_ = 0;

@@ -22,7 +22,7 @@ void remove_slot(const Estate& estate, const std::string& name, const Process& f
 
 // The pidfd of the sandbox's first process, for a thread that may outlast the sandbox.
 Process same(const Process& process) {
-  return {process.pid, wire::Descriptor(fcntl(process.handle.number(), F_DUPFD_CLOEXEC, 0))};
+  return {process.pid, wire::Descriptor(copy_of(process.handle.number()))};
 }
 
 class LinuxSlot final : public Slot {
@@ -33,7 +33,7 @@ class LinuxSlot final : public Slot {
         root_(spec.root().path()),
         name_(slot_name(*sandbox_, spec)),
         made_(std::move(made)),
-        end_(std::make_shared<EndSignal>(sandbox_->process.executor())) {}
+        end_(std::make_shared<EndSignal>(sandbox_->process.get_executor())) {}
 
   ~LinuxSlot() override {
     std::shared_ptr<Launched> rest;
@@ -71,7 +71,7 @@ class LinuxSlot final : public Slot {
     const int off = 0;
     setsockopt(socket(), SOL_SOCKET, SO_PASSCRED, &off, sizeof(off));
     launched.group = std::move(made_.group);
-    watch_ = std::make_shared<Watch>(sandbox_->process.executor(), sandbox_->workshop, name_,
+    watch_ = std::make_shared<Watch>(sandbox_->process.get_executor(), sandbox_->workshop, name_,
                                      std::move(launched));
     watch_->end = end_;
     watch_->begin();

@@ -5,19 +5,25 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <csignal>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "async/watched.h"
 #include "sandbox/end_signal.h"
 #include "sandbox/linux_sandbox.h"
 #include "sandbox/pages.h"
 
 namespace dormouse::sandbox {
 
+using asio::posix::stream_descriptor;
+
 inline constexpr Duration dying_max = std::chrono::seconds(10);
+
+inline int copy_of(int descriptor) {
+  return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+}
 
 // What stays until the last callback has run, while the Sandbox itself may be gone.
 struct Watch : std::enable_shared_from_this<Watch> {
@@ -26,8 +32,8 @@ struct Watch : std::enable_shared_from_this<Watch> {
         name(std::move(its_name)),
         launched(std::move(it)),
         end(std::make_shared<EndSignal>(executor)),
-        process(executor, launched.process.handle.number()),
-        memory(executor, launched.group->oom_notice()) {}
+        process(executor, copy_of(launched.process.handle.number())),
+        memory(executor, copy_of(launched.group->oom_notice())) {}
 
   void begin() {
     watch_process();
@@ -36,14 +42,14 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   void watch_process() {
     auto self = shared_from_this();
-    process.wait(async::Watched::readable, [self](boost::system::error_code failed) {
+    process.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
       if (!failed && !self->closed) self->process_ended();
     });
   }
 
   void watch_memory() {
     auto self = shared_from_this();
-    memory.wait(async::Watched::readable, [self](boost::system::error_code failed) {
+    memory.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
       if (!failed && !self->closed) self->memory_noticed();
     });
   }
@@ -57,7 +63,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   bool read_notice() {
     char notice[512];
-    const bool any = read(memory.number(), notice, sizeof(notice)) > 0;
+    const bool any = read(memory.native_handle(), notice, sizeof(notice)) > 0;
     const bool tells_by_itself = !workshop->estate.hierarchies.unified;
     return (any && tells_by_itself) || launched.group->oom_kills() > 0;
   }
@@ -66,6 +72,8 @@ struct Watch : std::enable_shared_from_this<Watch> {
     if (!end->given()) kill_process(launched.process);
   }
 
+  // Or not: a descriptor that takes the place of one that was closed while an event of its waited
+  // to be handed out is given that event by Asio.
   void process_ended() {
     if (!has_ended(launched.process)) return watch_process();
     status = reap(launched.process);
@@ -77,7 +85,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
       const Estate& estate = self->workshop->estate;
       const auto killed = kill_group(estate.hierarchies, estate.cgroup(self->name), dying_max);
       if (killed) reap_orphans(*killed);
-      asio::post(self->process.executor(), [self] {
+      asio::post(self->process.get_executor(), [self] {
         if (!self->closed) self->finish();
       });
     });
@@ -135,8 +143,8 @@ struct Watch : std::enable_shared_from_this<Watch> {
   Launched launched;
   bool closed = false;
   std::shared_ptr<EndSignal> end;
-  async::Watched process;
-  async::Watched memory;
+  stream_descriptor process;
+  stream_descriptor memory;
   std::optional<Status> status;
   bool met_memory_limit = false;
   std::optional<Usage> final_usage;
