@@ -55,7 +55,8 @@ class InMemory final : public wire::Invocation {
   const wire::Item& item() const override { return outer_.item(); }
   Bytes body() const override { return outer_.body(); }
   Result<std::span<std::byte>> make_room(std::uint64_t size) override {
-    if (size > item().result_bytes_max) return Error{Code::function_failed, "the answer is too large"};
+    if (size > item().result_bytes_max)
+      return Error{Code::function_failed, "the answer is too large"};
     room_.resize(size);
     return std::span(room_);
   }
