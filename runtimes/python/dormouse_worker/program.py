@@ -76,13 +76,18 @@ class Worker:
             notes["template"] = "no: " + why_not
         self._socket.send(wire.READY, 0, wire.ready(notes))
         if is_template and not why_not:
-            for _ in range(16):
-                self._rehearse()
-            gc.collect()
             gc.freeze()
-            template.serve(self._socket.number)  # Returns in an instance.
+            template.serve(self._socket.number, self._settle_as_template)  # Returns in an instance.
             return self._settle_in()
         return True
+
+    def _settle_as_template(self):
+        """What all forks have of it but the first, which a call waits for."""
+        for _ in range(16):
+            self._rehearse()
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
     def _settle_in(self):
         """In a fork, before its first call."""

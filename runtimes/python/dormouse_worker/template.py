@@ -65,10 +65,12 @@ def why_not():
     return None
 
 
-def serve(number):
-    """Forks an instance whenever the daemon wants one. Returns only in instances."""
+def serve(number, settle):
+    """Forks an instance whenever the daemon wants one. Returns only in instances. `settle` is called
+    once, after the first fork."""
     library = _library()
     slot = _Slot()
+    settled = False
     while library.dormouse_wait_fork(number, ctypes.byref(slot)) == 1:
         # The interpreter's own fork: modules that asked to be told of it are.
         if os.fork() == 0:
@@ -78,6 +80,9 @@ def serve(number):
             return
         os.close(slot.socket)
         os.close(slot.output)
+        if not settled:
+            settle()
+            settled = True
     os._exit(0)
 
 
