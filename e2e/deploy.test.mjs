@@ -12,11 +12,7 @@ import { Platform, eventually, repository } from "./platform.mjs";
 const testdata = path.join(repository, "runtimes/onnx/testdata");
 let platform;
 before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopLeavingNothing());
 
 const call = (name, body, type = "application/json", more = {}) =>
   platform.request("POST", `/f/${name}`, { body, headers: { "content-type": type, ...more } });

@@ -9,11 +9,7 @@ import { Platform, eventually, repository } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start()));
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopLeavingNothing());
 
 const json = { "content-type": "application/json" };
 const python = (...code) => execFileSync("/usr/bin/python3", ["-c", ...code]);

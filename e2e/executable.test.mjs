@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { Platform, eventually, program, repository } from "./platform.mjs";
+import { Platform, compileNative, eventually, program, repository } from "./platform.mjs";
 
 const json = { "content-type": "application/json" };
 
@@ -141,11 +141,7 @@ before(async () => {
   );
   assert.equal(done.code, 0, done.stderr);
 });
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopLeavingNothing());
 
 const call = (event, name = "versatile") => platform.invoke(name, JSON.stringify(event), json);
 async function answerTo(event) {
@@ -330,14 +326,7 @@ int main(void) {
 }
 `,
   );
-  const include = path.join(repository, "runtimes/include");
-  try {
-    const words = ["-I", include, path.join(folder, "native.c"), path.join(include, "dormouse.c")];
-    execFileSync("cc", [...words, "-o", path.join(folder, "bootstrap")]);
-  } catch (failure) {
-    if (failure.code === "ENOENT") return t.skip("there is no C compiler");
-    throw failure;
-  }
+  if (!compileNative(folder)) return t.skip("there is no C compiler");
   const done = await platform.cli("deploy", folder);
   assert.equal(done.code, 0, done.stderr);
   const noteOf = async (name) => (await platform.json("show", name)).function.revision.notes.template;

@@ -1,6 +1,7 @@
 // A real daemon for a test: started on a free port with a data folder of its own, driven by the
 // command line and by HTTP, killed in any way, and gone without a trace afterwards.
-import { spawn, execFile } from "node:child_process";
+import assert from "node:assert/strict";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -28,6 +29,19 @@ export const roots = path.join(build, "roots");
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Asks `question` every few milliseconds until it gives something true; fails after `ms`.
+// Compiles native.c in `folder` with dormouse.c into its bootstrap. False: there is no C compiler.
+export function compileNative(folder) {
+  const include = path.join(repository, "runtimes/include");
+  const words = ["-I", include, path.join(folder, "native.c"), path.join(include, "dormouse.c")];
+  try {
+    execFileSync("cc", [...words, "-o", path.join(folder, "bootstrap")]);
+    return true;
+  } catch (failure) {
+    if (failure.code === "ENOENT") return false;
+    throw failure;
+  }
+}
+
 export async function eventually(what, question, ms = 10_000) {
   for (const end = Date.now() + ms; ;) {
     const answer = await question();
@@ -321,6 +335,12 @@ ${this.options.config ?? ""}`,
     const how = await this.kill("SIGTERM");
     this.remove();
     return how;
+  }
+
+  async stopLeavingNothing() {
+    assert.deepEqual(await this.kill("SIGTERM"), { code: 0, signal: null });
+    assert.deepEqual(this.leftovers(), []);
+    this.remove();
   }
 
   remove() {

@@ -16,15 +16,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { Platform, eventually, program, repository, sleep } from "./platform.mjs";
+import { Platform, compileNative, eventually, program, repository, sleep } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start()));
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopLeavingNothing());
 
 const json = { "content-type": "application/json" };
 
@@ -199,14 +195,7 @@ int main(void) {
 }
 `,
   );
-  const include = path.join(repository, "runtimes/include");
-  try {
-    const words = ["-I", include, path.join(folder, "native.c"), path.join(include, "dormouse.c")];
-    execFileSync("cc", [...words, "-o", path.join(folder, "bootstrap")]);
-  } catch (failure) {
-    if (failure.code === "ENOENT") return t.skip("there is no C compiler");
-    throw failure;
-  }
+  if (!compileNative(folder)) return t.skip("there is no C compiler");
   const done = await platform.cli("deploy", folder);
   assert.equal(done.code, 0, done.stderr);
   assert.equal((await platform.json("show", "native")).function.revision.notes.template, "yes");

@@ -5,9 +5,9 @@
 //          "task"        "" for tensors, or "text-line": a picture in, a line of text out
 //          "task.keys"   text-line: the file of the characters that the model tells apart
 //          "model.digest", and what prepare() returned: "optimised.form", "optimised.key",
-//          "rehearse"   "yes": a fork runs it once before its first call
-//          "template"   "yes": fork instances of it, if it has one thread; mapped weights are
-//          locked "memory_mib" in memory then, if they take at most half of what was declared
+//          "rehearse"    "yes": a fork runs it once before its first call
+//          "template"    "yes": fork instances of it, if it has one thread
+//          "memory_mib"  what was declared: a template locks mapped weights of up to half of that
 // Errors   As wire/worker.h says; a message is one line and names the tensor or the file.
 #pragma once
 
