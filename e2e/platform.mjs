@@ -53,8 +53,12 @@ export async function eventually(what, question, ms = 10_000) {
 
 // Also true of one that nobody has reaped yet.
 function hasEnded(pid) {
-  const file = `/proc/${pid}/stat`;
-  return !existsSync(file) || readFileSync(file, "utf8").includes(") Z ");
+  try {
+    if (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))) return false;
+    return readdirSync(`/proc/${pid}/task`).length === 1; // Its last thread holds its files.
+  } catch {
+    return true;
+  }
 }
 
 // No daemon outlives a test that failed halfway.
