@@ -27,15 +27,16 @@ function(module name)
 
   set(every_dep ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
   if("asio" IN_LIST every_dep AND ARG_SOURCES)
-    share_precompiled_asio(${name})
+    target_precompile_headers(${name} REUSE_FROM precompiled)
   endif()
   if(ARG_TESTS)
     # Objects like a library's, so that they can share its precompiled header.
     add_library(${name}_test_objects OBJECT ${ARG_TESTS})
     target_link_libraries(${name}_test_objects PRIVATE
       ${name} ${ARG_PRIVATE_DEPS} ${ARG_TEST_DEPS} GTest::gtest)
+    quick_to_build(${name}_test_objects)
     if("asio" IN_LIST every_dep)
-      share_precompiled_asio(${name}_test_objects)
+      target_precompile_headers(${name}_test_objects REUSE_FROM precompiled_for_tests)
     endif()
     add_executable(${name}_test)
     target_link_libraries(${name}_test PRIVATE
@@ -49,17 +50,26 @@ function(module name)
   file(APPEND ${PROJECT_BINARY_DIR}/modules.txt "${name}: ${deps} | ${private_deps} | ${test_deps}\n")
 endfunction()
 
-# Asio's coroutines take most of the compile time of a file that awaits: one precompiled header for
-# all of them.
-function(share_precompiled_asio target)
-  if(NOT TARGET precompiled_asio)
-    file(WRITE ${PROJECT_BINARY_DIR}/precompiled_asio.cc "")
-    add_library(precompiled_asio OBJECT ${PROJECT_BINARY_DIR}/precompiled_asio.cc)
-    target_link_libraries(precompiled_asio PRIVATE asio)
-    target_precompile_headers(precompiled_asio PRIVATE ${PROJECT_SOURCE_DIR}/cmake/asio_pch.h)
-  endif()
-  target_precompile_headers(${target} REUSE_FROM precompiled_asio)
+# Test code is compiled as it stands: optimising it takes half of a build, and what it tests is
+# optimised on its own.
+function(quick_to_build)
+  foreach(target IN LISTS ARGN)
+    target_compile_options(${target} PRIVATE -O0 -U_FORTIFY_SOURCE)
+  endforeach()
 endfunction()
+
+# Asio's coroutines take most of the compile time of a file that awaits: one precompiled header for
+# all of them, and the same one for their tests, which are compiled with other options.
+function(precompiled_header target)
+  file(WRITE ${PROJECT_BINARY_DIR}/${target}.cc "")
+  add_library(${target} OBJECT ${PROJECT_BINARY_DIR}/${target}.cc)
+  target_link_libraries(${target} PRIVATE ${ARGN})
+  target_precompile_headers(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/precompiled.h)
+endfunction()
+precompiled_header(precompiled asio)
+precompiled_header(precompiled_for_tests asio json GTest::gtest)
+target_compile_definitions(precompiled_for_tests PRIVATE PRECOMPILED_FOR_TESTS)
+quick_to_build(precompiled_for_tests)
 
 # fuzzer(<name> SOURCE <file> DEPS ... CORPUS <folder>): a libFuzzer target, run by scripts/fuzz.
 function(fuzzer name)

@@ -13,7 +13,7 @@ Error wrong(std::string what) {
   return {Code::invalid_argument, std::move(what)};
 }
 
-std::string quoted(std::string_view name) {
+std::string in_quotes(std::string_view name) {
   return "\"" + std::string(name) + "\"";
 }
 
@@ -40,7 +40,7 @@ Result<std::vector<std::int64_t>> shape_member(const json::object& input, const 
   const auto* value = input.if_contains("shape");
   std::vector<std::int64_t> shape;
   const auto refuse = [&] {
-    return wrong("input " + quoted(name) +
+    return wrong("input " + in_quotes(name) +
                  ": shape must be an array of lengths, 0 or more, of at "
                  "most 16 dimensions");
   };
@@ -58,19 +58,20 @@ Result<wire::TensorSpec> described(const json::object& input, const wire::Signat
   auto name = string_member(input, "name", "inputs[]");
   if (!name) return std::move(name).error();
   const auto known = std::ranges::find(signature.inputs, *name, &wire::TensorSpec::name);
-  if (known == signature.inputs.end()) return wrong("the model has no input " + quoted(*name));
+  if (known == signature.inputs.end()) return wrong("the model has no input " + in_quotes(*name));
   const auto type_name = string_member(input, "datatype", "inputs[]");
   if (!type_name) return type_name.error();
   const auto type = wire::data_type(*type_name);
-  if (!type) return wrong("input " + quoted(*name) + ": unknown datatype " + quoted(*type_name));
+  if (!type)
+    return wrong("input " + in_quotes(*name) + ": unknown datatype " + in_quotes(*type_name));
   if (*type != known->type) {
-    return wrong("input " + quoted(*name) + " wants the datatype " +
+    return wrong("input " + in_quotes(*name) + " wants the datatype " +
                  std::string(wire::name(known->type)) + ", and got " + *type_name);
   }
   auto shape = shape_member(input, *name);
   if (!shape) return std::move(shape).error();
   if (!fits(*shape, *known)) {
-    return wrong("input " + quoted(*name) + " wants the shape " + text(known->shape) +
+    return wrong("input " + in_quotes(*name) + " wants the shape " + text(known->shape) +
                  " (-1: any length), and got " + text(*shape));
   }
   return wire::TensorSpec{std::move(*name), *type, std::move(*shape)};
@@ -89,23 +90,23 @@ class Inputs {
     if (!spec) return std::move(spec).error();
     if (std::ranges::any_of(read_,
                             [&](const Read& each) { return each.spec.name == spec->name; })) {
-      return wrong("input " + quoted(spec->name) + " is there twice");
+      return wrong("input " + in_quotes(spec->name) + " is there twice");
     }
     const auto* size = parameter(input, "binary_data_size");
     const auto* data = input.if_contains("data");
     if ((size == nullptr) == (data == nullptr)) {
-      return wrong("input " + quoted(spec->name) +
+      return wrong("input " + in_quotes(spec->name) +
                    " must have either data or the parameter binary_data_size");
     }
     if (data != nullptr) {
       if (!data->is_array())
-        return wrong("input " + quoted(spec->name) + ": data must be an array");
+        return wrong("input " + in_quotes(spec->name) + ": data must be an array");
       read_.push_back({std::move(*spec), {}, data});
       return ok;
     }
     if (!size->is_int64() || size->get_int64() < 0 ||
         static_cast<std::uint64_t>(size->get_int64()) > binary_.size() - taken_) {
-      return wrong("input " + quoted(spec->name) +
+      return wrong("input " + in_quotes(spec->name) +
                    ": binary_data_size must be a number of bytes that the body has");
     }
     const auto bytes = static_cast<std::size_t>(size->get_int64());
@@ -118,7 +119,7 @@ class Inputs {
     for (const wire::TensorSpec& each : signature_.inputs) {
       const auto named = [&](const Read& read) { return read.spec.name == each.name; };
       if (std::ranges::none_of(read_, named)) {
-        return wrong("input " + quoted(each.name) + " is missing");
+        return wrong("input " + in_quotes(each.name) + " is missing");
       }
     }
     if (taken_ != binary_.size()) return wrong("the body has bytes that belong to no input");
@@ -170,10 +171,10 @@ Result<> read_outputs(const json::object& document, const wire::Signature& signa
     if (!name) return std::move(name).error();
     if (std::ranges::find(signature.outputs, *name, &wire::TensorSpec::name) ==
         signature.outputs.end()) {
-      return wrong("the model has no output " + quoted(*name));
+      return wrong("the model has no output " + in_quotes(*name));
     }
     if (std::ranges::find(out.outputs, *name) != out.outputs.end()) {
-      return wrong("output " + quoted(*name) + " is there twice");
+      return wrong("output " + in_quotes(*name) + " is there twice");
     }
     if (is_true(parameter(each.get_object(), "binary_data"))) out.binary_outputs.insert(*name);
     out.outputs.push_back(std::move(*name));
