@@ -230,7 +230,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     give_room(key, frame);
   } else if (type == wire::Type::init_failed && where.forked_from != InstanceKey{}) {
     const auto failure = wire::decode_failure(frame.payload);
-    break_off(key, "after the fork: " + (failure ? failure->message : failure.error().message));
+    fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());
   } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
     where.settled = true;  // Calls may have been sent before.
   } else if (type != wire::Type::stats) {

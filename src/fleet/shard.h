@@ -90,6 +90,7 @@ class Shard final : public Fleet {
     std::deque<std::unique_ptr<sandbox::Slot>> slots;  // Made beforehand.
     explicit Template(TimePoint now) : wear(now) {}
     Wear wear;
+    bool settles = true;  // The last fork that said whether it was ready was, as far as is known.
     bool preparing = false;
     bool prepared = false;     // Spares were made before.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
@@ -219,7 +220,9 @@ class Shard final : public Fleet {
                                                                 TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,
                                                                TimePoint deadline);
-  void expect_settled(InstanceKey child);
+  asio::awaitable<Result<>> settle(InstanceKey child);
+  Error why_not_settled(const Error&) const;
+  void fail_to_settle(InstanceKey child, const Error&);
   asio::awaitable<void> mind_settling();
   void prepare_forks(InstanceKey mold);
   asio::awaitable<void> prepare_more(InstanceKey mold);

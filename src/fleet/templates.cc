@@ -58,8 +58,10 @@ asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
     if (!forked) co_return std::move(forked).error();
     Instance& now = *instance(child);
     now.worker = std::move(*forked);
+    auto settling = settle(child);
+    const auto settled = co_await std::move(settling);
+    if (!settled) co_return settled.error();
     now.wake.load += parts_.clock->now() - began;
-    expect_settled(child);
     if (now.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
   }
   tasks_.spawn(follow_output(child));
@@ -69,11 +71,39 @@ asio::awaitable<Result<>> Shard::fork_into(InstanceKey mold, InstanceKey child,
   co_return ok;
 }
 
-// Calls may be given to it before it is ready, and wait in it.
-void Shard::expect_settled(InstanceKey child) {
-  instance(child)->settled = false;
-  settling_.emplace_back(parts_.clock->now() + options_.settling_max, child);
-  if (settling_.size() == 1) tasks_.spawn(mind_settling());
+// Calls may be given to it before it is ready, and wait in it, unless the last fork of its template
+// failed there: then nothing is risked until one has succeeded, and what fails is a start, which
+// keeps its distance from the next.
+asio::awaitable<Result<>> Shard::settle(InstanceKey child) {
+  Instance& where = *instance(child);
+  const TimePoint deadline = parts_.clock->now() + options_.settling_max;
+  if (instance(where.forked_from)->mold->settles) {
+    where.settled = false;
+    settling_.emplace_back(deadline, child);
+    if (settling_.size() == 1) tasks_.spawn(mind_settling());
+    co_return ok;
+  }
+  auto settling = where.worker->expect(parts_.clock, wire::Type::ready, deadline);
+  const auto said = co_await std::move(settling);
+  if (!said) co_return why_not_settled(said.error());
+  instance(instance(child)->forked_from)->mold->settles = true;
+  co_return ok;
+}
+
+Error Shard::why_not_settled(const Error& error) const {
+  if (error.message == worker_ended) return error;  // How it ended is found out.
+  const bool late = error.code == Code::deadline_exceeded;
+  return {
+      Code::function_failed,
+      "after the fork: " + (late ? "it was not ready within " + seconds_text(options_.settling_max)
+                                 : error.message)};
+}
+
+// It may not have been ready in time, or has said that it cannot be.
+void Shard::fail_to_settle(InstanceKey child, const Error& error) {
+  Instance& where = *instance(child);
+  instance(where.forked_from)->mold->settles = false;
+  break_off(child, why_not_settled(error).message);
 }
 
 asio::awaitable<void> Shard::mind_settling() {
@@ -81,10 +111,7 @@ asio::awaitable<void> Shard::mind_settling() {
     co_await parts_.clock->sleep_until(settling_.front().first);
     const Instance* const late = instance(settling_.front().second);
     const bool hangs = late != nullptr && !late->settled && !late->trial && !late->stopping;
-    if (hangs) {
-      break_off(settling_.front().second,
-                "after the fork: it was not ready within " + seconds_text(options_.settling_max));
-    }
+    if (hangs) fail_to_settle(settling_.front().second, {Code::deadline_exceeded, ""});
     settling_.pop_front();
   }
 }
@@ -234,8 +261,9 @@ asio::awaitable<Result<>> Shard::add_spare(InstanceKey mold) {
   if (!forked) co_return std::move(forked).error();
   auto settling = (*forked)->expect(parts_.clock, wire::Type::ready, deadline);
   const auto settled = co_await std::move(settling);
-  if (!settled) co_return settled.error();
   Instance& from = *instance(mold);
+  from.mold->settles = settled.has_value();
+  if (!settled) co_return settled.error();
   if (!from.stopping) from.mold->spares.push_back(std::move(*forked));
   co_return ok;
 }
