@@ -141,6 +141,48 @@ def broken():
   assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
 });
 
+test("at a concurrency above 1 calls run side by side in one instance", async () => {
+  await deploy(
+    "beside",
+    `import asyncio, threading
+together = threading.Barrier(3, timeout=10)
+waiting = []
+async def meet(event):
+    waiting.append(asyncio.get_running_loop())
+    while len(waiting) < 3:
+        await asyncio.sleep(0.002)
+    return len(set(map(id, waiting)))
+async def leave():
+    raise SystemExit(4)
+async def stream(text):
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        yield text * 1000
+def handler(event, context):
+    if event["kind"] == "async": return meet(event)
+    if event["kind"] == "exit": return leave()
+    if event["kind"] == "stream": return stream(event["text"])
+    if event["kind"] == "large": together.wait(); return event["text"] * (1 << 20)
+    return together.wait()`,
+    { concurrency: 6, max_instances: 1, timeout: "15s" },
+  );
+  const three = (event) => Promise.all(["a", "b", "c"].map((text) => call("beside", { ...event, text })));
+  assert.deepEqual((await three({ kind: "sync" })).sort(), [0, 1, 2]);
+  assert.deepEqual(await three({ kind: "async" }), [1, 1, 1], "all on one event loop");
+  const large = await three({ kind: "large" });
+  assert.deepEqual(large.map((text) => [text[0], text.length]), [["a", 1 << 20], ["b", 1 << 20], ["c", 1 << 20]]);
+  const streams = await Promise.all(
+    ["x", "y"].map((text) => platform.invoke("beside", JSON.stringify({ kind: "stream", text }), json)),
+  );
+  assert.deepEqual(streams.map(({ body }) => [body.length, String.fromCharCode(body[999_999])]), [
+    [1_000_000, "x"],
+    [1_000_000, "y"],
+  ]);
+  const exits = await platform.invoke("beside", '{"kind": "exit"}', json);
+  assert.equal(JSON.parse(exits.text).error.message, "SystemExit: 4");
+  assert.deepEqual((await three({ kind: "sync" })).sort(), [0, 1, 2], "and it goes on");
+});
+
 test("what is not JSON comes as a function URL's event", async () => {
   await deploy("raw", "def handler(event, context):\n    return event");
   const picture = await platform.invoke("raw", Buffer.from([1, 2, 255]), {
@@ -372,14 +414,20 @@ def handler(event, context):
   assert.deepEqual(wakes.map(({ rung, count }) => [rung === "template", count]), [[false, 1], [true, 1]]);
 });
 
-test("code that holds a socket is not forked, and show says why", async () => {
-  await deploy("holder", `import socket
-held = socket.socketpair()
+test("code that holds something open is not forked, and show says what", async () => {
+  for (const [opens, why] of [
+    ["socket.socketpair()[0]", /^no: .*holds a socket/],
+    ['open("/tmp/log", "w")', /^no: .*holds \/tmp\/log open/],
+    ['open("/code/app.py")', /^no: .*holds \/code\/app.py open/],
+    ['open("/dev/urandom", "rb")', /^yes$/],
+  ]) {
+    const shown = await deploy("holder", `import socket
+held = ${opens}
 def handler(event, context):
-    return held[0].fileno() > 0`);
-  const { notes } = (await platform.json("show", "holder")).function.revision;
-  assert.match(notes.template, /^no: .*holds a socket that the code opened/);
-  assert.equal(await call("holder"), true);
+    return held.fileno() > 0`);
+    assert.match(shown.revision.notes.template, why);
+    assert.equal(await call("holder"), true);
+  }
 });
 
 test("an instance over its memory is ended, and told so; its siblings and template live on", async () => {

@@ -10,12 +10,15 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "runtimes/executable/bootstrap.h"
 #include "runtimes/include/dormouse.h"
 
 namespace dormouse::executable {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
 constexpr std::size_t connections_max = 256;
@@ -55,9 +58,8 @@ wire::Descriptor ends_of_children() {
 }  // namespace
 
 int Adapter::run() {
-  wire_.post(wire::Type::hello, 0,
-             wire::encode(wire::Hello{.runtime = "executable", .runtime_version = "2018-06-01"}));
-  if (!wire_.flush()) return 1;
+  child_ended_ = ends_of_children();
+  if (!child_ended_ || !say_hello()) return 1;
   const auto loaded = await_load();
   if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
   if (!*loaded) return 0;
@@ -68,6 +70,23 @@ int Adapter::run() {
     return 1;
   }
   return serve();
+}
+
+bool Adapter::say_hello() {
+  wire::Hello hello{.runtime = "executable", .runtime_version = "2018-06-01"};
+  if (!command_.empty()) {
+    fcntl(wire_.socket(), F_SETFD, FD_CLOEXEC);
+    auto booted = Interpreter::boot(command_);
+    if (!booted) {
+      std::fprintf(stderr, "worker: %s\n", booted.error().message.c_str());
+      return false;
+    }
+    hello = {.runtime = fs::path(command_.front()).filename(),
+             .runtime_version = booted->version()};
+    interpreter_ = std::move(*booted);
+  }
+  wire_.post(wire::Type::hello, 0, wire::encode(hello));
+  return wire_.flush().has_value();
 }
 
 Result<bool> Adapter::await_load() {
@@ -89,21 +108,29 @@ Result<> Adapter::begin() {
   if (!listener) listener = listen_on(0);
   if (!listener) return std::move(listener).error();
   listener_ = std::move(*listener);
-  child_ended_ = ends_of_children();
-  if (!child_ended_) return system_error(Code::unavailable, "signalfd");
   api_.emplace(&wire_, &options_);
   const auto option = options_.find("template");
   const bool may_fork = option != options_.end() && option->second == "yes";
   if (!may_fork && dormouse_drop_capabilities() != 0) {
     return system_error(Code::unavailable, "giving up capabilities");
   }
-  const auto child = start_bootstrap({options_, port_of(listener_), wire_.socket()});
-  if (!child) return child.error();
-  child_ = *child;
+  if (const auto started = start_program(); !started) return started;
   // Only the program itself may become a template.
   if (may_fork && dormouse_drop_capabilities() != 0) {
     return system_error(Code::unavailable, "giving up capabilities");
   }
+  return ok;
+}
+
+Result<> Adapter::start_program() {
+  const Surroundings given{options_, port_of(listener_), wire_.socket()};
+  if (interpreter_) {
+    child_ = interpreter_->process();
+    return interpreter_->become(given);
+  }
+  const auto child = start_bootstrap(given);
+  if (!child) return child.error();
+  child_ = *child;
   return ok;
 }
 

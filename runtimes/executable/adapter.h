@@ -4,6 +4,9 @@
 // Which of the two it does shows only in what it does: whoever asks this API for work does not
 // speak the wire. Until then descriptor 3 is not read here, and written to for no other reason.
 //
+// Or the worker of a runtime whose interpreter boots beforehand, and speaks that API to serve a
+// function's handler.
+//
 // Threads  One, which never blocks once the program runs.
 #pragma once
 
@@ -11,22 +14,29 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "runtimes/executable/interpreter.h"
 #include "runtimes/executable/runtime_api.h"
 
 namespace dormouse::executable {
 
 class Adapter {
  public:
-  explicit Adapter(int socket) : wire_(socket), receiver_(socket) {}
+  // `interpreter`: its command line; empty: the program is the function's own.
+  Adapter(int socket, std::vector<std::string> interpreter)
+      : wire_(socket), receiver_(socket), command_(std::move(interpreter)) {}
 
   // Gives the exit status: the program's, once there is one.
   int run();
 
  private:
+  bool say_hello();
   Result<bool> await_load();  // False: drained before.
   Result<> begin();
+  Result<> start_program();
   int serve();
   std::optional<int> turn();  // An exit status: it is over.
   std::optional<int> hear();
@@ -36,6 +46,8 @@ class Adapter {
 
   WireEnd wire_;
   wire::FrameReceiver receiver_;
+  const std::vector<std::string> command_;
+  std::optional<Interpreter> interpreter_;
   wire::Options options_;
   std::optional<RuntimeApi> api_;
   std::vector<std::unique_ptr<Connection>> connections_;  // Go before the API that they call.

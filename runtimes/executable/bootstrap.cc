@@ -26,8 +26,51 @@ std::string value_of(const wire::Options& options, const char* key) {
   return found == options.end() ? "" : found->second;
 }
 
+std::string names_there() {
+  std::vector<std::string> names;
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(code_folder, failure)) {
+    if (!entry.path().filename().string().starts_with('.')) {
+      names.push_back(entry.path().filename());
+    }
+  }
+  std::ranges::sort(names);
+  if (names.size() > names_max) names.resize(names_max);
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "nothing" : text;
+}
+
+Error cannot_execute(const std::string& what, int error) {
+  std::string why = std::strerror(error);
+  if (error == ENOENT) why = "what its first line names, or its loader, is not in the sandbox";
+  if (error == ENOEXEC) why = "it is neither a script with #! nor a program for this machine";
+  return {Code::invalid_argument, what + " cannot be executed: " + why};
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+[[noreturn]] void become(char* const* argv, char* const* lines, int input, int report) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  setpgid(0, 0);
+  const bool placed = input < 0 || dup2(input, STDIN_FILENO) == STDIN_FILENO;
+  if (placed && chdir(code_folder) == 0) execve(argv[0], argv, lines);
+  const int error = errno;
+  (void)!write(report, &error, sizeof(error));
+  _exit(127);
+}
+
+}  // namespace
+
 // What Lambda gives, and what else a program may want of it.
-std::vector<std::string> environment(const Surroundings& given) {
+std::map<std::string, std::string> environment(const Surroundings& given) {
   const wire::Options& options = given.options;
   const std::string name = value_of(options, "name");
   std::map<std::string, std::string> all{
@@ -53,65 +96,21 @@ std::vector<std::string> environment(const Surroundings& given) {
     if (key.starts_with(own)) all[key.substr(own.size())] = value;
   }
   all["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(given.port);
-  all["DORMOUSE_SOCKET"] = std::to_string(given.wire_socket);
-  all["DORMOUSE_TEMPLATE"] = value_of(options, "template") == "yes" ? "1" : "0";
-  std::vector<std::string> lines;
-  for (const auto& [key, value] : all) lines.push_back(std::string(key).append("=").append(value));
-  return lines;
+  return all;
 }
 
-std::string names_there() {
-  std::vector<std::string> names;
-  std::error_code failure;
-  for (const auto& entry : fs::directory_iterator(code_folder, failure)) {
-    if (!entry.path().filename().string().starts_with('.')) {
-      names.push_back(entry.path().filename());
-    }
-  }
-  std::ranges::sort(names);
-  if (names.size() > names_max) names.resize(names_max);
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "nothing" : text;
-}
-
-Error cannot_execute(int error) {
-  std::string why = std::strerror(error);
-  if (error == ENOENT) why = "what its first line names, or its loader, is not in the sandbox";
-  if (error == ENOEXEC) why = "it is neither a script with #! nor a program for this machine";
-  return {Code::invalid_argument, "bootstrap cannot be executed: " + why};
-}
-
-[[noreturn]] void become_bootstrap(const std::vector<std::string>& lines, int report) {
-  std::vector<char*> pointers;
-  for (const std::string& line : lines) pointers.push_back(const_cast<char*>(line.c_str()));
-  pointers.push_back(nullptr);
-  char* words[] = {const_cast<char*>(program), nullptr};
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  setpgid(0, 0);
-  if (chdir(code_folder) == 0) execve(program, words, pointers.data());
-  const int error = errno;
-  (void)!write(report, &error, sizeof(error));
-  _exit(127);
-}
-
-}  // namespace
-
-Result<pid_t> start_bootstrap(const Surroundings& given) {
-  if (access(program, F_OK) != 0) {
-    return Error{Code::invalid_argument,
-                 "there is no program called bootstrap; the code has: " + names_there()};
-  }
+Result<pid_t> execute(const std::vector<std::string>& argv,
+                      const std::map<std::string, std::string>& environment, int input) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return system_error(Code::unavailable, "pipe");
   const wire::Descriptor reading(ends[0]);
   wire::Descriptor writing(ends[1]);
-  const std::vector<std::string> lines = environment(given);
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : environment) lines.push_back(key + "=" + value);
+  const auto words = pointers_to(argv), variables = pointers_to(lines);
   const pid_t pid = fork();
-  if (pid < 0) return system_error(Code::function_failed, "starting bootstrap");
-  if (pid == 0) become_bootstrap(lines, writing.number());
+  if (pid < 0) return system_error(Code::function_failed, "starting " + argv[0]);
+  if (pid == 0) become(words.data(), variables.data(), input, writing.number());
   setpgid(pid, pid);  // Whoever of both comes first.
   writing = {};
   int error = 0;
@@ -119,8 +118,19 @@ Result<pid_t> start_bootstrap(const Surroundings& given) {
   do {
     size = read(reading.number(), &error, sizeof(error));
   } while (size < 0 && errno == EINTR);
-  if (size == sizeof(error)) return cannot_execute(error);
+  if (size == sizeof(error)) return cannot_execute(fs::path(argv[0]).filename(), error);
   return pid;
+}
+
+Result<pid_t> start_bootstrap(const Surroundings& given) {
+  if (access(program, F_OK) != 0) {
+    return Error{Code::invalid_argument,
+                 "there is no program called bootstrap; the code has: " + names_there()};
+  }
+  auto variables = environment(given);
+  variables["DORMOUSE_SOCKET"] = std::to_string(given.wire_socket);
+  variables["DORMOUSE_TEMPLATE"] = value_of(given.options, "template") == "yes" ? "1" : "0";
+  return execute({program}, variables, -1);
 }
 
 int exit_status_of(int wait_status) {

@@ -3,7 +3,9 @@
 #include "runtimes/executable/adapter.h"
 #include "wire/worker.h"
 
-int main() {
+// executable [INTERPRETER ARGUMENT...]
+int main(int argc, char** argv) {
   prctl(PR_SET_DUMPABLE, 0);  // It is told the program's secrets.
-  return dormouse::executable::Adapter(dormouse::wire::given_socket()).run();
+  const std::vector<std::string> interpreter(argv + 1, argv + argc);
+  return dormouse::executable::Adapter(dormouse::wire::given_socket(), interpreter).run();
 }

@@ -6,6 +6,10 @@
 
 #include <cstdint>
 
+#ifndef SCHED_FLAG_RESET_ON_FORK
+#define SCHED_FLAG_RESET_ON_FORK 0x01
+#endif
+
 namespace dormouse::async {
 namespace {
 
@@ -13,7 +17,7 @@ namespace {
 struct SchedulingAttributes {
   std::uint32_t size = sizeof(SchedulingAttributes);
   std::uint32_t policy = 0;  // SCHED_OTHER
-  std::uint64_t flags = 0;
+  std::uint64_t flags = SCHED_FLAG_RESET_ON_FORK;
   std::int32_t nice = 0;
   std::uint32_t priority = 0;
   std::uint64_t runtime_ns = 0;

@@ -10,7 +10,8 @@ namespace dormouse::async {
 
 // It runs for so long at a time before others may interrupt it, 0.1 ms to 100 ms. Short is for
 // threads that are woken often and do little, and for long computing that must not keep those from
-// running. `nice`: 0 to 19, how far it steps back.
+// running. `nice`: 0 to 19, how far it steps back. Threads and processes that it makes do not
+// inherit the slice: what a daemon starts must not keep it from the processor.
 void take_turns(Duration slice, int nice);
 
 inline constexpr Duration short_slice = std::chrono::microseconds(100);

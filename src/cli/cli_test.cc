@@ -138,7 +138,7 @@ TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
 class CliOfCode : public Cli {
  protected:
   CliOfCode() {
-    for (const char* runtime : {"python", "executable"}) world.fleet.known[runtime] = {};
+    for (const char* runtime : {"python", "node", "executable"}) world.fleet.known[runtime] = {};
   }
 
   // Packs what is in `from`, as people do.
@@ -217,7 +217,7 @@ TEST_F(CliOfCode, SaysWhatAZipLacks) {
 }
 
 TEST_F(CliOfCode, BeginsAFunctionThatCanBeDeployed) {
-  for (const std::string kind : {"python", "executable"}) {
+  for (const std::string kind : {"python", "node", "executable"}) {
     const std::string path = folder / ("my-" + kind);
     const auto ran = run_it({"init", kind, path});
     EXPECT_EQ(ran.exit, 0) << ran.err;

@@ -136,7 +136,7 @@ std::string request_for(const json::value& last) {
   if (text_at(last, "revision.manifest.task") == "text-line") {
     return " -H 'Content-Type: image/png' --data-binary @line.png ";
   }
-  const bool code = runtime == "python" || runtime == "executable";
+  const bool code = runtime == "python" || runtime == "node" || runtime == "executable";
   return " -H 'Content-Type: application/json' --data " +
          std::string(code ? R"('{"name": "you"}' )" : "@request.json ");
 }

@@ -47,6 +47,27 @@ def handler(event, context):
 )"},
 };
 
+constexpr Template node[] = {
+    {"dormouse.yaml", R"(# Every field, its default and its meaning: docs/reference/manifest.md
+name: @NAME@
+runtime: node
+handler: app.handler
+memory: 256MiB
+)"},
+    {"app.mjs",
+     R"(// A function that greets. handler is called with every request: event is its JSON, and what
+// it returns is the answer.
+
+// What is here runs once, when an instance starts.
+
+export async function handler(event, context) {
+  const name = event?.name ?? "world";
+  console.log("greeting", name); // Read it with: dormouse logs @NAME@
+  return { greeting: `Hello, ${name}!`, request: context.awsRequestId };
+}
+)"},
+};
+
 constexpr Template executable[] = {
     {"dormouse.yaml", R"(# Every field, its default and its meaning: docs/reference/manifest.md
 name: @NAME@
@@ -82,6 +103,7 @@ done
 
 std::span<const Template> templates(const std::string& kind) {
   if (kind == "python") return python;
+  if (kind == "node") return node;
   return executable;
 }
 
@@ -165,7 +187,7 @@ void add_init(CLI::App& app, Shell* shell) {
   CLI::App* command = app.add_subcommand("init", "Writes a small function to begin with");
   command->add_option("KIND", options->kind, "What it is written in")
       ->required()
-      ->check(CLI::IsMember({"python", "executable"}));
+      ->check(CLI::IsMember({"python", "node", "executable"}));
   command
       ->add_option("DIR", options->folder,
                    "The folder to write into, made if need be; its name is the function's")
@@ -173,10 +195,11 @@ void add_init(CLI::App& app, Shell* shell) {
   command->footer(
       "Examples:\n"
       "  dormouse init python hello\n"
+      "  dormouse init node hello\n"
       "  dormouse init executable hello\n\n"
-      "python is a module with a handler(event, context), as AWS Lambda calls one. executable is "
-      "a\n"
-      "program called bootstrap that speaks the AWS Lambda Runtime API, here a shell script.\n"
+      "python and node are a module with a handler(event, context), as AWS Lambda calls one.\n"
+      "executable is a program called bootstrap that speaks the AWS Lambda Runtime API, here a\n"
+      "shell script.\n"
       "Nothing that is there is overwritten.");
   command->callback([=] { shell->exit = init(shell, *options); });
 }

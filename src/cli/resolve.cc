@@ -53,6 +53,15 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .forks = true,
        .loopback = true});
   std::error_code failure;
+  if (fs::exists("/usr/bin/node", failure)) {
+    add("node", root_of("host"),
+        {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable", "/usr/bin/node",
+                  "/opt/dormouse/node/worker.mjs"},
+         .binds = host_binds(),
+         .waits_unused = false,
+         .reports = true,
+         .loopback = true});
+  }
   if (!fs::exists("/usr/bin/python3", failure)) return;
   add("python", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/usr/bin/python3", "-I", "-S", "-B",

@@ -7,14 +7,13 @@
 #include <variant>
 
 #include "control/quantities.h"
-#include "secrets/secrets.h"
+#include "control/secret_uses.h"
 
 namespace dormouse::control {
 namespace {
 
 using catalog::Manifest;
 using Texts = std::map<std::string, std::string>;
-using SecretUses = std::map<std::string, catalog::SecretUse>;
 
 // What a field holds: where it lies in a Manifest, and its bounds.
 struct Text {
@@ -95,14 +94,6 @@ bool is_option_name(std::string_view name) {
   return !name.empty() && check_word(name);
 }
 
-bool is_variable(std::string_view name) {
-  const auto good = [](char c) {
-    return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z') || c == '_';
-  };
-  return !name.empty() && name.size() <= 255 && std::ranges::all_of(name, good) &&
-         !is_digit(name.front());
-}
-
 // "app.handler", "folder/app.handler", "pkg.app.handler": the last part is a function's name.
 Result<> check_handler(std::string_view handler) {
   constexpr std::size_t bytes_max = 255;
@@ -141,7 +132,7 @@ const std::array<Field, 21> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`, `python`, `executable`.", true},
+     "How the files are brought to life: `onnx`, `python`, `node`, `executable`.", true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
@@ -149,8 +140,9 @@ const std::array<Field, 21> fields{{
     {"handler",
      Text{[](Manifest& m) -> std::string& { return m.handler; }, check_handler,
           "MODULE.FUNCTION of letters, digits, \"_\", \"-\", \".\" and \"/\", at most 255 bytes"},
-     "The function that is called, for `python`: `app.handler` is `handler` in `app.py`; also "
-     "`folder/app.handler`."},
+     "The function that is called, for `python` and `node`: `app.handler` is `handler` in "
+     "`app.py`, "
+     "`app.mjs` or `app.js`; also `folder/app.handler`."},
     {"task",
      Text{[](Manifest& m) -> std::string& { return m.task; }, check_word,
           "a task that the runtime knows"},
@@ -180,7 +172,8 @@ const std::array<Field, 21> fields{{
      Time{[](Manifest& m) -> Duration& { return m.template_keep_alive; }, 0ms, 720h},
      "How long the template that instances are forked from stays after the last instance is gone."},
     {"concurrency", Count{[](Manifest& m) -> std::int32_t& { return m.concurrency; }, 1, 1000},
-     "How many calls one instance serves at a time."},
+     "How many calls one instance serves at a time. In Python each has a thread, and async "
+     "handlers share an event loop."},
     {"threads", Count{[](Manifest& m) -> std::int32_t& { return m.threads; }, 1, 1024},
      "How many threads the runtime computes a call with."},
     {"min_instances",
@@ -334,52 +327,10 @@ Result<> read(const Map& field, const json::value& value, Manifest& manifest) {
   return ok;
 }
 
-Result<catalog::When> read_when(const json::value& value) {
-  if (value.is_string() && value.get_string() == "late") return catalog::When::late;
-  if (value.is_string() && value.get_string() == "init") return catalog::When::init;
-  return refused("neither `late` nor `init`");
-}
-
-// What is given is not repeated in errors: it may be the secret itself, put into the wrong place.
-Result<catalog::SecretUse> read_use(std::string_view variable, const json::value& value) {
-  catalog::SecretUse use{.secret = std::string(variable)};
-  if (!value.is_object()) {
-    const auto when = read_when(value);
-    if (!when) return when.error();
-    use.when = *when;
-    return use;
-  }
-  constexpr std::string_view known[] = {"secret", "when"};
-  for (const auto& [key, entry] : value.get_object()) {
-    if (key == "secret") {
-      if (!entry.is_string()) return refused("secret: not the name of one");
-      use.secret = std::string(entry.get_string());
-    } else if (key == "when") {
-      const auto when = read_when(entry);
-      if (!when) return Error(when.error()).during("when");
-      use.when = *when;
-    } else {
-      return unknown_name("field", std::string_view(key), known);
-    }
-  }
-  return use;
-}
-
 Result<> read(const SecretMap& field, const json::value& value, Manifest& manifest) {
-  if (!value.is_object()) return refused("not a map");
-  if (value.get_object().size() > map_entries_max) {
-    return refused("more than " + std::to_string(map_entries_max) + " entries");
-  }
-  for (const auto& [key, entry] : value.get_object()) {
-    const std::string quoted = "\"" + std::string(key) + "\"";
-    if (!is_variable(std::string_view(key))) return refused(quoted + " is not a variable's name");
-    auto use = read_use(std::string_view(key), entry);
-    if (!use) return std::move(use).error().during(quoted);
-    if (!secrets::is_name(use->secret)) {
-      return refused(quoted + ": the name of its secret is over 64 bytes, or no name");
-    }
-    field.at(manifest).insert_or_assign(std::string(key), std::move(*use));
-  }
+  auto uses = read_secret_uses(value);
+  if (!uses) return std::move(uses).error();
+  field.at(manifest) = std::move(*uses);
   return ok;
 }
 
@@ -404,12 +355,7 @@ json::value written(const Map& field, Manifest& manifest) {
   return entries;
 }
 json::value written(const SecretMap& field, Manifest& manifest) {
-  json::object entries;
-  for (const auto& [variable, use] : field.at(manifest)) {
-    const char* const when = use.when == catalog::When::late ? "late" : "init";
-    entries[variable] = json::object{{"secret", use.secret}, {"when", when}};
-  }
-  return entries;
+  return secret_uses_json(field.at(manifest));
 }
 
 const Field* find_field(std::string_view name) {
@@ -475,28 +421,17 @@ Result<> read_entry(std::string_view name, const json::value& value, Manifest& m
   return read_field(*field, value, manifest);
 }
 
-Result<> check_secrets(const Manifest& manifest) {
-  if (manifest.runtime == "onnx" && !manifest.secrets.empty()) {
-    return refused("secrets: a model of the runtime onnx has no code that could read them");
-  }
-  for (const auto& [variable, _] : manifest.secrets) {
-    if (manifest.env.contains(variable)) {
-      return refused("secrets: \"" + variable + "\" is in env, too; leave it out of one of them");
-    }
-  }
-  return ok;
-}
-
 // What no single field can see.
 Result<> check_together(const Manifest& manifest) {
   if (manifest.instances_min > manifest.instances_max) {
     return refused("min_instances (" + std::to_string(manifest.instances_min) +
                    ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
   }
-  if (manifest.runtime == "python" && manifest.handler.empty()) {
+  const bool calls_handler = manifest.runtime == "python" || manifest.runtime == "node";
+  if (calls_handler && manifest.handler.empty()) {
     return refused("handler is missing: say module.function, as app.handler");
   }
-  return check_secrets(manifest);
+  return check_secret_uses(manifest);
 }
 
 std::string default_text(const Field& field) {

@@ -64,9 +64,10 @@ TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
     "handler":"app.handler","python":{"packages":"host"},"memory":"300MiB","env":{"A":"b"}})");
   catalog::Draft draft;
   draft.manifest = *read_manifest(*value);
-  const wire::Options expected{{"name", "greet"}, {"memory_mib", "300"},
-                               {"threads", "1"},  {"python.packages", "host"},
-                               {"env.A", "b"},    {"handler", "app.handler"}};
+  const wire::Options expected{
+      {"name", "greet"},         {"memory_mib", "300"},       {"threads", "1"},
+      {"concurrency", "1"},      {"python.packages", "host"}, {"env.A", "b"},
+      {"handler", "app.handler"}};
   EXPECT_EQ(fleet::options_of(draft), expected);
 }
 

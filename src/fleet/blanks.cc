@@ -19,12 +19,17 @@ void Blanks::fill() {
   if (closed_) return;
   for (const auto& [name, runtime] : *runtimes_) {
     Pool& pool = pools_[name];
+    if (!pool.is_used && !runtime.waits_unused) continue;
     const auto have = static_cast<std::int32_t>(pool.ready.size()) + pool.starting;
     for (std::int32_t i = have; i < runtime.blanks; ++i) {
       ++pool.starting;
       tasks_->spawn(add(name));
     }
   }
+}
+
+void Blanks::expect(const std::string& runtime) {
+  if (!std::exchange(pools_[runtime].is_used, true)) fill();
 }
 
 asio::awaitable<void> Blanks::add(std::string runtime) {

@@ -29,7 +29,8 @@ class Blanks {
   Blanks(asio::any_io_executor, async::Clock*, sandbox::Launcher*, async::TaskGroup*,
          const std::map<std::string, Runtime>*);
 
-  void fill();  // Starts what is missing of each runtime's blanks.
+  void fill();                              // Starts what is missing of each runtime's blanks.
+  void expect(const std::string& runtime);  // There is a function of it: keep blanks from now on.
 
   struct Taken {
     std::unique_ptr<Worker> worker;
@@ -48,6 +49,7 @@ class Blanks {
   struct Pool {
     std::deque<std::unique_ptr<Worker>> ready;
     std::int32_t starting = 0;
+    bool is_used = false;
   };
   asio::awaitable<void> add(std::string runtime);
 

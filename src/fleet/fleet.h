@@ -39,7 +39,8 @@ struct Runtime {
   std::vector<std::string> argv;  // The worker, inside it.
   std::vector<std::string> env;
   std::vector<sandbox::Bind> binds;  // Of the host, in every sandbox of this runtime.
-  std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty.
+  std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty,
+  bool waits_unused = true;          // also before any function is of this runtime.
   bool prepares = false;             // Has a deploy-time step (`prepare`).
   bool reports = false;              // Its log says when a call began and ended, and what it took.
   bool forks = false;                // May become a template: docs/formats/template.md.

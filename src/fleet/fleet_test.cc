@@ -412,16 +412,18 @@ TEST(Template, IsNotMadeAnewForAFunctionThatIsGoneMeanwhile) {
   EXPECT_LE(world.launcher.state.revealed.size(), 2u);
 }
 
-TEST(Template, IsNotMadeOfCodeThatHoldsASocket) {
-  for (const std::size_t sockets : {1u, 2u}) {
+TEST(Template, IsNotMadeOfCodeThatHoldsSomethingOpen) {
+  const std::pair<std::vector<std::string>, std::string> cases[] = {
+      {{}, "yes"}, {{"socket:[7]"}, "holds a socket"}, {{"/tmp/log", "pipe:[8]"}, "/tmp/log"}};
+  for (const auto& [files, expected] : cases) {
     Family family;
     World world(family.program());
-    world.launcher.state.open_sockets = sockets;
+    world.launcher.state.inherited_files = files;
     const auto draft = world.run(world.try_out());
     ASSERT_TRUE(draft) << draft.error().message;
     const std::string& said = draft->notes.at("template");
-    EXPECT_EQ(said == "yes", sockets == 1) << said;
-    EXPECT_EQ(said.contains("holds a socket"), sockets == 2) << said;
+    EXPECT_TRUE(said.contains(expected)) << said;
+    EXPECT_EQ(said == "yes", files.empty()) << said;
   }
 }
 

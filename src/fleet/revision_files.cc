@@ -30,6 +30,7 @@ wire::Options options_of(const catalog::Draft& draft) {
   wire::Options options{{"name", manifest.name},
                         {"memory_mib", std::to_string(manifest.resources.memory_bytes >> 20)},
                         {"threads", std::to_string(manifest.threads)},
+                        {"concurrency", std::to_string(manifest.concurrency)},
                         {"python.packages", manifest.python_packages}};
   if (!manifest.model.empty()) options["model"] = manifest.model;
   if (const auto* model = find(draft, manifest.model))

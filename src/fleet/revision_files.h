@@ -16,8 +16,8 @@ std::string tree_name(const catalog::Draft&);
 std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft&);
 
 // What the manifest tells a worker at `prepare` and `load`: "name", "memory_mib" (as declared,
-// whole MiB), "threads", "python.packages"; and if they are set "model", "model.digest", "handler",
-// "task", "task.NAME", "env.NAME".
+// whole MiB), "threads", "concurrency", "python.packages"; and if they are set "model",
+// "model.digest", "handler", "task", "task.NAME", "env.NAME".
 wire::Options options_of(const catalog::Draft&);
 
 sandbox::Limits limits_of(const catalog::Manifest&);

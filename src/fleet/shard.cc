@@ -70,6 +70,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
     return;
   }
   const auto& manifest = revision->manifest;
+  blanks_.expect(manifest.runtime);
   const FunctionKey key{++functions_made_};
   serving_[function] = key;
   served_[key] = {.revision = revision};

@@ -17,6 +17,15 @@ std::string seconds_text(Duration duration) {
   return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(duration).count()) + " s";
 }
 
+// Siblings would talk through what they have in common, or move each other's place in a file.
+Result<> refuse_inherited(const std::vector<std::string>& files) {
+  if (files.empty()) return ok;
+  const bool is_socket = files.front().starts_with("socket:");
+  return Error{Code::function_failed,
+               (is_socket ? "it holds a socket" : "it holds " + files.front() + " open") +
+                   ", and so would all others: open it in after_fork, or in the handler"};
+}
+
 SharedDescriptor shared(wire::Descriptor descriptor) {
   return std::make_shared<const wire::Descriptor>(std::move(descriptor));
 }
@@ -191,10 +200,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   }
   const auto admitted = slot->admit(worker->sender());
   if (!admitted) co_return admitted.error();
-  if (instance(mold)->trial && slot->open_sockets() > 1) {
-    co_return Error{Code::function_failed,
-                    "it holds a socket that the code opened, and so would "
-                    "all others: open it in after_fork, or in the handler"};
+  if (instance(mold)->trial) {
+    const auto alone = refuse_inherited(slot->inherited_files());
+    if (!alone) co_return alone.error();
   }
   const auto given = go_with_secrets(instance(mold)->secrets, *parts_.secrets);
   if (!given) co_return given.error();

@@ -36,7 +36,7 @@ struct FakeLauncherState {
   bool die_at_start = false;                 // Programs that end before their first word.
   Usage usage{Duration(1000), 1 << 20};      // What every sandbox says it used.
   Pages pages;
-  std::size_t open_sockets = 1;  // Of every fork.
+  std::vector<std::string> inherited_files;  // Of every fork.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
@@ -96,7 +96,7 @@ class FakeSlot final : public Slot {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
-  std::size_t open_sockets() const override { return state_->open_sockets; }
+  std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
 
  private:
   static Error not_here() { return {Code::unsupported, "a slot cannot do this"}; }

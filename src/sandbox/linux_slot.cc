@@ -1,7 +1,10 @@
 #include "sandbox/linux_slot.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+
+#include <set>
 
 #include "sandbox/files.h"
 
@@ -52,6 +55,10 @@ class LinuxSlot final : public Slot {
   int socket() const override { return made_.ends.socket.number(); }
   int output() const override { return made_.ends.output.number(); }
   Inner take_inner() override {
+    for (const auto* own : {&made_.ends.inner_socket, &made_.ends.inner_output}) {
+      struct stat status{};
+      if (fstat(own->number(), &status) == 0) own_inodes_.insert(status.st_ino);
+    }
     return {std::move(made_.ends.inner_socket), std::move(made_.ends.inner_output)};
   }
 
@@ -107,9 +114,13 @@ class LinuxSlot final : public Slot {
     if (!watch_) co_return Pages{};
     co_return co_await watch_->pages("");
   }
-  std::size_t open_sockets() const override {
+  std::vector<std::string> inherited_files() const override {
     CHECK(watch_);
-    return sockets_of(watch_->launched.process.pid);
+    std::vector<std::string> names;
+    for (OpenFile& each : open_files_of(watch_->launched.process.pid)) {
+      if (!own_inodes_.contains(each.inode)) names.push_back(std::move(each.name));
+    }
+    return names;
   }
 
   static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {
@@ -125,6 +136,7 @@ class LinuxSlot final : public Slot {
   const std::string root_;
   const std::string name_;
   MadeSlot made_;
+  std::set<ino_t> own_inodes_;  // Of the fork's ends.
   std::shared_ptr<EndSignal> end_;
   std::shared_ptr<Watch> watch_;  // From admit() on.
 };

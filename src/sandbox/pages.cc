@@ -1,5 +1,9 @@
 #include "sandbox/pages.h"
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <string>
@@ -23,6 +27,14 @@ std::uint64_t bytes_in(std::string_view text, std::string_view field) {
   return kibibytes << 10;
 }
 
+// /dev/null, zero, full, random and urandom: of the memory devices those that nobody can use to
+// tell another anything.
+bool is_stateless(dev_t device) {
+  constexpr unsigned memory_devices = 1;
+  constexpr unsigned minors[] = {3, 5, 7, 8, 9};
+  return major(device) == memory_devices && std::ranges::count(minors, minor(device)) > 0;
+}
+
 }  // namespace
 
 Pages pages_of(const std::vector<pid_t>& processes) {
@@ -39,14 +51,16 @@ Pages pages_of(const std::vector<pid_t>& processes) {
   return all;
 }
 
-std::size_t sockets_of(pid_t pid) {
-  std::size_t count = 0;
+std::vector<OpenFile> open_files_of(pid_t pid) {
+  std::vector<OpenFile> found;
   std::error_code failure;
   for (const auto& each : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", failure)) {
-    const fs::path target = fs::read_symlink(each.path(), failure);
-    count += target.native().starts_with("socket:");
+    struct stat status{};
+    if (stat(each.path().c_str(), &status) != 0) continue;
+    if (S_ISCHR(status.st_mode) && is_stateless(status.st_rdev)) continue;
+    found.push_back({status.st_ino, fs::read_symlink(each.path(), failure).string()});
   }
-  return count;
+  return found;
 }
 
 }  // namespace dormouse::sandbox

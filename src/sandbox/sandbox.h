@@ -127,8 +127,9 @@ class Slot : public Sandbox {
   // The fork is this process, as the kernel says of who sent from the inner socket. Puts it into
   // the slot's control groups. invalid_argument if it is none of this sandbox.
   virtual Result<> admit(pid_t) = 0;
-  // How many sockets the fork holds: one is its own, others are its siblings', too. After admit().
-  virtual std::size_t open_sockets() const = 0;
+  // What the fork holds open that it inherited, and that is its siblings', too: "socket:[123]",
+  // "/tmp/log". After admit().
+  virtual std::vector<std::string> inherited_files() const = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

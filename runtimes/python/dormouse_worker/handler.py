@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import sys
+import threading
 import time
 import types
 
@@ -52,6 +53,7 @@ class Settings:
         self.name = options.get("name", "function")
         self.version = options.get("revision", "$LATEST")
         self.memory_mib = options.get("memory_mib", "")
+        self.concurrency = int(options.get("concurrency", "1"))
         self.arn = f"arn:dormouse:lambda:local:default:function:{self.name}"
 
 
@@ -124,7 +126,7 @@ def call(handler, event, context):
     """Gives (content type, bytes), or (content type, iterator of bytes) for a stream."""
     value = handler(event, context)
     if inspect.iscoroutine(value):
-        value = _loop().run_until_complete(value)
+        value = _awaited(value)
     if isinstance(value, types.GeneratorType):
         return "application/octet-stream", map(_piece, value)
     if isinstance(value, types.AsyncGeneratorType):
@@ -149,6 +151,35 @@ def _piece(value):
     return json.dumps(value, default=_unknown).encode() + b"\n"
 
 
+# The loop of all async handlers of this process, if calls run side by side.
+_shared_loop = None
+
+
+def share_loop():
+    global _shared_loop
+    _shared_loop = _loop()  # The one that the code may have used while it was imported.
+    threading.Thread(target=_run_shared_loop, name="async handlers", daemon=True).start()
+
+
+def _run_shared_loop():
+    asyncio.set_event_loop(_shared_loop)
+    while True:
+        try:
+            _shared_loop.run_forever()
+        except BaseException:  # A task raised SystemExit. Who awaits it is told.
+            pass
+
+
+def _awaited(value):
+    if _shared_loop is None:
+        return _loop().run_until_complete(value)
+
+    async def whole():
+        return await value
+
+    return asyncio.run_coroutine_threadsafe(whole(), _shared_loop).result()
+
+
 def _loop():
     try:
         loop = asyncio.get_event_loop_policy().get_event_loop()
@@ -162,10 +193,9 @@ def _loop():
 
 
 def _drawn(generator):
-    loop = _loop()
     while True:
         try:
-            yield loop.run_until_complete(generator.__anext__())
+            yield _awaited(generator.__anext__())
         except StopAsyncIteration:
             return
 

@@ -1,13 +1,18 @@
-"""The worker: becomes a revision, answers its calls one after the other, and, as a template, is
-forked into instances (docs/formats/template.md)."""
+"""The worker: becomes a revision, answers its calls, and, as a template, is forked into instances
+(docs/formats/template.md).
+
+With a concurrency of 1, one thread does all. Above that each call has a thread of its own, async
+handlers share one event loop, and the main thread brings calls the frames that they wait for."""
 
 import gc
 import logging
 import mmap
 import os
 import platform
+import queue
 import struct
 import sys
+import threading
 import traceback
 
 from . import handler, template, wire
@@ -30,6 +35,7 @@ class Worker:
         self._early = []  # Frames that came while room was asked for.
         self._handler = None
         self._settings = None
+        self._mail = {}  # Of calls with a thread of their own: the frames for each.
 
     def serve(self):
         self._socket.send(wire.HELLO, 0, wire.hello(platform.python_version()))
@@ -37,13 +43,16 @@ class Worker:
             frame = self._early.pop(0) if self._early else self._socket.receive()
             if frame.type == wire.INVOKE:
                 for item in wire.items(frame):
-                    self._invoke(item)
+                    self._begin(item)
             elif frame.type == wire.LOAD:
                 if not self._load(wire.Reader(frame.payload).options()):
                     return 1
             elif frame.type == wire.DRAIN:
                 return 0
-            elif frame.type not in (wire.CANCEL, wire.CREDIT):
+            elif frame.type in (wire.CANCEL, wire.CREDIT, wire.ROOM):
+                if frame.handle in self._mail:
+                    self._mail[frame.handle].put(frame)
+            else:
                 print(f"worker: a frame of type {frame.type}", file=sys.stderr)
                 return 2
 
@@ -79,7 +88,12 @@ class Worker:
             gc.freeze()
             template.serve(self._socket.number, self._settle_as_template)  # Returns in an instance.
             return self._settle_in()
+        self._get_ready_to_serve()
         return True
+
+    def _get_ready_to_serve(self):
+        if self._settings.concurrency > 1:
+            handler.share_loop()
 
     def _settle_as_template(self):
         """What all forks have of it but the first, which a call waits for."""
@@ -100,6 +114,7 @@ class Worker:
             what = f"after_fork: {handler.last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
+        self._get_ready_to_serve()
         self._socket.send(wire.READY, 0, wire.ready({}))
         return True
 
@@ -132,6 +147,24 @@ class Worker:
                 os.environ[key[4:]] = value
 
     # ---- answering calls
+
+    def _begin(self, item):
+        if self._settings.concurrency == 1:
+            return self._invoke(item)
+        self._mail[item.handle] = queue.SimpleQueue()
+        try:
+            threading.Thread(target=self._invoke_aside, args=(item,), daemon=True).start()
+        except RuntimeError as error:  # Its processes and threads are limited.
+            del self._mail[item.handle]
+            self._socket.send(wire.FAILED, item.handle, wire.failure(handler.last_words(error)))
+
+    def _invoke_aside(self, item):
+        try:
+            self._invoke(item)
+        except (wire.Gone, BrokenPipeError, ConnectionResetError):
+            pass  # The main thread reads the same, and ends.
+        finally:
+            del self._mail[item.handle]
 
     def _invoke(self, item):
         try:
@@ -197,8 +230,9 @@ class Worker:
 
     def _await(self, type, handle):
         """The next frame of this type for this call; None if nobody waits for it any more."""
+        mail = self._mail.get(handle)
         while True:
-            frame = self._socket.receive()
+            frame = mail.get() if mail else self._socket.receive()
             if frame.type == type and frame.handle == handle:
                 return frame
             if frame.type == wire.CANCEL and frame.handle == handle and type == wire.CREDIT:

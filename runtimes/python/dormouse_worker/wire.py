@@ -5,6 +5,7 @@ import mmap
 import os
 import socket
 import struct
+import threading
 import uuid
 
 VERSION = 1
@@ -39,15 +40,17 @@ class Frame:
 
 
 class Socket:
-    """Frames over the socket `number`. Blocking."""
+    """Frames over the socket `number`. Blocking. One thread may receive, any may send."""
 
     def __init__(self, number):
         self.number = number
         self._socket = socket.socket(fileno=number)
         self._socket.setblocking(True)
+        self._sending = threading.Lock()
 
     def send(self, type, handle=0, payload=b"", flags=0):
-        self._socket.sendall(_HEAD.pack(len(payload), type, flags, handle) + payload)
+        with self._sending:
+            self._socket.sendall(_HEAD.pack(len(payload), type, flags, handle) + payload)
 
     def receive(self):
         descriptors = []

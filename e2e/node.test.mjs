@@ -1,0 +1,171 @@
+// Functions in Node: Lambda's handlers, streams, and a booted Node that waits for its first function.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import path from "node:path";
+import { Platform, eventually, repository } from "./platform.mjs";
+
+let platform;
+before(async () => (platform = await Platform.start()));
+after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+
+const json = { "content-type": "application/json" };
+
+async function deploy(name, code, more = {}, file = "app.mjs") {
+  const manifest = { name, runtime: "node", handler: "app.handler", memory: "256MiB", ...more };
+  const done = await platform.deploy(manifest, typeof code === "string" ? { [file]: code } : code);
+  assert.equal(done.code, 0, done.stderr);
+  return (await platform.json("show", name)).function;
+}
+
+async function call(name, event = null) {
+  const answer = await platform.invoke(name, JSON.stringify(event), json);
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text);
+}
+
+const failure = async (name, event) => {
+  const answer = await platform.invoke(name, JSON.stringify(event), json);
+  const { error } = JSON.parse(answer.text);
+  return [answer.status, error.blame, error.message];
+};
+
+test("async handlers, callbacks, nested exports, both kinds of module", async () => {
+  await deploy("esm", "export const handler = async (event, context) => ({ event, name: context.functionName });");
+  assert.deepEqual(await call("esm", { a: [1, "ü", null] }), { event: { a: [1, "ü", null] }, name: "esm" });
+  await deploy("cjs", "exports.handler = (event, context, callback) => setTimeout(() => callback(null, event), 5);", {}, "app.js");
+  assert.equal(await call("cjs", 7), 7);
+  const nested = { "main.cjs": "module.exports = { a: { b: () => require('./other.cjs') } };", "other.cjs": "module.exports = 3;" };
+  await deploy("nested", nested, { handler: "main.a.b" });
+  assert.equal(await call("nested"), 3);
+  await deploy("nothing", "export const handler = () => {};");
+  assert.equal(await call("nothing"), null);
+});
+
+test("the context, the environment and the time that is left are Lambda's", async () => {
+  const code = `export async function handler(event, context) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const { GREETING, _HANDLER, LAMBDA_TASK_ROOT } = process.env;
+    return { id: context.awsRequestId, memory: context.memoryLimitInMB, left: context.getRemainingTimeInMillis(),
+             env: [GREETING, _HANDLER, LAMBDA_TASK_ROOT], cwd: process.cwd() };
+  }`;
+  await deploy("context", code, { timeout: "5s", env: { GREETING: "good morning" } });
+  const answer = await platform.invoke("context", "{}", json);
+  const said = JSON.parse(answer.text);
+  assert.equal(said.id, answer.headers["dormouse-invocation"]);
+  assert.equal(said.memory, "256");
+  assert.ok(said.left > 3000 && said.left <= 4960, `${said.left} ms left`);
+  assert.deepEqual(said.env, ["good morning", "app.handler", "/code"]);
+  assert.equal(said.cwd, "/code");
+});
+
+test("an error fails its own call, with its name and message; what nobody catches ends the instance", async () => {
+  const code = `let calls = 0;
+class TooBig extends Error { name = "TooBig"; }
+export async function handler(event) {
+  if (event === "throw") throw new TooBig("over 3");
+  if (event === "string") throw "just text";
+  if (event === "uncaught") { setTimeout(() => { throw new Error("later"); }); return new Promise(() => {}); }
+  if (event === "exit") process.exit(9);
+  return ++calls;
+}`;
+  await deploy("errors", code);
+  assert.equal(await call("errors"), 1);
+  assert.deepEqual(await failure("errors", "throw"), [502, "function", "TooBig: over 3"]);
+  assert.deepEqual(await failure("errors", "string"), [502, "function", "string: just text"]);
+  assert.equal(await call("errors"), 2, "the same instance");
+  assert.match((await failure("errors", "uncaught"))[2], /exited with status 1; it last printed: uncaught Error: later/);
+  assert.equal(await call("errors"), 1, "a new one");
+  assert.match((await failure("errors", "exit"))[2], /exited with status 9/);
+  await eventually("the stack is in the log", async () => {
+    const { stdout } = await platform.cli("logs", "errors");
+    return stdout.includes("TooBig: over 3") && /at .*app\.mjs:4/.test(stdout);
+  });
+});
+
+test("streams: async generators and streamifyResponse, under the reader's pace", async () => {
+  const code = `import { setTimeout as sleep } from "node:timers/promises";
+import { pipeline } from "node:stream/promises";
+export async function* generated(event) {
+  for (let i = 0; i < event.n; ++i) yield "x".repeat(1000);
+  if (event.breaks) throw new Error("half-way");
+}
+export const lambda = awslambda.streamifyResponse(async (event, stream) => {
+  stream = awslambda.HttpResponseStream.from(stream, { statusCode: 200, headers: { "Content-Type": "text/event-stream" } });
+  for (let i = 0; i < event.n; ++i) { stream.write(\`data: \${i}\\n\\n\`); await sleep(event.pause); }
+  stream.end();
+});`;
+  await deploy("generated", code, { handler: "app.generated" });
+  const whole = await platform.invoke("generated", '{"n": 1500}', json);
+  assert.equal(whole.body.length, 1_500_000);
+  await assert.rejects(platform.invoke("generated", '{"n": 1500, "breaks": true}', json));
+  await deploy("lambda", code, { handler: "app.lambda" });
+  const answer = await platform.invoke("lambda", '{"n": 5, "pause": 20}', json);
+  assert.equal(answer.headers["content-type"], "text/event-stream");
+  assert.equal(answer.text, [0, 1, 2, 3, 4].map((i) => `data: ${i}\n\n`).join(""));
+});
+
+test("the example counts down, an event at a time", async () => {
+  const done = await platform.cli("deploy", path.join(repository, "examples/node-stream"));
+  assert.equal(done.code, 0, done.stderr);
+  const answer = await platform.invoke("node-stream", '{"from": 3}', json);
+  assert.equal(answer.headers["content-type"], "text/event-stream");
+  const left = [3, 2, 1].map((left) => `data: {"left":${left}}\n\n`).join("");
+  assert.equal(answer.text, `${left}event: done\ndata: {}\n\n`);
+  assert.deepEqual(await failure("node-stream", { from: "x" }), [
+    502, "function", "RangeError: from: a whole number from 1 to 100",
+  ]);
+});
+
+test("bytes and large bodies; what is not JSON comes as a function URL's event", async () => {
+  await deploy("bytes", "export const handler = (event) => Buffer.alloc(event.size, 'ab');");
+  const answer = await platform.invoke("bytes", '{"size": 2000001}', json);
+  assert.equal(answer.headers["content-type"], "application/octet-stream");
+  assert.equal(answer.body.length, 2_000_001);
+  await deploy("raw", "export const handler = (event) => event;");
+  const picture = await platform.invoke("raw", Buffer.from([1, 2, 255]), { "content-type": "image/png" });
+  assert.deepEqual(JSON.parse(picture.text), {
+    version: "2.0", headers: { "content-type": "image/png" }, body: "AQL/", isBase64Encoded: true,
+  });
+  assert.equal(await call("raw", "z".repeat(2 << 20)), "z".repeat(2 << 20));
+  const bad = await platform.invoke("raw", "{", json);
+  assert.match(bad.text, /the body is not JSON/);
+});
+
+test("at a concurrency above 1 calls run side by side in one instance", async () => {
+  const code = `let inside = 0, open;
+const all = new Promise((resolve) => (open = resolve));
+export async function handler() { if (++inside === 3) open(); await all; return inside; }`;
+  await deploy("beside", code, { concurrency: 3, max_instances: 1, timeout: "10s" });
+  assert.deepEqual(await Promise.all([call("beside"), call("beside"), call("beside")]), [3, 3, 3]);
+});
+
+test("a deploy that cannot work says why, in the code's own words", async () => {
+  const cases = [
+    ["import 'nothing-like-this';", "app.handler", /Cannot find package 'nothing-like-this'/],
+    ["export const other = () => 1;", "app.handler", /app\.mjs exports no function "handler"; it has: other/],
+    ["export const handler = 1;", "main.handler", /there is no main\.mjs, \.js or \.cjs; the code has: app\.mjs/],
+    ["export const handler = (;", "app.handler", /SyntaxError/],
+    ["process.exit(4);", "app.handler", /exited with status 4/],
+    ["throw new RangeError('no');", "app.handler", /RangeError: no/],
+  ];
+  for (const [code, handler, why] of cases) {
+    const manifest = { name: "broken", runtime: "node", handler, memory: "256MiB" };
+    const done = await platform.deploy(manifest, { "app.mjs": code });
+    assert.notEqual(done.code, 0);
+    assert.match(done.stderr, why);
+  }
+  const without = await platform.deploy({ name: "broken", runtime: "node" }, { "app.mjs": "" });
+  assert.match(without.stderr, /handler is missing/);
+});
+
+test("a booted Node waits once there is a function for it: its wake is not Node's start", async () => {
+  await deploy("awaited", "export const handler = () => process.uptime();", { keep_alive: "0ms" });
+  await eventually("one waits", async () => {
+    const { text } = await platform.request("GET", "/metrics");
+    return /^dormouse_blank\w*\{runtime="node"\} 1$/m.test(text);
+  });
+  const answer = await platform.invoke("awaited", "null", json);
+  assert.equal(answer.status, 200, answer.text);
+  const receipt = await platform.json("receipt", answer.headers["dormouse-invocation"]);
+  assert.equal(receipt.receipts[0].rung, "blank", JSON.stringify(receipt));
+});

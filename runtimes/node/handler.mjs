@@ -1,0 +1,142 @@
+// Finds a user's handler, gives it events as AWS Lambda does, and makes an answer of what it returns.
+//
+// The event   The JSON value of the body; null if it is empty. A body that is not JSON comes as an
+//             event of a function URL: {body, isBase64Encoded, headers: {"content-type"}}.
+// The answer  What is returned, as JSON; a Buffer or Uint8Array as it is. Promises are awaited, and
+//             so is the callback of a handler that takes one. What an async generator yields, or a
+//             handler made by awslambda.streamifyResponse() writes, is streamed.
+import fs from "node:fs";
+import path from "node:path";
+import { PassThrough } from "node:stream";
+import { pathToFileURL } from "node:url";
+
+const STREAMS = Symbol("dormouse.streams");
+
+globalThis.awslambda = {
+  streamifyResponse(handler) {
+    handler[STREAMS] = true;
+    return handler;
+  },
+  HttpResponseStream: {
+    from(stream, metadata) {
+      const headers = Object.entries(metadata?.headers ?? {});
+      const type = headers.find(([name]) => name.toLowerCase() === "content-type")?.[1];
+      if (type !== undefined) stream.setContentType(type);
+      return stream;
+    },
+  },
+};
+
+// A mistake whose message says it all: its stack would be this file's.
+function mistake(message) {
+  return Object.assign(new Error(message), { name: "HandlerError", isOurs: true });
+}
+
+// "folder/app.handler", "app.nested.handler": a file up to the first dot of its name, then a path
+// within what it exports.
+export async function find(folder, name) {
+  const [, module, exported] = /^((?:.*\/)?[^./]+)\.(.+)$/.exec(name) ?? [];
+  if (!module) throw mistake(`handler: "${name}" is not module.function, as app.handler`);
+  const file = [".mjs", ".js", ".cjs"]
+    .map((suffix) => path.join(folder, module + suffix))
+    .find((candidate) => fs.existsSync(candidate));
+  if (!file) {
+    const files = fs.readdirSync(folder).filter((each) => !each.startsWith("."));
+    const there = files.sort().slice(0, 20).join(", ") || "nothing";
+    throw mistake(`handler: there is no ${module}.mjs, .js or .cjs; the code has: ${there}`);
+  }
+  const exports = await import(pathToFileURL(file));
+  const within = (whole) => exported.split(".").reduce((part, key) => part?.[key], whole);
+  const found = within(exports) ?? within(exports.default);
+  if (typeof found === "function") return found;
+  const all = { ...exports.default, ...exports };
+  const callable = Object.keys(all).filter((key) => typeof all[key] === "function");
+  const has = callable.sort().slice(0, 20).join(", ") || "nothing to call";
+  throw mistake(`handler: ${path.basename(file)} exports no function "${exported}"; it has: ${has}`);
+}
+
+// What a handler is told of its invocation: the fields of AWS Lambda's context.
+export class Context {
+  constructor(headers) {
+    this.awsRequestId = headers["lambda-runtime-aws-request-id"];
+    this.invokedFunctionArn = headers["lambda-runtime-invoked-function-arn"];
+    this.functionName = process.env.AWS_LAMBDA_FUNCTION_NAME;
+    this.functionVersion = process.env.AWS_LAMBDA_FUNCTION_VERSION;
+    this.memoryLimitInMB = process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE;
+    this.logGroupName = process.env.AWS_LAMBDA_LOG_GROUP_NAME;
+    this.logStreamName = process.env.AWS_LAMBDA_LOG_STREAM_NAME;
+    this.callbackWaitsForEmptyEventLoop = false; // The answer leaves at once.
+    const deadline = Number(headers["lambda-runtime-deadline-ms"]);
+    this.getRemainingTimeInMillis = () => Math.max(0, deadline - Date.now());
+  }
+}
+
+export function eventOf(body, contentType) {
+  const kind = contentType.split(";")[0].trim().toLowerCase();
+  const isForm = kind === "application/x-www-form-urlencoded";
+  if (body.length === 0) return null;
+  if (kind === "" || kind === "application/json" || kind.endsWith("+json") || isForm) {
+    try {
+      return JSON.parse(body.toString());
+    } catch (wrong) {
+      // curl's --data says it is a form unless told otherwise; a form is not JSON.
+      if (!isForm) throw mistake(`the body is not JSON: ${wrong.message}`);
+    }
+  }
+  const isText = kind.startsWith("text/") && Buffer.from(body.toString()).equals(body);
+  return {
+    version: "2.0",
+    headers: { "content-type": contentType },
+    body: body.toString(isText ? "utf8" : "base64"),
+    isBase64Encoded: !isText,
+  };
+}
+
+// Gives {type, body} with the whole answer, or {type, stream}. `type` may be a promise, which is kept
+// when the first piece of the stream is there.
+export async function call(handler, event, context) {
+  if (handler[STREAMS]) return streamed(handler, event, context);
+  const value = handler.length < 3 ? await handler(event, context) : await calledBack(handler, event, context);
+  if (typeof value?.[Symbol.asyncIterator] === "function") {
+    return { type: "application/octet-stream", stream: pieces(value) };
+  }
+  if (value instanceof Uint8Array) return { type: "application/octet-stream", body: value };
+  return { type: "application/json", body: JSON.stringify(value) ?? "null" };
+}
+
+function calledBack(handler, event, context) {
+  return new Promise((resolve, reject) => {
+    const callback = (error, value) => (error == null ? resolve(value) : reject(error));
+    const value = handler(event, context, callback);
+    if (typeof value?.then === "function") value.then(resolve, reject);
+  });
+}
+
+function streamed(handler, event, context) {
+  const stream = new PassThrough();
+  const answer = { type: "application/octet-stream", stream };
+  stream.setContentType = (type) => (answer.type = type);
+  const ends = Promise.resolve(handler(event, stream, context));
+  ends.then(() => stream.writableEnded || stream.end(), (error) => stream.destroy(error));
+  return new Promise((resolve, reject) => {
+    // Its type may be set until it writes; what fails before that fails as a whole.
+    stream.once("readable", () => resolve(answer));
+    stream.once("end", () => resolve(answer));
+    stream.once("error", reject);
+  });
+}
+
+async function* pieces(values) {
+  for await (const value of values) {
+    yield typeof value === "string" || value instanceof Uint8Array ? value : `${JSON.stringify(value)}\n`;
+  }
+}
+
+export function errorDocument(error) {
+  const isError = error instanceof Error;
+  return {
+    errorType: isError ? error.name : typeof error,
+    errorMessage: isError ? error.message : String(error),
+    stackTrace: isError ? (error.stack ?? "").split("\n").slice(1) : [],
+  };
+}

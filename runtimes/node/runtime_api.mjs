@@ -1,0 +1,84 @@
+// A client of the Lambda Runtime API, over connections that stay open.
+import http from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+
+const ROOT = "/2018-06-01/runtime";
+
+export class RuntimeApi {
+  #agent = new http.Agent({ keepAlive: true });
+  #host;
+  #port;
+
+  constructor(address) {
+    [this.#host, this.#port] = address.split(":");
+  }
+
+  // Waits for a call, for as long as it takes.
+  async next() {
+    const { headers, body } = await this.#ask("GET", "invocation/next");
+    return { id: headers["lambda-runtime-aws-request-id"], headers, body };
+  }
+
+  // `answer` as call() of handler.mjs gives it. Throws what a stream throws before its first piece.
+  async answer(id, { type, body, stream }) {
+    if (stream) return this.#stream(id, type, stream);
+    await this.#ask("POST", `invocation/${id}/response`, body, { "Content-Type": type });
+  }
+
+  fail(id, document) {
+    return this.#ask("POST", `invocation/${id}/error`, JSON.stringify(document));
+  }
+
+  failToBegin(document) {
+    return this.#ask("POST", "init/error", JSON.stringify(document));
+  }
+
+  #request(method, name, headers) {
+    const options = { host: this.#host, port: this.#port, agent: this.#agent, method, headers };
+    return http.request({ ...options, path: `${ROOT}/${name}` });
+  }
+
+  async #ask(method, name, body, headers = {}) {
+    const request = this.#request(method, name, headers);
+    request.end(body);
+    return answerTo(request);
+  }
+
+  // A failure in the middle is told by trailers; what comes of it is the daemon's to say.
+  async #stream(id, type, stream) {
+    const request = this.#request("POST", `invocation/${id}/response`, {
+      "Content-Type": type,
+      "Lambda-Runtime-Function-Response-Mode": "streaming",
+      "Transfer-Encoding": "chunked",
+      Trailer: "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
+    });
+    const answered = answerTo(request);
+    answered.catch(() => {}); // Waited for below.
+    try {
+      await pipeline(Readable.from(stream), request, { end: false });
+    } catch (error) {
+      if (request.destroyed) throw error;
+      console.error(error);
+      const document = { errorType: error?.name ?? "Error", errorMessage: error?.message ?? String(error) };
+      request.addTrailers({
+        "Lambda-Runtime-Function-Error-Type": document.errorType,
+        "Lambda-Runtime-Function-Error-Body": Buffer.from(JSON.stringify(document)).toString("base64"),
+      });
+    }
+    request.end();
+    await answered;
+  }
+}
+
+function answerTo(request) {
+  return new Promise((resolve, reject) => {
+    request.once("error", reject);
+    request.once("response", (response) => {
+      const parts = [];
+      response.on("data", (part) => parts.push(part));
+      response.once("error", reject);
+      response.once("end", () => resolve({ headers: response.headers, body: Buffer.concat(parts) }));
+    });
+  });
+}
