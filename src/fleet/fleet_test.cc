@@ -164,7 +164,8 @@ class World {
 
  private:
   static Options with_surroundings(Options options, const std::filesystem::path& dir) {
-    options.runtimes = {{"speaker", {.root = "/", .argv = {"x"}, .blanks = 1, .forks = true}}};
+    options.runtimes.try_emplace("speaker",
+                                 Runtime{.root = "/", .argv = {"x"}, .blanks = 1, .forks = true});
     options.node = {.cpu_millicores = 2000, .memory_bytes = 1 << 30};
     options.node_name = "here";
     options.dir = dir;
@@ -433,6 +434,28 @@ TEST(Template, ForkThatDoesNotSettleIsEnded) {
   world.deploy_forking("f", 1h);
   const std::string said = World::text(world.run(world.call("f", "")));
   EXPECT_EQ(said.find("function_failed: after the fork: it was not ready within"), 0u) << said;
+  EXPECT_TRUE(said.contains("may have run")) << said;
+}
+
+TEST(Template, AfterAForkThatDidNotSettleGivesNoCallToOneThatIsNotReady) {
+  Family family{.forks_hang = true};
+  World world(family.program(), {.settling_max = 50ms});
+  world.deploy_forking("f", 1h);
+  world.run(world.call("f", ""));
+  const std::string said = World::text(world.run(world.call("f", "")));
+  EXPECT_TRUE(said.contains("after the fork: it was not ready within")) << said;
+  EXPECT_FALSE(said.contains("may have run")) << said;
+}
+
+TEST(Blanks, OfARuntimeThatDoesNotWaitUnusedWaitFromItsFirstFunctionOn) {
+  Options options;
+  options.runtimes["speaker"] = {.root = "/", .argv = {"x"}, .waits_unused = false};
+  World world(speak, std::move(options));
+  world.io.restart();
+  world.io.run_for(50ms);
+  EXPECT_TRUE(world.launcher.state.launched.empty());
+  world.deploy("f");
+  EXPECT_TRUE(world.comes([&] { return world.fleet->snapshot().blanks["speaker"] == 1; }));
 }
 
 TEST(Template, OfAWithdrawnFunctionIsGone) {
