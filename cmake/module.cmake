@@ -51,10 +51,17 @@ function(module name)
 endfunction()
 
 # Test code is compiled as it stands: optimising it takes half of a build, and what it tests is
-# optimised on its own.
+# optimised, or watched for undefined behaviour, on its own.
+set(test_options -O0 -U_FORTIFY_SOURCE)
+if(DORMOUSE_SANITIZE STREQUAL "address")
+  list(APPEND test_options -fno-sanitize=undefined)
+endif()
+if(DORMOUSE_FUZZ)
+  list(APPEND test_options -fno-sanitize=fuzzer-no-link)
+endif()
 function(quick_to_build)
   foreach(target IN LISTS ARGN)
-    target_compile_options(${target} PRIVATE -O0 -U_FORTIFY_SOURCE)
+    target_compile_options(${target} PRIVATE ${test_options})
   endforeach()
 endfunction()
 
