@@ -1,11 +1,12 @@
-# module(<name> HEADERS ... [SOURCES ...] [DEPS ...] [PRIVATE_DEPS ...] [TESTS ...] [TEST_DEPS ...])
+# module(<name> HEADERS ... [SOURCES ...] [DEPS ...] [PRIVATE_DEPS ...] [TESTS ...] [TEST_DEPS ...]
+#        [PRECOMPILED <header>])
 #
 # A folder under src/ is one library. DEPS are the modules and libraries its headers include,
 # PRIVATE_DEPS those only its .cc files include, TEST_DEPS those only its tests include. A module
 # may depend only on those added before it, so there are no cycles; tests/tidy_test.cc fails on an
 # #include that these lists do not allow.
 function(module name)
-  cmake_parse_arguments(ARG "" "" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;TESTS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PRECOMPILED" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;TESTS;TEST_DEPS" ${ARGN})
 
   foreach(dep IN LISTS ARG_DEPS ARG_PRIVATE_DEPS)
     if(NOT TARGET ${dep})
@@ -25,9 +26,12 @@ function(module name)
     FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${ARG_HEADERS})
   target_link_libraries(${name} ${scope} ${ARG_DEPS})
 
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED precompiled)
+  endif()
   set(every_dep ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
   if("asio" IN_LIST every_dep AND ARG_SOURCES)
-    target_precompile_headers(${name} REUSE_FROM precompiled)
+    target_precompile_headers(${name} REUSE_FROM ${ARG_PRECOMPILED})
   endif()
   if(ARG_TESTS)
     # Objects like a library's, so that they can share its precompiled header.
@@ -66,7 +70,8 @@ function(quick_to_build)
 endfunction()
 
 # Asio's coroutines take most of the compile time of a file that awaits: one precompiled header for
-# all of them, and the same one for their tests, which are compiled with other options.
+# all of them, and the same one for their tests, which are compiled with other options; with what
+# only some include where those are many.
 function(precompiled_header target)
   file(WRITE ${PROJECT_BINARY_DIR}/${target}.cc "")
   add_library(${target} OBJECT ${PROJECT_BINARY_DIR}/${target}.cc)
@@ -74,17 +79,21 @@ function(precompiled_header target)
   target_precompile_headers(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/precompiled.h)
 endfunction()
 precompiled_header(precompiled asio)
+precompiled_header(precompiled_for_cli asio json arguments)
+target_compile_definitions(precompiled_for_cli PRIVATE PRECOMPILED_FOR_CLI)
 precompiled_header(precompiled_for_tests asio json GTest::gtest)
 target_compile_definitions(precompiled_for_tests PRIVATE PRECOMPILED_FOR_TESTS)
 quick_to_build(precompiled_for_tests)
 
-# fuzzer(<name> SOURCE <file> DEPS ... CORPUS <folder>): a libFuzzer target, run by scripts/fuzz.
+# fuzzer(<name> SOURCE <file> DEPS ... CORPUS <folder>): a libFuzzer target, built and run by
+# scripts/fuzz.
 function(fuzzer name)
   cmake_parse_arguments(ARG "" "SOURCE;CORPUS" "DEPS" ${ARGN})
   if(NOT DORMOUSE_FUZZ)
     return()
   endif()
-  add_executable(fuzz_${name} ${ARG_SOURCE})
+  add_executable(fuzz_${name} EXCLUDE_FROM_ALL ${ARG_SOURCE})
+  add_dependencies(fuzzers fuzz_${name})
   target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_libraries(fuzz_${name} PRIVATE ${ARG_DEPS})
@@ -92,5 +101,6 @@ function(fuzzer name)
     "fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_CORPUS} ${CMAKE_CURRENT_BINARY_DIR}\n")
 endfunction()
 if(DORMOUSE_FUZZ)
+  add_custom_target(fuzzers)
   file(WRITE ${PROJECT_BINARY_DIR}/fuzzers.txt "")
 endif()

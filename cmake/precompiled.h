@@ -19,6 +19,11 @@
 #include <variant>
 #include <vector>
 
+#ifdef PRECOMPILED_FOR_CLI
+#include <CLI/App.hpp>
+#include <boost/json.hpp>
+#endif
+
 #ifdef PRECOMPILED_FOR_TESTS
 #include <gtest/gtest.h>
 
