@@ -1,5 +1,5 @@
 # module(<name> HEADERS ... [SOURCES ...] [DEPS ...] [PRIVATE_DEPS ...] [TESTS ...] [TEST_DEPS ...]
-#        [PRECOMPILED <header>])
+#        [PRECOMPILED <a target of precompiled_header()>])
 #
 # A folder under src/ is one library. DEPS are the modules and libraries its headers include,
 # PRIVATE_DEPS those only its .cc files include, TEST_DEPS those only its tests include. A module

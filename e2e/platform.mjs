@@ -235,6 +235,13 @@ ${this.options.config ?? ""}`,
     return this.request("POST", `/f/${name}`, { body, headers });
   }
 
+  // What a function answers to an event, both JSON. Its call must succeed.
+  async callJson(name, event = null) {
+    const answer = await this.invoke(name, JSON.stringify(event), { "content-type": "application/json" });
+    assert.equal(answer.status, 200, answer.text);
+    return JSON.parse(answer.text);
+  }
+
   // What is answered to these bytes, until the daemon closes. To half-close would be to hang up.
   async raw(text, ms = 5000) {
     const socket = createConnection(this.port, "127.0.0.1");

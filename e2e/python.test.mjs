@@ -18,11 +18,7 @@ async function deploy(name, code, more = {}) {
   return (await platform.json("show", name)).function;
 }
 
-async function call(name, event = null) {
-  const answer = await platform.invoke(name, JSON.stringify(event), json);
-  assert.equal(answer.status, 200, answer.text);
-  return JSON.parse(answer.text);
-}
+const call = (name, event) => platform.callJson(name, event);
 
 const isAsleep = async (name) => {
   const { instances } = await platform.status(name);

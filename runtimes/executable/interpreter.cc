@@ -16,7 +16,7 @@ const std::map<std::string, std::string> bare{{"HOME", "/tmp"},
                                               {"PATH", "/usr/local/bin:/usr/bin:/bin"},
                                               {"TZ", ":UTC"}};
 
-// Up to the line's end; what there was if the other end closed before.
+// Up to the line's end; empty if the other end closed before, or says too much.
 std::string read_line(int socket) {
   constexpr std::size_t bytes_max = 256;
   std::string line;

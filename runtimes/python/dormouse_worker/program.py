@@ -49,12 +49,17 @@ class Worker:
                     return 1
             elif frame.type == wire.DRAIN:
                 return 0
-            elif frame.type in (wire.CANCEL, wire.CREDIT, wire.ROOM):
-                if frame.handle in self._mail:
-                    self._mail[frame.handle].put(frame)
-            else:
+            elif not self._deliver(frame) and frame.type not in (wire.CANCEL, wire.CREDIT):
                 print(f"worker: a frame of type {frame.type}", file=sys.stderr)
                 return 2
+
+    def _deliver(self, frame):
+        """To the call that waits for it in a thread of its own; False if there is none."""
+        mail = self._mail.get(frame.handle)  # Once: its thread may be about to end.
+        if mail is None or frame.type not in (wire.CANCEL, wire.CREDIT, wire.ROOM):
+            return False
+        mail.put(frame)
+        return True
 
     # ---- becoming a revision
 
@@ -232,7 +237,7 @@ class Worker:
         """The next frame of this type for this call; None if nobody waits for it any more."""
         mail = self._mail.get(handle)
         while True:
-            frame = mail.get() if mail else self._socket.receive()
+            frame = self._socket.receive() if mail is None else mail.get()
             if frame.type == type and frame.handle == handle:
                 return frame
             if frame.type == wire.CANCEL and frame.handle == handle and type == wire.CREDIT:
