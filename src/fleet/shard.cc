@@ -123,7 +123,17 @@ void Shard::on(const scheduling::Wake& wanted) {
   made->wake_began = parts_.clock->now();
   instances_[wanted.instance] = std::move(made);
   ++served_.at(wanted.function).users;
-  tasks_.spawn(wake(wanted.instance));
+  to_wake_.push_back(wanted.instance);
+  if (to_wake_.size() == 1) tasks_.spawn(begin_wakes());
+}
+
+// One a turn of the loop, so that a hundred at once hold nobody else up for long.
+asio::awaitable<void> Shard::begin_wakes() {
+  while (!to_wake_.empty()) {
+    tasks_.spawn(wake(to_wake_.front()));
+    co_await asio::post(executor_, asio::use_awaitable);
+    to_wake_.pop_front();
+  }
 }
 
 void Shard::on(const scheduling::Dispatch& wanted) {

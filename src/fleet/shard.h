@@ -147,6 +147,7 @@ class Shard final : public Fleet {
   void happen(scheduling::Event);
   void carry_out(const scheduling::Command&);
   void on(const scheduling::Wake&);
+  asio::awaitable<void> begin_wakes();
   void on(const scheduling::Dispatch&);
   void on(const scheduling::Refuse&);
   void on(const scheduling::Abort&);
@@ -268,6 +269,7 @@ class Shard final : public Fleet {
   scheduling::Commands commands_;
   bool stepping_ = false;
 
+  std::deque<InstanceKey> to_wake_;  // The first of them has begun, and had the last turn.
   std::vector<InstanceKey> to_flush_;
   std::vector<CallKey> to_answer_;
   std::vector<std::shared_ptr<Flow>> to_end_;

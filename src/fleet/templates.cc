@@ -198,7 +198,8 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
     if (!instance(mold)->trial) fall(mold);
     co_return forked.error();
   }
-  const auto admitted = slot->admit(worker->sender());
+  auto admitting = slot->admit(worker->sender());
+  const auto admitted = co_await std::move(admitting);
   if (!admitted) co_return admitted.error();
   if (instance(mold)->trial) {
     const auto alone = refuse_inherited(slot->inherited_files());

@@ -74,10 +74,10 @@ class FakeSlot final : public Slot {
   const std::string& root() const override { return name_; }
   std::uint32_t uid() const override { return 2001; }
   Inner take_inner() override { return std::move(inner_); }
-  Result<> admit(pid_t) override {
+  asio::awaitable<Result<>> admit(pid_t) override {
     is_admitted_ = true;
     ++state_->admitted;
-    return ok;
+    co_return ok;
   }
   asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_here(); }
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {

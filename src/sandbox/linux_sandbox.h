@@ -22,7 +22,8 @@ struct Workshop {
   async::Thread starting;   // One OCI runtime at a time: each takes a core for itself.
   async::Thread revealing;  // Apart, so that a wake never waits for a start.
   async::Thread removing;
-  async::Thread slotting;  // Alone in its mount namespaces.
+  async::Thread slotting;   // Alone in its mount namespaces.
+  async::Thread admitting;  // A wake waits for it alone.
 };
 
 struct UidRange {

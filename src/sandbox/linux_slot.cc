@@ -23,6 +23,20 @@ void remove_slot(const Estate& estate, const std::string& name, const Process& f
   (void)remove_slot_root(first, root);  // Fails when the whole sandbox is gone, as it should be.
 }
 
+// Blocks: the kernel may wait for all processors before it moves a process, 10 ms and more.
+Result<Process> enter(Cgroup& group, pid_t pid, const std::string& sandbox) {
+  Process fork{pid, wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
+  if (!fork.handle) return system_error(Code::invalid_argument, "the fork is gone");
+  // The number may be another process's by now, of anyone's.
+  const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
+  if (!groups || !groups->contains(sandbox)) {
+    return Error{Code::invalid_argument, "the fork is no process of its sandbox"};
+  }
+  if (auto entered = group.admit(pid); !entered) return std::move(entered).error();
+  group.close_entrances();
+  return fork;
+}
+
 // The pidfd of the sandbox's first process, for a thread that may outlast the sandbox.
 Process same(const Process& process) {
   return {process.pid, wire::Descriptor(copy_of(process.handle.number()))};
@@ -62,27 +76,23 @@ class LinuxSlot final : public Slot {
     return {std::move(made_.ends.inner_socket), std::move(made_.ends.inner_output)};
   }
 
-  Result<> admit(pid_t pid) override {
+  asio::awaitable<Result<>> admit(pid_t pid) override {
     CHECK(!watch_);
-    Launched launched;
-    launched.process = {pid, wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
-    if (!launched.process.handle) return system_error(Code::invalid_argument, "the fork is gone");
-    // The number may be another process's by now, of anyone's.
-    const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
     const std::string own = "/" + sandbox_->workshop->estate.cgroup(sandbox_->name) + "/";
-    if (!groups || !groups->contains(own)) {
-      return Error{Code::invalid_argument, "the fork is no process of its sandbox"};
-    }
-    if (auto entered = made_.group->admit(pid); !entered) return entered;
-    made_.group->close_entrances();
+    auto work = [pid, own, group = made_.group.get()] { return enter(*group, pid, own); };
+    auto entering = sandbox_->workshop->admitting.run(std::move(work));
+    auto entered = co_await std::move(entering);
+    if (!entered) co_return std::move(entered).error();
     const int off = 0;
     setsockopt(socket(), SOL_SOCKET, SO_PASSCRED, &off, sizeof(off));
+    Launched launched;
+    launched.process = *std::move(entered);
     launched.group = std::move(made_.group);
     watch_ = std::make_shared<Watch>(sandbox_->process.get_executor(), sandbox_->workshop, name_,
                                      std::move(launched));
     watch_->end = end_;
     watch_->begin();
-    return ok;
+    co_return ok;
   }
 
   asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_of_a_slot(); }

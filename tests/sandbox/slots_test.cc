@@ -44,7 +44,7 @@ class Family {
     pid_t who = 0;
     EXPECT_EQ(frame_from((*slot)->socket(), &who), wire::Type::forked);
     last_pid = who;
-    const auto admitted = (*slot)->admit(who);
+    const auto admitted = run(world_.io, (*slot)->admit(who));
     EXPECT_TRUE(admitted) << admitted.error().message;
     tell(**slot, wire::Type::go, "");
     EXPECT_EQ(frame_from((*slot)->socket()), wire::Type::ready);
@@ -165,7 +165,7 @@ TEST(Slots, AdmitNoProcessOfAnyoneElse) {
   const auto slot = run(world.io, family.parent->make_slot(modest));
   ASSERT_TRUE(slot);
   for (const pid_t pid : {getpid(), pid_t{1}, pid_t{0}, pid_t{-1}}) {
-    const auto admitted = (*slot)->admit(pid);
+    const auto admitted = run(world.io, (*slot)->admit(pid));
     ASSERT_FALSE(admitted) << pid;
     EXPECT_EQ(admitted.error().code, Code::invalid_argument) << admitted.error().message;
   }
