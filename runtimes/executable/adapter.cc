@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -47,22 +45,15 @@ int port_of(const wire::Descriptor& listener) {
   return ntohs(at.sin_port);
 }
 
-wire::Descriptor ends_of_children() {
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &ends, nullptr);
-  return wire::Descriptor(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
-}
-
 }  // namespace
 
 int Adapter::run() {
   child_ended_ = ends_of_children();
   if (!child_ended_ || !say_hello()) return 1;
-  const auto loaded = await_load();
+  auto loaded = await_load(receiver_);
   if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
   if (!*loaded) return 0;
+  options_ = std::move(**loaded);
   if (const auto begun = begin(); !begun) {
     const wire::Failure failure{begun.error().code, begun.error().message};
     wire_.post(wire::Type::init_failed, 0, wire::encode(failure));
@@ -87,20 +78,6 @@ bool Adapter::say_hello() {
   }
   wire_.post(wire::Type::hello, 0, wire::encode(hello));
   return wire_.flush().has_value();
-}
-
-Result<bool> Adapter::await_load() {
-  const auto frame = receiver_.receive();
-  if (!frame) return frame.error();
-  CHECK(*frame);  // The socket blocks until it is ours.
-  if ((*frame)->header.type == wire::Type::drain) return false;
-  if ((*frame)->header.type != wire::Type::load) {
-    return Error{Code::invalid_argument, "a frame before load"};
-  }
-  auto load = wire::decode_load((*frame)->payload);
-  if (!load) return load.error();
-  options_ = std::move(load->options);
-  return true;
 }
 
 Result<> Adapter::begin() {
@@ -174,8 +151,7 @@ std::optional<int> Adapter::turn() {
   if (!wire_.flush()) return 0;
   if (!hears_ && (polled[1].revents & (POLLHUP | POLLERR)) != 0) return 0;
   if (draining_ && !api_->has_calls()) return 0;
-  if (polled[0].revents != 0) return bury();
-  return std::nullopt;
+  return polled[0].revents != 0 ? status_of(child_, child_ended_) : std::nullopt;
 }
 
 // All frames that are there.
@@ -197,15 +173,6 @@ void Adapter::accept_one() {
   const int kind = SOCK_CLOEXEC | SOCK_NONBLOCK;
   wire::Descriptor socket(accept4(listener_.number(), nullptr, nullptr, kind));
   if (socket) connections_.push_back(std::make_unique<Connection>(std::move(socket), &*api_));
-}
-
-std::optional<int> Adapter::bury() {
-  signalfd_siginfo told;
-  while (read(child_ended_.number(), &told, sizeof(told)) > 0) {
-  }
-  int status = 0;
-  if (waitpid(child_, &status, WNOHANG) != child_) return std::nullopt;
-  return exit_status_of(status);
 }
 
 int Adapter::leave(int status) {

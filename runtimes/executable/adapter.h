@@ -34,14 +34,12 @@ class Adapter {
 
  private:
   bool say_hello();
-  Result<bool> await_load();  // False: drained before.
   Result<> begin();
   Result<> start_program();
   int serve();
   std::optional<int> turn();  // An exit status: it is over.
   std::optional<int> hear();
   void accept_one();
-  std::optional<int> bury();
   int leave(int status);
 
   WireEnd wire_;

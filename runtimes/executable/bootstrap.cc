@@ -1,6 +1,7 @@
 #include "runtimes/executable/bootstrap.h"
 
 #include <fcntl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,8 +11,6 @@
 #include <map>
 #include <system_error>
 #include <vector>
-
-#include "wire/socket.h"
 
 namespace dormouse::executable {
 namespace {
@@ -24,21 +23,6 @@ constexpr std::size_t names_max = 20;
 std::string value_of(const wire::Options& options, const char* key) {
   const auto found = options.find(key);
   return found == options.end() ? "" : found->second;
-}
-
-std::string names_there() {
-  std::vector<std::string> names;
-  std::error_code failure;
-  for (const auto& entry : fs::directory_iterator(code_folder, failure)) {
-    if (!entry.path().filename().string().starts_with('.')) {
-      names.push_back(entry.path().filename());
-    }
-  }
-  std::ranges::sort(names);
-  if (names.size() > names_max) names.resize(names_max);
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "nothing" : text;
 }
 
 Error cannot_execute(const std::string& what, int error) {
@@ -133,8 +117,36 @@ Result<pid_t> start_bootstrap(const Surroundings& given) {
   return execute({program}, variables, -1);
 }
 
-int exit_status_of(int wait_status) {
-  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+std::string names_there() {
+  std::vector<std::string> names;
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(code_folder, failure)) {
+    if (!entry.path().filename().string().starts_with('.')) {
+      names.push_back(entry.path().filename());
+    }
+  }
+  std::ranges::sort(names);
+  if (names.size() > names_max) names.resize(names_max);
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "nothing" : text;
+}
+
+wire::Descriptor ends_of_children() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &ends, nullptr);
+  return wire::Descriptor(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+std::optional<int> status_of(pid_t child, const wire::Descriptor& ends) {
+  signalfd_siginfo told;
+  while (read(ends.number(), &told, sizeof(told)) > 0) {
+  }
+  int status = 0;
+  if (waitpid(child, &status, WNOHANG) != child) return std::nullopt;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 }  // namespace dormouse::executable

@@ -4,11 +4,13 @@
 #include <sys/types.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "wire/messages.h"
+#include "wire/socket.h"
 
 namespace dormouse::executable {
 
@@ -33,7 +35,13 @@ Result<pid_t> execute(const std::vector<std::string>& argv,
 // cannot be executed.
 Result<pid_t> start_bootstrap(const Surroundings&);
 
-// "it exited with status 3" or the signal's number, as an exit status: 128 + the signal's.
-int exit_status_of(int wait_status);
+// The files of the code's first folder, for an error: "app.py, lib".
+std::string names_there();
+
+// Readable when a child has ended, instead of SIGCHLD.
+wire::Descriptor ends_of_children();
+// After it was: the exit status of this child, or 128 + the number of the signal that ended it;
+// nullopt if it was another one.
+std::optional<int> status_of(pid_t child, const wire::Descriptor& ends);
 
 }  // namespace dormouse::executable

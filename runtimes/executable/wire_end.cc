@@ -17,4 +17,17 @@ Result<> WireEnd::flush() {
   return ok;
 }
 
+Result<std::optional<wire::Options>> await_load(wire::FrameReceiver& receiver) {
+  const auto frame = receiver.receive();
+  if (!frame) return frame.error();
+  CHECK(*frame);  // The socket blocks.
+  if ((*frame)->header.type == wire::Type::drain) return std::optional<wire::Options>();
+  if ((*frame)->header.type != wire::Type::load) {
+    return Error{Code::invalid_argument, "a frame before load"};
+  }
+  auto load = wire::decode_load((*frame)->payload);
+  if (!load) return load.error();
+  return std::optional(std::move(load->options));
+}
+
 }  // namespace dormouse::executable

@@ -2,6 +2,7 @@
 // frames are queued, and sent as far as the socket takes them.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,5 +24,9 @@ class WireEnd {
   int socket_;
   std::string out_;
 };
+
+// Awaits the first frame, on a socket that blocks: the options of `load`; nullopt: it was drained
+// before. unavailable: the daemon is gone. invalid_argument: it is another frame.
+Result<std::optional<wire::Options>> await_load(wire::FrameReceiver&);
 
 }  // namespace dormouse::executable

@@ -5,11 +5,25 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/multiple_exceptions.hpp>
 #include <exception>
+#include <variant>
 
 #include "async/clock.h"
 #include "base/result.h"
 
 namespace dormouse::async {
+
+// Runs both until one completes; the other is cancelled, and has unwound before this returns. Both
+// must report failure as a value: had one thrown, the other would be waited for.
+template <class A, class B>
+asio::awaitable<std::variant<A, B>> first_of(asio::awaitable<A> a, asio::awaitable<B> b) {
+  using namespace asio::experimental::awaitable_operators;
+  try {
+    co_return co_await (std::move(a) || std::move(b));
+  } catch (const asio::multiple_exceptions& both) {
+    // Cancelled from outside, both sides unwound: the caller unwinds as from any other wait.
+    std::rethrow_exception(both.first_exception());
+  }
+}
 
 // Runs `work` until it completes or `deadline` passes, whichever is first. The loser is cancelled
 // and has unwound before this returns, so nothing keeps running behind the caller's back.
@@ -18,15 +32,14 @@ namespace dormouse::async {
 template <class T>
 asio::awaitable<Result<T>> before(Clock* clock, TimePoint deadline, asio::awaitable<Result<T>> work,
                                   Code late) {
-  using namespace asio::experimental::awaitable_operators;
-  try {
-    auto first = co_await (std::move(work) || clock->sleep_until(deadline));
-    if (first.index() == 1) co_return Error{late, "timed out"};
-    co_return std::get<0>(std::move(first));
-  } catch (const asio::multiple_exceptions& both) {
-    // Cancelled from outside, both sides unwound: the caller unwinds as from any other wait.
-    std::rethrow_exception(both.first_exception());
-  }
+  const auto sleep = [](Clock* by, TimePoint when) -> asio::awaitable<std::monostate> {
+    co_await by->sleep_until(when);
+    co_return std::monostate();
+  };
+  auto racing = first_of(std::move(work), sleep(clock, deadline));
+  auto first = co_await std::move(racing);
+  if (first.index() == 1) co_return Error{late, "timed out"};
+  co_return std::get<0>(std::move(first));
 }
 
 }  // namespace dormouse::async

@@ -47,7 +47,8 @@ struct Manifest {
   std::string runtime;  // A row of the daemon's table: "onnx".
   std::string model;    // A file of the revision: "model.onnx". For runtimes that want one.
   std::string handler;  // "app.handler": a module and a function of it. For runtimes that want one.
-  std::string task;     // "": raw tensors. "text-line": a picture in, a line of text out.
+  std::vector<std::string> command;  // The program and its arguments. For runtimes that want one.
+  std::string task;  // "": raw tensors. "text-line": a picture in, a line of text out.
   std::map<std::string, std::string> task_options;  // "keys" → "keys.txt".
   std::string python_packages = "none";             // "host": it sees those of the host, read-only.
   Resources resources{.cpu_millicores = 1000, .memory_bytes = std::int64_t{512} << 20};

@@ -7,12 +7,13 @@
 namespace dormouse::catalog {
 namespace {
 
-// Versions 2 and 3 add fields at the manifest's end. A draft that has only defaults there is
+// Versions 2 to 4 add fields at the manifest's end. A draft that has only defaults there is
 // written as the version before, so that its bytes, and with them its digest, are those it had
 // before there were any.
 constexpr std::uint8_t version_plain = 1;
 constexpr std::uint8_t version_of_code = 2;
 constexpr std::uint8_t version_of_secrets = 3;
+constexpr std::uint8_t version_of_command = 4;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -53,6 +54,19 @@ Result<std::vector<File>> get_files(Reader& in) {
   return files;
 }
 
+void put_list(std::string& out, const std::vector<std::string>& list) {
+  put(out, static_cast<std::uint32_t>(list.size()));
+  for (const std::string& each : list) put_sized(out, each);
+}
+
+std::vector<std::string> get_list(Reader& in) {
+  std::vector<std::string> list;
+  for (auto left = in.get<std::uint32_t>(); left > 0 && in.ok(); --left) {
+    list.emplace_back(in.get_sized());
+  }
+  return list;
+}
+
 using Secrets = std::map<std::string, SecretUse>;
 
 void put_secrets(std::string& out, const Secrets& secrets) {
@@ -77,6 +91,7 @@ Secrets get_secrets(Reader& in) {
 
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (!m.command.empty()) return version_of_command;
   if (!m.secrets.empty()) return version_of_secrets;
   const bool plain = m.handler == defaults.handler &&
                      m.python_packages == defaults.python_packages &&
@@ -103,7 +118,8 @@ void put_manifest(std::string& out, const Manifest& m) {
   put_sized(out, m.handler);
   put_sized(out, m.python_packages);
   put(out, std::int64_t{m.template_keep_alive.count()});
-  if (!m.secrets.empty()) put_secrets(out, m.secrets);
+  if (version_of(m) >= version_of_secrets) put_secrets(out, m.secrets);
+  if (version_of(m) >= version_of_command) put_list(out, m.command);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -125,7 +141,8 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   m.handler = in.get_sized();
   m.python_packages = in.get_sized();
   m.template_keep_alive = Duration(in.get<std::int64_t>());
-  if (version == version_of_secrets) m.secrets = get_secrets(in);
+  if (version >= version_of_secrets) m.secrets = get_secrets(in);
+  if (version >= version_of_command) m.command = get_list(in);
   return m;
 }
 
@@ -147,7 +164,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_secrets) return damaged;
+  if (version < version_plain || version > version_of_command) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

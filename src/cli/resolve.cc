@@ -52,6 +52,12 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .reports = true,
        .forks = true,
        .loopback = true});
+  add("web", root_of("host"),
+      {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable", "--web"},
+       .binds = host_binds(),
+       .waits_unused = false,
+       .loopback = true,
+       .listens = true});
   std::error_code failure;
   if (fs::exists("/usr/bin/node", failure)) {
     add("node", root_of("host"),

@@ -120,7 +120,7 @@ Control::Control(Deps deps)
       secret_changes_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.fleet) {
 }
 
-std::variant<std::uint64_t, http::Response> Control::admit(const http::Head& head, bool loopback) {
+http::Admission Control::admit(const http::Head& head, bool loopback) {
   if (auto good = check_origin(head.fields, deps_.hosts); !good) {
     return with_status(403, good.error());
   }

@@ -66,7 +66,7 @@ class Control final : public http::Handler {
  public:
   explicit Control(Deps);
 
-  std::variant<std::uint64_t, http::Response> admit(const http::Head&, bool loopback) override;
+  http::Admission admit(const http::Head&, bool loopback) override;
   asio::awaitable<http::Response> handle(http::Request) override;
 
   // From here on, streams of logs end. Call it before the server stops: it would wait for them.

@@ -45,9 +45,13 @@ struct Map {
 struct SecretMap {
   SecretUses& (*at)(Manifest&);
 };
+struct List {
+  std::vector<std::string>& (*at)(Manifest&);
+  std::size_t most;
+};
 struct Field {
   std::string_view name;  // "python.packages": "packages" in the section "python".
-  std::variant<Text, Size, Cpus, Time, Count, Map, SecretMap> holds;
+  std::variant<Text, Size, Cpus, Time, Count, Map, SecretMap, List> holds;
   std::string_view meaning;
   bool required = false;
 };
@@ -124,7 +128,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 21> fields{{
+const std::array<Field, 22> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -132,7 +136,7 @@ const std::array<Field, 21> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`, `python`, `node`, `executable`.", true},
+     "How the files are brought to life: `onnx`, `python`, `node`, `executable`, `web`.", true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
@@ -143,6 +147,9 @@ const std::array<Field, 21> fields{{
      "The function that is called, for `python` and `node`: `app.handler` is `handler` in "
      "`app.py`, "
      "`app.mjs` or `app.js`; also `folder/app.handler`."},
+    {"command", List{[](Manifest& m) -> std::vector<std::string>& { return m.command; }, 64},
+     "The program that is started, and its arguments, for `web`: `[node, server.mjs]`. Without it: "
+     "`bootstrap`."},
     {"task",
      Text{[](Manifest& m) -> std::string& { return m.task; }, check_word,
           "a task that the runtime knows"},
@@ -229,8 +236,15 @@ std::string allowed(const SecretMap&) {
   return "names of variables, each with `late`, `init` or {secret: NAME, when: late or init}";
 }
 
+std::string allowed(const List& field) {
+  return "a list of at most " + std::to_string(field.most) + " texts";
+}
+
 std::string_view type(const Text&) {
   return "text";
+}
+std::string_view type(const List&) {
+  return "list of texts";
 }
 std::string_view type(const Size&) {
   return "size";
@@ -334,6 +348,29 @@ Result<> read(const SecretMap& field, const json::value& value, Manifest& manife
   return ok;
 }
 
+Result<> read(const List& field, const json::value& value, Manifest& manifest) {
+  if (!value.is_array()) return refused("not a list");
+  const json::array& entries = value.get_array();
+  if (entries.size() > field.most) return refused("too many");
+  std::vector<std::string> texts;
+  for (const json::value& entry : entries) {
+    auto text = map_value(entry);
+    if (!text) return std::move(text).error();
+    if (text->size() > map_value_bytes_max || text->find('\0') != text->npos) {
+      return refused("an entry is longer than 32KiB, or has a NUL in it");
+    }
+    texts.push_back(std::move(*text));
+  }
+  if (!texts.empty() && texts.front().empty()) return refused("the first entry, the program, is empty");
+  field.at(manifest) = std::move(texts);
+  return ok;
+}
+
+json::value written(const List& field, Manifest& manifest) {
+  json::array texts;
+  for (const std::string& text : field.at(manifest)) texts.push_back(json::string(text));
+  return texts;
+}
 json::value written(const Text& field, Manifest& manifest) {
   return json::string(field.at(manifest));
 }
@@ -428,6 +465,11 @@ Result<> check_together(const Manifest& manifest) {
                    ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
   }
   const bool calls_handler = manifest.runtime == "python" || manifest.runtime == "node";
+  const bool others =
+      calls_handler || manifest.runtime == "onnx" || manifest.runtime == "executable";
+  if (others && !manifest.command.empty()) {
+    return refused("command is for the runtime web, not for " + manifest.runtime);
+  }
   if (calls_handler && manifest.handler.empty()) {
     return refused("handler is missing: say module.function, as app.handler");
   }
@@ -439,7 +481,8 @@ std::string default_text(const Field& field) {
   Manifest defaults;
   const auto write = [&](const auto& held) { return written(held, defaults); };
   const json::value value = std::visit(write, field.holds);
-  if (value.is_object() || (value.is_string() && value.get_string().empty())) return "none";
+  if (value.is_object() || value.is_array() || (value.is_string() && value.get_string().empty()))
+    return "none";
   return "`" + (value.is_string() ? std::string(value.get_string()) : json::serialize(value)) + "`";
 }
 
@@ -468,6 +511,7 @@ json::object schema_of(const Field& field) {
   if (std::holds_alternative<Count>(field.holds)) schema["type"] = "integer";
   if (!schema.contains("type")) schema["type"] = json::array{"string", "number"};
   if (std::holds_alternative<Text>(field.holds)) schema["type"] = "string";
+  if (std::holds_alternative<List>(field.holds)) schema["type"] = "array";
   return schema;
 }
 

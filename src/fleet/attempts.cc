@@ -29,8 +29,8 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   Call& told = *call(name);
   Outcome outcome = std::move(told.outcome);
   told.delivered = true;
-  const bool streams = outcome.answer && outcome.answer->stream;
-  if (!streams || told.over) forget(name);
+  const bool goes_on = outcome.answer && (outcome.answer->stream || outcome.answer->lease);
+  if (!goes_on || told.over) forget(name);
   co_return outcome;
 }
 
@@ -57,10 +57,10 @@ void Shard::finish(Call& it, Outcome outcome) {
   CHECK(!std::exchange(it.over, true));
   count(it, outcome);
   request_turn_end();
-  if (!it.flow) return tell(it, std::move(outcome));
-  it.flow->finish(outcome.answer ? std::nullopt : std::optional(outcome.answer.error()),
-                  std::move(outcome.receipt));
-  to_end_.push_back(it.flow);
+  if (!it.settlement) return tell(it, std::move(outcome));
+  it.settlement->finish(outcome.answer ? std::nullopt : std::optional(outcome.answer.error()),
+                        std::move(outcome.receipt));
+  to_end_.push_back(it.settlement);
   if (it.delivered) forget(it.key);
 }
 
@@ -80,10 +80,11 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
     measured.memory_bytes_peak = usage.memory_bytes_peak + where->shared_bytes;
   }
   const std::uint64_t whole = ended ? ended->body.size() : 0;
-  const std::uint64_t response_bytes = it.flow ? it.flow->bytes_total() : whole;
+  const std::uint64_t response_bytes = it.settlement ? it.settlement->response_bytes() : whole;
   const auto failure = ended ? std::nullopt : std::optional(ended.error().code);
   ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
                                     failure, response_bytes, options_.rates);
+  if (it.settlement) written.request_bytes += it.settlement->request_bytes();
   parts_.ledger->end(written);
   if (where != nullptr && where->worker && reports(it)) report(*where, it, written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
@@ -100,6 +101,10 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
     return break_off(from, "the worker answered a call that it was not given");
   }
   Call& it = *call(key);
+  if (it.hold) {
+    where.running.insert(key);  // It ends with its instance.
+    return break_off(from, "the worker answered a call that goes to its program");
+  }
   Result<Answer> ended = Error{Code::function_failed, ""};
   if (frame.header.type == wire::Type::failed) {
     const auto failure = wire::decode_failure(frame.payload);

@@ -171,6 +171,11 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   auto loading = ask(
       key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
   Result<std::string> said = co_await std::move(loading);
+  if (said && options_.runtimes.at(draft->manifest.runtime).listens) {
+    auto connecting = instance(key)->worker->sandbox().connect(program_port);
+    const auto reached = co_await std::move(connecting);
+    if (!reached) said = reached.error();
+  }
   Result<> forked = ok;
   const auto ready = said ? wire::decode_ready(*said) : Result<wire::Ready>(said.error());
   const bool refused = ready && ready->notes.contains(std::string(template_option));

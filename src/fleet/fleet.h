@@ -24,6 +24,7 @@
 #include "catalog/catalog.h"
 #include "fleet/renewal.h"
 #include "http/message.h"
+#include "http/upstream.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
@@ -45,7 +46,11 @@ struct Runtime {
   bool reports = false;              // Its log says when a call began and ended, and what it took.
   bool forks = false;                // May become a template: docs/formats/template.md.
   bool loopback = false;             // Its processes may speak IP with each other.
+  bool listens = false;              // Its programs are HTTP servers: calls go to their port.
 };
+
+// Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.
+inline constexpr std::uint16_t program_port = 8080;
 
 struct Invocation {
   InvocationId id;
@@ -66,15 +71,38 @@ class Stream {
   virtual const std::optional<ledger::Receipt>& receipt() const = 0;  // Once it has ended.
 };
 
+// A call's hold on a slot of an instance whose runtime `listens`. Whoever has it passes the request
+// on to the program, and says how that ended. Destroying it before is the client's leaving. It must
+// not outlive the Fleet's drain().
+class Lease {
+ public:
+  virtual ~Lease() = default;
+  // A connection to the program, the Lease's own: one that served another call before, or, if
+  // `anew`, surely not. At the call's deadline, or when the instance ends, it is shut.
+  virtual asio::awaitable<Result<http::Upstream*>> connect(bool anew) = 0;
+
+  struct Traffic {
+    std::uint64_t request_bytes = 0, response_bytes = 0;
+  };
+  struct Ending {
+    std::optional<Error> failure;
+    std::optional<ledger::Receipt> receipt;
+  };
+  // The call has ended so; what is given back is on record by then. If the fleet had ended it
+  // before, it is that. Once.
+  virtual asio::awaitable<Ending> end(std::optional<Error> failure, Traffic) = 0;
+};
+
 struct Answer {
   wire::Content content;
   http::Body body;
   std::unique_ptr<Stream> stream;  // nullptr: `body` is all of it.
+  std::unique_ptr<Lease> lease;    // Of a runtime that `listens`, and nothing else then.
 };
 
 struct Outcome {
   Result<Answer> answer;
-  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began, or streaming.
+  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began, or it has not ended.
   Duration retry_after{};                  // 0: none.
 };
 

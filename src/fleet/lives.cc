@@ -114,9 +114,11 @@ asio::awaitable<Result<>> Shard::bring_up_once(InstanceKey key, std::filesystem:
   where.rung = taken->was_waiting ? ledger::Rung::blank : ledger::Rung::artefact;
   where.worker = std::move(taken->worker);
   if (where.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
-  auto loading = ask(
-      key,
-      {.manifest = revision->manifest, .options = revision->load_options, .tree = std::move(tree)});
+  wire::Options options = revision->load_options;
+  options["revision"] = std::to_string(revision->number);
+  auto loading =
+      ask(key,
+          {.manifest = revision->manifest, .options = std::move(options), .tree = std::move(tree)});
   const auto said = co_await std::move(loading);
   if (!said) co_return said.error();
   const auto ready = wire::decode_ready(*said);
@@ -159,7 +161,10 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   auto said = co_await std::move(waiting);
   instance(key)->wake.load = parts_.clock->now() - there;
   if (!said && said.error().code == Code::deadline_exceeded) {
-    co_return Error{Code::function_failed, "it was not done within its start_timeout"};
+    const bool listens = options_.runtimes.at(question.manifest.runtime).listens;
+    co_return Error{Code::function_failed,
+                    listens ? "it did not listen on port 8080 ($PORT) within its start_timeout"
+                            : "it was not done within its start_timeout"};
   }
   co_return said;
 }

@@ -36,6 +36,9 @@ wire::Options options_of(const catalog::Draft& draft) {
   if (const auto* model = find(draft, manifest.model))
     options["model.digest"] = model->digest.text();
   if (!manifest.handler.empty()) options["handler"] = manifest.handler;
+  for (std::size_t i = 0; i < manifest.command.size(); ++i) {
+    options["command." + std::to_string(i)] = manifest.command[i];
+  }
   if (!manifest.task.empty()) options["task"] = manifest.task;
   for (const auto& [key, value] : manifest.task_options) options["task." + key] = value;
   for (const auto& [key, value] : manifest.env) options["env." + key] = value;

@@ -17,7 +17,7 @@ std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft&);
 
 // What the manifest tells a worker at `prepare` and `load`: "name", "memory_mib" (as declared,
 // whole MiB), "threads", "concurrency", "python.packages"; and if they are set "model",
-// "model.digest", "handler", "task", "task.NAME", "env.NAME".
+// "model.digest", "handler", "command.0" and on, "task", "task.NAME", "env.NAME".
 wire::Options options_of(const catalog::Draft&);
 
 sandbox::Limits limits_of(const catalog::Manifest&);

@@ -159,6 +159,10 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   }
   const bool just_read = where->used_in_turn == turn_;
   it->cpu_before = just_read ? where->used.cpu_time : where->worker->sandbox().cpu_time();
+  if (listens(*it)) {
+    lease(*it, wanted.instance);
+    return to_flush(wanted.instance, *where);
+  }
   auto ordered = order(it->invocation,
                        {.handle = static_cast<std::uint64_t>(wanted.call),
                         .until_deadline = it->timing.accepted + served.revision->manifest.timeout -
@@ -183,7 +187,8 @@ void Shard::on(const scheduling::Abort& wanted) {
   Call* const it = call(wanted.call);
   Instance* const where = instance(wanted.instance);
   if (it == nullptr || it->over) return;
-  if (where != nullptr && where->worker && where->running.erase(wanted.call) > 0) {
+  const bool ran = where != nullptr && where->worker && where->running.erase(wanted.call) > 0;
+  if (ran && !it->hold) {
     where->aborted.insert(wanted.call);
     where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(wanted.call), "");
     to_flush(wanted.instance, *where);
@@ -246,6 +251,7 @@ void Shard::abandon_turn(const Error& why) {
   for (const auto& flow : to_end_) flow->withhold({Code::unavailable, why.message});
   for (const CallKey key : to_answer_) {
     Call* const it = call(key);
+    if (it != nullptr && it->hold) it->hold->bar();
     if (it == nullptr || !it->outcome.receipt) continue;
     it->outcome = {.answer = Error{Code::unavailable, "the ledger could not be written: the " +
                                                           std::string("invocation may have run")},

@@ -22,6 +22,7 @@
 #include "fleet/blanks.h"
 #include "fleet/fleet.h"
 #include "fleet/flow.h"
+#include "fleet/hold.h"
 #include "fleet/renewal.h"
 #include "fleet/revision_secrets.h"
 #include "fleet/worker.h"
@@ -52,6 +53,12 @@ class Shard final : public Fleet {
   void grant(CallKey, std::size_t bytes);
   void leave(CallKey);
 
+  // For a Lease.
+  asio::awaitable<Result<http::Upstream*>> connect(std::shared_ptr<Hold>, bool anew);
+  asio::awaitable<void> await_death(std::shared_ptr<Hold>);
+  void let_go(CallKey, std::optional<Error> failure);
+  void keep_connection(Hold&);
+
  private:
   struct Served {  // One revision, from serve() until nothing of it is left.
     catalog::RevisionPtr revision;
@@ -81,8 +88,10 @@ class Shard final : public Fleet {
     ledger::Begun record;
     Room room;
     Outcome outcome{.answer = Answer{}, .receipt = {}};
-    async::OneShot<bool> told;   // The outcome is there.
-    std::shared_ptr<Flow> flow;  // Of a streamed answer, from its head on.
+    async::OneShot<bool> told;               // The outcome is there.
+    std::shared_ptr<Flow> flow;              // Of a streamed answer, from its head on.
+    std::shared_ptr<Hold> hold;              // Of one under a lease.
+    std::shared_ptr<Settlement> settlement;  // Whichever of them there is.
   };
 
   struct Template {
@@ -132,7 +141,8 @@ class Shard final : public Fleet {
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
-    SecretUses secrets;  // Of its manifest.
+    SecretUses secrets;                                        // Of its manifest.
+    std::vector<std::unique_ptr<http::Upstream>> connections;  // To its program; nobody uses them.
   };
 
   struct Question {  // To a blank sandbox: become this revision, or prepare it.
@@ -180,6 +190,10 @@ class Shard final : public Fleet {
   void break_off(InstanceKey, const std::string& why);
   void shun(InstanceKey);
   void count(const Call&, const Outcome&);
+
+  // leases.cc: how calls go to programs that are HTTP servers.
+  void lease(Call&, InstanceKey to);
+  bool listens(const Call&) const;
 
   // lives.cc: how instances live.
   asio::awaitable<void> wake(InstanceKey);
@@ -272,7 +286,7 @@ class Shard final : public Fleet {
   std::deque<InstanceKey> to_wake_;  // The first of them has begun, and had the last turn.
   std::vector<InstanceKey> to_flush_;
   std::vector<CallKey> to_answer_;
-  std::vector<std::shared_ptr<Flow>> to_end_;
+  std::vector<std::shared_ptr<Settlement>> to_end_;
   std::uint64_t turn_ = 1;
   bool gathering_ = false;  // An event from outside is at work: see in_one_turn().
   bool turn_end_requested_ = false;

@@ -32,9 +32,10 @@ class ShardStream final : public Stream {
 // The head of a streamed answer. It leaves at the end of the turn, as every answer does.
 void Shard::begin_stream(Call& it, wire::Answer head) {
   it.flow = std::make_shared<Flow>();
-  Answer answer{.content = std::move(head.content),
-                .body = {},
-                .stream = std::make_unique<ShardStream>(this, it.key, it.flow)};
+  it.settlement = it.flow;
+  Answer answer;
+  answer.content = std::move(head.content);
+  answer.stream = std::make_unique<ShardStream>(this, it.key, it.flow);
   tell(it, {.answer = std::move(answer), .receipt = {}});
   request_turn_end();
 }

@@ -53,6 +53,13 @@ class Talker {
     wire::append_frame(out, type, flags, handle, payload);
     (void)wire::send_all(socket_, out, {});
   }
+  // Answers `load`; false when the fleet is gone.
+  bool load() {
+    const auto frame = receiver_.receive();
+    if (!frame || !*frame) return false;
+    say(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    return true;
+  }
   // The next frame after `load`, which it answers; nullopt when the fleet is gone.
   std::optional<wire::Frame> hear() {
     for (;;) {
@@ -89,6 +96,19 @@ inline void answer_and_lie(int socket) {
     talker.say(wire::Type::result, 9'999, wire::encode(wire::Answer{}));
     usleep(20'000);  // A liar may be slow to die.
   }
+}
+
+// Answers the fleet's first call although it was not sent to it, or ends while that runs.
+inline void answer_uninvited(int socket) {
+  Talker talker(socket);
+  if (talker.load()) usleep(50'000);
+  talker.say(wire::Type::result, 1, wire::encode(wire::Answer{}));
+  while (talker.hear()) {
+  }
+}
+inline void die_after_load(int socket) {
+  Talker talker(socket);
+  if (talker.load()) usleep(50'000);
 }
 
 // Ends once it waits to be told what to become, or when it is told.

@@ -35,7 +35,8 @@ TEST(Route, NamesThePlace) {
       {"/f/read-text-line", Place::native, "read-text-line", ""},
       {"/f", Place::nowhere, "", ""},
       {"/f/", Place::nowhere, "", ""},
-      {"/f/a/b", Place::nowhere, "", ""},
+      {"/f/a/b", Place::beneath, "a", ""},
+      {"/f//b", Place::nowhere, "", ""},
       {"/metrics", Place::metrics, "", ""},
       {"/api/v1/functions", Place::api, "", ""},
       {"/v2", Place::kserve_server, "", ""},
@@ -57,6 +58,35 @@ TEST(Route, NamesThePlace) {
   }
   EXPECT_TRUE(allows(route({.path = "/v2"}), "HEAD"));
   EXPECT_FALSE(allows(route({.path = "/f/a"}), "GET"));
+  EXPECT_TRUE(allows(route({.path = "/f/a/b"}), "DELETE"));
+}
+
+TEST(Route, FindsAFunctionsOwnPath) {
+  struct {
+    const char* host;
+    const char* path;
+    Place place;
+    const char* name;
+    const char* own;
+    const char* prefix;
+  } rows[] = {
+      {"here:8080", "/f/app/", Place::beneath, "app", "/", "/f/app"},
+      {"here", "/f/app/a/b", Place::beneath, "app", "/a/b", "/f/app"},
+      {"app.localhost:8080", "/f/other/x", Place::beneath, "app", "/f/other/x", ""},
+      {"app.localhost", "/api/v1/functions", Place::beneath, "app", "/api/v1/functions", ""},
+      {"a.b.localhost", "/metrics", Place::metrics, "", "", ""},
+      {"localhost:8080", "/metrics", Place::metrics, "", "", ""},
+      {".localhost", "/metrics", Place::metrics, "", "", ""},
+  };
+  for (const auto& row : rows) {
+    http::Head head{.method = "GET", .path = row.path};
+    head.fields.add("Host", row.host);
+    const Route got = route(head);
+    EXPECT_EQ(got.place, row.place) << row.host << row.path;
+    EXPECT_EQ(got.name, row.name) << row.host << row.path;
+    EXPECT_EQ(got.path, row.own) << row.host << row.path;
+    EXPECT_EQ(got.prefix, row.prefix) << row.host << row.path;
+  }
 }
 
 TEST(Native, TakesAnObjectOfInputs) {

@@ -9,6 +9,7 @@
 #include "gateway/metrics.h"
 #include "gateway/outcome.h"
 #include "gateway/route.h"
+#include "gateway/web.h"
 
 namespace dormouse::gateway {
 namespace {
@@ -51,6 +52,18 @@ http::Response nothing_here(const std::string& path) {
                                               "{name}, the control API at /api/v1"});
 }
 
+http::Response nothing_beneath(const std::string& name) {
+  return error_response({Code::not_found, "\"" + name +
+                                              "\" is no HTTP server (runtime: web), so it has no "
+                                              "paths and no host; POST to /f/" +
+                                              name});
+}
+
+// It was deployed anew, with another runtime, since its request was admitted.
+Error became_another() {
+  return {Code::unavailable, "the function has just become another one; call it again"};
+}
+
 }  // namespace
 
 // Random bits for invocation ids, fetched a page at a time.
@@ -72,7 +85,7 @@ Gateway::Gateway(Parts parts) : parts_(std::move(parts)), ids_(std::make_unique<
 }
 Gateway::~Gateway() = default;
 
-std::variant<std::uint64_t, http::Response> Gateway::admit(const http::Head& head, bool loopback) {
+http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   const Route to = route(head);
   if (to.place == Place::api) return parts_.api->admit(head, loopback);
   const bool open = to.place == Place::kserve_live || to.place == Place::kserve_ready;
@@ -81,11 +94,22 @@ std::variant<std::uint64_t, http::Response> Gateway::admit(const http::Head& hea
                              "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
   }
   if (to.place == Place::nowhere) return nothing_here(head.path);
+  const bool is_call =
+      to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
+  const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
+  const auto body_bytes_max =
+      static_cast<std::uint64_t>(revision ? revision->manifest.body_bytes_max : 0);
+  const bool is_web = revision && listens(*revision) && to.place != Place::kserve_infer;
+  if (is_web) return http::Passing{body_bytes_max};
   if (!allows(to, head.method)) return wrong_method(to, head.method);
-  if (to.place != Place::native && to.place != Place::kserve_infer) return std::uint64_t{0};
-  const auto revision = parts_.catalog->active(to.name);
-  if (!revision) return refuse(to.place, no_function(to.name));
-  return static_cast<std::uint64_t>(revision->manifest.body_bytes_max);
+  if (is_call && !revision) return refuse(to.place, no_function(to.name));
+  if (to.place == Place::beneath) return nothing_beneath(to.name);
+  return body_bytes_max;
+}
+
+bool Gateway::listens(const catalog::Revision& revision) const {
+  const auto runtime = parts_.fleet->runtimes().find(revision.manifest.runtime);
+  return runtime != parts_.fleet->runtimes().end() && runtime->second.listens;
 }
 
 asio::awaitable<http::Response> Gateway::handle(http::Request request) {
@@ -113,6 +137,7 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     case Place::kserve_infer:
     case Place::kserve_model:
     case Place::kserve_model_ready: break;
+    case Place::beneath:
     case Place::api:
     case Place::nowhere: CHECK_UNREACHABLE("admit() let it through");
   }
@@ -145,6 +170,32 @@ http::Response Gateway::metrics() {
   response.fields.add("Content-Type", "text/plain; version=0.0.4");
   response.body = http::Body(metrics_text(parts_.fleet->snapshot(), parts_.http_counters()));
   return response;
+}
+
+// ---- web ----
+
+asio::awaitable<void> Gateway::pass(http::Exchange* client) {
+  Route to = route(client->head());
+  auto revision = parts_.catalog->active(to.name);
+  if (!revision) co_return co_await send(client, refuse(to.place, no_function(to.name)));
+  fleet::Invocation call = invocation(std::move(revision));
+  const InvocationId id = call.id;
+  auto running = parts_.fleet->invoke(std::move(call));
+  fleet::Outcome outcome = co_await std::move(running);
+  if (outcome.answer && !outcome.answer->lease) outcome.answer = became_another();
+  if (!outcome.answer) {
+    auto refused = refuse(to.place, outcome.answer.error(), id.text(), outcome.retry_after);
+    add_fields(refused.fields, id, outcome.receipt);
+    co_return co_await send(client, std::move(refused));
+  }
+  const bool is_root = to.place == Place::native;
+  WebRequest request{.id = id,
+                     .path = is_root ? "/" : std::move(to.path),
+                     .prefix = is_root ? "/f/" + to.name : std::move(to.prefix)};
+  if (!parts_.keys->empty()) request.left_out = key_field(client->head().fields);
+  auto serving =
+      serve_web(parts_.clock, client, std::move(outcome.answer->lease), std::move(request));
+  co_await std::move(serving);
 }
 
 // ---- native ----
@@ -224,6 +275,7 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
   }
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
+  if (outcome.answer && outcome.answer->lease) outcome.answer = became_another();
   if (!outcome.answer) {
     auto refused = refuse(Place::native, outcome.answer.error(), id.text(), outcome.retry_after);
     add_fields(refused.fields, id, outcome.receipt);

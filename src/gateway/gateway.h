@@ -1,7 +1,9 @@
 // Where invocations come in: routes a request, checks its key, turns its dialect into an
-// Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve.
+// Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve,
+// web.
 //
 //   POST /f/{name}                              native
+//   /f/{name}/…, {name}.localhost               web
 //   /v2/…                                       KServe v2
 //   GET  /metrics                               Prometheus
 //   /api/…                                      the control API, which is somebody else's
@@ -41,8 +43,9 @@ class Gateway final : public http::Handler {
   explicit Gateway(Parts);
   ~Gateway() override;
 
-  std::variant<std::uint64_t, http::Response> admit(const http::Head&, bool loopback) override;
+  http::Admission admit(const http::Head&, bool loopback) override;
   asio::awaitable<http::Response> handle(http::Request) override;
+  asio::awaitable<void> pass(http::Exchange*) override;
 
  private:
   struct Ids;
@@ -54,6 +57,7 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> infer_answer(InferRequest, std::string model,
                                                std::int32_t version, fleet::Answer);
   http::Response metrics();
+  bool listens(const catalog::Revision&) const;
   fleet::Invocation invocation(catalog::RevisionPtr);
 
   // Runs `work` here if `bytes` are few, and on the parser's thread otherwise.

@@ -33,12 +33,11 @@ Hash hash_from(const Digest& digest) {
   return hash;
 }
 
+constexpr std::string_view scheme = "Bearer ";
+
 std::string_view presented_key(const http::Fields& fields) {
-  constexpr std::string_view scheme = "Bearer ";
-  if (const auto value = fields.find("Authorization"); value && value->starts_with(scheme)) {
-    return value->substr(scheme.size());
-  }
-  return fields.find("x-api-key").value_or("");
+  const auto value = fields.find(key_field(fields)).value_or("");
+  return value.starts_with(scheme) ? value.substr(scheme.size()) : value;
 }
 
 std::string_view trimmed(std::string_view line) {
@@ -79,6 +78,11 @@ Result<Keys> Keys::read(const std::string& file) {
   auto keys = parse(text.str());
   if (!keys) return std::move(keys).error().during("key file " + file);
   return keys;
+}
+
+std::string_view key_field(const http::Fields& fields) {
+  const auto value = fields.find("Authorization");
+  return value && value->starts_with(scheme) ? "authorization" : "x-api-key";
 }
 
 bool Keys::accept(const http::Fields& fields) const {

@@ -32,6 +32,9 @@ class Keys {
   std::vector<std::array<std::uint8_t, 32>> hashes_;
 };
 
+// The field that accept() finds the caller's key in: "authorization" or "x-api-key".
+std::string_view key_field(const http::Fields&);
+
 struct FreshKey {
   std::string key;   // "dm_" and 43 letters and digits: 256 bits.
   std::string line;  // What the key file keeps of it.

@@ -18,17 +18,30 @@ std::vector<std::string_view> elements(std::string_view path) {
 
 constexpr std::string_view reading = "GET, HEAD";
 
+Route of(Place place, std::string_view methods, std::string_view name = {}) {
+  return {.place = place, .name = std::string(name), .methods = methods};
+}
+
+// "app" of "app.localhost:8080", which browsers take to this machine; empty of other hosts.
+std::string_view name_of_host(std::string_view host) {
+  constexpr std::string_view home = ".localhost";
+  host = host.substr(0, host.rfind(':'));
+  if (!host.ends_with(home)) return {};
+  host.remove_suffix(home.size());
+  return host.contains('.') ? std::string_view() : host;
+}
+
 // v2 / models / NAME [/ versions / V] [/ ready | / infer]
 Route kserve(const std::vector<std::string_view>& path) {
   const std::size_t count = path.size();
-  if (count == 1) return {Place::kserve_server, "", "", reading};
+  if (count == 1) return of(Place::kserve_server, reading);
   if (count == 3 && path[1] == "health") {
-    if (path[2] == "live") return {Place::kserve_live, "", "", reading};
-    if (path[2] == "ready") return {Place::kserve_ready, "", "", reading};
+    if (path[2] == "live") return of(Place::kserve_live, reading);
+    if (path[2] == "ready") return of(Place::kserve_ready, reading);
     return {};
   }
   if (count < 3 || path[1] != "models" || path[2].empty()) return {};
-  Route route{Place::nowhere, std::string(path[2]), "", reading};
+  Route route = of(Place::nowhere, reading, path[2]);
   std::size_t at = 3;
   if (count >= 5 && path[3] == "versions") {
     route.version = path[4];
@@ -48,13 +61,22 @@ Route kserve(const std::vector<std::string_view>& path) {
 }  // namespace
 
 Route route(const http::Head& head) {
+  if (const auto name = name_of_host(head.fields.find("Host").value_or("")); !name.empty()) {
+    Route on_host = of(Place::beneath, "", name);
+    on_host.path = head.path;
+    return on_host;
+  }
   const auto path = elements(head.path);
-  if (path.size() == 1 && path[0].empty()) return {Place::root, "", "", reading};
+  if (path.size() == 1 && path[0].empty()) return of(Place::root, reading);
   if (path.empty()) return {};
-  if (path[0] == "api" && path.size() > 1) return {Place::api, "", "", ""};
-  if (path[0] == "metrics" && path.size() == 1) return {Place::metrics, "", "", reading};
-  if (path[0] == "f" && path.size() == 2 && !path[1].empty()) {
-    return {Place::native, std::string(path[1]), "", "POST"};
+  if (path[0] == "api" && path.size() > 1) return of(Place::api, "");
+  if (path[0] == "metrics" && path.size() == 1) return of(Place::metrics, reading);
+  if (path[0] == "f" && path.size() >= 2 && !path[1].empty()) {
+    if (path.size() == 2) return of(Place::native, "POST", path[1]);
+    Route route = of(Place::beneath, "", path[1]);
+    route.prefix = "/f/" + route.name;
+    route.path = head.path.substr(route.prefix.size());
+    return route;
   }
   if (path[0] == "v2") return kserve(path);
   return {};
@@ -67,7 +89,7 @@ bool allows(const Route& route, std::string_view method) {
     if (rest.substr(0, comma) == method) return true;
     rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 2);
   }
-  return route.place == Place::api;
+  return route.place == Place::api || route.place == Place::beneath;
 }
 
 }  // namespace dormouse::gateway

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "http/message.h"
 
@@ -12,6 +13,7 @@ enum class Place : std::uint8_t {
   root,
   api,
   native,
+  beneath,  // Of a function, behind its name or on its host.
   metrics,
   kserve_server,
   kserve_live,
@@ -26,6 +28,8 @@ struct Route {
   Place place = Place::nowhere;
   std::string name;          // Of a function, where there is one.
   std::string version;       // KServe's: a revision's number; "" if not given.
+  std::string path;          // Beneath: the function's own, "/any/path".
+  std::string prefix;        // Beneath: what stood before it, "/f/name"; empty on its host.
   std::string_view methods;  // Those that are allowed: "POST", or "GET, HEAD".
 };
 

@@ -6,6 +6,7 @@
 #include "http/chunked.h"
 #include "http/core.h"
 #include "http/incoming_body.h"
+#include "http/passage.h"
 #include "http/response_head.h"
 
 namespace dormouse::http {
@@ -92,6 +93,9 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   if (auto* response = std::get_if<Response>(&admitted)) {
     co_return co_await turn_down(&received, std::move(*response));
   }
+  if (const auto* passing = std::get_if<Passing>(&admitted)) {
+    co_return co_await pass(std::move(received), passing->body_bytes_max);
+  }
   const std::uint64_t bytes_max = std::min(std::get<std::uint64_t>(admitted), body_bytes_max);
   Request request{.loopback = loopback_};
   if (auto here = take_small_body(received, bytes_max)) {
@@ -112,6 +116,24 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   Response response = co_await std::move(work);
   const bool again = co_await answer(manner, std::move(response));
   is_answering_ = false;
+  co_return again;
+}
+
+asio::awaitable<bool> Connection::pass(ReceivedHead received, std::uint64_t bytes_max) {
+  if (received.head.content_length.value_or(0) > bytes_max) {
+    const Rejection too_long{413, "a body that is too long"};
+    co_return co_await refuse_and_close(too_long);
+  }
+  if (peer_.empty()) peer_ = stream_.peer();
+  Passage passage(core_, &stream_, std::move(received), peer_, bytes_max);
+  is_answering_ = true;
+  core_->wake_soon();
+  auto work = core_->handler()->pass(&passage);
+  co_await std::move(work);
+  is_answering_ = false;
+  passage.let_go();
+  const bool again = passage.can_be_kept();
+  if (!again && passage.is_whole()) co_await stream_.linger();
   co_return again;
 }
 

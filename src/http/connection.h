@@ -57,6 +57,7 @@ class Connection {
 
   asio::awaitable<bool> serve_one();  // Gives whether there may be another.
   asio::awaitable<bool> serve_received(ReceivedHead received);
+  asio::awaitable<bool> pass(ReceivedHead received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<ReceivedHead>> read_head();
   std::optional<Body> take_small_body(const ReceivedHead& received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, std::uint64_t bytes_max);
@@ -78,6 +79,7 @@ class Connection {
   Stream stream_;
   asio::cancellation_signal cancelled_;
   std::size_t index_;
+  std::string peer_;  // Once somebody asked.
   bool loopback_;
   bool has_ended_ = false;
   bool is_fresh_ = true;       // Nothing was ever received.

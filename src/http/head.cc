@@ -60,7 +60,7 @@ std::string_view take_line(std::string_view& rest) {
   return line.ends_with('\r') ? line.substr(0, line.size() - 1) : std::string_view("\n");
 }
 
-Accepted<std::monostate> read_field(std::string_view line, Fields& fields) {
+Accepted<std::monostate> read_field(std::string_view line, Fields& fields, bool is_request) {
   if (line.starts_with(' ') || line.starts_with('\t')) return refuse("a folded header line");
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return refuse("a header line without a colon");
@@ -68,18 +68,19 @@ Accepted<std::monostate> read_field(std::string_view line, Fields& fields) {
   if (!is_token(name)) return refuse("a header name with a byte that may not be in one");
   // Content_Length and Content-Length are one variable to CGI and WSGI. Refused, not dropped, so
   // that the sender learns of it.
-  if (name.contains('_')) return refuse("a header name with '_': use '-'");
+  if (is_request && name.contains('_')) return refuse("a header name with '_': use '-'");
   const std::string_view value = trim(line.substr(colon + 1));
   if (!is_field_value(value)) return refuse("a control byte in a header");
   fields.add(std::string(name), std::string(value));
   return {};
 }
 
-Accepted<std::monostate> read_fields(std::string_view raw, Fields& fields, std::size_t fields_max) {
+Accepted<std::monostate> read_fields(std::string_view raw, Fields& fields, std::size_t fields_max,
+                                     bool is_request = true) {
   while (!raw.empty()) {
     const std::string_view line = take_line(raw);
     if (fields.all().size() == fields_max) return refuse("too many headers", 431);
-    if (auto r = read_field(line, fields); !r) return r;
+    if (auto r = read_field(line, fields, is_request); !r) return r;
   }
   return {};
 }
@@ -168,6 +169,17 @@ Accepted<Persistence> read_connection_field(const Fields& fields) {
     }
   }
   return found;
+}
+
+// Of all protocols only WebSocket: it begins with a request without a body, and ends with its
+// connection. h2c, for one, would carry further requests past everybody who checks them.
+void read_upgrade(ReceivedHead& received) {
+  const Head& head = received.head;
+  const auto protocol = head.fields.find("Upgrade");
+  const bool is_asked = protocol && equals_ignoring_case(*protocol, "websocket") &&
+                        head.method == "GET" && !received.version_1_0 && !received.has_body() &&
+                        has_option(head.fields, "upgrade");
+  if (is_asked) received.wanted_upgrade = "websocket";
 }
 
 // Gives whether it is HTTP/1.0; there is nothing else but 1.1.
@@ -282,6 +294,43 @@ Accepted<std::monostate> read_persistence(ReceivedHead& received) {
   return {};
 }
 
+// "HTTP/1.1 200 OK": gives the status, and whether it is HTTP/1.0.
+Accepted<std::pair<int, bool>> read_status_line(std::string_view line) {
+  const auto version_1_0 = is_version_1_0(line.substr(0, line.find(' ')));
+  if (!version_1_0) return std::unexpected(version_1_0.error());
+  constexpr std::size_t version_bytes = 9, code_bytes = 3;
+  const std::string_view code = line.substr(std::min(line.size(), version_bytes), code_bytes);
+  const std::string_view rest = line.substr(std::min(line.size(), version_bytes + code_bytes));
+  const bool is_code = code.size() == code_bytes && std::ranges::all_of(code, is_digit) &&
+                       (rest.empty() || rest.starts_with(' ')) && is_field_value(rest);
+  if (!is_code) return refuse("a status line without a status");
+  return std::pair((code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0'), *version_1_0);
+}
+
+Accepted<std::monostate> read_response_framing(ReceivedResponse& received, bool version_1_0,
+                                               bool to_head) {
+  const auto length = received.fields.find("Content-Length");
+  const auto encoding = received.fields.find("Transfer-Encoding");
+  for (std::size_t i = 0, lengths = 0; i < received.fields.all().size(); ++i) {
+    const std::string& name = received.fields.all()[i].first;
+    const bool frames = equals_ignoring_case(name, "Content-Length") ||
+                        equals_ignoring_case(name, "Transfer-Encoding");
+    if (frames && ++lengths > 1) return refuse("a body that is framed twice");
+  }
+  if (encoding && (version_1_0 || !equals_ignoring_case(*encoding, "chunked"))) {
+    return refuse("a Transfer-Encoding other than chunked");
+  }
+  if (length) {
+    const auto bytes = parse_content_length(*length);
+    if (!bytes) return std::unexpected(bytes.error());
+    received.content_length = *bytes;
+  }
+  const int status = received.status;
+  received.chunked = encoding.has_value();
+  received.has_body = !to_head && status >= 200 && status != 204 && status != 304;
+  return {};
+}
+
 }  // namespace
 
 bool is_token(std::string_view text) {
@@ -292,6 +341,18 @@ bool is_field_value(std::string_view text) {
 }
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
   return a.size() == b.size() && std::ranges::equal(a, b, {}, lower, lower);
+}
+
+bool has_option(const Fields& fields, std::string_view wanted) {
+  for (const auto& [name, value] : fields.all()) {
+    if (!equals_ignoring_case(name, "connection")) continue;
+    for (std::string_view rest = value; !rest.empty();) {
+      const std::string_view option = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), option.size() + 1));
+      if (equals_ignoring_case(trim(option), wanted)) return true;
+    }
+  }
+  return false;
 }
 
 Accepted<std::optional<std::size_t>> find_head_end(std::string_view buffer, std::size_t scanned,
@@ -331,7 +392,27 @@ Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits
   if (read) read = read_expectation(*singles, received);
   if (read) read = check_encoding(*singles);
   if (read) read = read_persistence(received);
+  if (read) read_upgrade(received);
   if (!read) return std::unexpected(read.error());
+  return received;
+}
+
+Accepted<ReceivedResponse> parse_response_head(std::string_view raw, const HeadLimits& limits,
+                                               bool to_head) {
+  if (!raw.ends_with("\r\n\r\n")) return refuse("a head that does not end in an empty line");
+  raw.remove_suffix(2);
+  const auto line = read_status_line(take_line(raw));
+  if (!line) return std::unexpected(line.error());
+  const auto [status, version_1_0] = *line;
+  if (status < 100 || status > 599) return refuse("a status that does not exist");
+  ReceivedResponse received{.status = status};
+  auto read = read_fields(raw, received.fields, limits.fields_max, false);
+  if (read) read = read_response_framing(received, version_1_0, to_head);
+  if (!read) return std::unexpected(read.error());
+  const auto persistence = read_connection_field(received.fields);
+  if (!persistence) return std::unexpected(persistence.error());
+  received.keep_alive =
+      version_1_0 ? *persistence == Persistence::keep_alive : *persistence != Persistence::close;
   return received;
 }
 

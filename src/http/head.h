@@ -19,6 +19,7 @@ struct ReceivedHead {
   bool chunked = false;
   bool keep_alive = true;         // What the client asked for, or its version's default.
   bool expects_continue = false;  // It waits for "100 Continue" before it sends the body.
+  std::string wanted_upgrade;     // "websocket", and no other protocol: to go on with, if it may.
 
   bool has_body() const { return chunked || head.content_length.value_or(0) > 0; }
 };
@@ -37,11 +38,26 @@ Accepted<std::optional<std::size_t>> find_head_end(std::string_view buffer, std:
 // `raw` is a whole head, its empty line included.
 Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits&);
 
+// A response's head, from a server that is not trusted (RFC 9112 §6.3).
+struct ReceivedResponse {
+  int status = 0;  // 101, or 200 to 599: heads of 100 to 199 that say nothing are for skipping.
+  Fields fields;
+  std::optional<std::uint64_t> content_length;
+  bool has_body = false;  // If it has one that is neither sized nor chunked, it ends with the
+  bool chunked = false;   // connection.
+  bool keep_alive = false;
+};
+
+// `raw` is a whole head, its empty line included. `to_head`: the request was HEAD.
+Accepted<ReceivedResponse> parse_response_head(std::string_view raw, const HeadLimits&,
+                                               bool to_head);
+
 // The fields of a trailer section, one CRLF-terminated line each, without the empty line.
 Accepted<Fields> parse_fields(std::string_view raw, std::size_t fields_max);
 
-bool is_token(std::string_view);        // RFC 9110 §5.6.2: what a field name is made of.
-bool is_field_value(std::string_view);  // No control byte but HTAB.
+bool has_option(const Fields&, std::string_view);  // Among those that Connection fields list.
+bool is_token(std::string_view);                   // RFC 9110 §5.6.2: what a field name is made of.
+bool is_field_value(std::string_view);             // No control byte but HTAB.
 bool equals_ignoring_case(std::string_view, std::string_view);
 
 }  // namespace dormouse::http

@@ -41,6 +41,7 @@ void append_framing(std::string& out, const Framing& framing) {
     case Framing::Kind::chunked: append_field(out, "Transfer-Encoding", "chunked"); break;
   }
   if (!framing.connection.empty()) append_field(out, "Connection", framing.connection);
+  if (!framing.upgrade.empty()) append_field(out, "Upgrade", framing.upgrade);
 }
 
 }  // namespace
@@ -48,6 +49,7 @@ void append_framing(std::string& out, const Framing& framing) {
 std::string_view reason(int status) {
   switch (status) {
     case 100: return "Continue";
+    case 101: return "Switching Protocols";
     case 200: return "OK";
     case 201: return "Created";
     case 202: return "Accepted";

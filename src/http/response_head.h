@@ -18,7 +18,8 @@ struct Framing {
   enum class Kind : std::uint8_t { none, sized, chunked, until_close };
   Kind kind = Kind::sized;
   std::uint64_t size = 0;       // Of a sized one.
-  std::string_view connection;  // "close", "keep-alive" or "" to say nothing.
+  std::string_view connection;  // "close", "keep-alive", "Upgrade" or "" to say nothing.
+  std::string_view upgrade;     // With "Upgrade": to what.
 };
 
 // False if a status or a field cannot be sent as it is: text that came from a function must not

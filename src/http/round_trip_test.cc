@@ -29,7 +29,7 @@ class Echo final : public Handler {
  public:
   explicit Echo(async::Clock* clock) : clock_(clock) {}
 
-  std::variant<std::uint64_t, Response> admit(const Head& head, bool) override {
+  Admission admit(const Head& head, bool) override {
     return head.path == "/small" ? std::uint64_t{10} : std::uint64_t{16} << 20;
   }
 

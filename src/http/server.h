@@ -26,6 +26,8 @@
 #include <variant>
 
 #include "async/clock.h"
+#include "base/check.h"
+#include "http/exchange.h"
 #include "http/message.h"
 
 namespace dormouse::http {
@@ -60,13 +62,25 @@ struct Response {
   std::function<Fields()> trailers;  // Asked after the last piece; may be empty.
 };
 
+// The request is passed on as it comes, to pass(); its body may have so many bytes.
+struct Passing {
+  std::uint64_t body_bytes_max = 0;
+};
+// How many bytes the body may have, which is then received; or the response that refuses it (an
+// unknown path, no key, …).
+using Admission = std::variant<std::uint64_t, Response, Passing>;
+
 class Handler {
  public:
   virtual ~Handler() = default;
-  // Before the body is read: how many bytes it may have, or the response that refuses it (an
-  // unknown path, no key, …). Must not block.
-  virtual std::variant<std::uint64_t, Response> admit(const Head&, bool loopback) = 0;
+  // Before the body is read. Must not block.
+  virtual Admission admit(const Head&, bool loopback) = 0;
   virtual asio::awaitable<Response> handle(Request) = 0;
+  // Of what was admitted as Passing. The connection is closed if it returns before the response is
+  // whole. Cancelled as handle() is; the Exchange lives until it has returned.
+  virtual asio::awaitable<void> pass(Exchange*) {
+    CHECK_UNREACHABLE("a Handler that admits so passes requests on");
+  }
 };
 
 // The response for requests that no Handler saw: the server's own 4xx and 503.

@@ -58,7 +58,7 @@ class FakeHandler final : public Handler {
  public:
   explicit FakeHandler(async::Clock* clock) : clock_(clock) {}
 
-  std::variant<std::uint64_t, Response> admit(const Head& head, bool loopback) override {
+  Admission admit(const Head& head, bool loopback) override {
     EXPECT_TRUE(loopback);
     if (head.path == "/forbidden") return Response{.status = 403, .body = Body("no")};
     return head.path == "/small" ? std::uint64_t{10} : std::uint64_t{10'000'000};

@@ -83,9 +83,9 @@ std::span<char> Stream::make_room() {
   return std::span(buffer_).subspan(end_);
 }
 
-void Stream::arm(TimePoint give_up_at) {
+void Stream::arm(TimePoint& deadline, TimePoint give_up_at) {
   late_ = false;
-  deadline_ = give_up_at;
+  deadline = give_up_at;
   core_->wake_by(give_up_at);
 }
 
@@ -95,10 +95,10 @@ Error Stream::failure() const {
 }
 
 asio::awaitable<Result<std::size_t>> Stream::receive(std::span<char> into, TimePoint give_up_at) {
-  arm(give_up_at);
+  arm(read_deadline_, give_up_at);
   const auto room = asio::buffer(into.data(), into.size());
   const auto [failed, bytes] = co_await socket_.async_read_some(room, token);
-  deadline_ = never;
+  read_deadline_ = never;
   if (failed == asio::error::eof) co_return std::size_t{0};
   if (failed) co_return failure();
   if (into.data() == buffer_.data() + end_) end_ += bytes;
@@ -133,9 +133,9 @@ asio::awaitable<Result<std::size_t>> Stream::receive_elsewhere(std::span<char> i
                                                                TimePoint give_up_at) {
   const int from = socket_.native_handle();
   for (;;) {
-    arm(give_up_at);
+    arm(read_deadline_, give_up_at);
     const auto [failed] = co_await socket_.async_wait(asio::socket_base::wait_read, token);
-    deadline_ = never;
+    read_deadline_ = never;
     if (failed) co_return failure();
     int waiting = 0;
     ioctl(from, FIONREAD, &waiting);
@@ -250,9 +250,9 @@ asio::awaitable<Result<>> Stream::send_file(int descriptor, std::uint64_t offset
 }
 
 asio::awaitable<Result<>> Stream::wait_until_writable() {
-  arm(core_->clock()->now() + core_->limits().write_timeout);
+  arm(write_deadline_, core_->clock()->now() + core_->limits().write_timeout);
   const auto [failed] = co_await socket_.async_wait(asio::socket_base::wait_write, token);
-  deadline_ = never;
+  write_deadline_ = never;
   if (failed) co_return failure();
   co_return ok;
 }
@@ -274,6 +274,16 @@ void Stream::close() {
   socket_.close(ignored);
 }
 
+std::string Stream::peer() const {
+  boost::system::error_code failed;
+  const auto endpoint = socket_.remote_endpoint(failed);
+  if (failed) return {};
+  const auto address = endpoint.address();
+  const bool mapped = address.is_v6() && address.to_v6().is_v4_mapped();
+  if (!mapped) return address.to_string();
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+}
+
 void Stream::interrupt() {
   boost::system::error_code ignored;
   socket_.cancel(ignored);
@@ -281,7 +291,7 @@ void Stream::interrupt() {
 
 void Stream::pass_deadline() {
   late_ = true;
-  deadline_ = never;
+  read_deadline_ = write_deadline_ = never;
   interrupt();
 }
 

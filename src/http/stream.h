@@ -11,6 +11,7 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <span>
@@ -57,9 +58,10 @@ class Stream {
   void close();
   void interrupt();  // Wakes whoever waits for the client, as if it had gone away.
 
-  TimePoint deadline() const { return deadline_; }
+  TimePoint deadline() const { return std::min(read_deadline_, write_deadline_); }
   void pass_deadline();
   int descriptor() { return socket_.native_handle(); }
+  std::string peer() const;  // Its address: "127.0.0.1"; empty if it is gone.
 
  private:
   // What goes into make_room()'s room is buffered() afterwards.
@@ -71,7 +73,7 @@ class Stream {
   void drop_sent(std::size_t bytes);
   void forget_pieces();
   std::span<char> make_room();
-  void arm(TimePoint give_up_at);
+  void arm(TimePoint& deadline, TimePoint give_up_at);
   Error failure() const;
   Pace fresh_pace() const;
 
@@ -84,7 +86,8 @@ class Stream {
   std::vector<iovec> pieces_;
   std::size_t first_piece_ = 0;  // Those before it were sent.
   Pace body_pace_;
-  TimePoint deadline_ = never;
+  TimePoint read_deadline_ = never;
+  TimePoint write_deadline_ = never;
   bool late_ = false;
 };
 

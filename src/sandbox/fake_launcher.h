@@ -33,8 +33,9 @@ namespace dormouse::sandbox {
 struct FakeLauncherState {
   std::function<void(int socket)> function;  // Empty: child processes.
   std::vector<Error> failures;               // What the next launches fail with, in this order.
-  bool die_at_start = false;                 // Programs that end before their first word.
-  Usage usage{Duration(1000), 1 << 20};      // What every sandbox says it used.
+  std::function<Result<wire::Descriptor>(std::uint16_t port)> connect;  // Empty: nothing listens.
+  bool die_at_start = false;             // Programs that end before their first word.
+  Usage usage{Duration(1000), 1 << 20};  // What every sandbox says it used.
   Pages pages;
   std::vector<std::string> inherited_files;  // Of every fork.
 
@@ -81,6 +82,9 @@ class FakeSlot final : public Slot {
   }
   asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_here(); }
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
+    co_return not_here();
+  }
+  asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t) override {
     co_return not_here();
   }
   Result<> set_limits(const Limits&) override { return ok; }
@@ -160,6 +164,11 @@ class FakeSandbox final : public Sandbox {
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
     co_return std::make_unique<FakeSlot>(executor_, state_,
                                          name_ + "/slot-" + std::to_string(++slots_made_));
+  }
+
+  asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) override {
+    if (!state_->connect) co_return Error{Code::conflict, "nothing listens"};
+    co_return state_->connect(port);
   }
 
   void kill() override {

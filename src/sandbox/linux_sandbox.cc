@@ -1,5 +1,6 @@
 #include "sandbox/linux_sandbox.h"
 
+#include "sandbox/inner_network.h"
 #include "sandbox/linux_slot.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/watch.h"
@@ -59,6 +60,12 @@ class LinuxSandbox final : public Sandbox {
   }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
   asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }
+
+  asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) override {
+    return connect_inside(watch_->process.get_executor(), &watch_->workshop->connecting,
+                          wire::Descriptor(copy_of(watch_->launched.process.handle.number())),
+                          port);
+  }
 
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits limits) override {
     if (!watch_->launched.forks) co_return Error{Code::unsupported, "this sandbox does not fork"};

@@ -24,6 +24,7 @@ struct Workshop {
   async::Thread removing;
   async::Thread slotting;   // Alone in its mount namespaces.
   async::Thread admitting;  // A wake waits for it alone.
+  async::Thread connecting;
 };
 
 struct UidRange {

@@ -99,6 +99,9 @@ class LinuxSlot final : public Slot {
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
     co_return not_of_a_slot();
   }
+  asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t) override {
+    co_return not_of_a_slot();
+  }
   Result<> set_limits(const Limits& limits) override { return group().limit(limits); }
   asio::awaitable<Ended> wait() override {
     if (!watch_) kill();

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/check.h"
+#include "http/body_cursor.h"
 #include "http/chunked.h"
 #include "http/head.h"
 #include "http/target.h"
@@ -75,6 +76,27 @@ void read_chunks(std::string_view input) {
   CHECK(whole.complete() == split.complete());
 }
 
+// What a server says is believed in one way too: framed once, and a body found to its end.
+void read_response(std::string_view input) {
+  const auto end = find_head_end(input, 0, limits);
+  if (!end || !*end) return;
+  const auto received = parse_response_head(input.substr(0, **end), limits, false);
+  if (!received) return;
+  CHECK(received->status >= 100 && received->status <= 599);
+  CHECK(!(received->chunked && received->content_length));
+  BodyCursor cursor = received->chunked ? BodyCursor::chunked()
+                                        : BodyCursor::sized(received->content_length.value_or(0));
+  std::uint64_t data = 0;
+  for (input.remove_prefix(**end); !cursor.complete() && !input.empty();) {
+    const auto step = cursor.take(input);
+    if (!step) return;
+    data += step->data.size();
+    CHECK(step->framing + step->data.size() > 0 || cursor.complete());
+    input.remove_prefix(step->framing + step->data.size());
+  }
+  if (cursor.complete() && received->content_length) CHECK(data == *received->content_length);
+}
+
 void read_all(std::string_view input) {
   const auto end = find_head_end(input, 0, limits);
   if (end && *end) {
@@ -87,6 +109,7 @@ void read_all(std::string_view input) {
     }
   }
   read_chunks(input);
+  read_response(input);
   if (const auto target = parse_target(input)) check_path(target->path);
 }
 

@@ -1,0 +1,342 @@
+// HTTP servers as functions: any method and path, bodies both ways as they come, WebSockets.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import http from "node:http";
+import { createConnection } from "node:net";
+import { createHash, randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, eventually, repository, sleep } from "./platform.mjs";
+
+let platform;
+before(async () => (platform = await Platform.start()));
+after(() => platform.stopLeavingNothing());
+
+// Tells what it was asked, counts what it saw, and has a path for each thing that a server may do.
+const server = `
+import { createServer } from "node:http";
+let seen = 0;
+const app = createServer(async (request, response) => {
+  const { pathname, searchParams } = new URL(request.url, "http://here");
+  const wants = pathname.split("/").pop();
+  if (wants === "count") return response.end(String(seen));
+  ++seen;
+  if (wants === "crash") process.exit(3);
+  if (wants === "hang") return;
+  if (wants === "cut") return request.socket.end("HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nfive!");
+  if (wants === "close") return request.socket.end("HTTP/1.1 200 OK\\r\\n\\r\\nuntil the end");
+  if (wants === "twice") return request.socket.end("HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n");
+  if (wants === "spoof") return response.setHeader("Dormouse-Cost", "0").setHeader("Set-Cookie", ["a=1", "b=2"]).end("x");
+  if (wants === "sleep") return setTimeout(() => response.end("slept"), Number(searchParams.get("ms")));
+  if (wants === "big") {
+    const bytes = Number(searchParams.get("bytes"));
+    return response.setHeader("Content-Length", bytes).end(Buffer.alloc(bytes, "x"));
+  }
+  if (wants === "none") return response.writeHead(204).end();
+  if (wants === "late") return response.flushHeaders();
+  if (wants === "back") return request.pipe(response);
+  const body = [];
+  for await (const part of request) body.push(part);
+  const { K_SERVICE, K_REVISION, K_CONFIGURATION, PORT } = process.env;
+  response.setHeader("Content-Type", "application/json").end(JSON.stringify({
+    method: request.method, url: request.url, headers: request.headers,
+    body: Buffer.concat(body).toString(), env: { K_SERVICE, K_REVISION, K_CONFIGURATION, PORT } }));
+});
+app.listen(process.env.PORT);
+process.on("SIGTERM", () => process.exit(0));
+`;
+
+async function deploy(name, more = {}, code = server) {
+  const manifest = { name, runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, ...more };
+  const done = await platform.deploy(manifest, { "app.mjs": code });
+  assert.equal(done.code, 0, done.stderr);
+}
+
+const get = (target, headers = {}) => platform.request("GET", target, { headers });
+const receipt = async (id) => JSON.parse((await get(`/api/v1/invocations/${id}`)).text).receipts[0];
+
+test("any method and path goes to the program, with the container contract in its environment", async () => {
+  await deploy("app");
+  for (const method of ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]) {
+    const body = ["POST", "PUT", "PATCH"].includes(method) ? "häl%00lo" : undefined;
+    const answer = await platform.request(method, "/f/app/a%20b/ü?q=1&q=%2F".replace("ü", "%C3%BC"), { body, headers: { "x-own": "1" } });
+    assert.equal(answer.status, 200, answer.text);
+    const said = JSON.parse(answer.text);
+    assert.equal(said.method, method);
+    assert.equal(said.url, "/a%20b/%C3%BC?q=1&q=%2F");
+    assert.equal(said.body, body ?? "");
+    assert.equal(said.headers["x-own"], "1");
+    assert.equal(said.headers["x-forwarded-for"], "127.0.0.1");
+    assert.equal(said.headers["x-forwarded-prefix"], "/f/app");
+    assert.equal(said.headers["x-forwarded-host"], `127.0.0.1:${platform.port}`);
+    assert.equal(said.headers["dormouse-invocation"], answer.headers["dormouse-invocation"]);
+    assert.deepEqual(said.env, { K_SERVICE: "app", K_REVISION: "app-00001", K_CONFIGURATION: "app", PORT: "8080" });
+  }
+  const root = JSON.parse((await platform.invoke("app", "x")).text);
+  assert.deepEqual([root.method, root.url], ["POST", "/"]);
+  const none = await get("/f/app/none");
+  assert.deepEqual([none.status, none.text], [204, ""]);
+  const head = await platform.request("HEAD", "/f/app/big?bytes=70000");
+  assert.deepEqual([head.status, head.headers["content-length"], head.text], [200, "70000", ""]);
+});
+
+test("it is reached by its host name, where its paths are its own", async () => {
+  const answer = await get("/api/v1/functions?x", { host: `app.localhost:${platform.port}` });
+  const said = JSON.parse(answer.text);
+  assert.equal(said.url, "/api/v1/functions?x");
+  assert.equal(said.headers.host, `app.localhost:${platform.port}`);
+  assert.equal(said.headers["x-forwarded-prefix"], undefined);
+  assert.equal((await get("/", { host: "nobody.localhost" })).status, 404);
+});
+
+test("what it answers comes as it is, and what we say of the call cannot be said by it", async () => {
+  const spoof = await get("/f/app/spoof");
+  assert.deepEqual(spoof.headers["set-cookie"], ["a=1", "b=2"]);
+  assert.notEqual(spoof.headers["dormouse-cost"], "0");
+  const closed = await get("/f/app/close");
+  assert.deepEqual([closed.status, closed.text], [200, "until the end"]);
+  for (const bytes of [10, 60_000, 70_000, 5_000_000]) {
+    const big = await get(`/f/app/big?bytes=${bytes}`);
+    assert.equal(big.body.length, bytes);
+    const { response_bytes, outcome } = await receipt(big.headers["dormouse-invocation"]);
+    assert.deepEqual([response_bytes, outcome], [bytes, "answered"]);
+  }
+});
+
+test("bodies go both ways as they come", async () => {
+  const request = http.request({ port: platform.port, method: "POST", path: "/f/app/back", agent: false });
+  const parts = [];
+  const answered = new Promise((resolve) => request.on("response", resolve));
+  request.write("one");
+  const response = await answered;  // Before the request has ended.
+  response.on("data", (part) => parts.push(part.toString()));
+  await eventually("the first piece", () => parts.length === 1);
+  request.write("two");
+  await eventually("the second piece", () => parts.length === 2);
+  request.end("three");
+  await new Promise((resolve) => response.on("end", resolve));
+  assert.equal(parts.join(""), "onetwothree");
+  assert.equal((await receipt(response.headers["dormouse-invocation"])).request_bytes, 11);
+
+  const large = randomBytes(6 << 20);
+  const echoed = await platform.request("POST", "/f/app/back", { body: large });
+  assert.ok(echoed.body.equals(large));
+});
+
+test("a head goes out before there is any body", async () => {
+  const { headers } = await new Promise((resolve, reject) => {
+    const request = http.get({ port: platform.port, path: "/f/app/late", agent: false }, (response) => {
+      resolve(response);
+      response.on("error", () => {});
+      request.destroy();
+    });
+    request.on("error", reject);
+  });
+  assert.ok(headers["dormouse-invocation"]);
+});
+
+test("a body over max_body is refused, whether it says so or not", async () => {
+  await deploy("small", { max_body: "10KiB" });
+  const body = Buffer.alloc(20_000, "x");
+  assert.equal((await platform.request("POST", "/f/small/x", { body })).status, 413);
+  const chunked = await platform.request("POST", "/f/small/x", { body, headers: { "transfer-encoding": "chunked" } });
+  assert.equal(chunked.status, 413);
+  assert.equal((await platform.request("POST", "/f/small/x", { body: "y" })).status, 200);
+});
+
+// A WebSocket client, as far as the test needs one.
+async function webSocket(target, headers = "") {
+  const socket = createConnection(platform.port, "127.0.0.1");
+  const key = randomBytes(16).toString("base64");
+  socket.write(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n` +
+    `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n${headers}\r\n`);
+  let received = Buffer.alloc(0);
+  let closed = false;
+  socket.on("data", (part) => (received = Buffer.concat([received, part])));
+  socket.on("error", () => {});
+  socket.on("close", () => (closed = true));
+  const until = (what, done) => eventually(what, () => done(received) || closed);
+  await until("a head", (bytes) => bytes.includes("\r\n\r\n"));
+  const head = received.subarray(0, received.indexOf("\r\n\r\n")).toString();
+  received = received.subarray(received.indexOf("\r\n\r\n") + 4);
+  const accept = createHash("sha1").update(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
+  return {
+    head, accept, socket, isClosed: () => closed,
+    send(text, opcode = 1) {
+      const payload = Buffer.from(text);
+      const mask = randomBytes(4);
+      socket.write(Buffer.concat([Buffer.from([128 | opcode, 128 | payload.length]), mask, payload.map((b, i) => b ^ mask[i % 4])]));
+    },
+    async next() {
+      await until("a frame", (bytes) => bytes.length >= 2 && bytes.length >= 2 + bytes[1]);
+      const frame = received.subarray(2, 2 + received[1]).toString();
+      received = received.subarray(2 + received[1]);
+      return frame;
+    },
+  };
+}
+
+test("a WebSocket stays open, and its receipt is one of a call that ended well", async () => {
+  const done = await platform.cli("deploy", path.join(repository, "examples/web-socket"));
+  assert.equal(done.code, 0, done.stderr);
+  const page = await get("/f/web-socket/");
+  assert.match(page.text, /<title>web-socket<\/title>/);
+  const it = await webSocket("/f/web-socket/echo");
+  assert.match(it.head, /^HTTP\/1\.1 101 Switching Protocols\r\n/);
+  assert.ok(it.head.includes(`Sec-WebSocket-Accept: ${it.accept}`), it.head);
+  for (const text of ["hello", "ünïcode", "x".repeat(120)]) {
+    it.send(text);
+    assert.equal(await it.next(), text);
+  }
+  await sleep(300);  // Nothing said is no reason to close.
+  it.send("still there");
+  assert.equal(await it.next(), "still there");
+  it.send("", 8);
+  await eventually("closed", it.isClosed);
+  const id = /Dormouse-Invocation: (\S+)/.exec(it.head)[1];
+  await eventually("a receipt", async () => (await get(`/api/v1/invocations/${id}`)).status === 200);
+  const { outcome, run_ms } = await receipt(id);
+  assert.equal(outcome, "answered");
+  assert.ok(run_ms >= 300);
+});
+
+test("no other protocol is let through, and an upgrade that nobody asked for is not passed on", async () => {
+  const h2c = await platform.raw("GET /f/app/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n\r\n");
+  const said = JSON.parse(h2c.slice(h2c.indexOf("\r\n\r\n") + 4));
+  for (const name of ["upgrade", "http2-settings"]) assert.equal(said.headers[name], undefined);
+  assert.notEqual(said.headers.connection, "Upgrade");
+});
+
+test("it sleeps, wakes, and serves many calls in one instance", async () => {
+  await deploy("sleepy", { keep_alive: "0ms", max_instances: 1 });
+  const answers = await Promise.all(Array.from({ length: 20 }, () => get("/f/sleepy/sleep?ms=100")));
+  assert.ok(answers.every(({ text }) => text === "slept"));
+  await eventually("asleep", async () => {
+    const { instances } = await platform.status("sleepy");
+    return Object.values(instances).every((count) => count === 0);
+  });
+  const woken = await get("/f/sleepy/x");
+  assert.equal(woken.status, 200);
+  assert.match(woken.headers["server-timing"], /wake-load/);
+});
+
+test("a program that dies, hangs, lies or cuts its answer off gets its reasoned answer", async () => {
+  await deploy("bad", { timeout: "700ms", max_instances: 2 });
+  const failed = async (target) => {
+    const answer = await get(target);
+    const { error } = JSON.parse(answer.text);
+    return [answer.status, error.message];
+  };
+  const [status, message] = await failed("/f/bad/crash");
+  assert.equal(status, 502);
+  assert.match(message, /exited with status 3/);
+  assert.deepEqual(await failed("/f/bad/hang"), [504, "the function ran past its timeout"]);
+  const [lied, why] = await failed("/f/bad/twice");
+  assert.equal(lied, 502);
+  assert.match(why, /framed twice/);
+  const cut = await platform.raw("GET /f/bad/cut HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(cut, /Content-Length: 10/);
+  assert.ok(cut.endsWith("five!"));
+  assert.equal((await get("/f/bad/x")).status, 200);
+});
+
+test("a client that hangs up frees its slot at once", async () => {
+  await deploy("one", { concurrency: 1, max_instances: 1, timeout: "30s" });
+  await get("/f/one/x");
+  const leaving = new AbortController();
+  const left = platform.request("GET", "/f/one/hang", { agent: new http.Agent(), signal: leaving.signal }).catch(() => "left");
+  await eventually("it runs", async () => (await platform.status("one")).running === 1);
+  leaving.abort();
+  assert.equal(await left, "left");
+  const began = performance.now();
+  assert.equal((await get("/f/one/x")).status, 200);
+  assert.ok(performance.now() - began < 200, `${performance.now() - began} ms`);
+});
+
+test("what two readers could understand differently reaches no program", async () => {
+  const count = async () => Number((await get("/f/app/count")).text);
+  const before = await count();
+  const ambiguous = [
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nContent-Length : 0\r\n\r\n",
+    "POST /f/app/x HTTP/1.1\nHost: x\nContent-Length: 0\n\n",
+    "POST /f/app/x HTTP/1.1\r\nHost: x\r\nContent_Length: 3\r\n\r\n",
+    "GET /f/app//x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /f/app/../x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /f/app/%2e%2e/x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /f%2Fapp/x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /f/app/x HTTP/1.1\r\nHost: x\r\nHost: app.localhost\r\n\r\n",
+  ];
+  for (const text of ambiguous) assert.match(await platform.raw(text), /^HTTP\/1\.1 4\d\d /, text);
+  assert.equal(await count(), before);
+
+  // In the midst of a chunked body the head is on its way already: the call ends, its connection
+  // too, and what follows is no second request.
+  const hidden = "GET /f/app/hidden HTTP/1.1\r\nHost: x\r\n\r\n";
+  const begun = [
+    `POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n${hidden}`,
+    `POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n${hidden}`,
+    `POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n${hidden}`,
+    `POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nhello\r\n0\r\n\r\n${hidden}`,
+    `POST /f/app/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n folded\r\n\r\n${hidden}`,
+  ];
+  for (const text of begun) {
+    const answer = await platform.raw(text);
+    assert.match(answer, /^HTTP\/1\.1 400 /, text);
+    assert.equal(answer.match(/HTTP\/1\.1/g).length, 1, answer);
+  }
+});
+
+test("a key opens the platform and is not shown to the program", async () => {
+  const made = JSON.parse((await platform.cli("key", "new", "--json")).stdout);
+  const file = path.join(platform.dir, "keys");
+  writeFileSync(file, made.line + "\n");
+  const keyed = await Platform.start({ args: ["--key-file", file], env: { DORMOUSE_KEY: made.key } });
+  try {
+    const done = await keyed.deploy({ name: "app", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB" }, { "app.mjs": server });
+    assert.equal(done.code, 0, done.stderr);
+    const ask = (headers) => keyed.request("GET", "/f/app/x", { headers });
+    assert.equal((await ask({})).status, 401);
+    for (const [headers, left] of [
+      [{ authorization: `Bearer ${made.key}` }, {}],
+      [{ "x-api-key": made.key }, {}],
+      [{ "x-api-key": made.key, authorization: "Basic b3duOm93bg==" }, { authorization: "Basic b3duOm93bg==" }],
+    ]) {
+      const answer = await ask(headers);
+      assert.equal(answer.status, 200, answer.text);
+      assert.ok(!answer.text.includes(made.key), answer.text);
+      const { authorization } = JSON.parse(answer.text).headers;
+      assert.equal(authorization, left.authorization);
+    }
+  } finally {
+    await keyed.stopLeavingNothing();
+  }
+});
+
+test("a deploy says what is wrong with a program that does not start", async () => {
+  const refused = async (manifest, files) => {
+    const { code, stderr } = await platform.deploy({ name: "broken", runtime: "web", memory: "128MiB", ...manifest }, files);
+    assert.notEqual(code, 0);
+    return stderr;
+  };
+  const files = { "app.mjs": "setInterval(() => {}, 1000)" };
+  assert.match(await refused({ command: ["node", "app.mjs"], start_timeout: "500ms" }, files), /did not listen on port 8080 \(\$PORT\)/);
+  assert.match(await refused({ command: ["nodejs-of-old"] }, files), /no program \.\/nodejs-of-old; the code has: app\.mjs/);
+  assert.match(await refused({}, files), /no program \.\/bootstrap/);
+  assert.match(await refused({ command: ["node", "app.mjs"] }, { "app.mjs": "throw new Error('early')" }), /exited with status 1/);
+  assert.match(await refused({ command: "node app.mjs" }, files), /command: "node app\.mjs" is not allowed \(not a list\)/);
+  assert.match(await refused({ command: [] }, files), /command/);
+});
+
+test("a function that is no server has no paths", async () => {
+  await platform.deployProbe("plain");
+  const answer = await get("/f/plain/x");
+  assert.equal(answer.status, 404);
+  assert.match(answer.text, /no HTTP server/);
+  assert.equal((await get("/f/nobody/x")).status, 404);
+});

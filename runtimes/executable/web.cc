@@ -1,0 +1,173 @@
+#include "runtimes/executable/web.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "runtimes/executable/bootstrap.h"
+#include "runtimes/include/dormouse.h"
+
+namespace dormouse::executable {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint16_t program_port = 8080;
+constexpr int protocol_broken = 2;
+constexpr const char* path = "/usr/local/bin:/usr/bin:/bin";
+
+std::string value_of(const wire::Options& options, const std::string& key) {
+  const auto found = options.find(key);
+  return found == options.end() ? "" : found->second;
+}
+
+// As the manifest says, or the program that other executables have.
+std::vector<std::string> command(const wire::Options& options) {
+  std::vector<std::string> words;
+  for (auto next = options.find("command.0"); next != options.end();
+       next = options.find("command." + std::to_string(words.size()))) {
+    words.push_back(next->second);
+  }
+  if (words.empty()) words = {"./bootstrap"};
+  return words;
+}
+
+// Where a command without a slash is found: as a shell would look for it, then beside the code.
+std::string find_program(const std::string& word) {
+  if (word.contains('/')) return word;
+  std::istringstream folders{std::string(path)};
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string there = folder + "/" + word;
+    if (access(there.c_str(), X_OK) == 0) return there;
+  }
+  return "./" + word;
+}
+
+std::map<std::string, std::string> environment_of(const wire::Options& options) {
+  const std::string name = value_of(options, "name");
+  std::string number = value_of(options, "revision");  // None yet while it is tried out.
+  number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
+  std::map<std::string, std::string> all{
+      {"HOME", "/tmp"},    {"K_CONFIGURATION", name}, {"K_REVISION", name + "-" + number},
+      {"K_SERVICE", name}, {"LANG", "C.UTF-8"},       {"PATH", path},
+      {"TZ", ":UTC"}};
+  constexpr std::string_view own = "env.";
+  for (const auto& [key, value] : options) {
+    if (key.starts_with(own)) all[key.substr(own.size())] = value;
+  }
+  all["PORT"] = std::to_string(program_port);
+  return all;
+}
+
+bool anyone_listens() {
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(table);
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (has_listener(text.str(), program_port)) return true;
+  }
+  return false;
+}
+
+// Looking takes some 50 µs: often at first, since most servers start soon, and then less so.
+int pause_ms(int looks) {
+  constexpr int often = 200, pause_most = 5;
+  return looks < often ? 1 : pause_most;
+}
+
+}  // namespace
+
+// A line: "0: 0100007F:1F90 00000000:0000 0A …", of which the second word is the local address and
+// the fourth the state, in hexadecimal; 0A is LISTEN.
+bool has_listener(std::string_view table, std::uint16_t port) {
+  std::istringstream lines{std::string(table)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string number, local, remote, state;
+    words >> number >> local >> remote >> state;
+    const auto colon = local.rfind(':');
+    if (state != "0A" || colon == local.npos) continue;
+    if (std::strtoul(local.c_str() + colon + 1, nullptr, 16) == port) return true;
+  }
+  return false;
+}
+
+int WebProgram::run() {
+  child_ended_ = ends_of_children();
+  if (!child_ended_) return 1;
+  fcntl(wire_.socket(), F_SETFD, FD_CLOEXEC);
+  wire_.post(wire::Type::hello, 0,
+             wire::encode(wire::Hello{.runtime = "web", .runtime_version = "1"}));
+  if (!wire_.flush()) return 1;
+  auto loaded = await_load(receiver_);
+  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
+  if (!*loaded) return 0;
+  options_ = std::move(**loaded);
+  if (const auto begun = begin(); !begun) {
+    const wire::Failure failure{begun.error().code, begun.error().message};
+    wire_.post(wire::Type::init_failed, 0, wire::encode(failure));
+    (void)wire_.flush();
+    return 1;
+  }
+  fcntl(wire_.socket(), F_SETFL, fcntl(wire_.socket(), F_GETFL) | O_NONBLOCK);
+  return serve();
+}
+
+Result<> WebProgram::begin() {
+  if (dormouse_drop_capabilities() != 0) {
+    return system_error(Code::unavailable, "giving up capabilities");
+  }
+  std::vector<std::string> words = command(options_);
+  words.front() = find_program(words.front());
+  const fs::path program = fs::path(code_folder) / words.front();  // Or itself, if it is absolute.
+  if (access(program.c_str(), F_OK) != 0) {
+    return Error{Code::invalid_argument, "command: there is no program " + words.front() +
+                                             "; the code has: " + names_there()};
+  }
+  const auto child = execute(words, environment_of(options_), -1);
+  if (!child) return child.error();
+  child_ = *child;
+  return ok;
+}
+
+int WebProgram::serve() {
+  for (;;) {
+    if (const auto status = turn()) {
+      kill(-child_, SIGKILL);
+      return *status;
+    }
+  }
+}
+
+std::optional<int> WebProgram::turn() {
+  pollfd polled[] = {{child_ended_.number(), POLLIN, 0}, {wire_.socket(), POLLIN, 0}};
+  if (poll(polled, std::size(polled), listens_ ? -1 : pause_ms(looks_++)) < 0) return std::nullopt;
+  if (!listens_ && anyone_listens()) {
+    listens_ = true;
+    wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    if (!wire_.flush()) return 0;
+  }
+  if (polled[1].revents != 0) {
+    if (const auto status = hear()) return status;
+  }
+  return polled[0].revents != 0 ? status_of(child_, child_ended_) : std::nullopt;
+}
+
+std::optional<int> WebProgram::hear() {
+  for (;;) {
+    const auto frame = receiver_.receive();
+    if (!frame) return frame.error().code == Code::unavailable ? 0 : protocol_broken;
+    if (!*frame) return std::nullopt;
+    if ((*frame)->header.type != wire::Type::drain) return protocol_broken;
+    kill(-child_, SIGTERM);
+  }
+}
+
+}  // namespace dormouse::executable

@@ -1,0 +1,48 @@
+// The worker of the runtime `web`: starts the function's program, an HTTP server, and says when it
+// listens on its port. Calls go past this worker, straight to that port.
+//
+// The program finds the container contract of Cloud Run and Knative in its environment: PORT,
+// K_SERVICE, K_REVISION, K_CONFIGURATION. Asked to leave it gets SIGTERM.
+//
+// Threads  One.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "runtimes/executable/wire_end.h"
+#include "wire/messages.h"
+#include "wire/socket.h"
+
+namespace dormouse::executable {
+
+class WebProgram {
+ public:
+  explicit WebProgram(int socket) : wire_(socket), receiver_(socket) {}
+
+  // Gives the exit status: the program's, once there is one.
+  int run();
+
+ private:
+  Result<> begin();
+  int serve();
+  std::optional<int> turn();  // An exit status: it is over.
+  std::optional<int> hear();
+
+  WireEnd wire_;
+  wire::FrameReceiver receiver_;
+  wire::Options options_;
+  wire::Descriptor child_ended_;  // Readable when a child has.
+  pid_t child_ = 0;
+  bool listens_ = false;
+  int looks_ = 0;
+};
+
+// Pure: whether a table of TCP sockets, as /proc/net/tcp and tcp6 have it, has one that listens.
+bool has_listener(std::string_view table, std::uint16_t port);
+
+}  // namespace dormouse::executable

@@ -1,0 +1,50 @@
+// How a call ended whose answer was under way before that: noted when it happens, told once its
+// receipt is on record.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "async/one_shot.h"
+#include "base/result.h"
+#include "ledger/receipt.h"
+
+namespace dormouse::fleet {
+
+class Settlement {
+ public:
+  Settlement() = default;
+  virtual ~Settlement() = default;
+  Settlement(const Settlement&) = delete;
+  Settlement& operator=(const Settlement&) = delete;
+
+  void finish(std::optional<Error> failure, std::optional<ledger::Receipt> receipt);
+  void withhold(Error why);  // Instead of what finish() said: the receipt could not be written.
+  void end();                // It is on record.
+
+  bool finished() const { return finished_; }
+  bool ended() const { return ended_; }
+  const std::optional<Error>& failure() const { return failure_; }
+  const std::optional<ledger::Receipt>& receipt() const { return receipt_; }
+  std::uint64_t request_bytes() const { return request_bytes_; }    // Beyond the invocation's own.
+  std::uint64_t response_bytes() const { return response_bytes_; }  // So far.
+
+ protected:
+  // Completes when wake() is called; false: the waiting coroutine was cancelled.
+  asio::awaitable<bool> woken();
+  void wake();
+  virtual void told() {}  // In end(), before whoever waits is woken.
+
+  std::uint64_t request_bytes_ = 0;
+  std::uint64_t response_bytes_ = 0;
+
+ private:
+  bool finished_ = false;
+  bool ended_ = false;
+  std::optional<Error> failure_;
+  std::optional<ledger::Receipt> receipt_;
+  std::shared_ptr<async::OneShot<bool>> waiter_;
+};
+
+}  // namespace dormouse::fleet
