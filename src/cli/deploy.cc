@@ -133,6 +133,7 @@ Result<json::value> start(Api& api, const Bundle& bundle, const std::vector<Dige
 // curl's arguments for a request that this function may understand.
 std::string request_for(const json::value& last) {
   const std::string runtime = text_at(last, "revision.manifest.runtime");
+  if (runtime == "web") return " ";
   if (text_at(last, "revision.manifest.task") == "text-line") {
     return " -H 'Content-Type: image/png' --data-binary @line.png ";
   }
@@ -152,7 +153,8 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
   const std::string label = text_at(last, "revision.label");
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
   *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
-              << url << "\n\nTry it:\n  curl" << key << request_for(last) << url << "\n";
+              << url << "\n\nTry it:\n  curl" << key << request_for(last) << url
+              << (text_at(last, "revision.manifest.runtime") == "web" ? "/" : "") << "\n";
 }
 
 Exit deploy(Shell* shell, const Options& options) {

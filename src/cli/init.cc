@@ -68,6 +68,36 @@ export async function handler(event, context) {
 )"},
 };
 
+constexpr Template web[] = {
+    {"dormouse.yaml", R"(# Every field, its default and its meaning: docs/reference/manifest.md
+name: @NAME@
+runtime: web
+command: [python3, -u, server.py]
+memory: 256MiB
+concurrency: 20
+)"},
+    {"server.py", R"(# A web server. Any that listens on $PORT will do, in any language.
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = f"Hello from {os.environ['K_SERVICE']}, path {self.path}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+# What it prints is read with: dormouse logs @NAME@
+ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+)"},
+};
+
 constexpr Template executable[] = {
     {"dormouse.yaml", R"(# Every field, its default and its meaning: docs/reference/manifest.md
 name: @NAME@
@@ -104,6 +134,7 @@ done
 std::span<const Template> templates(const std::string& kind) {
   if (kind == "python") return python;
   if (kind == "node") return node;
+  if (kind == "web") return web;
   return executable;
 }
 
@@ -163,9 +194,11 @@ void print(Shell* shell, const Options& options, const std::string& name) {
     return;
   }
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
+  const bool is_web = options.kind == "web";
   *shell->out << "\nNext:\n  dormouse deploy " << harmless(options.folder) << "\n  curl" << key
-              << R"( -H 'Content-Type: application/json' --data '{"name": "you"}' )" << shell->url
-              << "/f/" << name << "\n";
+              << (is_web ? " "
+                         : R"( -H 'Content-Type: application/json' --data '{"name": "you"}' )")
+              << shell->url << "/f/" << name << (is_web ? "/" : "") << "\n";
 }
 
 Exit init(Shell* shell, const Options& options) {
@@ -187,7 +220,7 @@ void add_init(CLI::App& app, Shell* shell) {
   CLI::App* command = app.add_subcommand("init", "Writes a small function to begin with");
   command->add_option("KIND", options->kind, "What it is written in")
       ->required()
-      ->check(CLI::IsMember({"python", "node", "executable"}));
+      ->check(CLI::IsMember({"python", "node", "web", "executable"}));
   command
       ->add_option("DIR", options->folder,
                    "The folder to write into, made if need be; its name is the function's")
@@ -196,8 +229,10 @@ void add_init(CLI::App& app, Shell* shell) {
       "Examples:\n"
       "  dormouse init python hello\n"
       "  dormouse init node hello\n"
+      "  dormouse init web hello\n"
       "  dormouse init executable hello\n\n"
       "python and node are a module with a handler(event, context), as AWS Lambda calls one.\n"
+      "web is an HTTP server on $PORT, here in Python.\n"
       "executable is a program called bootstrap that speaks the AWS Lambda Runtime API, here a\n"
       "shell script.\n"
       "Nothing that is there is overwritten.");

@@ -361,7 +361,7 @@ Result<> read(const List& field, const json::value& value, Manifest& manifest) {
     }
     texts.push_back(std::move(*text));
   }
-  if (!texts.empty() && texts.front().empty()) return refused("the first entry, the program, is empty");
+  if (!texts.empty() && texts.front().empty()) return refused("the program is empty");
   field.at(manifest) = std::move(texts);
   return ok;
 }

@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "fleet/test_world.h"
+#include "fleet/fake_world.h"
 
 namespace dormouse::fleet {
 namespace {

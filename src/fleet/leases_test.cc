@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include "fleet/test_world.h"
+#include "fleet/fake_world.h"
 
 namespace dormouse::fleet {
 namespace {
