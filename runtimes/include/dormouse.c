@@ -168,7 +168,7 @@ int dormouse_next(struct dormouse_call *call) {
   uint64_t in_memfd = number(1), offset = number(8);
   number(8), call->body = reading;
   if (!in_memfd || in_fds[0] < 0) return 1;
-  void *all = mmap(NULL, offset + call->size, PROT_READ, MAP_SHARED, in_fds[0], 0);
+  void *all = mmap(NULL, offset + call->size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
   close(in_fds[0]);
   if (all == MAP_FAILED) return -1;
   mapped.iov_base = all, mapped.iov_len = offset + call->size;

@@ -48,6 +48,56 @@ Result<Room> make_room(std::uint64_t bytes) {
   return Room{shared(std::move(made)), bytes};
 }
 
+Result<Room> make_call_room(std::uint64_t bytes) {
+  wire::Descriptor made(memfd_create("call", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const bool is_made = made && ftruncate(made.number(), static_cast<off_t>(bytes)) == 0 &&
+                       fcntl(made.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0;
+  if (!is_made) return system_error(Code::unavailable, "making room for a call");
+  return Room{shared(std::move(made)), bytes};
+}
+
+Result<http::Body> body_of_call(const wire::Call& call, const Room& room) {
+  if (call.content.is_tensors) {
+    const auto valid = wire::validate(call.content.tensors, call.body_size);
+    if (!valid) return valid.error();
+  }
+  if (!call.in_memfd) return http::Body(std::string(call.inline_body));
+  if (!room.file || call.body_size > room.bytes) {
+    return Error{Code::invalid_argument, "the body is not in the room that was given for it"};
+  }
+  if (fcntl(room.file->number(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+    return Error{Code::invalid_argument, "the room for the body is still mapped for writing"};
+  }
+  auto ours = duplicate(room.file->number());
+  if (!ours) return std::move(ours).error();
+  return http::Body(ours->release(), 0, call.body_size);
+}
+
+Order answer_of_call(Result<Answer> ended) {
+  wire::CallAnswer answer;
+  Order order;
+  if (ended) {
+    answer.content = std::move(ended->content);
+    answer.body_size = ended->body.size();
+    answer.body_offset = ended->body.offset();
+    answer.has_body_memfd =
+        ended->body.memfd() >= 0 || answer.body_size > wire::inline_body_bytes_max;
+    answer.inline_body = answer.has_body_memfd ? std::string_view() : ended->body.text();
+    if (answer.has_body_memfd) {
+      auto body = outside_frame(ended->body);
+      if (body) order.descriptors.push_back(shared(std::move(*body)));
+      if (!body) ended = std::move(body).error();
+    }
+  }
+  if (!ended) {
+    answer = {.failure = wire::Failure{ended.error().code, ended.error().message}};
+  }
+  order.payload = wire::encode(answer);
+  if (order.payload.size() <= wire::payload_bytes_max) return order;
+  return answer_of_call(
+      Error{Code::too_large, "the answer's tensors take more than 64 KiB to name"});
+}
+
 Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
   Order order;
   wire::Item item;

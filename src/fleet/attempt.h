@@ -42,6 +42,16 @@ struct Room {
 // unavailable if there is no memory or descriptor for it.
 Result<Room> make_room(std::uint64_t bytes);
 
+// The same for a call that a function makes: it can be closed to writers, by body_of_call().
+Result<Room> make_call_room(std::uint64_t bytes);
+
+// The body of such a call. invalid_argument if it is not in the room it says, or somebody can
+// still write there: what is called could be shown something else than it has checked.
+Result<http::Body> body_of_call(const wire::Call&, const Room&);
+
+// An `answer` frame's payload, and the descriptor that goes with it.
+Order answer_of_call(Result<Answer>);
+
 // too_large if what describes the body does not fit a frame.
 Result<Order> order(const Invocation&, const OrderOptions&);
 

@@ -6,6 +6,11 @@
 namespace dormouse::fleet {
 
 asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
+  return invoke_within({}, std::move(invocation));
+}
+
+// `caller`: the call that it is made in, and ends with; 0: none.
+asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocation) {
   const FunctionKey key = serving(invocation.revision->manifest.name);
   if (closing_) {
     co_return Outcome{.answer = Error{Code::unavailable, "the platform is stopping"},
@@ -22,10 +27,13 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   it.function = key;
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
-  const TimePoint deadline = it.timing.accepted + it.invocation.revision->manifest.timeout;
-  in_one_turn([&] { happen(scheduling::Arrived{name, key, deadline}); });
+  it.deadline = std::min(it.timing.accepted + it.invocation.revision->manifest.timeout,
+                         it.invocation.deadline);
+  if (Call* const outer = call(caller)) outer->inner.insert(name);
+  in_one_turn([&] { happen(scheduling::Arrived{name, key, it.deadline}); });
   auto waiting = it.told.wait([this, name] { leave(name); });
   co_await std::move(waiting);
+  if (Call* const outer = call(caller)) outer->inner.erase(name);
   Call& told = *call(name);
   Outcome outcome = std::move(told.outcome);
   told.delivered = true;
@@ -55,6 +63,9 @@ void Shard::leave(CallKey key) {
 // The outcome leaves at the end of the turn, after what the ledger has to say of it.
 void Shard::finish(Call& it, Outcome outcome) {
   CHECK(!std::exchange(it.over, true));
+  for (const CallKey each : std::exchange(it.inner, {})) {
+    asio::post(executor_, [this, each] { leave(each); });
+  }
   count(it, outcome);
   request_turn_end();
   if (!it.settlement) return tell(it, std::move(outcome));

@@ -59,6 +59,8 @@ struct Invocation {
   http::Body body;
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
   TimePoint accepted;
+  std::int32_t depth = 0;      // How many functions called each other before this one.
+  TimePoint deadline = never;  // Its function's timeout may end sooner.
 };
 
 // The body of an answer that comes piece by piece. Destroying it before its end is the client's

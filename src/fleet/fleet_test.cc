@@ -67,7 +67,7 @@ TEST(Secrets, ComeAllAtLoadWhereNothingIsForked) {
   world.set_secret("i", "2");
   world.deploy_forking("f", 1h, both, "no");
   EXPECT_EQ(World::text(world.run(world.call("f", ""))),
-            "load: INIT=2 LATE=1 revision=1 template=no");
+            "load: INIT=2 LATE=1 template=no");
 }
 
 TEST(Secrets, ThatAreLateReachTheForkAndNotItsTemplate) {

@@ -50,8 +50,8 @@ asio::awaitable<void> Hold::recorded() {
   }
 }
 
-bool Shard::listens(const Call& it) const {
-  const auto runtime = options_.runtimes.find(it.invocation.revision->manifest.runtime);
+bool Shard::listens(const catalog::Revision& revision) const {
+  const auto runtime = options_.runtimes.find(revision.manifest.runtime);
   return runtime != options_.runtimes.end() && runtime->second.listens;
 }
 

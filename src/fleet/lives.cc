@@ -115,7 +115,7 @@ asio::awaitable<Result<>> Shard::bring_up_once(InstanceKey key, std::filesystem:
   where.worker = std::move(taken->worker);
   if (where.stopping) co_return Error{Code::unavailable, "it was stopped while starting"};
   wire::Options options = revision->load_options;
-  options["revision"] = std::to_string(revision->number);
+  if (listens(*revision)) options["revision"] = std::to_string(revision->number);
   auto loading =
       ask(key,
           {.manifest = revision->manifest, .options = std::move(options), .tree = std::move(tree)});
@@ -232,7 +232,10 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
   } else if (type == wire::Type::ask_room) {
-    give_room(key, frame);
+    const bool for_call = (frame.header.handle & wire::call_bit) != 0;
+    for_call ? give_call_room(key, frame) : give_room(key, frame);
+  } else if (type == wire::Type::call) {
+    begin_inner_call(key, frame);
   } else if (type == wire::Type::init_failed && where.forked_from != InstanceKey{}) {
     const auto failure = wire::decode_failure(frame.payload);
     fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());

@@ -140,7 +140,6 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   Call* const it = call(wanted.call);
   Instance* const where = instance(wanted.instance);
   CHECK(it != nullptr && where != nullptr && where->ready);
-  const Served& served = served_.at(it->function);
   it->instance = wanted.instance;
   it->timing.dispatched = parts_.clock->now();
   const bool waited = where->fresh && it->timing.accepted < where->ready_at;
@@ -159,14 +158,13 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   }
   const bool just_read = where->used_in_turn == turn_;
   it->cpu_before = just_read ? where->used.cpu_time : where->worker->sandbox().cpu_time();
-  if (listens(*it)) {
+  if (listens(*it->invocation.revision)) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);
   }
   auto ordered = order(it->invocation,
                        {.handle = static_cast<std::uint64_t>(wanted.call),
-                        .until_deadline = it->timing.accepted + served.revision->manifest.timeout -
-                                          it->timing.dispatched,
+                        .until_deadline = it->deadline - it->timing.dispatched,
                         .answer_bytes_max = options_.answer_bytes_max});
   if (!ordered) {
     where->running.erase(wanted.call);

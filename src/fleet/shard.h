@@ -81,6 +81,8 @@ class Shard final : public Fleet {
     InstanceKey instance{};
     Timing timing;
     Duration cpu_before{};
+    TimePoint deadline{};
+    std::set<CallKey> inner;  // Calls that it made, and that run.
     bool begun = false;
     bool shared = false;
     bool over = false;       // Its outcome is on the way: nothing more may end it.
@@ -141,7 +143,9 @@ class Shard final : public Fleet {
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
-    SecretUses secrets;                                        // Of its manifest.
+    SecretUses secrets;                        // Of its manifest.
+    std::map<std::uint64_t, Room> call_rooms;  // For calls that it is about to make, by handle.
+    std::set<std::uint64_t> calling;           // Those that it makes.
     std::vector<std::unique_ptr<http::Upstream>> connections;  // To its program; nobody uses them.
   };
 
@@ -191,9 +195,23 @@ class Shard final : public Fleet {
   void shun(InstanceKey);
   void count(const Call&, const Outcome&);
 
+  // inner_calls.cc: how functions call each other.
+  struct InnerCall {
+    std::uint64_t caller;
+    Invocation invocation;
+  };
+  void give_call_room(InstanceKey, const wire::Frame&);
+  void begin_inner_call(InstanceKey, const wire::Frame&);
+  Result<InnerCall> inner_invocation(const Instance&, wire::Call, const Room&) const;
+  asio::awaitable<void> run_inner_call(InstanceKey from, std::uint64_t handle, CallKey caller,
+                                       Invocation);
+  asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation);
+  asio::awaitable<Result<Answer>> gather(Answer);
+  void answer_inner_call(InstanceKey, std::uint64_t handle, Result<Answer>);
+
   // leases.cc: how calls go to programs that are HTTP servers.
   void lease(Call&, InstanceKey to);
-  bool listens(const Call&) const;
+  bool listens(const catalog::Revision&) const;
 
   // lives.cc: how instances live.
   asio::awaitable<void> wake(InstanceKey);

@@ -245,6 +245,62 @@ Result<Failure> decode_failure(std::string_view text) {
   return failure;
 }
 
+std::string encode(const Call& call) {
+  std::string out;
+  put(out, call.caller);
+  put_sized(out, call.function);
+  put_content(out, call.content);
+  put(out, call.body_size);
+  put(out, static_cast<std::uint8_t>(call.in_memfd));
+  if (!call.in_memfd) out.append(call.inline_body);
+  return out;
+}
+
+Result<Call> decode_call(std::string_view text) {
+  Reader reader(text);
+  Call call{.caller = reader.get<std::uint64_t>(), .function = std::string(reader.get_sized())};
+  auto content = get_content(reader);
+  if (!content) return std::move(content).error();
+  call.content = std::move(*content);
+  call.body_size = reader.get<std::uint64_t>();
+  call.in_memfd = reader.get<std::uint8_t>() != 0;
+  if (!call.in_memfd) call.inline_body = reader.take(call.body_size);
+  if (!reader.complete()) return malformed("call");
+  return call;
+}
+
+std::string encode(const CallAnswer& answer) {
+  std::string out;
+  put(out, static_cast<std::uint8_t>(answer.failure.has_value()));
+  if (answer.failure) return out + encode(*answer.failure);
+  put_content(out, answer.content);
+  put(out, answer.body_size);
+  put(out, static_cast<std::uint8_t>(answer.has_body_memfd));
+  put(out, answer.body_offset);
+  if (!answer.has_body_memfd) out.append(answer.inline_body);
+  return out;
+}
+
+Result<CallAnswer> decode_call_answer(std::string_view text) {
+  Reader reader(text);
+  CallAnswer answer;
+  if (reader.get<std::uint8_t>() != 0) {
+    Failure failure{static_cast<Code>(reader.get<std::uint8_t>()), std::string(reader.get_sized())};
+    if (!reader.complete()) return malformed("answer");
+    answer.failure = std::move(failure);
+    return answer;
+  }
+  auto content = get_content(reader);
+  if (!content) return std::move(content).error();
+  answer.content = std::move(*content);
+  answer.body_size = reader.get<std::uint64_t>();
+  answer.has_body_memfd = reader.get<std::uint8_t>() != 0;
+  answer.body_offset = reader.get<std::uint64_t>();
+  if (!answer.has_body_memfd) answer.inline_body = reader.take(answer.body_size);
+  if (!reader.complete()) return malformed("answer");
+  return answer;
+}
+
 std::string encode_credit(std::uint32_t bytes) {
   std::string out;
   put(out, bytes);

@@ -90,6 +90,28 @@ struct Failure {
   std::string message;
 };
 
+// A function calls another. The frame's handle names the call: the worker's own number, with
+// call_bit, never used twice on a socket.
+inline constexpr std::uint64_t call_bit = std::uint64_t{1} << 63;
+struct Call {
+  std::uint64_t caller = 0;  // The invocation that it is made in.
+  std::string function;
+  Content content;
+  std::uint64_t body_size = 0;
+  std::string_view inline_body;  // The body itself, unless in_memfd.
+  bool in_memfd = false;         // It lies at the start of the room that was asked for.
+};
+
+// What came of it: an answer, or a failure with any Code.
+struct CallAnswer {
+  std::optional<Failure> failure;
+  Content content;
+  std::uint64_t body_size = 0;
+  std::string_view inline_body;  // The body itself, unless has_body_memfd.
+  bool has_body_memfd = false;   // It starts at body_offset of the frame's descriptor.
+  std::uint64_t body_offset = 0;
+};
+
 std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
@@ -99,6 +121,8 @@ std::string encode(const Ready&);
 std::string encode(std::span<const Item>);
 std::string encode(const Answer&);
 std::string encode(const Failure&);
+std::string encode(const Call&);
+std::string encode(const CallAnswer&);
 std::string encode_credit(std::uint32_t bytes);
 std::string encode_ask_room(std::uint64_t bytes);
 
@@ -109,6 +133,8 @@ Result<Ready> decode_ready(std::string_view);
 Result<std::vector<Item>> decode_items(std::string_view);  // Views point into the argument.
 Result<Answer> decode_answer(std::string_view);            // Likewise.
 Result<Failure> decode_failure(std::string_view);
+Result<Call> decode_call(std::string_view);               // Likewise.
+Result<CallAnswer> decode_call_answer(std::string_view);  // Likewise.
 Result<std::uint32_t> decode_credit(std::string_view);
 Result<std::uint64_t> decode_ask_room(std::string_view);
 

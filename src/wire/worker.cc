@@ -32,7 +32,9 @@ class Mapping {
 
   static Result<Mapping> make(int descriptor, std::size_t size, int protection) {
     Mapping mapping;
-    void* address = mmap(nullptr, size, protection, MAP_SHARED, descriptor, 0);
+    // What others may not write to any more can only be mapped so, before Linux 6.7.
+    const int sharing = (protection & PROT_WRITE) != 0 ? MAP_SHARED : MAP_PRIVATE;
+    void* address = mmap(nullptr, size, protection, sharing, descriptor, 0);
     if (address == MAP_FAILED) return system_error(Code::function_failed, "mapping a body");
     mapping.address_ = address;
     mapping.size_ = size;

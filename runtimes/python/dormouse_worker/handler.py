@@ -19,6 +19,8 @@ import threading
 import time
 import types
 
+from . import client
+
 CODE = "/code"
 
 
@@ -174,7 +176,10 @@ def _awaited(value):
     if _shared_loop is None:
         return _loop().run_until_complete(value)
 
+    caller = client.current.get()
+
     async def whole():
+        client.current.set(caller)
         return await value
 
     return asyncio.run_coroutine_threadsafe(whole(), _shared_loop).result()

@@ -1,21 +1,20 @@
 """The worker: becomes a revision, answers its calls, and, as a template, is forked into instances
 (docs/formats/template.md).
 
-With a concurrency of 1, one thread does all. Above that each call has a thread of its own, async
-handlers share one event loop, and the main thread brings calls the frames that they wait for."""
+With a concurrency of 1, one thread does all. Above that each call has a thread of its own, and async
+handlers share one event loop."""
 
 import gc
 import logging
 import mmap
 import os
 import platform
-import queue
 import struct
 import sys
 import threading
 import traceback
 
-from . import handler, template, wire
+from . import client, handler, mail, template, wire
 
 
 def run(number):
@@ -32,15 +31,16 @@ def run(number):
 class Worker:
     def __init__(self, number):
         self._socket = wire.Socket(number)
-        self._early = []  # Frames that came while room was asked for.
+        self._mail = mail.Mail(self._socket)
         self._handler = None
         self._settings = None
-        self._mail = {}  # Of calls with a thread of their own: the frames for each.
+        self._running = {}  # Calls, by handle.
+        client.offer(self)
 
     def serve(self):
         self._socket.send(wire.HELLO, 0, wire.hello(platform.python_version()))
         while True:
-            frame = self._early.pop(0) if self._early else self._socket.receive()
+            frame = self._mail.take()
             if frame.type == wire.INVOKE:
                 for item in wire.items(frame):
                     self._begin(item)
@@ -49,17 +49,9 @@ class Worker:
                     return 1
             elif frame.type == wire.DRAIN:
                 return 0
-            elif not self._deliver(frame) and frame.type not in (wire.CANCEL, wire.CREDIT):
+            elif frame.type not in (wire.CANCEL, wire.CREDIT):
                 print(f"worker: a frame of type {frame.type}", file=sys.stderr)
                 return 2
-
-    def _deliver(self, frame):
-        """To the call that waits for it in a thread of its own; False if there is none."""
-        mail = self._mail.get(frame.handle)  # Once: its thread may be about to end.
-        if mail is None or frame.type not in (wire.CANCEL, wire.CREDIT, wire.ROOM):
-            return False
-        mail.put(frame)
-        return True
 
     # ---- becoming a revision
 
@@ -154,14 +146,22 @@ class Worker:
     # ---- answering calls
 
     def _begin(self, item):
+        self._mail.open(item.handle)
+        self._running[item.handle] = item
         if self._settings.concurrency == 1:
-            return self._invoke(item)
-        self._mail[item.handle] = queue.SimpleQueue()
+            try:
+                return self._invoke(item)
+            finally:
+                self._end(item)
         try:
             threading.Thread(target=self._invoke_aside, args=(item,), daemon=True).start()
         except RuntimeError as error:  # Its processes and threads are limited.
-            del self._mail[item.handle]
+            self._end(item)
             self._socket.send(wire.FAILED, item.handle, wire.failure(handler.last_words(error)))
+
+    def _end(self, item):
+        del self._running[item.handle]
+        self._mail.close(item.handle)
 
     def _invoke_aside(self, item):
         try:
@@ -169,9 +169,10 @@ class Worker:
         except (wire.Gone, BrokenPipeError, ConnectionResetError):
             pass  # The main thread reads the same, and ends.
         finally:
-            del self._mail[item.handle]
+            self._end(item)
 
     def _invoke(self, item):
+        client.current.set(item.handle)
         try:
             content_type, body = handler.call(
                 self._handler, handler.event_of(item), handler.Context(item, self._settings)
@@ -207,13 +208,7 @@ class Worker:
 
     def _put_in_room(self, item, body):
         self._socket.send(wire.ASK_ROOM, item.handle, struct.pack("<Q", len(body)))
-        frame = self._await(wire.ROOM, item.handle)
-        if not frame.descriptors:
-            return False
-        with mmap.mmap(frame.descriptors[0], len(body)) as room:
-            room[:] = body
-        os.close(frame.descriptors[0])
-        return True
+        return _fill(self._await(wire.ROOM, item.handle), body)
 
     def _stream(self, item, content_type, pieces):
         self._socket.send(
@@ -235,16 +230,48 @@ class Worker:
 
     def _await(self, type, handle):
         """The next frame of this type for this call; None if nobody waits for it any more."""
-        mail = self._mail.get(handle)
         while True:
-            frame = self._socket.receive() if mail is None else mail.get()
-            if frame.type == type and frame.handle == handle:
+            frame = self._mail.take(handle)
+            if frame.type == type:
                 return frame
-            if frame.type == wire.CANCEL and frame.handle == handle and type == wire.CREDIT:
+            if frame.type == wire.CANCEL and type == wire.CREDIT:
                 self._socket.send(wire.FAILED, handle, wire.failure("cancelled"))
                 return None
-            if frame.type not in (wire.CANCEL, wire.CREDIT):
-                self._early.append(frame)
+
+    # ---- making calls
+
+    def call(self, handle, name, content, body):
+        """Calls a function; gives the reader of the answer's frame, and its descriptors."""
+        caller = client.current.get()
+        if caller not in self._running:  # A thread of the handler's own, or one left over.
+            caller = next(iter(self._running), None)
+        if caller is None:
+            raise RuntimeError("functions are called while a call is being answered, and only then")
+        in_memfd = len(body) > wire.INLINE_MAX
+        message = wire.call(caller, name, content, body, in_memfd)
+        if len(message) > wire.PAYLOAD_MAX:
+            raise ValueError("the name and the tensors take more than 64 KiB to describe")
+        self._mail.open(handle)
+        try:
+            if in_memfd:
+                self._socket.send(wire.ASK_ROOM, handle, struct.pack("<Q", len(body)))
+                if not _fill(self._mail.take(handle), body):
+                    raise client.Error("unavailable", "there is no room for the payload")
+            self._socket.send(wire.CALL, handle, message)
+            frame = self._mail.take(handle)
+            return wire.Reader(frame.payload), frame.descriptors
+        finally:
+            self._mail.close(handle)
+
+
+def _fill(frame, body):
+    """Puts it into the memfd of a `room` frame; False if there is none."""
+    if not frame.descriptors:
+        return False
+    with mmap.mmap(frame.descriptors[0], len(body)) as room:
+        room[:] = body
+    os.close(frame.descriptors[0])
+    return True
 
 
 def _print_user_traceback(error):

@@ -11,10 +11,12 @@ import uuid
 VERSION = 1
 HELLO, LOAD, READY, INIT_FAILED, INVOKE = 1, 2, 5, 6, 7
 CHUNK, RESULT, FAILED, CREDIT, CANCEL = 9, 10, 11, 12, 13
+CALL, ANSWER = 15, 16
 DRAIN, ASK_ROOM, ROOM = 21, 22, 23
 FLAG_END, FLAG_STREAMING = 1, 2
 
 INLINE_MAX = 48 * 1024
+PAYLOAD_MAX = 64 * 1024
 CHUNK_MAX = 32 * 1024
 CREDIT_WINDOW = 256 * 1024
 FUNCTION_FAILED = 9  # Of base/result.h's codes.
@@ -144,12 +146,14 @@ class Item:
         head = struct.pack("<QQQIQ", 0, 0, 0, 1, 0) + b"\0" + sized("application/json")
         return Item(Reader(head + struct.pack("<HQBQQ", 0, len(body), 0, 0, 0) + body))
 
-    def map_body(self, descriptor):
-        try:
-            with mmap.mmap(descriptor, self.body_offset + self.body_size, prot=mmap.PROT_READ) as all:
-                self.body = all[self.body_offset :]
-        finally:
-            os.close(descriptor)
+
+def _mapped(descriptor, offset, size):
+    # Privately: what nobody may write to any more can only be mapped so, before Linux 6.7.
+    try:
+        with mmap.mmap(descriptor, offset + size, mmap.MAP_PRIVATE, mmap.PROT_READ) as all:
+            return all[offset:]
+    finally:
+        os.close(descriptor)
 
 
 def items(frame):
@@ -159,17 +163,56 @@ def items(frame):
     for _ in range(reader.number("H")):
         item = Item(reader)
         if item.in_memfd:
-            item.map_body(descriptors.pop(0))
+            item.body = _mapped(descriptors.pop(0), item.body_offset, item.body_size)
         found.append(item)
     return found
 
 
-def _content(content_type):
+def content(content_type):
     return b"\0" + sized(content_type)
 
 
+def tensor_content(table):
+    """Of (name, code of the type, shape, offset, size) each."""
+    out = struct.pack("<H", len(table))
+    for name, code, shape, offset, size in table:
+        out += sized(name) + struct.pack(f"<BB{len(shape)}q", code, len(shape), *shape)
+        out += struct.pack("<QQ", offset, size)
+    return b"\1" + sized(out)
+
+
+class Content:
+    """What a body is: of a `type`, or `tensors` as tensor_content() takes them."""
+
+    def __init__(self, reader):
+        self.tensors, self.type = None, ""
+        if not reader.number("B"):
+            self.type = reader.text()
+            return
+        table = Reader(reader.sized())
+        self.tensors = []
+        for _ in range(table.number("H")):
+            name, code = table.text(), table.number("B")
+            shape = tuple(table.number("q") for _ in range(table.number("B")))
+            self.tensors.append((name, code, shape, table.number("Q"), table.number("Q")))
+
+
+def call(caller, name, content, body, in_memfd):
+    head = struct.pack("<Q", caller) + sized(name) + content
+    head += struct.pack("<QB", len(body), in_memfd)
+    return head if in_memfd else head + body
+
+
+def body_of_answer(reader, descriptors):
+    """What follows the content of an `answer`."""
+    size, in_memfd, offset = reader.number("Q"), reader.number("B"), reader.number("Q")
+    if not in_memfd:
+        return reader.take(size)
+    return _mapped(descriptors[0], offset, size)
+
+
 def answer(content_type, body, in_memfd, size):
-    head = _content(content_type) + struct.pack("<QQB", 0, size, in_memfd)
+    head = content(content_type) + struct.pack("<QQB", 0, size, in_memfd)
     return head if in_memfd else head + body
 
 

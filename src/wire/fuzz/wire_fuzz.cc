@@ -55,7 +55,7 @@ void read_frames(std::string_view text) {
 }
 
 void read_as(std::uint8_t what, std::string_view text) {
-  switch (what % 11) {
+  switch (what % 13) {
     case 0: return read_frames(text);
     case 1: return round_trip(text, decode_hello);
     case 2: return round_trip(text, decode_load);
@@ -65,6 +65,8 @@ void read_as(std::uint8_t what, std::string_view text) {
     case 6: return round_trip(text, decode_answer);
     case 7: return round_trip(text, decode_failure);
     case 8: return round_trip(text, decode_signature);
+    case 10: return round_trip(text, decode_call);
+    case 11: return round_trip(text, decode_call_answer);
     case 9: return static_cast<void>(decode_ask_room(text));
     default: static_cast<void>(decode_credit(text));
   }

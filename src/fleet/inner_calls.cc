@@ -1,0 +1,136 @@
+// How functions call each other: the socket says who calls, and the daemon counts how deep.
+#include <sys/random.h>
+
+#include "fleet/shard.h"
+
+namespace dormouse::fleet {
+namespace {
+
+constexpr std::int32_t depth_max = 16;
+constexpr std::size_t calls_at_once_max = 64;  // Of one instance.
+
+InvocationId fresh_id(WallTime now) {
+  std::array<std::uint64_t, 2> bits;
+  CHECK(getrandom(bits.data(), sizeof(bits), 0) == static_cast<ssize_t>(sizeof(bits)));
+  return InvocationId::make(now, bits);
+}
+
+}  // namespace
+
+// A worker is about to call with a large body.
+void Shard::give_call_room(InstanceKey to, const wire::Frame& frame) {
+  Instance& where = *instance(to);
+  const auto bytes = wire::decode_ask_room(frame.payload);
+  const std::uint64_t handle = frame.header.handle;
+  const bool may_ask = where.call_rooms.size() < calls_at_once_max &&
+                       !where.call_rooms.contains(handle) && !where.calling.contains(handle);
+  if (!bytes || *bytes > options_.answer_bytes_max || !may_ask) {
+    return break_off(to, "the worker asks for room that it may not have");
+  }
+  std::vector<SharedDescriptor> descriptors;
+  if (auto room = make_call_room(*bytes)) {
+    descriptors.push_back(room->file);
+    where.call_rooms[handle] = *std::move(room);
+  }
+  where.worker->post(wire::Type::room, handle, "", std::move(descriptors));
+  to_flush(to, where);
+}
+
+void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
+  Instance& where = *instance(from);
+  const std::uint64_t handle = frame.header.handle;
+  auto asked = wire::decode_call(frame.payload);
+  const bool is_new = (handle & wire::call_bit) != 0 && !where.calling.contains(handle);
+  if (!asked || !is_new) return break_off(from, "the worker broke the protocol: a malformed call");
+  const auto room = where.call_rooms.extract(handle);
+  auto made = inner_invocation(where, std::move(*asked), room ? room.mapped() : Room());
+  where.calling.insert(handle);
+  const CallKey caller{made ? made->caller : 0};
+  if (!made) return answer_inner_call(from, handle, std::move(made).error());
+  tasks_.spawn(run_inner_call(from, handle, caller, std::move(made->invocation)));
+}
+
+// What is called, if it may be.
+Result<Shard::InnerCall> Shard::inner_invocation(const Instance& from, wire::Call asked,
+                                                 const Room& room) const {
+  const CallKey caller{asked.caller};
+  if (!from.running.contains(caller)) {
+    return Error{Code::invalid_argument,
+                 "a function calls others while it is called, and only then"};
+  }
+  if (from.calling.size() >= calls_at_once_max) {
+    return Error{Code::throttled, "an instance makes at most 64 calls at a time"};
+  }
+  std::int32_t depth = 0;  // Whichever of its calls it says it is in: the deepest counts.
+  for (const CallKey each : from.running) {
+    depth = std::max(depth, calls_.at(each)->invocation.depth + 1);
+  }
+  if (depth > depth_max) {
+    return Error{Code::conflict, "the functions call each other 16 deep already: recursion"};
+  }
+  const FunctionKey function = serving(asked.function);
+  if (function == FunctionKey{}) {
+    return Error{Code::not_found, "there is no function \"" + asked.function.substr(0, 63) + "\""};
+  }
+  const catalog::RevisionPtr revision = served_.at(function).revision;
+  if (listens(*revision)) {
+    return Error{Code::unsupported, "\"" + asked.function + "\" is an HTTP server: not called so"};
+  }
+  if (asked.body_size > static_cast<std::uint64_t>(revision->manifest.body_bytes_max)) {
+    return Error{Code::too_large, "the body is larger than the function's max_body"};
+  }
+  auto body = body_of_call(asked, room);
+  if (!body) return std::move(body).error();
+  const TimePoint now = parts_.clock->now();
+  const Call& outer = *calls_.at(caller);
+  return InnerCall{asked.caller,
+                   {.id = fresh_id(parts_.clock->wall()),
+                    .revision = revision,
+                    .content = std::move(asked.content),
+                    .body = *std::move(body),
+                    .accepted = now,
+                    .depth = depth,
+                    .deadline = outer.deadline}};
+}
+
+asio::awaitable<void> Shard::run_inner_call(InstanceKey from, std::uint64_t handle, CallKey caller,
+                                            Invocation invocation) {
+  auto running = invoke_within(caller, std::move(invocation));
+  Outcome outcome = co_await std::move(running);
+  Result<Answer> ended = std::move(outcome.answer);
+  if (ended && ended->stream) {
+    auto gathering = gather(std::move(*ended));
+    ended = co_await std::move(gathering);
+  }
+  answer_inner_call(from, handle, std::move(ended));
+}
+
+// A stream as one body: who calls a function waits for all of its answer.
+asio::awaitable<Result<Answer>> Shard::gather(Answer streamed) {
+  std::string all;
+  for (;;) {
+    auto reading = streamed.stream->next();
+    auto piece = co_await std::move(reading);
+    if (!piece) co_return std::move(piece).error();
+    if (!*piece) break;
+    all += **piece;
+    if (all.size() > options_.answer_bytes_max) {
+      co_return Error{Code::function_failed, "its stream is larger than an answer may be"};
+    }
+  }
+  Answer whole;
+  whole.content = std::move(streamed.content);
+  whole.body = http::Body(std::move(all));
+  co_return whole;
+}
+
+void Shard::answer_inner_call(InstanceKey to, std::uint64_t handle, Result<Answer> ended) {
+  Instance* const where = instance(to);
+  if (where == nullptr || !where->worker) return;
+  where->calling.erase(handle);
+  auto order = answer_of_call(std::move(ended));
+  where->worker->post(wire::Type::answer, handle, order.payload, std::move(order.descriptors));
+  to_flush(to, *where);
+}
+
+}  // namespace dormouse::fleet

@@ -1,0 +1,140 @@
+// Functions that call each other, and workers that call as they may not.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include "fleet/attempt.h"
+#include "fleet/fake_world.h"
+
+namespace dormouse::fleet {
+namespace {
+
+constexpr std::uint64_t first_call = wire::call_bit | 1;
+
+// Takes its first invocation, and does as `act` says; what `answer` brings is the invocation's own.
+template <class Act>
+std::function<void(int)> caller(Act act) {
+  return [act](int socket) {
+    Talker talker(socket);
+    while (const auto frame = talker.hear()) {
+      if (frame->header.type == wire::Type::invoke) {
+        const auto items = wire::decode_items(frame->payload);
+        if (items->front().inline_body == "inner") {
+          const wire::Answer said{
+              .content = {.content_type = "x/y"}, .body_size = 5, .inline_body = "reply"};
+          talker.say(wire::Type::result, items->front().handle, wire::encode(said));
+        } else {
+          act(talker, items->front().handle);
+        }
+      } else if (frame->header.type == wire::Type::answer) {
+        const auto answer = wire::decode_call_answer(frame->payload);
+        const std::string text =
+            answer->failure ? answer->failure->message : std::string(answer->inline_body);
+        const wire::Answer said{
+            .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
+        talker.say(wire::Type::result, frame->header.handle & ~wire::call_bit, wire::encode(said));
+      }
+    }
+  };
+}
+
+// One call of `function`, whose number is the invocation's.
+auto calling(const char* function, std::uint64_t in = 0) {
+  return caller([function, in](Talker& talker, std::uint64_t handle) {
+    const wire::Call call{.caller = in == 0 ? handle : in,
+                          .function = function,
+                          .content = {.content_type = "x/y"},
+                          .body_size = 5,
+                          .inline_body = "inner"};
+    talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call));
+  });
+}
+
+TEST(InnerCall, IsAnsweredLikeAnyOther) {
+  World world(calling("f"));
+  world.deploy("f");
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "reply");
+  EXPECT_EQ(world.ledger.ended, 2);
+}
+
+TEST(InnerCall, IsRefusedWithAReason) {
+  {
+    World world(calling("nobody"));
+    world.deploy("f");
+    EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "there is no function \"nobody\"");
+  }
+  World world(calling("f", 9'999));  // In an invocation that is not its own.
+  world.deploy("f");
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))),
+            "a function calls others while it is called, and only then");
+}
+
+TEST(InnerCall, StopsAtADepthOfSixteen) {
+  World world(caller([](Talker& talker, std::uint64_t handle) {
+    const wire::Call call{.caller = handle,
+                          .function = "f",
+                          .content = {.content_type = "x/y"},
+                          .body_size = 5,
+                          .inline_body = "again"};
+    talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call));
+  }));
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))),
+            "the functions call each other 16 deep already: recursion");
+  EXPECT_EQ(world.ledger.ended, 17);
+}
+
+TEST(InnerCall, EndsTheInstanceThatBreaksTheProtocol) {
+  const std::vector<std::function<void(Talker&, std::uint64_t)>> ways{
+      [](Talker& talker, std::uint64_t) { talker.say(wire::Type::call, first_call, "nonsense"); },
+      [](Talker& talker, std::uint64_t handle) {
+        talker.say(wire::Type::call, 1,
+                   wire::encode(wire::Call{.caller = handle, .function = "f"}));
+      },
+      [](Talker& talker, std::uint64_t handle) {
+        for (int i = 0; i < 2; ++i) {
+          talker.say(wire::Type::call, first_call,
+                     wire::encode(wire::Call{.caller = handle, .function = "f"}));
+        }
+      },
+      [](Talker& talker, std::uint64_t) {
+        talker.say(wire::Type::ask_room, first_call, wire::encode_ask_room(std::uint64_t{1} << 40));
+      },
+      [](Talker& talker, std::uint64_t) {
+        for (std::uint64_t i = 0; i < 65; ++i) {
+          talker.say(wire::Type::ask_room, first_call + i, wire::encode_ask_room(1));
+        }
+      },
+      [](Talker& talker, std::uint64_t) { talker.say(wire::Type::answer, first_call, ""); },
+  };
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    World world(caller(ways[i]));
+    world.deploy("f");
+    const Outcome outcome = world.run(world.call("f", "outer"));
+    ASSERT_FALSE(outcome.answer) << i;
+    EXPECT_EQ(outcome.answer.error().code, Code::function_failed) << i;
+    EXPECT_TRUE(world.comes([&] { return world.launcher.state.killed > 0; })) << i;
+  }
+}
+
+TEST(InnerCall, TakesNoBodyThatCanStillBeWrittenTo) {
+  auto room = make_call_room(4096);
+  ASSERT_TRUE(room);
+  void* const open =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, room->file->number(), 0);
+  ASSERT_NE(open, MAP_FAILED);
+  const wire::Call call{.content = {.content_type = "x/y"}, .body_size = 100, .in_memfd = true};
+  const auto refused = body_of_call(call, *room);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "the room for the body is still mapped for writing");
+  munmap(open, 4096);
+  const auto body = body_of_call(call, *room);
+  ASSERT_TRUE(body) << body.error().message;
+  EXPECT_EQ(body->size(), 100u);
+  EXPECT_EQ(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, room->file->number(), 0),
+            MAP_FAILED);
+  const wire::Call larger{.content = {.content_type = "x/y"}, .body_size = 5000, .in_memfd = true};
+  EXPECT_FALSE(body_of_call(larger, *room));
+}
+
+}  // namespace
+}  // namespace dormouse::fleet
