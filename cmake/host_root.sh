@@ -19,7 +19,8 @@ done
 printf 'root:x:0:0::/:/bin/false\nfunction:x:1000:1000::/tmp:/bin/sh\n' >"$made/etc/passwd"
 printf 'root:x:0:\nfunction:x:1000:\n' >"$made/etc/group"
 printf '127.0.0.1 localhost\n' >"$made/etc/hosts"
-printf 'hosts: files\n' >"$made/etc/nsswitch.conf"
+printf 'hosts: files dns\n' >"$made/etc/nsswitch.conf"
+: >"$made/etc/resolv.conf"
 
 for pair in "$@"; do
   target=$made/${pair#*=/}

@@ -68,7 +68,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
                 "/opt/dormouse/python/worker.py"},
        .binds = host_binds(),
        .reports = true,
-       .forks = true});
+       .forks = true,
+       .loopback = true});
 }
 
 }  // namespace

@@ -1,11 +1,26 @@
 #include "sandbox/linux_sandbox.h"
 
+#include <utility>
+
+#include "sandbox/files.h"
 #include "sandbox/linux_slot.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/watch.h"
 
 namespace dormouse::sandbox {
 namespace {
+
+// On the router's thread.
+Result<> attach_network(const Watch& watch, std::size_t number, Reach reach) {
+  Workshop& workshop = *watch.workshop;
+  if (reach.resolvers.empty()) reach.resolvers = workshop.resolvers;
+  if (reach.resolvers.empty()) reach.resolvers = public_resolvers();
+  const std::filesystem::path folder = workshop.estate.folder(watch.name);
+  Result<> done = write_text(folder / hosts_file, hosts_text(reach));
+  if (done) done = write_text(folder / resolv_file, resolv_text(reach));
+  if (done) done = workshop.router.attach(watch.launched.process, number, reach);
+  return done;
+}
 
 class LinuxSandbox final : public Sandbox {
  public:
@@ -22,7 +37,11 @@ class LinuxSandbox final : public Sandbox {
     workshop->removing.give([workshop, it, reaped, name = watch_->name, range = uid_range_] {
       if (!reaped) wait_for(it->process, dying_max);
       (void)remove_sandbox(workshop->estate, name, it->companions);
-      workshop->uid_ranges_taken[range] = false;
+      // Its network is the range's as well.
+      workshop->networking.give([workshop, range] {
+        workshop->router.detach(range);
+        workshop->uid_ranges_taken[range] = false;
+      });
     });
   }
 
@@ -40,6 +59,19 @@ class LinuxSandbox final : public Sandbox {
     const auto shown = co_await workshop->revealing.run(std::move(work));
     revealed_ = shown.has_value();
     co_return shown;
+  }
+
+  asio::awaitable<Result<>> attach(Reach reach) override {
+    if (!watch_->launched.has_network_files) {
+      co_return Error{Code::unsupported, "this sandbox cannot have a network"};
+    }
+    if (std::exchange(attached_, true)) {
+      co_return Error{Code::conflict, "a sandbox gets one network in its life"};
+    }
+    auto work = [watch = watch_, number = uid_range_, reach = std::move(reach)]() mutable {
+      return attach_network(*watch, number, std::move(reach));
+    };
+    co_return co_await watch_->workshop->networking.run(std::move(work));
   }
 
   Result<> set_limits(const Limits& limits) override {
@@ -82,6 +114,7 @@ class LinuxSandbox final : public Sandbox {
   Limits limits_;
   std::uint32_t slots_made_ = 0;
   bool revealed_ = false;
+  bool attached_ = false;
 };
 
 }  // namespace
