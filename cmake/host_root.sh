@@ -2,7 +2,7 @@
 # host_root.sh ROOT FILE=PATH ...
 #
 # Assembles the root file system of the runtimes that run the host's own interpreters and programs:
-# empty folders that /usr and /etc/alternatives of the host are bound to, read-only, the links that
+# empty folders that /usr, /etc/alternatives and /etc/ssl/certs of the host are bound to, read-only, the links that
 # a Debian has beside them, the few files of /etc that libraries ask for, and the FILEs.
 set -eu
 root=$1
@@ -10,7 +10,7 @@ shift
 
 made=$root.made
 rm -rf "$made"
-for folder in dev proc sys tmp code slots usr etc/alternatives opt/dormouse; do
+for folder in dev proc sys tmp code slots usr etc/alternatives etc/ssl/certs opt/dormouse; do
   mkdir -p "$made/$folder"
 done
 for link in bin lib lib64 sbin; do

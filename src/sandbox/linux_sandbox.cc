@@ -63,7 +63,7 @@ class LinuxSandbox final : public Sandbox {
 
   asio::awaitable<Result<>> attach(Reach reach) override {
     if (!watch_->launched.has_network_files) {
-      co_return Error{Code::unsupported, "this sandbox cannot have a network"};
+      co_return Error{Code::unsupported, "no sandbox of this runtime, or none under runsc, can have one"};
     }
     if (std::exchange(attached_, true)) {
       co_return Error{Code::conflict, "a sandbox gets one network in its life"};

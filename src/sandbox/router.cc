@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -75,7 +76,8 @@ Result<> run_filter(const std::string& program, const std::string& rules) {
     return Error{Code::unavailable, "nft did not come to an end"};
   }
   if (!ended->signalled && ended->number == 0) return ok;
-  return Error{Code::unavailable, "nft refused: " + what_lies_in(output.number())};
+  const std::string said = what_lies_in(output.number());
+  return Error{Code::unavailable, said.empty() ? "nft does not run" : "nft refused: " + said};
 }
 
 Result<std::string> find_filter() {
@@ -100,8 +102,29 @@ Result<> check_forwarding() {
 }  // namespace
 
 Result<> check_network() {
-  if (auto found = find_filter(); !found) return found.error();
-  return check_forwarding();
+  const auto program = find_filter();
+  if (!program) return program.error();
+  if (auto forwards = check_forwarding(); !forwards) return forwards;
+  enum Lacks : std::uint8_t { nothing, network_namespace, veth, filter };
+  const pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWNET) != 0) _exit(network_namespace);
+    const Descriptor here = this_network();
+    auto routes = RouteSocket::open();
+    const Veth pair{.name = "a", .peer_name = "b", .peer_namespace = here.number()};
+    if (!routes || !routes->make_veth(pair)) _exit(veth);
+    _exit(run_filter(*program, router_rules()) ? nothing : filter);
+  }
+  int status = 1;
+  if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) {
+    return Error{Code::unavailable, "it could not be tried"};
+  }
+  switch (WEXITSTATUS(status)) {
+    case nothing: return ok;
+    case network_namespace: return Error{Code::unavailable, "no network namespace can be made"};
+    case veth: return Error{Code::unavailable, "no pair of veth interfaces can be made"};
+    default: return Error{Code::unavailable, "the kernel has no nf_tables, or not all it takes"};
+  }
 }
 
 Router::~Router() {

@@ -65,7 +65,7 @@ class Router {
 // What an earlier owner of the estate left on the host.
 Result<> remove_network(const Estate&);
 
-// What keeps this host from letting sandboxes out; ok if nothing does.
+// What keeps this host from letting sandboxes out; ok if nothing does. Tries it in a child.
 Result<> check_network();
 
 // For a sandbox's /etc/hosts and /etc/resolv.conf. Pure.
