@@ -94,5 +94,11 @@ export function forward(on) {
 // Whether a process in one of the platform's sandboxes listens there.
 export function listens(platform, port) {
   const hex = port.toString(16).toUpperCase().padStart(4, "0");
-  return platform.inSandboxes().some((pid) => readFileSync(`/proc/${pid}/net/tcp`, "utf8").includes(`:${hex} 00000000:0000 0A`));
+  return platform.inSandboxes().some((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/net/tcp`, "utf8").includes(`:${hex} 00000000:0000 0A`);
+    } catch {
+      return false; // Gone meanwhile.
+    }
+  });
 }

@@ -123,9 +123,10 @@ std::string host_rules(const std::string& table, const std::string& interface, I
          // the host's own address, too.
          "  chain prerouting { type filter hook prerouting priority raw; policy accept;\n    " +
          from + "meta nfproto != ipv4 drop\n    " + from + "ip saddr != " + router.text() +
-         " drop\n    " + from + "fib daddr type local reject with icmpx admin-prohibited\n    " +
-         from +
-         "fib daddr type != unicast drop\n  }\n"
+         " drop\n    " + from +
+         "fib daddr type local meta l4proto tcp reject with tcp reset\n    " + from +
+         "fib daddr type local reject with icmpx admin-prohibited\n    " + from +
+         "fib daddr type { broadcast, anycast, multicast } drop\n  }\n"
          "  chain input { type filter hook input priority filter - 10; policy accept;\n    " +
          from +
          "drop\n  }\n"

@@ -158,6 +158,8 @@ Result<> Router::begin() {
   Result<> made = routes ? ok : Result<>(routes.error());
   if (made) routes_.push_back(std::move(*routes));
   if (made) made = write_text("/proc/sys/net/ipv4/ip_forward", "1");
+  // Every denial is said; the kernel would leave most of them out, and who asked would wait.
+  if (made) made = write_text("/proc/sys/net/ipv4/icmp_ratelimit", "0");
   if (made) made = filter(router_rules());
   if (made) made = make_uplink();
   if (!made) end();
