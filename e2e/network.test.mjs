@@ -283,6 +283,14 @@ done
     await strict.stop();
   });
 
+  test("nameservers that the configuration says are opened, for names alone", async (t) => {
+    const asking = await start(t, { config: `sandbox: { resolvers: [${world.ofAPrivateNetwork}] }\n` });
+    await deploy("out", "outbound", asking);
+    assert.match(await asking.callJson("out", ["fetch", "http://api.example/"]), /heard/);
+    assert.match(await asking.callJson("out", ["dial", world.ofAPrivateNetwork, 80]), /^denied/);
+    await asking.stop();
+  });
+
   test("two daemons on one host keep to their own", async (t) => {
     const second = await start(t, {});
     await deploy("out", "outbound", second);

@@ -11,16 +11,14 @@ namespace {
 
 using Reach = catalog::Network::Reach;
 
-constexpr std::size_t allowed_max = 64;
-
 Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
 }
 
 Result<std::vector<std::string>> read_allow(const json::value& value) {
   if (!value.is_array() || value.get_array().empty()) return refused("allow: not a list of them");
-  if (value.get_array().size() > allowed_max) {
-    return refused("allow: more than " + std::to_string(allowed_max));
+  if (value.get_array().size() > fleet::destinations_max) {
+    return refused("allow: more than " + std::to_string(fleet::destinations_max));
   }
   std::vector<std::string> allow;
   for (const json::value& entry : value.get_array()) {

@@ -13,6 +13,8 @@
 
 namespace dormouse::fleet {
 
+inline constexpr std::size_t destinations_max = 64;  // Of one function.
+
 struct Destination {
   std::string host;                      // A name in lower case, or a number as text.
   std::optional<sandbox::Ipv4> address;  // If it is a number.

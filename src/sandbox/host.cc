@@ -190,9 +190,9 @@ Finding network(const LauncherOptions& options) {
 }  // namespace
 
 std::vector<Finding> examine_host(const LauncherOptions& options) {
-  return {user(),       control_groups(),     oci_runtime(options.oci_runtime),
-          namespaces(), system_call_filter(), landlock(),
-          open_files(), huge_pages(),         swap(),
+  return {user(),          control_groups(),     oci_runtime(options.oci_runtime),
+          namespaces(),    system_call_filter(), landlock(),
+          open_files(),    huge_pages(),         swap(),
           network(options)};
 }
 

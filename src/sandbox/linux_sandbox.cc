@@ -34,15 +34,20 @@ class LinuxSandbox final : public Sandbox {
     auto it = std::make_shared<Launched>(watch_->close());
     auto* workshop = watch_->workshop;
     const bool reaped = watch_->status.has_value();
-    workshop->removing.give([workshop, it, reaped, name = watch_->name, range = uid_range_] {
-      if (!reaped) wait_for(it->process, dying_max);
-      (void)remove_sandbox(workshop->estate, name, it->companions);
-      // Its network is the range's as well.
-      workshop->networking.give([workshop, range] {
-        workshop->router.detach(range);
-        workshop->uid_ranges_taken[range] = false;
-      });
-    });
+    workshop->removing.give(
+        [workshop, it, reaped, name = watch_->name, range = uid_range_, attached = attached_] {
+          if (!reaped) wait_for(it->process, dying_max);
+          (void)remove_sandbox(workshop->estate, name, it->companions);
+          if (!attached) {
+            workshop->uid_ranges_taken[range] = false;
+            return;
+          }
+          // Its network has the range's number.
+          workshop->networking.give([workshop, range] {
+            workshop->router.detach(range);
+            workshop->uid_ranges_taken[range] = false;
+          });
+        });
   }
 
   const std::string& name() const override { return watch_->name; }
@@ -63,7 +68,8 @@ class LinuxSandbox final : public Sandbox {
 
   asio::awaitable<Result<>> attach(Reach reach) override {
     if (!watch_->launched.has_network_files) {
-      co_return Error{Code::unsupported, "no sandbox of this runtime, or none under runsc, can have one"};
+      co_return Error{Code::unsupported,
+                      "no sandbox of this runtime, or none under runsc, can have one"};
     }
     if (std::exchange(attached_, true)) {
       co_return Error{Code::conflict, "a sandbox gets one network in its life"};

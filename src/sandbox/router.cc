@@ -292,10 +292,10 @@ Result<> remove_network(const Estate& estate) {
   auto routes = RouteSocket::open();
   if (!routes) return routes.error();
   if (auto removed = routes->remove_link(interface_of(estate)); !removed) return removed;
-  if (const auto program = find_filter()) {
-    auto removed = run_filter(*program, without_table_rules(table_of(estate)));
-    if (!removed) return removed;
-  }
+  const auto program = find_filter();
+  if (!program) return program.error();  // The mark stays, for when there is one again.
+  auto removed = run_filter(*program, without_table_rules(table_of(estate)));
+  if (!removed) return removed;
   fs::remove(mark_of(estate), failed);
   return ok;
 }
