@@ -179,6 +179,21 @@ done
     await everywhere.stop();
   });
 
+  test("S13: a port of the host's that is somewhere else's is the host's", async () => {
+    const rule = `table ip published {
+      chain prerouting { type nat hook prerouting priority dstnat; tcp dport 8161 fib daddr type local dnat to ${world.ofAPrivateNetwork}:80; }
+      chain postrouting { type nat hook postrouting priority srcnat; oifname "eth0" ct status dnat masquerade; }
+    }`.replaceAll(";", "\n").replaceAll("}", "\n}");
+    execFileSync("nft", ["-f", "-"], { input: rule });
+    try {
+      const url = `http://${world.theHosts}:8161/`;
+      assert.match(there.there("curl", "-sS", "-m", "3", url), /^10\.77\.0\.7 heard/); // As it is for others.
+      assert.match(await ask("out", "fetch", url), /^failed/);
+    } finally {
+      world.nft("delete", "table", "ip", "published");
+    }
+  });
+
   test("S13: a function that says nothing of the network reaches nothing", async () => {
     await deploy("none");
     for (const [host, port] of [...denied(), [world.theWorlds, 80], [world.theWorlds, 53]]) {
