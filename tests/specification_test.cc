@@ -18,6 +18,7 @@
 #include "catalog/catalog.h"
 #include "cli/archive.h"
 #include "fleet/fleet.h"
+#include "fleet/network.h"
 #include "gateway/gateway.h"
 #include "gateway/json.h"
 #include "gateway/tensor_json.h"
@@ -25,6 +26,7 @@
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
+#include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 #include "scheduling/scheduler.h"
 #include "secrets/secrets.h"
@@ -79,6 +81,8 @@ std::map<std::string, std::string> of_manifests() {
           {"manifest: threads", count(manifest.threads)},
           {"manifest: min instances", count(manifest.instances_min)},
           {"manifest: max instances", count(manifest.instances_max)},
+          {"manifest: network", manifest.network == catalog::Network{} ? "none" : ""},
+          {"manifest: destinations in `allow`", count(fleet::destinations_max)},
           {"manifest: queue", count(manifest.queue_max)},
           {"manifest: max_body", bytes(static_cast<std::uint64_t>(manifest.body_bytes_max))}};
 }
@@ -118,6 +122,7 @@ std::map<std::string, std::string> of_sandboxes() {
           {"sandbox: processes", count(limits.processes_max)},
           {"sandbox: /tmp", bytes(limits.tmp_bytes_max)},
           {"sandbox: open files", count(static_cast<std::int64_t>(limits.open_files_max))},
+          {"sandbox: different networks", count(sandbox::Router::policies_max)},
           {"sandbox: first host uid", count(options.host_uid_first)},
           {"sandbox: ranges of 65,536 uids", count(options.host_uid_count)}};
 }

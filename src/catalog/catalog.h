@@ -41,6 +41,14 @@ struct SecretUse {
   friend bool operator==(const SecretUse&, const SecretUse&) = default;
 };
 
+// What the function may reach of the network. Nothing reaches it but calls.
+struct Network {
+  enum class Reach : std::uint8_t { none, outbound, allowed };
+  Reach reach = Reach::none;
+  std::vector<std::string> allow;  // "host:port", if it is `allowed`: these, and no other.
+  friend bool operator==(const Network&, const Network&) = default;
+};
+
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
   std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
@@ -64,6 +72,7 @@ struct Manifest {
   std::int64_t body_bytes_max = std::int64_t{16} << 20;
   std::map<std::string, std::string> env;
   std::map<std::string, SecretUse> secrets;  // By environment variable.
+  Network network;
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

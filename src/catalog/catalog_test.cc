@@ -156,9 +156,25 @@ TEST(Versions, AreThreeAsSoonAsThereIsASecret) {
   EXPECT_NE(digest_of(draft), digest_of(later));
 }
 
+TEST(Versions, AreFourAsSoonAsThereIsANetwork) {
+  Draft draft = a_python_draft();
+  draft.manifest.network.reach = Network::Reach::outbound;
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 4);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
+  Draft narrow = draft;
+  narrow.manifest.network = {.reach = Network::Reach::allowed, .allow = {"a.example:1", "b:2"}};
+  narrow.manifest.secrets = {{"API_KEY", {"API_KEY", When::late}}};
+  EXPECT_EQ(decode_draft(encode(narrow))->manifest, narrow.manifest);
+  Draft other = narrow;
+  other.manifest.network.allow.pop_back();
+  EXPECT_NE(digest_of(narrow), digest_of(other));
+}
+
 TEST(Versions, RefuseOthersAndAFormThatIsNeverWritten) {
   std::string bytes = encode(a_draft());
-  for (const char version : {'\0', '\2', '\3', '\4', '\xff'}) {
+  for (const char version : {'\0', '\2', '\3', '\4', '\5', '\xff'}) {
     bytes[0] = version;
     EXPECT_FALSE(decode_draft(bytes)) << int{version};
   }

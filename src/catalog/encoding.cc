@@ -7,13 +7,14 @@
 namespace dormouse::catalog {
 namespace {
 
-// Versions 2 to 4 add fields at the manifest's end. A draft that has only defaults there is
+// Versions 2 to 5 add fields at the manifest's end. A draft that has only defaults there is
 // written as the version before, so that its bytes, and with them its digest, are those it had
 // before there were any.
 constexpr std::uint8_t version_plain = 1;
 constexpr std::uint8_t version_of_code = 2;
 constexpr std::uint8_t version_of_secrets = 3;
 constexpr std::uint8_t version_of_command = 4;
+constexpr std::uint8_t version_of_network = 5;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -89,8 +90,26 @@ Secrets get_secrets(Reader& in) {
   return secrets;
 }
 
+void put_network(std::string& out, const Network& network) {
+  put(out, static_cast<std::uint8_t>(network.reach));
+  put(out, static_cast<std::uint32_t>(network.allow.size()));
+  for (const std::string& destination : network.allow) put_sized(out, destination);
+}
+
+Network get_network(Reader& in) {
+  Network network;
+  const auto reach = in.get<std::uint8_t>();
+  if (reach == 1) network.reach = Network::Reach::outbound;
+  if (reach == 2) network.reach = Network::Reach::allowed;
+  for (auto left = in.get<std::uint32_t>(); left > 0 && in.ok(); --left) {
+    network.allow.emplace_back(in.get_sized());
+  }
+  return network;
+}
+
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (m.network != defaults.network) return version_of_network;
   if (!m.command.empty()) return version_of_command;
   if (!m.secrets.empty()) return version_of_secrets;
   const bool plain = m.handler == defaults.handler &&
@@ -120,6 +139,7 @@ void put_manifest(std::string& out, const Manifest& m) {
   put(out, std::int64_t{m.template_keep_alive.count()});
   if (version_of(m) >= version_of_secrets) put_secrets(out, m.secrets);
   if (version_of(m) >= version_of_command) put_list(out, m.command);
+  if (version_of(m) >= version_of_network) put_network(out, m.network);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -143,6 +163,7 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   m.template_keep_alive = Duration(in.get<std::int64_t>());
   if (version >= version_of_secrets) m.secrets = get_secrets(in);
   if (version >= version_of_command) m.command = get_list(in);
+  if (version >= version_of_network) m.network = get_network(in);
   return m;
 }
 
@@ -164,7 +185,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_command) return damaged;
+  if (version < version_plain || version > version_of_network) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

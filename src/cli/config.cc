@@ -235,6 +235,19 @@ Result<> read_listen(const json::value& value, DaemonConfig& config) {
   return set_listen(std::string_view(value.get_string()), config);
 }
 
+Result<> read_resolvers(const json::value& value, DaemonConfig& config) {
+  std::vector<std::string> texts;
+  if (auto read = read_texts(value, texts); !read) return read;
+  for (const std::string& text : texts) {
+    const auto address = sandbox::parse_ipv4(text);
+    if (!address || !sandbox::may_be_allowed(*address)) {
+      return refused("\"" + text + "\" is not an IPv4 address that functions could reach");
+    }
+    config.resolvers.push_back(*address);
+  }
+  return ok;
+}
+
 constexpr std::uint32_t most32 = 1'000'000;
 using Json = const json::value&;
 
@@ -263,6 +276,10 @@ const Entry entries[] = {
     {"sandbox.oci_runtime", "name or path", "`runc`",
      "What makes the sandboxes: `runc`, `crun` or `runsc`.",
      [](Json v, DaemonConfig& c) { return read_text(v, c.oci_runtime); }},
+    {"sandbox.resolvers", "list of IPv4 addresses", "the host's that are public",
+     "The nameservers of functions with `network: outbound`. Private addresses are opened for it, "
+     "at port 53; the node's own never are.",
+     read_resolvers},
     {"rates.per_call", "price", "`0.0000002`", "What a call costs.",
      [](Json v, DaemonConfig& c) { return read_price(v, c.rates.per_call); }},
     {"rates.per_gib_second", "price", "`0.0000166667`", "What a second of a declared GiB costs.",

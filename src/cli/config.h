@@ -26,6 +26,7 @@ struct DaemonConfig {
   Resources node{};                // What all instances may hold; 0: found out.
   std::string node_name;           // "": the host's.
   std::string oci_runtime = "runc";
+  std::vector<sandbox::Ipv4> resolvers;  // Whom functions ask for names; empty: the host's.
   metering::RateCard rates;
   std::string currency = "USD";
   std::map<std::string, fleet::Runtime> runtimes;  // Over those that come with the program.

@@ -25,6 +25,7 @@ hosts: [dormouse.example, 192.168.1.5]
 node: {memory: 12GiB, cpu: 3.5, name: node-1}
 sandbox:
   oci_runtime: runsc
+  resolvers: [9.9.9.9, 10.0.0.2]
 rates: {per_call: 0.0000002, per_gib_second: "0.0000166667", bills_waking: true, currency: EUR}
 runtimes:
   probe:
@@ -45,6 +46,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(config->node.memory_bytes, 12LL << 30);
   EXPECT_EQ(config->node.cpu_millicores, 3500);
   EXPECT_EQ(config->oci_runtime, "runsc");
+  EXPECT_EQ(config->resolvers, (std::vector<sandbox::Ipv4>{{0x09090909}, {0x0A000002}}));
   EXPECT_EQ(config->rates.per_call, PicoUnits{200'000});
   EXPECT_EQ(config->rates.per_gib_second, PicoUnits{16'666'700});
   EXPECT_TRUE(config->rates.bills_waking);

@@ -33,7 +33,8 @@ fs::path root_of(const char* name) {
 std::vector<sandbox::Bind> host_binds() {
   std::vector<sandbox::Bind> binds;
   std::error_code failure;
-  for (const char* folder : {"/usr", "/etc/alternatives"}) {
+  // Certificates, too: a function that may reach the world has to know whom it speaks with.
+  for (const char* folder : {"/usr", "/etc/alternatives", "/etc/ssl/certs"}) {
     if (fs::is_directory(folder, failure)) binds.push_back({.source = folder, .target = folder});
   }
   return binds;
@@ -74,7 +75,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
                 "/opt/dormouse/python/worker.py"},
        .binds = host_binds(),
        .reports = true,
-       .forks = true});
+       .forks = true,
+       .loopback = true});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <variant>
 
+#include "control/network.h"
 #include "control/quantities.h"
 #include "control/secret_uses.h"
 
@@ -49,9 +50,12 @@ struct List {
   std::vector<std::string>& (*at)(Manifest&);
   std::size_t most;
 };
+struct NetworkReach {
+  catalog::Network& (*at)(Manifest&);
+};
 struct Field {
   std::string_view name;  // "python.packages": "packages" in the section "python".
-  std::variant<Text, Size, Cpus, Time, Count, Map, SecretMap, List> holds;
+  std::variant<Text, Size, Cpus, Time, Count, Map, SecretMap, List, NetworkReach> holds;
   std::string_view meaning;
   bool required = false;
 };
@@ -128,7 +132,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 22> fields{{
+const std::array<Field, 23> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -201,6 +205,9 @@ const std::array<Field, 22> fields{{
     {"secrets", SecretMap{[](Manifest& m) -> SecretUses& { return m.secrets; }},
      "Environment variables whose values are secrets, set with `dormouse secret set`. `late`: "
      "there before the first call; `init`: there when the code is loaded."},
+    {"network", NetworkReach{[](Manifest& m) -> catalog::Network& { return m.network; }},
+     "What the function may reach: nothing; the world, which is neither this node nor any private "
+     "network; or these hosts alone, whose names are resolved as it is deployed."},
 }};
 
 // What a JSON value is, for an error: `"lots"`, `[1,2]`, cut if it is long.
@@ -239,6 +246,9 @@ std::string allowed(const SecretMap&) {
 std::string allowed(const List& field) {
   return "a list of at most " + std::to_string(field.most) + " texts";
 }
+std::string allowed(const NetworkReach&) {
+  return "`none`, `outbound`, or `{allow: [HOST:PORT, …]}` with names or IPv4 addresses";
+}
 
 std::string_view type(const Text&) {
   return "text";
@@ -263,6 +273,9 @@ std::string_view type(const Map&) {
 }
 std::string_view type(const SecretMap&) {
   return "map of secrets";
+}
+std::string_view type(const NetworkReach&) {
+  return "network";
 }
 
 template <class Held, class Number>
@@ -371,6 +384,13 @@ json::value written(const List& field, Manifest& manifest) {
   for (const std::string& text : field.at(manifest)) texts.push_back(json::string(text));
   return texts;
 }
+Result<> read(const NetworkReach& field, const json::value& value, Manifest& manifest) {
+  auto network = read_network(value);
+  if (!network) return std::move(network).error();
+  field.at(manifest) = std::move(*network);
+  return ok;
+}
+
 json::value written(const Text& field, Manifest& manifest) {
   return json::string(field.at(manifest));
 }
@@ -393,6 +413,9 @@ json::value written(const Map& field, Manifest& manifest) {
 }
 json::value written(const SecretMap& field, Manifest& manifest) {
   return secret_uses_json(field.at(manifest));
+}
+json::value written(const NetworkReach& field, Manifest& manifest) {
+  return network_json(field.at(manifest));
 }
 
 const Field* find_field(std::string_view name) {
@@ -512,6 +535,9 @@ json::object schema_of(const Field& field) {
   if (!schema.contains("type")) schema["type"] = json::array{"string", "number"};
   if (std::holds_alternative<Text>(field.holds)) schema["type"] = "string";
   if (std::holds_alternative<List>(field.holds)) schema["type"] = "array";
+  if (std::holds_alternative<NetworkReach>(field.holds)) {
+    schema["type"] = json::array{"string", "object"};
+  }
   return schema;
 }
 

@@ -158,11 +158,46 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("env":{"A=B":"b"})", "\"A=B\" is not a name"},
       {R"("env":{"A":"\u0000"})", "NUL"},
       {R"("env":{"A":1.5})", "\"A\": not a text"},
+      {R"("network":"inbound")",
+       "network: \"inbound\" is not allowed (none of these); allowed is "},
+      {R"("network":true)", "none of these"},
+      {R"("network":{})", "allow is missing"},
+      {R"("network":{"allow":[]})", "allow: not a list"},
+      {R"("network":{"allow":"a:1"})", "allow: not a list"},
+      {R"("network":{"allow":[80]})", "allow: not a text"},
+      {R"("network":{"alow":["a:1"]})", "unknown field \"alow\"; did you mean \"allow\"?"},
+      {R"("network":{"allow":["a"]})", "allow: \"a\": no port: write HOST:PORT"},
+      {R"("network":{"allow":["127.0.0.1:1"]})", "never reached"},
   };
   for (const auto& row : rows) {
     EXPECT_NE(refusal(row.field).find(row.says), std::string::npos)
         << row.field << ": " << refusal(row.field);
   }
+}
+
+TEST(Manifest, ReadsAndWritesNetworks) {
+  const struct {
+    const char* field;
+    const char* written;
+  } rows[] = {
+      {R"("network":"none")", R"("none")"},
+      {R"("network":"outbound")", R"("outbound")"},
+      {R"("network":{"allow":["API.example:443","10.0.0.7:5432","api.example:443"]})",
+       R"({"allow":["api.example:443","10.0.0.7:5432"]})"},
+  };
+  for (const auto& row : rows) {
+    const auto value = gateway::parse_json(R"({"name":"a","runtime":"python","handler":"a.b",)" +
+                                           std::string(row.field) + "}");
+    const auto manifest = read_manifest(*value);
+    ASSERT_TRUE(manifest) << manifest.error().message;
+    const auto written = manifest_json(*manifest);
+    EXPECT_EQ(json::serialize(written.at("network")), row.written);
+    EXPECT_EQ(*read_manifest(written), *manifest);
+  }
+  std::string many;
+  for (int i = 1; i <= 65; ++i) many += (i > 1 ? ",\"a:" : "\"a:") + std::to_string(i) + "\"";
+  EXPECT_NE(refusal(R"("network":{"allow":[)" + many + "]}").find("more than 64"),
+            std::string::npos);
 }
 
 std::string secrets_refusal(const std::string& field) {

@@ -182,7 +182,9 @@ control::Hosts Platform::known_hosts() const {
 }
 
 sandbox::LauncherOptions Platform::sandboxes() const {
-  return {.state_dir = fs::path(config_.data) / "sandboxes", .oci_runtime = config_.oci_runtime};
+  return {.state_dir = fs::path(config_.data) / "sandboxes",
+          .oci_runtime = config_.oci_runtime,
+          .resolvers = config_.resolvers};
 }
 
 Result<> Platform::open_doors() {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "fleet/network.h"
 #include "fleet/revision_files.h"
 #include "fleet/shard.h"
 
@@ -52,6 +53,9 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
   const auto checked = check_files(draft);
   if (!checked) co_return checked.error();
   draft.load_options = options_of(draft);
+  auto pinning = pin_network(&draft);
+  const auto pinned = co_await std::move(pinning);
+  if (!pinned) co_return Error(pinned.error()).during("network");
   if (runtime->second.prepares) {
     progress("preparing: measuring how this model runs best here");
     auto laying = parts_.blobs->lay_out(tree_name(draft), tree_files(draft));
@@ -69,6 +73,30 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
   auto loaded = co_await std::move(loading);
   if (!loaded) co_return std::move(loaded).error().during("starting");
   co_return draft;
+}
+
+// Names are asked for once: from here on the revision reaches the addresses that they have today.
+asio::awaitable<Result<>> Shard::pin_network(catalog::Draft* draft) {
+  const catalog::Manifest& manifest = draft->manifest;
+  if (manifest.network.reach == catalog::Network::Reach::none) co_return ok;
+  if (!options_.runtimes.at(manifest.runtime).loopback) {
+    co_return Error{Code::invalid_argument,
+                    "the runtime " + manifest.runtime + " has none; leave `network` out"};
+  }
+  std::string note;
+  for (const std::string& text : manifest.network.allow) {
+    const auto to = parse_destination(text);
+    if (!to) co_return Error(to.error()).during(text);
+    auto resolving = parts_.launcher->resolve(to->host);
+    const auto addresses = co_await std::move(resolving);
+    if (!addresses) co_return Error(addresses.error()).during(text);
+    const auto good = check_addresses(*to, *addresses);
+    if (!good) co_return Error(good.error()).during(text);
+    draft->load_options[std::string(pin_prefix) + to->host] = pin_of(*addresses);
+    if (!to->address) note += (note.empty() ? "" : ", ") + to->host + " is " + pin_of(*addresses);
+  }
+  if (!note.empty()) draft->notes["network"] = note;
+  co_return ok;
 }
 
 asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem::path source) {

@@ -99,8 +99,9 @@ class World {
     fleet->serve(name, revision);
   }
 
-  asio::awaitable<Result<catalog::Draft>> try_out() {
+  asio::awaitable<Result<catalog::Draft>> try_out(catalog::Network network = {}) {
     catalog::Draft draft;
+    draft.manifest.network = std::move(network);
     draft.manifest.name = "f";
     draft.manifest.runtime = "speaker";
     draft.manifest.resources.memory_bytes = 64 << 20;

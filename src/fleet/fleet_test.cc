@@ -66,8 +66,7 @@ TEST(Secrets, ComeAllAtLoadWhereNothingIsForked) {
   world.set_secret("l", "1");
   world.set_secret("i", "2");
   world.deploy_forking("f", 1h, both, "no");
-  EXPECT_EQ(World::text(world.run(world.call("f", ""))),
-            "load: INIT=2 LATE=1 template=no");
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "load: INIT=2 LATE=1 template=no");
 }
 
 TEST(Secrets, ThatAreLateReachTheForkAndNotItsTemplate) {
@@ -231,6 +230,56 @@ TEST(Template, IsNotMadeOfCodeThatHoldsSomethingOpen) {
     EXPECT_TRUE(said.contains(expected)) << said;
     EXPECT_EQ(said == "yes", files.empty()) << said;
   }
+}
+
+// ---- networks ----
+
+Options with_loopback() {
+  Options options;
+  options.runtimes["speaker"] = {.root = "/", .argv = {"x"}, .forks = true, .loopback = true};
+  return options;
+}
+
+TEST(Networks, AreGivenBeforeTheCodeIsThereWithTheirNamesPinned) {
+  Family family;
+  World world(family.program(), with_loopback());
+  world.launcher.state.names = {{"a.example", {{0xCB007107}}}};
+  const auto draft = world.run(
+      world.try_out({.reach = catalog::Network::Reach::allowed, .allow = {"a.example:443"}}));
+  ASSERT_TRUE(draft) << draft.error().message;
+  EXPECT_EQ(draft->load_options.at("network.a.example"), "203.0.113.7");
+  EXPECT_EQ(draft->notes.at("network"), "a.example is 203.0.113.7");
+  ASSERT_EQ(world.launcher.state.attached.size(), 1u);
+  const sandbox::Reach& reach = world.launcher.state.attached.at(0);
+  EXPECT_FALSE(reach.world);
+  EXPECT_EQ(reach.allowed, (std::vector<sandbox::Endpoint>{{{0xCB007107}, 443}}));
+}
+
+TEST(Networks, AreNotGivenToWhoDoesNotAsk) {
+  Family family;
+  World world(family.program(), with_loopback());
+  EXPECT_TRUE(world.run(world.try_out()));
+  EXPECT_TRUE(world.launcher.state.attached.empty());
+}
+
+TEST(Networks, ThatCannotBeFailTheDeploy) {
+  const catalog::Network world_at_large{.reach = catalog::Network::Reach::outbound};
+  const catalog::Network inside{.reach = catalog::Network::Reach::allowed, .allow = {"db:1"}};
+  Family family;
+  const auto why = [](const auto& tried) { return tried ? "" : tried.error().message; };
+  {
+    World without(family.program());
+    EXPECT_EQ(why(without.run(without.try_out(world_at_large))),
+              "network: the runtime speaker has none; leave `network` out");
+  }
+  World world(family.program(), with_loopback());
+  world.launcher.state.names = {{"db", {{0x0A000007}}}};
+  EXPECT_TRUE(why(world.run(world.try_out(inside))).contains("10.0.0.7, of a private network"));
+  EXPECT_TRUE(world.launcher.state.attached.empty());
+  world.launcher.state.attach_fails = Error{Code::unavailable, "nft is not installed"};
+  EXPECT_EQ(why(world.run(world.try_out(world_at_large))),
+            "starting: network: nft is not installed");
+  EXPECT_TRUE(world.launcher.state.revealed.empty());
 }
 
 TEST(Template, ForkThatDoesNotSettleIsEnded) {

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "fleet/network.h"
 #include "fleet/report.h"
 #include "fleet/revision_files.h"
 #include "fleet/shard.h"
@@ -145,13 +146,19 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   tasks_.spawn(follow_output(key));
   const auto limited = worker.sandbox().set_limits(limits_of(question.manifest));
   if (!limited) co_return limited.error();
+  // What is prepared comes from a model's files alone: it reaches nothing.
+  const bool loads = question.type == wire::Type::load;
+  if (auto reach = reach_of(question.manifest.network, question.options); reach && loads) {
+    auto attaching = worker.sandbox().attach(std::move(*reach));
+    const auto attached = co_await std::move(attaching);
+    if (!attached) co_return Error(attached.error()).during("network");
+  }
   auto revealing = worker.sandbox().reveal(std::move(question.tree));
   const auto revealed = co_await std::move(revealing);
   if (!revealed) co_return revealed.error();
   const TimePoint there = parts_.clock->now();
   instance(key)->wake.code = there - began;
   // What is prepared is kept: no secret may get there.
-  const bool loads = question.type == wire::Type::load;
   const auto payload = load_with_secrets(
       std::move(question.options), loads ? instance(key)->secrets : SecretUses(), *parts_.secrets);
   if (!payload) co_return payload.error();

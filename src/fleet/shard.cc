@@ -162,10 +162,9 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);
   }
-  auto ordered = order(it->invocation,
-                       {.handle = static_cast<std::uint64_t>(wanted.call),
-                        .until_deadline = it->deadline - it->timing.dispatched,
-                        .answer_bytes_max = options_.answer_bytes_max});
+  auto ordered = order(it->invocation, {.handle = static_cast<std::uint64_t>(wanted.call),
+                                        .until_deadline = it->deadline - it->timing.dispatched,
+                                        .answer_bytes_max = options_.answer_bytes_max});
   if (!ordered) {
     where->running.erase(wanted.call);
     finish_attempt(*it, std::move(ordered).error());

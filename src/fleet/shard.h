@@ -270,6 +270,7 @@ class Shard final : public Fleet {
   asio::awaitable<void> end_template(InstanceKey mold);
 
   // deploying.cc: how a revision is tried out.
+  asio::awaitable<Result<>> pin_network(catalog::Draft*);
   asio::awaitable<Result<>> prepare(catalog::Draft*, std::filesystem::path source);
   asio::awaitable<Result<>> run_prepare(InstanceKey, catalog::Draft*, std::filesystem::path source,
                                         std::filesystem::path out);

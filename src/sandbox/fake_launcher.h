@@ -16,6 +16,7 @@
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,9 @@ struct FakeLauncherState {
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
   std::vector<std::filesystem::path> revealed;
+  std::vector<Reach> attached;
+  std::optional<Error> attach_fails;
+  std::map<std::string, std::vector<Ipv4>> names;  // That resolve() knows.
   int living = 0;
   int killed = 0;
   int slots = 0;     // There are.
@@ -81,6 +85,7 @@ class FakeSlot final : public Slot {
     co_return ok;
   }
   asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_here(); }
+  asio::awaitable<Result<>> attach(Reach) override { co_return not_here(); }
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
     co_return not_here();
   }
@@ -157,6 +162,11 @@ class FakeSandbox final : public Sandbox {
 
   asio::awaitable<Result<>> reveal(std::filesystem::path tree) override {
     state_->revealed.push_back(std::move(tree));
+    co_return ok;
+  }
+  asio::awaitable<Result<>> attach(Reach reach) override {
+    if (state_->attach_fails) co_return *state_->attach_fails;
+    state_->attached.push_back(std::move(reach));
     co_return ok;
   }
   Result<> set_limits(const Limits&) override { return ok; }
@@ -281,6 +291,12 @@ class FakeLauncher final : public Launcher {
     if (auto started = sandbox->start(spec); !started) co_return started.error();
     state.launched.push_back(std::move(spec));
     co_return std::move(sandbox);
+  }
+
+  asio::awaitable<Result<std::vector<Ipv4>>> resolve(std::string name) override {
+    const auto found = state.names.find(name);
+    if (found != state.names.end()) co_return found->second;
+    co_return Error{Code::invalid_argument, "Name or service not known"};
   }
 
   FakeLauncherState state;

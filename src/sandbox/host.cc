@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "sandbox/cgroup.h"
+#include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/spawn.h"
 
@@ -170,12 +171,29 @@ Finding swap() {
           "dozing instances may be written out, and then wake slowly"};
 }
 
+Finding network(const LauncherOptions& options) {
+  constexpr const char* cost = "no function can be deployed that wants a `network`: ";
+  if (options.oci_runtime.ends_with("runsc")) {
+    return {degraded, "no networks for functions", std::string(cost) + "there is none under runsc"};
+  }
+  const auto possible = check_network();
+  if (!possible) return {degraded, "no networks for functions", cost + possible.error().message};
+  const auto& resolvers = options.resolvers;
+  const std::size_t known = resolvers.empty() ? public_resolvers().size() : resolvers.size();
+  const std::string what = "networks for functions, with " + std::to_string(known) + " nameservers";
+  if (known > 0) return {good, what, ""};
+  return {degraded, what,
+          "those that reach the world find nobody there by name: no nameserver of this host's is "
+          "public; say `sandbox.resolvers` in the configuration"};
+}
+
 }  // namespace
 
 std::vector<Finding> examine_host(const LauncherOptions& options) {
-  return {user(),       control_groups(),     oci_runtime(options.oci_runtime),
-          namespaces(), system_call_filter(), landlock(),
-          open_files(), huge_pages(),         swap()};
+  return {user(),          control_groups(),     oci_runtime(options.oci_runtime),
+          namespaces(),    system_call_filter(), landlock(),
+          open_files(),    huge_pages(),         swap(),
+          network(options)};
 }
 
 }  // namespace dormouse::sandbox

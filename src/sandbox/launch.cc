@@ -13,6 +13,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/files.h"
 #include "sandbox/rootfs.h"
+#include "sandbox/router.h"
 
 namespace dormouse::sandbox {
 namespace {
@@ -142,6 +143,21 @@ std::uint64_t our_open_files_max() {
   return files.rlim_max;
 }
 
+// Written again when the sandbox gets a network.
+Result<> add_network_files(const fs::path& folder, Spec& spec) {
+  const std::vector<Bind> files{{folder / hosts_file, "/etc/hosts"},
+                                {folder / resolv_file, "/etc/resolv.conf"}};
+  Result<> done = write_text(files[0].source, hosts_text({}));
+  if (done) done = write_text(files[1].source, "");
+  if (done) done = check_root(spec.root, files, false);
+  spec.binds.insert(spec.binds.end(), files.begin(), files.end());
+  return done;
+}
+
+bool may_get_a_network(const Estate& estate, const Spec& spec) {
+  return spec.loopback && estate.kind != RuntimeKind::runsc;
+}
+
 Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& spec,
                  std::uint32_t host_uid) {
   for (const fs::path& folder : {estate.folder(sandbox), estate.stage(sandbox)}) {
@@ -155,6 +171,10 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
   Spec inside = spec;
   inside.forks = spec.forks && estate.kind != RuntimeKind::runsc;
   if (estate.kind == RuntimeKind::runsc) inside.env.emplace_back("DORMOUSE_SOCKET=0");
+  if (may_get_a_network(estate, spec)) {
+    auto added = add_network_files(estate.folder(sandbox), inside);
+    if (!added) return added;
+  }
   inside.limits.open_files_max = std::min(inside.limits.open_files_max, our_open_files_max());
   return write_text(estate.folder(sandbox) / "config.json", bundle_config(inside, wall));
 }
@@ -193,6 +213,7 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
   launched.group = std::move(*group);
   launched.limits = spec.limits;
   launched.forks = spec.forks && estate.kind != RuntimeKind::runsc;
+  launched.has_network_files = may_get_a_network(estate, spec);
   launched.socket = std::move(ends->socket);
   launched.output = std::move(ends->output);
   return launched;

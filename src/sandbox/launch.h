@@ -18,10 +18,15 @@ struct Launched {
   Duration cpu_spent_starting{};
   Limits limits{};  // As it was started.
   bool forks = false;
+  bool has_network_files = false;
   bool has_slots = false;  // Written and read by the thread that makes them.
   wire::Descriptor socket;
   wire::Descriptor output;
 };
+
+// What a sandbox that may get a network sees at /etc/hosts and /etc/resolv.conf, in its folder.
+inline constexpr const char* hosts_file = "hosts";
+inline constexpr const char* resolv_file = "resolv.conf";
 
 // The socket and the output of a program: our ends, which do not block, and its own.
 struct Ends {

@@ -1,5 +1,11 @@
+#include <netdb.h>
+#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "sandbox/bundle.h"
 #include "sandbox/launch.h"
@@ -8,12 +14,45 @@
 namespace dormouse::sandbox {
 namespace {
 
+bool is_of_this_host(Ipv4 address) {
+  const wire::Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(address.number);
+  return bind(socket.number(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0;
+}
+
+Result<std::vector<Ipv4>> addresses_of(const std::string& name) {
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int failed = getaddrinfo(name.c_str(), nullptr, &hints, &found);
+  if (failed != 0) {
+    const bool unknown = failed == EAI_NONAME || failed == EAI_NODATA;
+    return Error{unknown ? Code::invalid_argument : Code::unavailable, gai_strerror(failed)};
+  }
+  std::vector<Ipv4> addresses;
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    sockaddr_in address{};
+    std::memcpy(&address, each->ai_addr, std::min<std::size_t>(sizeof(address), each->ai_addrlen));
+    addresses.push_back({ntohl(address.sin_addr.s_addr)});
+  }
+  freeaddrinfo(found);
+  for (const Ipv4 each : addresses) {
+    if (!is_of_this_host(each)) continue;
+    return Error{Code::invalid_argument,
+                 each.text() + " is this node's own, which no function may reach"};
+  }
+  return addresses;
+}
+
 class LinuxLauncher final : public Launcher {
  public:
   LinuxLauncher(asio::any_io_executor executor, LauncherOptions options, Estate estate)
       : executor_(std::move(executor)),
         options_(std::move(options)),
-        workshop_(std::move(estate), options_.host_uid_count) {}
+        workshop_(std::move(estate), options_.host_uid_count, options_.resolvers) {}
 
   // After every sandbox that is being taken away.
   ~LinuxLauncher() override {
@@ -34,6 +73,11 @@ class LinuxLauncher final : public Launcher {
     const auto launched = co_await workshop_.starting.run(std::move(work));
     if (!*launched) co_return launched->error();
     co_return linux_sandbox(executor_, &workshop_, name, {*range, uid}, std::move(**launched));
+  }
+
+  asio::awaitable<Result<std::vector<Ipv4>>> resolve(std::string name) override {
+    auto work = [name = std::move(name)] { return addresses_of(name); };
+    return workshop_.naming.run(std::move(work));
   }
 
  private:
@@ -66,6 +110,8 @@ Result<std::unique_ptr<Launcher>> linux_launcher(asio::any_io_executor executor,
   if (auto removed = remove_every_sandbox(*estate); !removed) {
     return std::move(removed).error().during("cleaning up after an earlier owner");
   }
+  // Rules that would not go are of an interface that is gone: no reason not to start.
+  (void)remove_network(*estate);
   // The OCI runtime starts a sandbox's first process and ends; this makes us its next parent, so
   // that nobody else can reap it and its exit status reaches us.
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return system_error(Code::unavailable, "prctl");

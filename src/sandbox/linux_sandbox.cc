@@ -1,5 +1,8 @@
 #include "sandbox/linux_sandbox.h"
 
+#include <utility>
+
+#include "sandbox/files.h"
 #include "sandbox/inner_network.h"
 #include "sandbox/linux_slot.h"
 #include "sandbox/rootfs.h"
@@ -7,6 +10,18 @@
 
 namespace dormouse::sandbox {
 namespace {
+
+// On the router's thread.
+Result<> attach_network(const Watch& watch, std::size_t number, Reach reach) {
+  Workshop& workshop = *watch.workshop;
+  if (reach.resolvers.empty()) reach.resolvers = workshop.resolvers;
+  if (reach.resolvers.empty()) reach.resolvers = public_resolvers();
+  const std::filesystem::path folder = workshop.estate.folder(watch.name);
+  Result<> done = write_text(folder / hosts_file, hosts_text(reach));
+  if (done) done = write_text(folder / resolv_file, resolv_text(reach));
+  if (done) done = workshop.router.attach(watch.launched.process, number, reach);
+  return done;
+}
 
 class LinuxSandbox final : public Sandbox {
  public:
@@ -20,11 +35,20 @@ class LinuxSandbox final : public Sandbox {
     auto it = std::make_shared<Launched>(watch_->close());
     auto* workshop = watch_->workshop;
     const bool reaped = watch_->status.has_value();
-    workshop->removing.give([workshop, it, reaped, name = watch_->name, range = uid_range_] {
-      if (!reaped) wait_for(it->process, dying_max);
-      (void)remove_sandbox(workshop->estate, name, it->companions);
-      workshop->uid_ranges_taken[range] = false;
-    });
+    workshop->removing.give(
+        [workshop, it, reaped, name = watch_->name, range = uid_range_, attached = attached_] {
+          if (!reaped) wait_for(it->process, dying_max);
+          (void)remove_sandbox(workshop->estate, name, it->companions);
+          if (!attached) {
+            workshop->uid_ranges_taken[range] = false;
+            return;
+          }
+          // Its network has the range's number.
+          workshop->networking.give([workshop, range] {
+            workshop->router.detach(range);
+            workshop->uid_ranges_taken[range] = false;
+          });
+        });
   }
 
   const std::string& name() const override { return watch_->name; }
@@ -41,6 +65,20 @@ class LinuxSandbox final : public Sandbox {
     const auto shown = co_await workshop->revealing.run(std::move(work));
     revealed_ = shown.has_value();
     co_return shown;
+  }
+
+  asio::awaitable<Result<>> attach(Reach reach) override {
+    if (!watch_->launched.has_network_files) {
+      co_return Error{Code::unsupported,
+                      "no sandbox of this runtime, or none under runsc, can have one"};
+    }
+    if (std::exchange(attached_, true)) {
+      co_return Error{Code::conflict, "a sandbox gets one network in its life"};
+    }
+    auto work = [watch = watch_, number = uid_range_, reach = std::move(reach)]() mutable {
+      return attach_network(*watch, number, std::move(reach));
+    };
+    co_return co_await watch_->workshop->networking.run(std::move(work));
   }
 
   Result<> set_limits(const Limits& limits) override {
@@ -89,6 +127,7 @@ class LinuxSandbox final : public Sandbox {
   Limits limits_;
   std::uint32_t slots_made_ = 0;
   bool revealed_ = false;
+  bool attached_ = false;
 };
 
 }  // namespace

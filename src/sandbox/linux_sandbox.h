@@ -8,23 +8,31 @@
 #include "async/thread.h"
 #include "sandbox/estate.h"
 #include "sandbox/launch.h"
+#include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 
 namespace dormouse::sandbox {
 
 // What all sandboxes of a launcher share; outlives them.
 struct Workshop {
-  Workshop(Estate of, std::size_t uid_ranges)
-      : estate(std::move(of)), uid_ranges_taken(uid_ranges) {}
+  Workshop(Estate of, std::size_t uid_ranges, std::vector<Ipv4> resolvers_)
+      : estate(std::move(of)),
+        resolvers(std::move(resolvers_)),
+        uid_ranges_taken(uid_ranges),
+        router(&estate) {}
 
   const Estate estate;
+  const std::vector<Ipv4> resolvers;
   std::vector<std::atomic<bool>> uid_ranges_taken;
-  async::Thread starting;   // One OCI runtime at a time: each takes a core for itself.
-  async::Thread revealing;  // Apart, so that a wake never waits for a start.
+  Router router;             // Of the next thread alone, until that has ended.
+  async::Thread networking;  // Not in the host's network namespace, once there is a router.
+  async::Thread starting;    // One OCI runtime at a time: each takes a core for itself.
+  async::Thread revealing;   // Apart, so that a wake never waits for a start.
   async::Thread removing;
   async::Thread slotting;   // Alone in its mount namespaces.
   async::Thread admitting;  // A wake waits for it alone.
   async::Thread connecting;
+  async::Thread naming;  // Waits for nameservers.
 };
 
 struct UidRange {

@@ -96,6 +96,7 @@ class LinuxSlot final : public Slot {
   }
 
   asio::awaitable<Result<>> reveal(std::filesystem::path) override { co_return not_of_a_slot(); }
+  asio::awaitable<Result<>> attach(Reach) override { co_return not_of_a_slot(); }
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits) override {
     co_return not_of_a_slot();
   }

@@ -25,10 +25,12 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "async/clock.h"
 #include "base/result.h"
+#include "sandbox/addresses.h"
 #include "wire/socket.h"
 
 namespace dormouse::sandbox {
@@ -56,8 +58,25 @@ struct Spec {
   // The program forks instances of itself into slots: it keeps the capabilities to change its uid,
   // gid and root, within its own range of uids. Not under runsc.
   bool forks = false;
-  // The program may make IP sockets. Its network namespace has its own loopback and nothing else.
+  // The program may make IP sockets. Its network namespace has its own loopback and nothing else,
+  // until attach().
   bool loopback = false;
+};
+
+struct Endpoint {
+  Ipv4 address;
+  std::uint16_t port = 0;
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+// What a sandbox may reach by TCP and UDP: of the world if it may reach that, and what is allowed
+// by name, private addresses included. Never the host's own addresses, nor other sandboxes.
+// Nothing can reach it.
+struct Reach {
+  bool world = false;  // Every address that private_ranges() do not hold.
+  std::vector<Endpoint> allowed;
+  std::vector<std::pair<std::string, Ipv4>> names;  // It finds them without asking anybody.
+  std::vector<Ipv4> resolvers;  // Whom it asks for others, of the world. Empty: the launcher's.
 };
 
 enum class Exit : std::uint8_t { returned, crashed, memory_limit, killed };
@@ -93,6 +112,9 @@ class Sandbox {
   // Makes the folder `tree` appear, read-only, at /code of the running sandbox: what turns a blank
   // sandbox into a revision's. Once at most. Every file in `tree` may itself be a bind mount.
   virtual asio::awaitable<Result<>> reveal(std::filesystem::path tree) = 0;
+  // Gives the running sandbox a network, once at most. `unsupported` if its Spec has no `loopback`,
+  // or under runsc; unavailable if the host lacks what it takes, with what to do.
+  virtual asio::awaitable<Result<>> attach(Reach) = 0;
   virtual Result<> set_limits(const Limits&) = 0;  // Of memory, CPU and processes.
 
   virtual asio::awaitable<Ended> wait() = 0;  // One waiter at a time. Completes after the whole
@@ -116,8 +138,8 @@ class Sandbox {
 
 // One fork of a sandbox's program, walled off from its siblings by uid, a root of its own with its
 // own /tmp and /dev/shm, control groups and output; but not by namespaces. As a Sandbox it is that
-// fork alone: wait(), kill(), usage() and pages() are about it. reveal() and make_slot() are
-// `unsupported`.
+// fork alone: wait(), kill(), usage() and pages() are about it. reveal(), attach() and make_slot()
+// are `unsupported`.
 class Slot : public Sandbox {
  public:
   virtual const std::string& root() const = 0;  // Inside the sandbox: "/slots/7".
@@ -142,6 +164,10 @@ class Launcher {
   virtual ~Launcher() = default;
   // Completes when the program has been exec'ed, isolated from its first instruction on.
   virtual asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec) = 0;
+
+  // The addresses of IPv4 that this host knows the name by; a number is itself. invalid_argument if
+  // there is none, or it is the host's own.
+  virtual asio::awaitable<Result<std::vector<Ipv4>>> resolve(std::string name) = 0;
 };
 
 struct LauncherOptions {
@@ -149,6 +175,8 @@ struct LauncherOptions {
   std::string oci_runtime = "runc";        // runc, crun or runsc: a name in PATH, or a path.
   std::uint32_t host_uid_first = 300'000;  // Each sandbox gets 65,536 host ids of its own from
   std::uint32_t host_uid_count = 64;       // here on, reused after it is gone.
+  // Whom sandboxes ask for names, private addresses too. Empty: those of this host that are public.
+  std::vector<Ipv4> resolvers;
 };
 
 // Cleans up everything that an earlier owner of `state_dir` left: processes, cgroups, mounts,

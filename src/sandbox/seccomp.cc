@@ -256,8 +256,10 @@ constexpr AllowedCall for_templates[] = {
 
 // Neither of them raw, which would need a capability, nor any other family.
 constexpr AllowedCall for_loopback[] = {
-    {"socket", "IPv4 between processes of one sandbox", {Test::equal, 0, AF_INET}},
-    {"socket", "IPv6 between processes of one sandbox", {Test::equal, 0, AF_INET6}},
+    {"socket",
+     "IPv4 within the sandbox, and to the network it was given",
+     {Test::equal, 0, AF_INET}},
+    {"socket", "IPv6 within the sandbox", {Test::equal, 0, AF_INET6}},
 };
 
 }  // namespace

@@ -25,8 +25,8 @@ struct AllowedCall {
 // no instance has.
 std::span<const AllowedCall> calls_of_templates();
 
-// Further ones where programs of one sandbox may speak IP with each other. Their network namespace
-// is as empty as any other's.
+// Further ones where programs of one sandbox may speak IP with each other, and may be given a
+// network. Until then their network namespace is as empty as any other's.
 std::span<const AllowedCall> calls_of_loopback();
 
 // Reviewed line by line; docs/isolation.md holds the same tables, and a test compares them.

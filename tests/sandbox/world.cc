@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,31 +101,37 @@ std::unique_ptr<Sandbox> World::launch(Spec spec) {
 Report World::to_the_end(Spec spec) {
   const auto began = std::chrono::steady_clock::now();
   const auto sandbox = launch(std::move(spec));
+  if (!sandbox) return {};
+  const auto launched = std::chrono::steady_clock::now();
+  Report report = to_the_end(*sandbox);
+  report.launch = std::chrono::duration_cast<Duration>(launched - began);
+  return report;
+}
+
+Report World::to_the_end(Sandbox& sandbox) {
   Report report;
-  if (!sandbox) return report;
-  report.launch = std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - began);
   // The pipe holds little, so it is read while the program runs; but a program stopped by its
   // limits is ended by what runs on the executor.
-  auto ended = asio::co_spawn(io, sandbox->wait(), asio::use_future);
+  auto ended = asio::co_spawn(io, sandbox.wait(), asio::use_future);
   io.restart();
-  const auto patience = began + std::chrono::seconds(60);
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   bool patient = true;
   while (ended.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     if (patient && std::chrono::steady_clock::now() > patience) {
       patient = false;
       ADD_FAILURE() << "did not end by itself; it said: " << report.output;
-      sandbox->kill();
+      sandbox.kill();
     }
     io.run_for(std::chrono::milliseconds(2));
     io.restart();
     char part[65536];
-    for (ssize_t size; (size = read(sandbox->output(), part, sizeof(part))) > 0;) {
+    for (ssize_t size; (size = read(sandbox.output(), part, sizeof(part))) > 0;) {
       report.output.append(part, static_cast<std::size_t>(size));
     }
   }
-  for (std::string more; !(more = read_some(sandbox->output())).empty();) report.output += more;
+  for (std::string more; !(more = read_some(sandbox.output())).empty();) report.output += more;
   report.ended = ended.get();
-  report.usage = sandbox->usage();
+  report.usage = sandbox.usage();
   return report;
 }
 
@@ -161,6 +168,13 @@ std::set<std::string> left_by(const fs::path& state_dir) {
       left.insert("folder " + entry.path().string());
     }
   }
+  const std::string id = content(state_dir / "id");
+  if (if_nametoindex(("dm" + id).c_str()) != 0) left.insert("interface dm" + id);
+  FILE* const tables = popen("nft list tables 2>/dev/null", "re");
+  for (char line[256]; tables != nullptr && std::fgets(line, sizeof(line), tables) != nullptr;) {
+    if (std::string_view(line).contains(group)) left.insert(line);
+  }
+  if (tables != nullptr) pclose(tables);
   return left;
 }
 

@@ -43,6 +43,7 @@ class World {
   static Spec escape(std::vector<std::string> words, Limits limits = modest);
   std::unique_ptr<Sandbox> launch(Spec spec);
   Report to_the_end(Spec spec);
+  Report to_the_end(Sandbox& sandbox);
   std::string wait_for_output(Sandbox& sandbox, const std::string& text);
   void end() { launcher_.reset(); }  // Blocks until everything is taken away.
   void begin();
@@ -57,7 +58,7 @@ class World {
 };
 
 // Everything on this host that belongs to the owner of `state_dir`: processes, cgroups, mounts,
-// sandboxes' folders. Empty is how it should be.
+// sandboxes' folders, networks. Empty is how it should be.
 std::set<std::string> left_by(const std::filesystem::path& state_dir);
 
 // Runs in a process of its own that is killed: launches `count` sandboxes, says so, and waits.

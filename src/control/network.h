@@ -1,0 +1,14 @@
+// The manifest's field `network`: what the function may reach.
+#pragma once
+
+#include "base/result.h"
+#include "catalog/catalog.h"
+#include "gateway/json.h"
+
+namespace dormouse::control {
+
+// `none`, `outbound`, or {allow: ["HOST:PORT", …]}, at most 64 of them.
+Result<catalog::Network> read_network(const json::value&);
+json::value network_json(const catalog::Network&);
+
+}  // namespace dormouse::control
