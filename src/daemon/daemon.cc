@@ -204,6 +204,8 @@ Result<> Platform::open_doors() {
                      .catalog = catalog_.get(),
                      .fleet = fleet_.get(),
                      .api = control_.get(),
+                     .lambda_api = nullptr,
+                     .logs = logs_.get(),
                      .keys = &keys_,
                      .http_counters = [this] { return server_->counters(); },
                      .version = DORMOUSE_VERSION});

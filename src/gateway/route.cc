@@ -1,5 +1,6 @@
 #include "gateway/route.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace dormouse::gateway {
@@ -45,7 +46,30 @@ Route kserve(const std::vector<std::string_view>& path) {
   return route;
 }
 
+// The first element of AWS Lambda's paths: the day of the version that an operation is of.
+bool is_day(std::string_view text) {
+  constexpr std::string_view shape = "dddd-dd-dd";
+  const auto fits = [](char c, char s) { return s == 'd' ? c >= '0' && c <= '9' : c == s; };
+  return std::ranges::equal(text, shape, fits);
+}
+
+// 2015-03-31 / functions / NAME / invocations
+Route lambda(const std::vector<std::string_view>& path) {
+  const bool of_function = path.size() == 4 && path[1] == "functions" && !path[2].empty();
+  if (of_function && path[0] == "2015-03-31" && path[3] == "invocations") {
+    return {Place::lambda_invoke, std::string(path[2]), "", "POST"};
+  }
+  if (of_function && path[0] == "2021-11-15" && path[3] == "response-streaming-invocations") {
+    return {Place::lambda_stream, std::string(path[2]), "", "POST"};
+  }
+  return {Place::lambda_api, "", "", ""};
+}
+
 }  // namespace
+
+bool speaks_lambda(Place place) {
+  return place >= Place::lambda_invoke && place <= Place::lambda_api;
+}
 
 Route route(const http::Head& head) {
   const auto path = elements(head.path);
@@ -57,6 +81,7 @@ Route route(const http::Head& head) {
     return {Place::native, std::string(path[1]), "", "POST"};
   }
   if (path[0] == "v2") return kserve(path);
+  if (is_day(path[0])) return lambda(path);
   return {};
 }
 
