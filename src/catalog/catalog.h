@@ -62,7 +62,8 @@ struct Manifest {
   std::int32_t queue_max = 1000;
   std::int64_t body_bytes_max = std::int64_t{16} << 20;
   std::map<std::string, std::string> env;
-  std::map<std::string, SecretUse> secrets;  // By environment variable.
+  std::map<std::string, SecretUse> secrets;   // By environment variable.
+  std::map<std::string, std::string> labels;  // What tools want to remember; nothing depends on it.
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

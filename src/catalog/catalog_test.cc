@@ -156,9 +156,18 @@ TEST(Versions, AreThreeAsSoonAsThereIsASecret) {
   EXPECT_NE(digest_of(draft), digest_of(later));
 }
 
+TEST(Versions, AreFourAsSoonAsThereIsALabel) {
+  Draft draft = a_draft();
+  draft.manifest.labels = {{"team", "vision"}};
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 4);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_draft()));
+}
+
 TEST(Versions, RefuseOthersAndAFormThatIsNeverWritten) {
   std::string bytes = encode(a_draft());
-  for (const char version : {'\0', '\2', '\3', '\4', '\xff'}) {
+  for (const char version : {'\0', '\2', '\3', '\4', '\5', '\xff'}) {
     bytes[0] = version;
     EXPECT_FALSE(decode_draft(bytes)) << int{version};
   }

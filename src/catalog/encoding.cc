@@ -7,12 +7,13 @@
 namespace dormouse::catalog {
 namespace {
 
-// Versions 2 and 3 add fields at the manifest's end. A draft that has only defaults there is
+// Versions 2 to 4 add fields at the manifest's end. A draft that has only defaults there is
 // written as the version before, so that its bytes, and with them its digest, are those it had
 // before there were any.
 constexpr std::uint8_t version_plain = 1;
 constexpr std::uint8_t version_of_code = 2;
 constexpr std::uint8_t version_of_secrets = 3;
+constexpr std::uint8_t version_of_labels = 4;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -77,6 +78,7 @@ Secrets get_secrets(Reader& in) {
 
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (!m.labels.empty()) return version_of_labels;
   if (!m.secrets.empty()) return version_of_secrets;
   const bool plain = m.handler == defaults.handler &&
                      m.python_packages == defaults.python_packages &&
@@ -103,7 +105,8 @@ void put_manifest(std::string& out, const Manifest& m) {
   put_sized(out, m.handler);
   put_sized(out, m.python_packages);
   put(out, std::int64_t{m.template_keep_alive.count()});
-  if (!m.secrets.empty()) put_secrets(out, m.secrets);
+  if (version_of(m) >= version_of_secrets) put_secrets(out, m.secrets);
+  if (version_of(m) >= version_of_labels) put_texts(out, m.labels);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -125,7 +128,8 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   m.handler = in.get_sized();
   m.python_packages = in.get_sized();
   m.template_keep_alive = Duration(in.get<std::int64_t>());
-  if (version == version_of_secrets) m.secrets = get_secrets(in);
+  if (version >= version_of_secrets) m.secrets = get_secrets(in);
+  if (version >= version_of_labels) m.labels = get_texts(in);
   return m;
 }
 
@@ -147,7 +151,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_secrets) return damaged;
+  if (version < version_plain || version > version_of_labels) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.
