@@ -1,45 +1,14 @@
 // AWS Lambda's API, through AWS's own client for JavaScript, unmodified: only its endpoint is ours.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import path from "node:path";
-import { Platform, repository } from "./platform.mjs";
+import { aws, client, refusal, startSigned, utf8 } from "./aws.mjs";
 
-const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
-const aws = createRequire(path.join(deps, "clients/package.json"))("@aws-sdk/client-lambda");
-
-let platform, credentials;
-
-before(async () => {
-  platform = new Platform();
-  const file = path.join(platform.dir, "keys");
-  const made = await platform.cliAlone("key", "new", "--aws", "--file", file, "--json");
-  assert.equal(made.code, 0, made.stderr);
-  const { key, aws_access_key_id, aws_secret_access_key } = JSON.parse(made.stdout);
-  credentials = { accessKeyId: aws_access_key_id, secretAccessKey: aws_secret_access_key };
-  platform.options.env = { DORMOUSE_KEY: key };
-  platform.options.args = ["--key-file", file];
-  await platform.serve();
-});
+let platform;
+before(async () => (platform = await startSigned()));
 after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
 
-function client(more = {}) {
-  return new aws.LambdaClient({ endpoint: platform.url, region: "eu-west-1", credentials, maxAttempts: 1, ...more });
-}
-
-const utf8 = (bytes) => Buffer.from(bytes).toString();
-const invoke = (name, event, more = {}, by = client()) =>
+const invoke = (name, event, more = {}, by = client(platform)) =>
   by.send(new aws.InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }));
-
-// What a call that must fail fails with: the exception's class, its status and its message.
-async function refusal(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return [error.name, error.$metadata?.httpStatusCode, error.message];
-  }
-  assert.fail("it was not refused");
-}
 
 async function deploy(name, code, more = {}) {
   const manifest = { name, runtime: "python", handler: "app.handler", memory: "128MiB", ...more };
@@ -68,7 +37,7 @@ test("Invoke answers, under every name that a function has", async () => {
     assert.equal(JSON.parse(utf8(answer.Payload)).hello, "you");
   }
   assert.equal((await invoke("greet", {}, { Qualifier: "$LATEST" })).StatusCode, 200);
-  const nothing = await client().send(new aws.InvokeCommand({ FunctionName: "greet" }));
+  const nothing = await client(platform).send(new aws.InvokeCommand({ FunctionName: "greet" }));
   assert.equal(JSON.parse(utf8(nothing.Payload)).hello, "nobody");
 });
 
@@ -94,6 +63,14 @@ test("LogType=Tail gives the end of what this call printed, and of no other", as
   assert.equal(tail.length, 4096);
   assert.match(tail, /line 1999\nEND/);
   assert.equal((await invoke("greet", { lines: 2 })).LogResult, undefined);
+});
+
+test("every line is of its call, though it is read as the call ends", async () => {
+  await deploy("brief", 'def handler(event, context): print("seen", event)', { keep_alive: "0ms" });
+  for (let i = 0; i < 40; ++i) {
+    const { LogResult } = await invoke("brief", i, { LogType: "Tail" });
+    assert.match(Buffer.from(LogResult, "base64").toString(), new RegExp(`\nseen ${i}\n`));
+  }
 });
 
 test("DryRun is 204 and runs nothing", async () => {
@@ -127,7 +104,7 @@ test("a full queue is a TooManyRequestsException with its reason", async () => {
 });
 
 test("who does not have the secret gets nothing", async () => {
-  const wrong = (more) => client({ credentials: { ...credentials, ...more } });
+  const wrong = (more) => client(platform, { credentials: { ...platform.credentials, ...more } });
   const rows = [
     [{ secretAccessKey: "0".repeat(64) }, "InvalidSignatureException"],
     [{ accessKeyId: "DM000000000000000000" }, "UnrecognizedClientException"],
@@ -148,7 +125,7 @@ test("who does not have the secret gets nothing", async () => {
 // ---- streams ----
 
 async function streamed(name, event, more = {}) {
-  const answer = await client().send(
+  const answer = await client(platform).send(
     new aws.InvokeWithResponseStreamCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }),
   );
   let text = "";

@@ -16,7 +16,8 @@
 
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
-#include "cli/archive.h"
+#include "control/archive.h"
+#include "control/lambda_control.h"
 #include "fleet/fleet.h"
 #include "gateway/gateway.h"
 #include "gateway/json.h"
@@ -105,6 +106,9 @@ std::map<std::string, std::string> of_http() {
 
 std::map<std::string, std::string> of_lambda() {
   return {{"lambda: payload", bytes(gateway::lambda_payload_bytes_max)},
+          {"lambda: request with a zip", bytes(control::LambdaControl::zip_request_bytes_max)},
+          {"lambda: zip, unpacked", bytes(control::apart_limits.bytes_max)},
+          {"lambda: zips at once", count(control::LambdaControl::unpacking_max)},
           {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
           {"lambda: signature's time", time(gateway::signature_skew_max)},
           {"lambda: presigned", time(gateway::presigned_age_max)}};
@@ -135,7 +139,7 @@ std::map<std::string, std::string> of_the_state() {
   const ledger::Options ledger;
   const logs::Options logs;
   const metering::RateCard rates;
-  const cli::ArchiveLimits zip;
+  const control::ArchiveLimits zip;
   const fleet::RenewalTerms renewal;
   return {
       {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},

@@ -53,9 +53,6 @@ std::variant<std::uint64_t, http::Response> Gateway::admit_lambda(const Route& t
     const auto fault = check_head(head, *parts_.keys, parts_.clock->wall());
     if (fault) return refuse(lambda_fault(*fault));
   }
-  if (to.place == Place::lambda_api && parts_.lambda_api == nullptr) {
-    return refuse({404, "UnknownOperationException", "there is no such operation here"});
-  }
   if (to.place == Place::lambda_api) return parts_.lambda_api->admit(head, loopback);
   if (head.method != to.methods) {
     return refuse({405, "UnknownOperationException", head.method + " is not allowed here"});

@@ -410,6 +410,11 @@ bool is_signed(const http::Head& head) {
   return head.query.contains("X-Amz-Signature=");
 }
 
+std::string signed_region(const http::Head& head) {
+  const auto claim = read_claim(head);
+  return claim ? claim->region : "";
+}
+
 std::optional<SignatureFault> check_head(const http::Head& head, const Keys& keys, WallTime now) {
   const auto claim = read_claim(head);
   if (!claim) return claim.error();

@@ -37,6 +37,9 @@ struct SignatureFault {
 // It claims to be signed, well or not.
 bool is_signed(const http::Head&);
 
+// The region that it claims to be for; "" if it claims none.
+std::string signed_region(const http::Head&);
+
 std::optional<SignatureFault> check_head(const http::Head&, const Keys&, WallTime now);
 std::optional<SignatureFault> check_body(const http::Head&, const Keys&, std::string_view body);
 
