@@ -112,6 +112,9 @@ test("who does not have the secret gets nothing", async () => {
   for (const [more, name] of rows) {
     assert.deepEqual((await refusal(invoke("greet", {}, {}, wrong(more)))).slice(0, 2), [name, 403]);
   }
+  // Nor is said which functions there are.
+  const [unknown] = await refusal(invoke("nobody", {}, {}, wrong({ secretAccessKey: "0".repeat(64) })));
+  assert.equal(unknown, "InvalidSignatureException");
   const unsigned = await platform.request("POST", "/2015-03-31/functions/greet/invocations", { body: "{}" });
   assert.equal(unsigned.status, 403);
   assert.equal(unsigned.headers["x-amzn-errortype"], "MissingAuthenticationTokenException");

@@ -307,7 +307,9 @@ LambdaControl::Answer LambdaControl::versions(const Asked& asked) const {
 
 // ---- what changes it ----
 
-asio::awaitable<Result<json::value>> LambdaControl::body_of(const http::Body* body) {
+// A body of many MiB goes as soon as it was read.
+asio::awaitable<Result<json::value>> LambdaControl::body_of(
+    std::shared_ptr<const http::Body> body) {
   const auto text = body->view();
   if (!text) co_return text.error();
   if (text->empty()) co_return json::value(json::object());
@@ -378,7 +380,7 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::deploy(Asked asked, Lambda
 }
 
 asio::awaitable<LambdaControl::Answer> LambdaControl::create(Asked asked) {
-  auto reading = body_of(asked.body.get());
+  auto reading = body_of(std::exchange(asked.body, nullptr));
   auto body = co_await std::move(reading);
   if (!body) co_return body.error();
   auto change = read_create_function(*body);
@@ -409,7 +411,7 @@ Result<> check_revision_id(const std::string& wanted, const catalog::Revision& r
 }  // namespace
 
 asio::awaitable<LambdaControl::Answer> LambdaControl::update_code(Asked asked) {
-  auto reading = body_of(asked.body.get());
+  auto reading = body_of(std::exchange(asked.body, nullptr));
   auto body = co_await std::move(reading);
   if (!body) co_return body.error();
   auto before = deps_.catalog->active(asked.function.name);
@@ -438,7 +440,7 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::update_code(Asked asked) {
 }
 
 asio::awaitable<LambdaControl::Answer> LambdaControl::update_configuration(Asked asked) {
-  auto reading = body_of(asked.body.get());
+  auto reading = body_of(std::exchange(asked.body, nullptr));
   const auto body = co_await std::move(reading);
   if (!body) co_return body.error();
   const auto before = deps_.catalog->active(asked.function.name);
@@ -452,7 +454,7 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::update_configuration(Asked
 
 // Every deploy is a version already: to publish it is to say which.
 asio::awaitable<LambdaControl::Answer> LambdaControl::publish(Asked asked) {
-  auto reading = body_of(asked.body.get());
+  auto reading = body_of(std::exchange(asked.body, nullptr));
   const auto body = co_await std::move(reading);
   if (!body) co_return body.error();
   const auto active = deps_.catalog->active(asked.function.name);

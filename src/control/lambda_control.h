@@ -79,7 +79,7 @@ class LambdaControl final : public http::Handler {
   Answer configuration(const Asked&) const;
 
   Result<catalog::RevisionPtr> qualified(const Asked&, std::string* version) const;
-  asio::awaitable<Result<json::value>> body_of(const http::Body*);
+  asio::awaitable<Result<json::value>> body_of(std::shared_ptr<const http::Body>);
   asio::awaitable<Result<Contents>> unpack(std::string base64);
   asio::awaitable<Result<std::vector<catalog::File>>> store(std::shared_ptr<const Contents>);
   asio::awaitable<Answer> deploy(Asked, LambdaChange, std::vector<catalog::File>);

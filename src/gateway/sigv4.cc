@@ -2,12 +2,12 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
 #include <expected>
 #include <map>
+#include <memory>
 #include <utility>
 
 namespace dormouse::gateway {
@@ -176,13 +176,44 @@ std::string canonical_request(const http::Head& head, const Claim& claim, const 
 
 // ---- the signature ----
 
+// SHA-256 of several pieces. To look the algorithm up takes longer than to hash a short text.
+class Hashing {
+ public:
+  Hashing() : state_(EVP_MD_CTX_new()) {
+    static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    CHECK(state_ && sha256 != nullptr && EVP_DigestInit_ex(state_.get(), sha256, nullptr) == 1);
+  }
+  Hashing& add(std::string_view bytes) {
+    CHECK(EVP_DigestUpdate(state_.get(), bytes.data(), bytes.size()) == 1);
+    return *this;
+  }
+  std::string finish() {
+    std::string hash(SHA256_DIGEST_LENGTH, '\0');
+    auto* const out = reinterpret_cast<unsigned char*>(hash.data());
+    CHECK(EVP_DigestFinal_ex(state_.get(), out, nullptr) == 1);
+    return hash;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* state) const { EVP_MD_CTX_free(state); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> state_;
+};
+
+// RFC 2104.
 std::string hmac(std::string_view key, std::string_view text) {
-  std::string mac(SHA256_DIGEST_LENGTH, '\0');
-  const auto* done = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-                          reinterpret_cast<const unsigned char*>(text.data()), text.size(),
-                          reinterpret_cast<unsigned char*>(mac.data()), nullptr);
-  CHECK(done != nullptr);
-  return mac;
+  constexpr std::size_t block_bytes = 64;
+  constexpr unsigned char inner_pad = 0x36, outer_pad = 0x5C;
+  std::string block(key.size() > block_bytes ? Hashing().add(key).finish() : key);
+  block.resize(block_bytes, '\0');
+  const auto padded = [&](unsigned char pad) {
+    std::string with(block);
+    for (char& c : with) c = static_cast<char>(static_cast<unsigned char>(c) ^ pad);
+    return with;
+  };
+  const std::string inner = Hashing().add(padded(inner_pad)).add(text).finish();
+  return Hashing().add(padded(outer_pad)).add(inner).finish();
 }
 
 std::string hex(std::string_view bytes) {
@@ -398,10 +429,7 @@ SignatureFault unknown_key(const Keys& keys) {
 }  // namespace
 
 std::string sha256_hex(std::string_view bytes) {
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
-  return hex(hash);
+  return hex(Hashing().add(bytes).finish());
 }
 
 bool is_signed(const http::Head& head) {

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <csignal>
 
 #include "sandbox/spawn.h"
 
@@ -52,6 +52,7 @@ void become_nobody() {
   limit(RLIMIT_NPROC, 0);
   must(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
   must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  must(::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0);  // Forgotten by a change of user.
 }
 
 // What is refused with an error is what a library tries and does without; the rest is its end.

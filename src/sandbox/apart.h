@@ -4,7 +4,8 @@
 // The process has two descriptors, what it reads and what it writes to, and makes no more. Before
 // it reads anything it gives up: its user, every capability, the file system (its root is an empty
 // folder that goes with it), the network and every other namespace, and all system calls but those
-// to read, to write and to have memory. Memory, processor time and what it writes are bounded.
+// to read, to write and to have memory. Memory, processor time and what it writes are bounded, and
+// it ends with whoever started it.
 // Whatever goes wrong in there costs an error; what it wrote is as little to be trusted as what it
 // read.
 #pragma once
