@@ -1,6 +1,7 @@
 // AWS Lambda's API, through AWS's own client for JavaScript, unmodified: only its endpoint is ours.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { eventually } from "./platform.mjs";
 import { aws, client, refusal, startSigned, utf8 } from "./aws.mjs";
 
 let platform;
@@ -101,6 +102,21 @@ test("a full queue is a TooManyRequestsException with its reason", async () => {
   assert.ok(refused.length >= 3, `${refused.length}`);
   assert.equal(refused[0].Reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
   assert.ok(Number(refused[0].retryAfterSeconds) >= 1);
+});
+
+test("a client that hangs up gives its slot back", async () => {
+  await deploy("held", GREET, { timeout: "60s", max_instances: 1, memory: "128MiB" });
+  for (const Command of [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand]) {
+    const leave = new AbortController();
+    const input = { FunctionName: "held", Payload: JSON.stringify({ sleep: 50 }) };
+    const call = client(platform).send(new Command(input), { abortSignal: leave.signal });
+    const status = async () =>
+      (await platform.json("list")).functions.find((each) => each.name === "held").running;
+    await eventually("it runs", async () => (await status()) === 1);
+    leave.abort();
+    await assert.rejects(call);
+    await eventually("its slot is free", async () => (await status()) === 0, 2000);
+  }
 });
 
 test("who does not have the secret gets nothing", async () => {
