@@ -16,11 +16,14 @@
 
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
-#include "cli/archive.h"
+#include "control/archive.h"
+#include "control/lambda_control.h"
 #include "fleet/fleet.h"
 #include "fleet/network.h"
 #include "gateway/gateway.h"
 #include "gateway/json.h"
+#include "gateway/lambda.h"
+#include "gateway/sigv4.h"
 #include "gateway/tensor_json.h"
 #include "http/server.h"
 #include "ledger/ledger.h"
@@ -105,6 +108,16 @@ std::map<std::string, std::string> of_http() {
            count(static_cast<std::int64_t>(gateway::tensor_json_limits.values_max))}};
 }
 
+std::map<std::string, std::string> of_lambda() {
+  return {{"lambda: payload", bytes(gateway::lambda_payload_bytes_max)},
+          {"lambda: request with a zip", bytes(control::LambdaControl::zip_request_bytes_max)},
+          {"lambda: zip, unpacked", bytes(control::apart_limits.bytes_max)},
+          {"lambda: zips at once", count(control::LambdaControl::unpacking_max)},
+          {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
+          {"lambda: signature's time", time(gateway::signature_skew_max)},
+          {"lambda: presigned", time(gateway::presigned_age_max)}};
+}
+
 std::map<std::string, std::string> of_the_wire() {
   return {{"wire: frame payload", bytes(wire::payload_bytes_max)},
           {"wire: descriptors of a frame", count(wire::descriptors_max)},
@@ -131,7 +144,7 @@ std::map<std::string, std::string> of_the_state() {
   const ledger::Options ledger;
   const logs::Options logs;
   const metering::RateCard rates;
-  const cli::ArchiveLimits zip;
+  const control::ArchiveLimits zip;
   const fleet::RenewalTerms renewal;
   return {
       {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
@@ -164,7 +177,8 @@ std::map<std::string, std::string> of_the_state() {
 
 std::map<std::string, std::string> constants() {
   std::map<std::string, std::string> all = of_manifests();
-  for (auto part : {of_http(), of_the_wire(), of_sandboxes(), of_the_state()}) all.merge(part);
+  for (auto part : {of_http(), of_the_wire(), of_lambda(), of_sandboxes(), of_the_state()})
+    all.merge(part);
   return all;
 }
 

@@ -73,6 +73,7 @@ struct Manifest {
   std::map<std::string, std::string> env;
   std::map<std::string, SecretUse> secrets;  // By environment variable.
   Network network;
+  std::map<std::string, std::string> labels;  // What tools want to remember; nothing depends on it.
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

@@ -156,11 +156,11 @@ TEST(Versions, AreThreeAsSoonAsThereIsASecret) {
   EXPECT_NE(digest_of(draft), digest_of(later));
 }
 
-TEST(Versions, AreFourAsSoonAsThereIsANetwork) {
+TEST(Versions, AreFiveAsSoonAsThereIsANetwork) {
   Draft draft = a_python_draft();
   draft.manifest.network.reach = Network::Reach::outbound;
   const std::string bytes = encode(draft);
-  EXPECT_EQ(bytes[0], 4);
+  EXPECT_EQ(bytes[0], 5);
   EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
   EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
   Draft narrow = draft;
@@ -170,6 +170,15 @@ TEST(Versions, AreFourAsSoonAsThereIsANetwork) {
   Draft other = narrow;
   other.manifest.network.allow.pop_back();
   EXPECT_NE(digest_of(narrow), digest_of(other));
+}
+
+TEST(Versions, AreSixAsSoonAsThereIsALabel) {
+  Draft draft = a_draft();
+  draft.manifest.labels = {{"team", "vision"}};
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 6);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_draft()));
 }
 
 TEST(Versions, RefuseOthersAndAFormThatIsNeverWritten) {

@@ -111,12 +111,12 @@ Result<Bundle> bundle_of_folder(const fs::path& folder, std::string name) {
 }
 
 Result<Bundle> bundle_of_zip(const fs::path& zip) {
-  auto folder = TemporaryFolder::make();
+  auto folder = control::TemporaryFolder::make();
   if (!folder) return folder.error();
-  if (auto done = unpack_zip(zip, folder->path()); !done) return done.error();
+  if (auto done = control::unpack_zip(zip, folder->path()); !done) return done.error();
   auto bundle = bundle_of_folder(folder->path(), name_from(zip));
   if (!bundle) return std::move(bundle).error().during(zip.filename().string());
-  bundle->unpacked = std::make_shared<TemporaryFolder>(std::move(*folder));
+  bundle->unpacked = std::make_shared<control::TemporaryFolder>(std::move(*folder));
   return bundle;
 }
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/archive.h"
 #include "cli/files.h"
+#include "control/archive.h"
 #include "gateway/json.h"
 
 namespace dormouse::cli {
@@ -21,7 +21,8 @@ struct Bundle {
   std::string manifest_from = "manifest";  // What to call it in an error.
   std::string name;
   std::vector<LocalFile> files;
-  std::shared_ptr<const TemporaryFolder> unpacked;  // Where the files are, if they came in a zip.
+  std::shared_ptr<const control::TemporaryFolder>
+      unpacked;  // Where the files are, if they came in a zip.
 };
 
 // not_found if there is nothing there; otherwise the error says what to put there. `name` is

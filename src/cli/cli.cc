@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/shell.h"
+#include "control/unpacking.h"
 
 namespace dormouse::cli {
 namespace {
@@ -128,6 +129,8 @@ std::string cli_page() {
 }
 
 int run(int argc, char** argv, ServeFunction serve) {
+  // What the daemon starts itself as, to read a zip: no command, and no place for a Shell.
+  if (argc == 2 && argv[1] == control::unpack_command) return control::unpack_here();
   Shell shell;
   shell.out = &std::cout;
   shell.err = &std::cerr;

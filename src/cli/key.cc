@@ -25,10 +25,16 @@ Result<> append(const std::string& path, const std::string& line) {
   return result;
 }
 
-Exit make(Shell* shell, const std::string& path) {
+// What AWS's clients read: for `eval`, or a file of theirs.
+std::string aws_variables(const gateway::AwsCredentials& credentials) {
+  return "export AWS_ACCESS_KEY_ID=" + credentials.access_key_id +
+         "\nexport AWS_SECRET_ACCESS_KEY=" + credentials.secret_access_key + "\n";
+}
+
+Exit make(Shell* shell, const std::string& path, gateway::Signs signs) {
   std::array<std::uint8_t, 32> random;
   CHECK(::getrandom(random.data(), random.size(), 0) == std::ssize(random));
-  const gateway::FreshKey fresh = gateway::make_key(random);
+  const gateway::FreshKey fresh = gateway::make_key(random, signs);
   if (!path.empty()) {
     if (auto done = append(path, fresh.line); !done) {
       *shell->err << "dormouse: " << done.error().message << "\n";
@@ -36,8 +42,13 @@ Exit make(Shell* shell, const std::string& path) {
     }
   }
   if (shell->json) {
-    const json::object both{{"key", fresh.key}, {"line", fresh.line}};
-    *shell->out << json::serialize(both) << "\n";
+    json::object all{{"key", fresh.key}, {"line", fresh.line}};
+    if (signs == gateway::Signs::yes) {
+      const auto credentials = gateway::aws_credentials_of(fresh.key);
+      all["aws_access_key_id"] = credentials.access_key_id;
+      all["aws_secret_access_key"] = credentials.secret_access_key;
+    }
+    *shell->out << json::serialize(all) << "\n";
     return Exit::ok;
   }
   *shell->out << fresh.key << "\n";
@@ -47,6 +58,27 @@ Exit make(Shell* shell, const std::string& path) {
   } else {
     *shell->err << "Its hash is in " << path << "; the key itself is not kept anywhere.\n";
   }
+  if (signs == gateway::Signs::yes) {
+    *shell->err << "AWS's clients sign with a secret that is made of it (`dormouse key aws` shows "
+                   "it); the\nkey file has that secret, too: keep it to yourself.\n";
+  }
+  return Exit::ok;
+}
+
+Exit show_aws(Shell* shell) {
+  if (shell->key.empty()) {
+    *shell->err << "dormouse: there is no key; set DORMOUSE_KEY to one made by `dormouse key new "
+                   "--aws`\n";
+    return Exit::usage;
+  }
+  const auto credentials = gateway::aws_credentials_of(shell->key);
+  if (shell->json) {
+    const json::object both{{"aws_access_key_id", credentials.access_key_id},
+                            {"aws_secret_access_key", credentials.secret_access_key}};
+    *shell->out << json::serialize(both) << "\n";
+    return Exit::ok;
+  }
+  *shell->out << aws_variables(credentials);
   return Exit::ok;
 }
 
@@ -54,10 +86,14 @@ Exit make(Shell* shell, const std::string& path) {
 
 void add_key(CLI::App& app, Shell* shell) {
   auto path = std::make_shared<std::string>();
+  auto aws = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("key", "About the keys that a daemon accepts");
   command->require_subcommand(1);
   CLI::App* inner = command->add_subcommand("new", "Makes a key, and shows it this once");
   inner->add_option("--file", *path, "The key file to add its hash to; made if it is not there");
+  inner->add_flag(
+      "--aws", *aws,
+      "AWS's clients may sign with it: the key file then has a secret, not only a hash");
   inner->footer(
       "Example:\n"
       "  export DORMOUSE_KEY=$(dormouse key new --file keys)\n"
@@ -65,7 +101,17 @@ void add_key(CLI::App& app, Shell* shell) {
       "A line of the key file is \"sha256:\" and the key's SHA-256 in hexadecimal digits; lines\n"
       "that begin with # are comments.");
   inner->fallthrough();
-  inner->callback([=] { shell->exit = make(shell, *path); });
+  inner->callback(
+      [=] { shell->exit = make(shell, *path, *aws ? gateway::Signs::yes : gateway::Signs::no); });
+  CLI::App* shown = command->add_subcommand(
+      "aws", "Shows what AWS's clients sign with, of the key in DORMOUSE_KEY");
+  shown->footer(
+      "Example:\n"
+      "  export DORMOUSE_KEY=$(dormouse key new --aws --file keys)\n"
+      "  eval \"$(dormouse key aws)\"\n"
+      "  aws lambda invoke --endpoint-url http://127.0.0.1:8080 --function-name greet out.json");
+  shown->fallthrough();
+  shown->callback([=] { shell->exit = show_aws(shell); });
 }
 
 }  // namespace dormouse::cli

@@ -117,7 +117,14 @@ Result<std::vector<Digest>> digests_in(const json::value& body) {
 Control::Control(Deps deps)
     : deps_(std::move(deps)),
       deploys_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.blobs, deps_.fleet),
-      secret_changes_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.fleet) {
+      secret_changes_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.fleet),
+      lambda_({.catalog = deps_.catalog,
+               .blobs = deps_.blobs,
+               .logs = deps_.logs,
+               .deploys = &deploys_,
+               .keys = deps_.keys,
+               .hosts = deps_.hosts,
+               .unpack = deps_.unpack}) {
 }
 
 http::Admission Control::admit(const http::Head& head, bool loopback) {

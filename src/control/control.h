@@ -25,6 +25,7 @@
 #include "catalog/catalog.h"
 #include "control/access.h"
 #include "control/deploy.h"
+#include "control/lambda_control.h"
 #include "control/routes.h"
 #include "control/secret_changes.h"
 #include "fleet/fleet.h"
@@ -60,6 +61,7 @@ struct Deps {
   Hosts hosts;
   NodeFacts node;
   std::function<std::vector<sandbox::Finding>()> examine;  // Called on a thread of its own.
+  std::function<Result<Unpacked>(int zip)> unpack;         // Likewise.
 };
 
 class Control final : public http::Handler {
@@ -71,6 +73,8 @@ class Control final : public http::Handler {
 
   // From here on, streams of logs end. Call it before the server stops: it would wait for them.
   void close_streams() { closing_ = true; }
+  http::Handler* lambda_api() { return &lambda_; }  // The same for AWS's deploy tools.
+
   // Cancels deploys that still run, and joins them.
   asio::awaitable<void> stop();
 
@@ -103,6 +107,7 @@ class Control final : public http::Handler {
   bool closing_ = false;
   Deploys deploys_;
   SecretChanges secret_changes_;
+  LambdaControl lambda_;
   async::Thread aside_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -52,23 +53,6 @@ Result<catalog::File> read_file(const json::value& value) {
                        static_cast<std::uint64_t>(size->get_int64())};
 }
 
-// No path twice, and none that is a file here and a folder there.
-Result<> check_tree(const std::vector<catalog::File>& files) {
-  std::set<std::string_view> paths;
-  for (const catalog::File& file : files) {
-    if (!paths.insert(file.path).second) return refused("the path \"" + file.path + "\" twice");
-  }
-  for (const catalog::File& file : files) {
-    const std::string_view path = file.path;
-    for (auto slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
-      if (paths.contains(path.substr(0, slash))) {
-        return refused("\"" + std::string(path.substr(0, slash)) + "\" is a file and a folder");
-      }
-    }
-  }
-  return ok;
-}
-
 Result<std::vector<catalog::File>> read_files(const json::value* value) {
   if (value == nullptr || !value->is_array()) return refused("files is not a list");
   if (value->get_array().size() > files_max) {
@@ -85,6 +69,26 @@ Result<std::vector<catalog::File>> read_files(const json::value* value) {
 }
 
 }  // namespace
+
+Result<> check_tree(const std::vector<catalog::File>& files) {
+  std::set<std::string_view> paths;
+  if (files.size() > files_max) {
+    return Error{Code::too_large, "more than " + std::to_string(files_max) + " files"};
+  }
+  for (const catalog::File& file : files) {
+    if (auto good = check_path(file.path); !good) return good;
+    if (!paths.insert(file.path).second) return refused("the path \"" + file.path + "\" twice");
+  }
+  for (const catalog::File& file : files) {
+    const std::string_view path = file.path;
+    for (auto slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
+      if (paths.contains(path.substr(0, slash))) {
+        return refused("\"" + std::string(path.substr(0, slash)) + "\" is a file and a folder");
+      }
+    }
+  }
+  return ok;
+}
 
 Result<catalog::Draft> read_deploy(const json::value& body, const std::string& name) {
   constexpr std::string_view known[] = {"manifest", "files"};
@@ -243,6 +247,27 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   if (!published) co_return std::move(published).error().during("publishing " + name);
   fleet_->serve(name, *published);
   co_return published;
+}
+
+asio::awaitable<Result<catalog::RevisionPtr>> Deploys::finish(catalog::Draft draft) {
+  if (auto good = check(draft); !good) co_return good.error();
+  auto held = hold(draft.manifest.name);
+  if (!held) co_return held.error();
+  auto end = std::make_shared<End>();
+  tasks_.spawn(deploy_to(end, *std::move(held), std::move(draft)));
+  // Whoever waits may leave; the deploy goes on. Not at once: a slot does not bear it.
+  auto leave = [executor = executor_, end] {
+    asio::post(executor, [end] { end->set(Error{Code::cancelled, "the caller went away"}); });
+  };
+  auto waiting = end->wait(std::move(leave));
+  co_return co_await std::move(waiting);
+}
+
+asio::awaitable<void> Deploys::deploy_to(std::shared_ptr<End> end, std::shared_ptr<Hold> held,
+                                         catalog::Draft draft) {
+  auto revision = co_await deploy(std::make_shared<Progress>(executor_), std::move(draft));
+  held.reset();
+  end->set(std::move(revision));
 }
 
 asio::awaitable<Result<std::optional<std::string>>> Deploys::next(

@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "async/clock.h"
+#include "async/one_shot.h"
 #include "async/task_group.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
@@ -34,6 +35,9 @@ namespace dormouse::control {
 // the path's, which the manifest's must equal, or which it takes if it has none.
 Result<catalog::Draft> read_deploy(const json::value& body, const std::string& name);
 
+// That the paths are good, none is there twice, and none is a file here and a folder there. Pure.
+Result<> check_tree(const std::vector<catalog::File>&);
+
 class Deploys {
  public:
   static constexpr std::size_t running_max = 4;  // More: overloaded.
@@ -45,6 +49,10 @@ class Deploys {
 
   // Checks the draft and begins; the Pieces are the lines of the stream.
   Result<http::Pieces> begin(catalog::Draft);
+  // The same, for one who waits for its end.
+  asio::awaitable<Result<catalog::RevisionPtr>> finish(catalog::Draft);
+
+  bool is_changing(const std::string& name) const { return held_.contains(name); }
 
   // Changes that the caller's cancellation does not interrupt between store and fleet.
   asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string name, std::int32_t number);
@@ -58,6 +66,8 @@ class Deploys {
 
   Result<> check(const catalog::Draft&) const;
   Result<std::shared_ptr<Hold>> hold(const std::string& name);
+  using End = async::OneShot<Result<catalog::RevisionPtr>>;
+  asio::awaitable<void> deploy_to(std::shared_ptr<End>, std::shared_ptr<Hold>, catalog::Draft);
   asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Hold>, catalog::Draft);
   asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>, catalog::Draft);
   asio::awaitable<Result<catalog::RevisionPtr>> activate_and_serve(std::string name,

@@ -123,6 +123,12 @@ Result<> check_handler(std::string_view handler) {
   }
 }
 
+bool is_label(std::string_view name) {
+  constexpr std::size_t bytes_max = 200;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+  return !name.empty() && name.size() <= bytes_max && std::ranges::none_of(name, is_control);
+}
+
 Result<> check_packages(std::string_view whose) {
   if (whose != "none" && whose != "host") return refused("neither");
   return ok;
@@ -132,7 +138,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 23> fields{{
+const std::array<Field, 24> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -208,6 +214,10 @@ const std::array<Field, 23> fields{{
     {"network", NetworkReach{[](Manifest& m) -> catalog::Network& { return m.network; }},
      "What the function may reach: nothing; the world, which is neither this node nor any private "
      "network; or these hosts alone, whose names are resolved as it is deployed."},
+    {"labels",
+     Map{[](Manifest& m) -> Texts& { return m.labels; }, is_label,
+         "1 to 200 bytes of UTF-8 without control characters"},
+     "What tools and people want to remember of it; shown, and nothing depends on it."},
 }};
 
 // What a JSON value is, for an error: `"lots"`, `[1,2]`, cut if it is long.

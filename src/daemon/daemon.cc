@@ -200,12 +200,15 @@ Result<> Platform::open_doors() {
                     .keys = &keys_,
                     .hosts = known_hosts(),
                     .node = facts(),
-                    .examine = [this] { return sandbox::examine_host(sandboxes()); }});
+                    .examine = [this] { return sandbox::examine_host(sandboxes()); },
+                    .unpack = control::unpack_apart});
   gateway_ = std::make_unique<gateway::Gateway>(
       gateway::Parts{.clock = clock_.get(),
                      .catalog = catalog_.get(),
                      .fleet = fleet_.get(),
                      .api = control_.get(),
+                     .lambda_api = control_->lambda_api(),
+                     .logs = logs_.get(),
                      .keys = &keys_,
                      .http_counters = [this] { return server_->counters(); },
                      .version = DORMOUSE_VERSION});

@@ -306,7 +306,7 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
 }
 
 // Takes a buffer's worth of what there is to read at once.
-Worker::Took Shard::log_output(Instance& where, std::size_t* bytes) {
+Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* ended) {
   std::vector<std::string> lines;
   const Worker::Took took = where.worker->take_output(lines);
   const auto found = served_.find(where.function);
@@ -314,10 +314,16 @@ Worker::Took Shard::log_output(Instance& where, std::size_t* bytes) {
     if (bytes != nullptr) *bytes += line.size() + 1;
     where.last_line = line.substr(0, last_line_bytes_max);
     if (where.trial || found == served_.end()) continue;
-    const Call* const runs = where.running.size() == 1 ? call(*where.running.begin()) : nullptr;
-    log_line(where, runs, std::move(line));
+    log_line(where, only_call(where, ended), std::move(line));
   }
   return took;
+}
+
+// The call that what is printed is of: the only one that runs, or has just `ended`.
+const Shard::Call* Shard::only_call(const Instance& where, const Call* ended) {
+  const bool beside = ended != nullptr && !where.running.contains(ended->key);
+  if (where.running.size() + (beside ? 1 : 0) != 1) return nullptr;
+  return beside ? ended : call(*where.running.begin());
 }
 
 void Shard::log_line(const Instance& where, const Call* runs, std::string text) {
@@ -338,7 +344,7 @@ bool Shard::reports(const Call& it) const {
 // After what it printed: all of it is there, since a worker answers after that.
 void Shard::report(Instance& where, const Call& it, const ledger::Receipt& receipt) {
   constexpr int reads_max = 16;  // A flood is follow_output()'s.
-  for (int i = 0; i < reads_max && log_output(where).any; ++i) {
+  for (int i = 0; i < reads_max && log_output(where, nullptr, &it).any; ++i) {
   }
   for (std::string& line : report_lines(receipt, it.invocation.revision->manifest)) {
     log_line(where, &it, std::move(line));

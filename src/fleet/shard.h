@@ -231,7 +231,8 @@ class Shard final : public Fleet {
   void bury(InstanceKey);
   void flush(InstanceKey);
   void to_flush(InstanceKey, Instance&);
-  Worker::Took log_output(Instance&, std::size_t* bytes = nullptr);
+  Worker::Took log_output(Instance&, std::size_t* bytes = nullptr, const Call* ended = nullptr);
+  const Call* only_call(const Instance&, const Call* ended);
   void log_line(const Instance&, const Call*, std::string text);
   bool reports(const Call&) const;
   void report(Instance&, const Call&, const ledger::Receipt&);

@@ -7,6 +7,7 @@
 
 #include "gateway/errors.h"
 #include "gateway/metrics.h"
+#include "gateway/native_call.h"
 #include "gateway/outcome.h"
 #include "gateway/route.h"
 #include "gateway/web.h"
@@ -88,6 +89,7 @@ Gateway::~Gateway() = default;
 http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   const Route to = route(head);
   if (to.place == Place::api) return parts_.api->admit(head, loopback);
+  if (speaks_lambda(to.place)) return admit_lambda(to, head, loopback);
   const bool open = to.place == Place::kserve_live || to.place == Place::kserve_ready;
   if (!open && !parts_.keys->empty() && !parts_.keys->accept(head.fields)) {
     return refuse(to.place, {Code::unauthorized,
@@ -115,6 +117,7 @@ bool Gateway::listens(const catalog::Revision& revision) const {
 asio::awaitable<http::Response> Gateway::handle(http::Request request) {
   Route to = route(request.head);
   if (to.place == Place::api) return parts_.api->handle(std::move(request));
+  if (speaks_lambda(to.place)) return lambda(std::move(request), std::move(to));
   if (to.place == Place::native) {
     if (auto revision = parts_.catalog->active(to.name)) {
       return native(std::move(request), std::move(revision));
@@ -139,6 +142,9 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     case Place::kserve_model_ready: break;
     case Place::beneath:
     case Place::api:
+    case Place::lambda_invoke:
+    case Place::lambda_stream:
+    case Place::lambda_api:
     case Place::nowhere: CHECK_UNREACHABLE("admit() let it through");
   }
   auto revision = parts_.catalog->active(to.name);
@@ -159,10 +165,12 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
   co_return json_response(model_metadata(to.name, revision->number, revision->ready));
 }
 
+InvocationId Gateway::new_id() {
+  return ids_->make(parts_.clock->wall());
+}
+
 fleet::Invocation Gateway::invocation(catalog::RevisionPtr revision) {
-  return {.id = ids_->make(parts_.clock->wall()),
-          .revision = std::move(revision),
-          .accepted = parts_.clock->now()};
+  return {.id = new_id(), .revision = std::move(revision), .accepted = parts_.clock->now()};
 }
 
 http::Response Gateway::metrics() {
@@ -218,6 +226,8 @@ void stream_into(http::Response& response, std::shared_ptr<fleet::Stream> stream
   };
 }
 
+}  // namespace
+
 http::Response bytes_response(fleet::Answer answer) {
   http::Response response;
   std::string& type = answer.content.content_type;
@@ -231,17 +241,20 @@ http::Response bytes_response(fleet::Answer answer) {
   return response;
 }
 
-// Of a function that takes and gives tensors, so that JSON is translated for it; else nullptr.
 const wire::Signature* raw_signature(const catalog::Revision& revision) {
   const wire::Signature& signature = revision.ready.signature;
   return revision.manifest.task.empty() && !signature.inputs.empty() ? &signature : nullptr;
 }
+
+namespace {
 
 // A large one goes to the worker in a memfd: it is put there here, on the parser's thread.
 Result<http::Body> body_of(std::string bytes) {
   if (bytes.size() <= wire::inline_body_bytes_max) return http::Body(std::move(bytes));
   return http::Body::in_memfd(bytes);
 }
+
+}  // namespace
 
 Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
                       const wire::Signature& signature) {
@@ -253,8 +266,6 @@ Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
   call.body = *std::move(body);
   return ok;
 }
-
-}  // namespace
 
 asio::awaitable<http::Response> Gateway::native(http::Request request,
                                                 catalog::RevisionPtr revision) {

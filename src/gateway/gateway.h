@@ -1,10 +1,11 @@
 // Where invocations come in: routes a request, checks its key, turns its dialect into an
-// Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve,
-// web.
+// Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve, web,
+// lambda.
 //
 //   POST /f/{name}                              native
 //   /f/{name}/…, {name}.localhost               web
 //   /v2/…                                       KServe v2
+//   /2015-03-31/functions/… and the like        AWS Lambda's API; what deploys is somebody else's
 //   GET  /metrics                               Prometheus
 //   /api/…                                      the control API, which is somebody else's
 //
@@ -32,7 +33,9 @@ struct Parts {
   async::Clock* clock;
   catalog::Catalog* catalog;
   fleet::Fleet* fleet;
-  http::Handler* api;                             // For every path under /api/.
+  http::Handler* api;         // For every path under /api/.
+  http::Handler* lambda_api;  // For AWS Lambda's paths that do not invoke.
+  logs::Logs* logs;
   const Keys* keys;                               // Empty: nobody needs one.
   std::function<http::Counters()> http_counters;  // Of the server in front.
   std::string version;
@@ -58,6 +61,22 @@ class Gateway final : public http::Handler {
                                                std::int32_t version, fleet::Answer);
   http::Response metrics();
   bool listens(const catalog::Revision&) const;
+
+  // In invoke_lambda.cc.
+  struct LambdaInvocation;
+  struct LambdaStream;
+  http::Admission admit_lambda(const Route&, const http::Head&, bool loopback);
+  asio::awaitable<http::Response> lambda(http::Request, Route);
+  asio::awaitable<http::Response> answer_lambda(http::Request, Route, InvocationId);
+  asio::awaitable<http::Response> invoke_lambda(http::Request, Route, InvocationId);
+  asio::awaitable<Result<>> fill_lambda(fleet::Invocation*, http::Body);
+  asio::awaitable<http::Response> lambda_whole(LambdaInvocation, fleet::Outcome);
+  asio::awaitable<http::Response> lambda_streamed(LambdaInvocation, fleet::Outcome);
+  asio::awaitable<Result<std::optional<std::string>>> next_lambda_event(
+      std::shared_ptr<LambdaStream>);
+  asio::awaitable<std::string> lambda_tail(LambdaInvocation);
+
+  InvocationId new_id();
   fleet::Invocation invocation(catalog::RevisionPtr);
 
   // Runs `work` here if `bytes` are few, and on the parser's thread otherwise.

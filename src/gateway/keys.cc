@@ -34,6 +34,32 @@ Hash hash_from(const Digest& digest) {
 }
 
 constexpr std::string_view scheme = "Bearer ";
+std::string hex(const Hash& hash) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : hash) text += {digits[byte >> 4], digits[byte & 15]};
+  return text;
+}
+
+constexpr std::string_view signing_mark = " aws:";
+
+std::string signing_secret_of(std::string_view key) {
+  return hex(hash_of("dormouse: the secret of a key for AWS's clients\n" + std::string(key)));
+}
+
+// Public, and as long as AWS's own. `hash`: the key's SHA-256 in hexadecimal digits.
+std::string access_key_id_of(std::string_view hash) {
+  std::string id = "DM" + std::string(hash.substr(0, 18));
+  for (char& c : id) {
+    if (c >= 'a' && c <= 'f') c = static_cast<char>(c - 0x20);
+  }
+  return id;
+}
+
+bool is_secret(std::string_view text) {
+  const auto good = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  return text.size() == 64 && std::ranges::all_of(text, good);
+}
 
 std::string_view presented_key(const http::Fields& fields) {
   const auto value = fields.find(key_field(fields)).value_or("");
@@ -55,8 +81,10 @@ Result<Keys> Keys::parse(std::string_view text) {
     const std::string_view line = trimmed(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.empty() || line.starts_with('#')) continue;
-    const auto digest = Digest::parse(line);
-    if (!digest) {
+    const auto mark = std::min(line.find(signing_mark), line.size());
+    const std::string_view secret = line.substr(std::min(mark + signing_mark.size(), line.size()));
+    const auto digest = Digest::parse(line.substr(0, mark));
+    if (!digest || (mark < line.size() && !is_secret(secret))) {
       return Error{Code::invalid_argument, "line " + std::to_string(number) +
                                                " of the key file is not \"sha256:\" and 64 "
                                                "hexadecimal digits; make one with `dormouse key "
@@ -64,6 +92,7 @@ Result<Keys> Keys::parse(std::string_view text) {
     }
     if (keys.hashes_.size() == keys_max) return Error{Code::too_large, "too many keys"};
     keys.hashes_.push_back(hash_from(*digest));
+    if (mark < line.size()) keys.signing_secrets_[access_key_id_of(digest->hex())] = secret;
   }
   if (keys.empty()) return Error{Code::invalid_argument, "the key file has no key in it"};
   return keys;
@@ -94,7 +123,17 @@ bool Keys::accept(const http::Fields& fields) const {
   return found != 0;
 }
 
-FreshKey make_key(const std::array<std::uint8_t, 32>& random) {
+std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {
+  const auto found = signing_secrets_.find(access_key_id);
+  if (found == signing_secrets_.end()) return std::nullopt;
+  return found->second;
+}
+
+AwsCredentials aws_credentials_of(std::string_view key) {
+  return {access_key_id_of(hex(hash_of(key))), signing_secret_of(key)};
+}
+
+FreshKey make_key(const std::array<std::uint8_t, 32>& random, Signs signs) {
   constexpr std::string_view letters =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::string key = "dm_";
@@ -103,12 +142,8 @@ FreshKey make_key(const std::array<std::uint8_t, 32>& random) {
     const unsigned high = bit / 8 + 1 < random.size() ? random[bit / 8 + 1] : 0u;
     key += letters[((low | high << 8) >> bit % 8) & 63u];
   }
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string line(Digest::prefix);
-  for (const std::uint8_t byte : hash_of(key)) {
-    line += digits[byte >> 4];
-    line += digits[byte & 15];
-  }
+  std::string line = std::string(Digest::prefix) + hex(hash_of(key));
+  if (signs == Signs::yes) line += std::string(signing_mark) + signing_secret_of(key);
   return {std::move(key), std::move(line)};
 }
 

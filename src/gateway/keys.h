@@ -1,10 +1,18 @@
 // Who may use the platform: the keys that are accepted. Only their SHA-256 is kept, in memory and
 // in the key file, whose lines are "sha256:" and 64 hexadecimal digits; empty lines and lines that
 // begin with "#" are skipped.
+//
+// AWS's clients do not send a key but sign with a secret, which who checks must have, too. So a
+// line may have " aws:" and 64 digits behind it: a secret that is derived from the key, and good
+// for AWS's API alone. Whoever reads such a file can sign; from the others nobody can do anything.
+// docs/decisions/011-keys-that-sign.md.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,17 +36,30 @@ class Keys {
   // Takes the same time for every wrong key.
   bool accept(const http::Fields&) const;
 
+  bool signs() const { return !signing_secrets_.empty(); }  // Any of them can.
+  // What the owner of this id signs with; nullopt if there is none.
+  std::optional<std::string_view> signing_secret(std::string_view access_key_id) const;
+
  private:
   std::vector<std::array<std::uint8_t, 32>> hashes_;
+  std::map<std::string, std::string, std::less<>> signing_secrets_;  // By access key id.
 };
 
 // The field that accept() finds the caller's key in: "authorization" or "x-api-key".
 std::string_view key_field(const http::Fields&);
+enum class Signs : std::uint8_t { no, yes };
 
 struct FreshKey {
   std::string key;   // "dm_" and 43 letters and digits: 256 bits.
   std::string line;  // What the key file keeps of it.
 };
-FreshKey make_key(const std::array<std::uint8_t, 32>& random);
+FreshKey make_key(const std::array<std::uint8_t, 32>& random, Signs = Signs::no);
+
+// What AWS's clients are configured with instead of the key.
+struct AwsCredentials {
+  std::string access_key_id;
+  std::string secret_access_key;
+};
+AwsCredentials aws_credentials_of(std::string_view key);
 
 }  // namespace dormouse::gateway

@@ -1,5 +1,6 @@
 #include "gateway/route.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace dormouse::gateway {
@@ -58,7 +59,30 @@ Route kserve(const std::vector<std::string_view>& path) {
   return route;
 }
 
+// The first element of AWS Lambda's paths: the day of the version that an operation is of.
+bool is_day(std::string_view text) {
+  constexpr std::string_view shape = "dddd-dd-dd";
+  const auto fits = [](char c, char s) { return s == 'd' ? c >= '0' && c <= '9' : c == s; };
+  return std::ranges::equal(text, shape, fits);
+}
+
+// 2015-03-31 / functions / NAME / invocations
+Route lambda(const std::vector<std::string_view>& path) {
+  const bool of_function = path.size() == 4 && path[1] == "functions" && !path[2].empty();
+  if (of_function && path[0] == "2015-03-31" && path[3] == "invocations") {
+    return of(Place::lambda_invoke, "POST", path[2]);
+  }
+  if (of_function && path[0] == "2021-11-15" && path[3] == "response-streaming-invocations") {
+    return of(Place::lambda_stream, "POST", path[2]);
+  }
+  return of(Place::lambda_api, "");
+}
+
 }  // namespace
+
+bool speaks_lambda(Place place) {
+  return place >= Place::lambda_invoke && place <= Place::lambda_api;
+}
 
 Route route(const http::Head& head) {
   if (const auto name = name_of_host(head.fields.find("Host").value_or("")); !name.empty()) {
@@ -79,6 +103,7 @@ Route route(const http::Head& head) {
     return route;
   }
   if (path[0] == "v2") return kserve(path);
+  if (is_day(path[0])) return lambda(path);
   return {};
 }
 

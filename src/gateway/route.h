@@ -21,6 +21,9 @@ enum class Place : std::uint8_t {
   kserve_model,
   kserve_model_ready,
   kserve_infer,
+  lambda_invoke,
+  lambda_stream,
+  lambda_api,
   nowhere,
 };
 
@@ -34,6 +37,7 @@ struct Route {
 };
 
 Route route(const http::Head&);
+bool speaks_lambda(Place);
 bool allows(const Route&, std::string_view method);
 
 }  // namespace dormouse::gateway

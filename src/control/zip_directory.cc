@@ -1,14 +1,14 @@
-#include "cli/zip_directory.h"
+#include "control/zip_directory.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "base/bytes.h"
 
-namespace dormouse::cli {
+namespace dormouse::control {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view end_mark = "PK\5\6", entry_mark = "PK\1\2";
 // zip64's own end and its locator, which some write before the end even if they need not.
@@ -27,12 +27,24 @@ struct End {
   std::uint32_t directory_bytes = 0;
 };
 
-std::string read_at(std::ifstream& file, std::uint64_t offset, std::size_t size) {
+// As much of it as there is.
+std::string read_at(int file, std::uint64_t offset, std::size_t size) {
   std::string bytes(size, '\0');
-  file.seekg(static_cast<std::streamoff>(offset));
-  file.read(bytes.data(), static_cast<std::streamsize>(size));
-  bytes.resize(static_cast<std::size_t>(file.gcount()));
+  std::size_t done = 0;
+  while (done < size) {
+    const auto read =
+        ::pread(file, bytes.data() + done, size - done, static_cast<off_t>(offset + done));
+    if (read < 0 && errno == EINTR) continue;
+    if (read <= 0) break;
+    done += static_cast<std::size_t>(read);
+  }
+  bytes.resize(done);
   return bytes;
+}
+
+std::uint64_t size_of(int file) {
+  struct stat status{};
+  return ::fstat(file, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
 // How much of what precedes the end is zip64's.
@@ -45,9 +57,8 @@ std::size_t bytes_of_zip64(std::string_view before_end) {
   return there ? both : 0;
 }
 
-Result<End> find_end(std::ifstream& file) {
-  file.seekg(0, std::ios::end);
-  const auto size = file ? static_cast<std::uint64_t>(file.tellg()) : 0;
+Result<End> find_end(int file) {
+  const std::uint64_t size = size_of(file);
   const auto tail_bytes = std::min<std::uint64_t>(
       size, large_end_bytes + locator_bytes + end_bytes + comment_bytes_max);
   const std::string tail = read_at(file, size - tail_bytes, tail_bytes);
@@ -91,13 +102,11 @@ ZipListing read_listing(Reader& in) {
 
 }  // namespace
 
-Result<std::vector<ZipListing>> read_zip_directory(const fs::path& zip) {
-  std::ifstream file(zip, std::ios::binary);
-  if (!file) return system_error(Code::invalid_argument, "opening it");
-  const auto end = find_end(file);
+Result<std::vector<ZipListing>> read_zip_directory(int zip) {
+  const auto end = find_end(zip);
   if (!end) return end.error();
   const std::string bytes =
-      read_at(file, end->directory_end - end->directory_bytes, end->directory_bytes);
+      read_at(zip, end->directory_end - end->directory_bytes, end->directory_bytes);
   Reader in(bytes);
   std::vector<ZipListing> listings;
   for (int left = end->entries; left > 0; --left) {
@@ -108,4 +117,4 @@ Result<std::vector<ZipListing>> read_zip_directory(const fs::path& zip) {
   return listings;
 }
 
-}  // namespace dormouse::cli
+}  // namespace dormouse::control

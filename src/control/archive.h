@@ -1,26 +1,46 @@
-// A zip file that somebody hands over, unpacked into a folder.
+// A zip file that somebody hands over: read, or unpacked into a folder.
 //
 // Whoever made the zip is not trusted, and what is odd is refused rather than repaired: any path
-// that control::check_path() refuses, a path twice or in two cases, a file that is also a folder,
+// that check_path() refuses, a path twice or in two cases, a file that is also a folder,
 // everything but plain files and folders, setuid and setgid bits, encryption, an entry that does
 // not unpack to exactly what its header says, and more than the limits below. So there is nothing
 // that a link or a path could lead to outside of `into`. The error names the entry. Modes are not
 // kept. After an error, some of the files may be there.
+//
+// A library parses what a stranger wrote: the daemon reads a zip in a process of its own alone,
+// unpacking.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/result.h"
 
-namespace dormouse::cli {
+namespace dormouse::control {
 
 struct ArchiveLimits {
   std::size_t entries_max = 10'000;  // Files and folders, named or implied.
   std::uint64_t bytes_max = std::uint64_t{4} << 30;
 };
+
+// What is in a zip, in the order in which it is there. Paths are good, and no two are one place.
+class ZipVisitor {
+ public:
+  virtual ~ZipVisitor() = default;
+  virtual Result<> folder(const std::string& path) = 0;
+  virtual Result<> file(const std::string& path, std::uint64_t size) = 0;
+  virtual Result<> content(std::string_view piece) = 0;  // Of the latest file.
+};
+
+// Loads what reading wants of the system's files, for a process that will not be able to.
+void prepare_to_read_zips();
+
+// `zip` is an open plain file. invalid_argument, too_large, or what the visitor says.
+Result<> read_zip(int zip, const ArchiveLimits&, ZipVisitor*);
 
 // `into` is an empty folder. invalid_argument, too_large.
 Result<> unpack_zip(const std::filesystem::path& zip, const std::filesystem::path& into,
@@ -41,4 +61,4 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace dormouse::cli
+}  // namespace dormouse::control

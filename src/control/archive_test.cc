@@ -1,6 +1,8 @@
-#include "cli/archive.h"
+#include "control/archive.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -12,8 +14,10 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "control/unpacking.h"
+#include "wire/socket.h"
 
-namespace dormouse::cli {
+namespace dormouse::control {
 namespace {
 
 namespace fs = std::filesystem;
@@ -115,7 +119,32 @@ class Zip : public testing::Test {
     fs::create_directory(into);
     const fs::path zip = folder.path() / "code.zip";
     std::ofstream(zip, std::ios::binary) << bytes;
-    return unpack_zip(zip, into, limits);
+    auto done = unpack_zip(zip, into, limits);
+    expect_same_apart(zip, done, limits);
+    return done;
+  }
+
+  // What the daemon reads of it, in another process, is the same.
+  void expect_same_apart(const fs::path& zip, const Result<>& done, const ArchiveLimits& limits) {
+    const wire::Descriptor from(::open(zip.c_str(), O_RDONLY | O_CLOEXEC));
+    const int to = ::memfd_create("unpacked", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    write_unpacked(from.number(), to, limits);
+    const off_t size = ::lseek(to, 0, SEEK_END);
+    const auto apart = Unpacked::read(http::Body(to, 0, static_cast<std::uint64_t>(size)));
+    ASSERT_EQ(apart.has_value(), done.has_value());
+    if (!apart) {
+      EXPECT_EQ("code.zip: " + apart.error().message, done.error().message);
+      return;
+    }
+    std::set<std::string> files;
+    for (const Unpacked::File& file : apart->files()) {
+      files.insert(file.path);
+      EXPECT_EQ(read(into / file.path), file.content);
+    }
+    for (const auto& entry : fs::recursive_directory_iterator(into)) {
+      const std::string path = entry.path().lexically_relative(into);
+      EXPECT_EQ(files.contains(path), entry.is_regular_file()) << path;
+    }
   }
 
   // That it is refused, by the name of the entry, and wrote nothing but plain files into `into`.
@@ -307,6 +336,31 @@ TEST_F(Zip, IsRefusedIfItIsNone) {
   EXPECT_FALSE(unpack_zip(folder.path() / "nothing.zip", into));
 }
 
+// The process that writes it may be in a stranger's hands.
+TEST(Unpacked, IsRefusedIfItIsNotWhatItShouldBe) {
+  const auto read_back = [](const std::string& written) {
+    return Unpacked::read(*http::Body::in_memfd(written));
+  };
+  std::string good(1, '\1');
+  put_sized(good, "app.py");
+  put(good, std::uint64_t{3});
+  good += "abc\2";
+  ASSERT_TRUE(read_back(good));
+  EXPECT_EQ(read_back(good)->files().at(0).content, "abc");
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    EXPECT_FALSE(read_back(good.substr(0, size))) << size;
+  }
+  EXPECT_FALSE(read_back(good + "\2"));
+  EXPECT_FALSE(read_back("\4" + good));
+  std::string huge(1, '\1');
+  put_sized(huge, "app.py");
+  put(huge, ~std::uint64_t{0});
+  EXPECT_FALSE(read_back(huge + "abc\2"));
+  std::string error("\3\xff", 2);
+  put_sized(error, "\xff what");
+  EXPECT_EQ(read_back(error).error(), (Error{Code::invalid_argument, "\xEF\xBF\xBD what"}));
+}
+
 TEST(TemporaryFolders, AreOfOneUserAndGoWithWhatIsInThem) {
   fs::path path;
   {
@@ -323,4 +377,4 @@ TEST(TemporaryFolders, AreOfOneUserAndGoWithWhatIsInThem) {
 }
 
 }  // namespace
-}  // namespace dormouse::cli
+}  // namespace dormouse::control

@@ -4,20 +4,20 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 
-namespace dormouse::cli {
+namespace dormouse::control {
 
 struct ZipListing {
   std::string name;        // Any bytes. Ends with "/" if it is a folder.
   std::uint32_t mode = 0;  // As of ::stat, or 0 if it was not made on a Unix.
 };
 
-// invalid_argument if it is not a zip; too_large if it needs zip64, or lists more than 64 MiB.
-Result<std::vector<ZipListing>> read_zip_directory(const std::filesystem::path& zip);
+// `zip` is an open file. invalid_argument if it is not a zip; too_large if it needs zip64, or lists
+// more than 64 MiB.
+Result<std::vector<ZipListing>> read_zip_directory(int zip);
 
-}  // namespace dormouse::cli
+}  // namespace dormouse::control

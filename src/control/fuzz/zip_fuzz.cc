@@ -7,12 +7,12 @@
 #include <string>
 
 #include "base/check.h"
-#include "cli/archive.h"
+#include "control/archive.h"
 
 namespace {
 
 namespace fs = std::filesystem;
-using dormouse::cli::ArchiveLimits;
+using dormouse::control::ArchiveLimits;
 
 void check_what_is_in(const fs::path& folder, const ArchiveLimits& limits) {
   std::size_t entries = 0;
@@ -30,7 +30,7 @@ void check_what_is_in(const fs::path& folder, const ArchiveLimits& limits) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  using namespace dormouse::cli;
+  using namespace dormouse::control;
   constexpr ArchiveLimits limits{.entries_max = 20, .bytes_max = 100'000};
   static const TemporaryFolder around = *TemporaryFolder::make();
   const int zip = ::memfd_create("zip", MFD_CLOEXEC);

@@ -1,4 +1,4 @@
-#include "cli/archive.h"
+#include "control/archive.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -12,14 +12,15 @@
 #include <cwctype>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
-#include "cli/zip_directory.h"
 #include "control/manifest.h"
+#include "control/zip_directory.h"
 #include "gateway/json.h"
 
-namespace dormouse::cli {
+namespace dormouse::control {
 namespace {
 
 namespace fs = std::filesystem;
@@ -38,16 +39,20 @@ std::string in_quotes(std::string_view path) {
 // libarchive reads names as the thread's locale says, and letters have a case only in one.
 class Utf8Locale {
  public:
-  Utf8Locale() : locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {
-    CHECK(locale_ != nullptr);  // Part of the C library.
-    before_ = ::uselocale(locale_);
-  }
+  Utf8Locale() : locale_(load()) { before_ = ::uselocale(locale_); }
   ~Utf8Locale() {
     ::uselocale(before_);
     ::freelocale(locale_);
   }
   Utf8Locale(const Utf8Locale&) = delete;
   Utf8Locale& operator=(const Utf8Locale&) = delete;
+
+  // It stays known to the C library for as long as one who loaded it has not freed it.
+  static locale_t load() {
+    const locale_t loaded = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    CHECK(loaded != nullptr);  // Part of the C library.
+    return loaded;
+  }
 
  private:
   locale_t locale_, before_;
@@ -130,11 +135,11 @@ std::string without_slash(std::string path) {
 }
 
 // By what is written, before the library makes something of it.
-Result<> check_directory(const fs::path& zip) {
+Result<> check_directory(int zip) {
   const auto listings = read_zip_directory(zip);
   if (!listings) return listings.error();
   for (const ZipListing& listing : *listings) {
-    auto good = control::check_path(without_slash(listing.name));
+    auto good = check_path(without_slash(listing.name));
     if (good) good = check_mode(listing.mode);
     if (!good) return std::move(good).error().during(in_quotes(listing.name));
   }
@@ -167,18 +172,16 @@ class NewFile {
   int file_;
 };
 
-class Unpacking {
+class Reading {
  public:
-  Unpacking(const fs::path& into, const ArchiveLimits& limits)
-      : into_(into), limits_(limits), places_(limits.entries_max), left_(limits.bytes_max) {}
+  Reading(const ArchiveLimits& limits, ZipVisitor* visitor)
+      : limits_(limits), visitor_(visitor), places_(limits.entries_max), left_(limits.bytes_max) {}
 
-  Result<> run(const fs::path& zip) {
+  Result<> run(int zip) {
     // With the directory at its end, as everybody reads a zip; not by what lies before each file.
     archive_read_support_format_zip_seekable(from());
     archive_read_set_options(from(), "zip:hdrcharset=UTF-8");
-    if (archive_read_open_filename(from(), zip.c_str(), block_bytes) != ARCHIVE_OK) {
-      return refused(said());
-    }
+    if (archive_read_open_fd(from(), zip, block_bytes) != ARCHIVE_OK) return refused(said());
     for (std::size_t number = 1;; ++number) {
       archive_entry* entry = nullptr;
       const int status = archive_read_next_header(from(), &entry);
@@ -201,7 +204,7 @@ class Unpacking {
   Result<> take(archive_entry* entry, const std::string& name) {
     const bool folder = name.ends_with('/');
     const std::string path = without_slash(name);
-    if (auto good = control::check_path(path); !good) return good;
+    if (auto good = check_path(path); !good) return good;
     if (auto good = check_mode(archive_entry_mode(entry)); !good) return good;
     if (archive_entry_is_encrypted(entry) != 0) return refused("is encrypted");
     if (archive_entry_hardlink(entry) != nullptr) return refused("is a hard link");
@@ -209,14 +212,10 @@ class Unpacking {
       return refused("is a file by its name and a folder by its kind, or the other way round");
     }
     if (auto good = places_.add(path, folder); !good) return good;
-    std::error_code failure;
-    const fs::path to = into_ / path;
-    fs::create_directories(folder ? to : to.parent_path(), failure);
-    if (failure) return Error{Code::unavailable, failure.message()};
-    return folder ? Result<>(ok) : write(entry, to);
+    return folder ? visitor_->folder(path) : take_file(entry, path);
   }
 
-  Result<> write(archive_entry* entry, const fs::path& to) {
+  Result<> take_file(archive_entry* entry, const std::string& path) {
     const auto size = static_cast<std::uint64_t>(archive_entry_size(entry));
     if (archive_entry_size_is_set(entry) == 0 || archive_entry_size(entry) < 0) {
       return refused("does not say how large it is");
@@ -226,8 +225,7 @@ class Unpacking {
                                         " bytes in all when it is unpacked"};
     }
     left_ -= size;
-    NewFile file(to);
-    if (!file.is_open()) return system_error(Code::unavailable, "unpacking");
+    if (auto begun = visitor_->file(path, size); !begun) return begun;
     std::uint64_t done = 0;
     for (;;) {
       const auto read = archive_read_data(from(), buffer_.data(), buffer_.size());
@@ -236,7 +234,7 @@ class Unpacking {
       done += static_cast<std::uint64_t>(read);
       if (done > size) return refused("unpacks to more than its header says");
       const std::string_view bytes(buffer_.data(), static_cast<std::size_t>(read));
-      if (!file.write(bytes)) return system_error(Code::unavailable, "unpacking");
+      if (auto taken = visitor_->content(bytes); !taken) return taken;
     }
     return done == size ? Result<>(ok) : refused("unpacks to less than its header says");
   }
@@ -244,21 +242,66 @@ class Unpacking {
   struct Freed {
     void operator()(archive* a) const { archive_read_free(a); }
   };
-  const fs::path& into_;
   const ArchiveLimits& limits_;
+  ZipVisitor* visitor_;
   Places places_;
   std::uint64_t left_;
   std::unique_ptr<archive, Freed> archive_{archive_read_new()};
   std::array<char, block_bytes> buffer_;
 };
 
+// Into a folder that nobody else writes to.
+class Unpacking final : public ZipVisitor {
+ public:
+  explicit Unpacking(const fs::path& into) : into_(into) {}
+
+  Result<> folder(const std::string& path) override {
+    std::error_code failure;
+    fs::create_directories(into_ / path, failure);
+    if (failure) return Error{Code::unavailable, failure.message()};
+    return ok;
+  }
+  Result<> file(const std::string& path, std::uint64_t) override {
+    std::error_code failure;
+    fs::create_directories((into_ / path).parent_path(), failure);
+    if (failure) return Error{Code::unavailable, failure.message()};
+    file_.emplace(into_ / path);
+    if (!file_->is_open()) return system_error(Code::unavailable, "unpacking");
+    return ok;
+  }
+  Result<> content(std::string_view piece) override {
+    if (!file_->write(piece)) return system_error(Code::unavailable, "unpacking");
+    return ok;
+  }
+
+ private:
+  const fs::path& into_;
+  std::optional<NewFile> file_;
+};
+
 }  // namespace
 
-Result<> unpack_zip(const fs::path& zip, const fs::path& into, const ArchiveLimits& limits) {
+void prepare_to_read_zips() {
+  static const locale_t kept = Utf8Locale::load();
+  CHECK(kept != nullptr);
+}
+
+Result<> read_zip(int zip, const ArchiveLimits& limits, ZipVisitor* visitor) {
   const Utf8Locale locale;
-  const auto unpacking = std::make_unique<Unpacking>(into, limits);
-  auto done = check_directory(zip);
-  if (done) done = unpacking->run(zip);
+  const auto reading = std::make_unique<Reading>(limits, visitor);
+  auto good = check_directory(zip);
+  if (!good) return good;
+  return reading->run(zip);
+}
+
+Result<> unpack_zip(const fs::path& zip, const fs::path& into, const ArchiveLimits& limits) {
+  const int file = ::open(zip.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) {
+    return system_error(Code::invalid_argument, "opening it").during(zip.filename().string());
+  }
+  Unpacking unpacking(into);
+  auto done = read_zip(file, limits, &unpacking);
+  ::close(file);
   if (!done) return std::move(done).error().during(zip.filename().string());
   return ok;
 }
@@ -277,4 +320,4 @@ TemporaryFolder::~TemporaryFolder() {
   if (!path_.empty()) fs::remove_all(path_, failure);
 }
 
-}  // namespace dormouse::cli
+}  // namespace dormouse::control

@@ -1,0 +1,193 @@
+// AWS Lambda's API, through AWS's own client for JavaScript, unmodified: only its endpoint is ours.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { eventually } from "./platform.mjs";
+import { aws, client, refusal, startSigned, utf8 } from "./aws.mjs";
+
+let platform;
+before(async () => (platform = await startSigned()));
+after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+
+const invoke = (name, event, more = {}, by = client(platform)) =>
+  by.send(new aws.InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }));
+
+async function deploy(name, code, more = {}) {
+  const manifest = { name, runtime: "python", handler: "app.handler", memory: "128MiB", ...more };
+  const done = await platform.deploy(manifest, { "app.py": code });
+  assert.equal(done.code, 0, done.stderr);
+}
+
+const GREET = `
+import json, time
+def handler(event, context):
+    if event.get("sleep"): time.sleep(event["sleep"])
+    if event.get("raise"): raise ValueError("no: " + event["raise"])
+    for i in range(event.get("lines", 0)): print("line", i)
+    return {"hello": event.get("name", "nobody"), "arn": context.invoked_function_arn}
+`;
+
+test("Invoke answers, under every name that a function has", async () => {
+  await deploy("greet", GREET, { timeout: "2s" });
+  const arn = "arn:aws:lambda:eu-west-1:123456789012:function:greet";
+  for (const name of ["greet", "greet:$LATEST", "greet:1", "123456789012:function:greet", arn, `${arn}:1`]) {
+    const answer = await invoke(name, { name: "you" });
+    assert.equal(answer.StatusCode, 200);
+    assert.equal(answer.ExecutedVersion, "1");
+    assert.equal(answer.FunctionError, undefined);
+    assert.match(answer.$metadata.requestId, /^[0-9a-f-]{36}$/);
+    assert.equal(JSON.parse(utf8(answer.Payload)).hello, "you");
+  }
+  assert.equal((await invoke("greet", {}, { Qualifier: "$LATEST" })).StatusCode, 200);
+  const nothing = await client(platform).send(new aws.InvokeCommand({ FunctionName: "greet" }));
+  assert.equal(JSON.parse(utf8(nothing.Payload)).hello, "nobody");
+});
+
+test("an error of the function is 200, with its type and message", async () => {
+  const failed = await invoke("greet", { raise: "such line" }, { LogType: "Tail" });
+  assert.equal(failed.StatusCode, 200);
+  assert.equal(failed.FunctionError, "Unhandled");
+  const { errorType, errorMessage } = JSON.parse(utf8(failed.Payload));
+  assert.deepEqual([errorType, errorMessage], ["ValueError", "no: such line"]);
+  assert.match(Buffer.from(failed.LogResult, "base64").toString(), /Traceback/);
+  const late = await invoke("greet", { sleep: 10 });
+  assert.equal(late.FunctionError, "Unhandled");
+  assert.match(JSON.parse(utf8(late.Payload)).errorMessage, /Task timed out after 2\.00 seconds$/);
+});
+
+test("LogType=Tail gives the end of what this call printed, and of no other", async () => {
+  const short = await invoke("greet", { lines: 2 }, { LogType: "Tail" });
+  const text = Buffer.from(short.LogResult, "base64").toString();
+  assert.match(text, /^START RequestId: \S+ Version: 1\nline 0\nline 1\nEND .*\nREPORT .*\n$/);
+  assert.equal(/RequestId: (\S+)/.exec(text)[1], short.$metadata.requestId);
+  const long = await invoke("greet", { lines: 2000 }, { LogType: "Tail" });
+  const tail = Buffer.from(long.LogResult, "base64").toString();
+  assert.equal(tail.length, 4096);
+  assert.match(tail, /line 1999\nEND/);
+  assert.equal((await invoke("greet", { lines: 2 })).LogResult, undefined);
+});
+
+test("every line is of its call, though it is read as the call ends", async () => {
+  await deploy("brief", 'def handler(event, context): print("seen", event)', { keep_alive: "0ms" });
+  for (let i = 0; i < 40; ++i) {
+    const { LogResult } = await invoke("brief", i, { LogType: "Tail" });
+    assert.match(Buffer.from(LogResult, "base64").toString(), new RegExp(`\nseen ${i}\n`));
+  }
+});
+
+test("DryRun is 204 and runs nothing", async () => {
+  const dry = await invoke("greet", { lines: 1 }, { InvocationType: "DryRun" });
+  assert.equal(dry.StatusCode, 204);
+});
+
+test("what is refused is refused in the words that the client has classes for", async () => {
+  const rows = [
+    [invoke("nobody", {}), "ResourceNotFoundException", 404, /Function not found: nobody/],
+    [invoke("greet", {}, { Qualifier: "7" }), "ResourceNotFoundException", 404, /greet:7.*version 1/],
+    [invoke("greet", {}, { InvocationType: "Event" }), "InvalidParameterValueException", 400, /Event/],
+    [invoke("greet", {}, { ClientContext: "e30=" }), "InvalidParameterValueException", 400, /ClientContext/],
+    [invoke("greet", {}, { Payload: "{" }), "InvalidRequestContentException", 400, /Could not parse/],
+    [invoke("greet", "x".repeat(6 << 20)), "RequestTooLargeException", 413, /6291456 bytes/],
+  ];
+  for (const [call, name, status, message] of rows) {
+    const refused = await refusal(call);
+    assert.deepEqual(refused.slice(0, 2), [name, status]);
+    assert.match(refused[2], message);
+  }
+});
+
+test("a full queue is a TooManyRequestsException with its reason", async () => {
+  await deploy("narrow", GREET, { max_instances: 1, queue: 1 });
+  const calls = Array.from({ length: 6 }, () => invoke("narrow", { sleep: 0.5 }).catch((error) => error));
+  const refused = (await Promise.all(calls)).filter((each) => each instanceof aws.TooManyRequestsException);
+  assert.ok(refused.length >= 3, `${refused.length}`);
+  assert.equal(refused[0].Reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
+  assert.ok(Number(refused[0].retryAfterSeconds) >= 1);
+});
+
+test("a client that hangs up gives its slot back", async () => {
+  await deploy("held", GREET, { timeout: "60s", max_instances: 1, memory: "128MiB" });
+  for (const Command of [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand]) {
+    const leave = new AbortController();
+    const input = { FunctionName: "held", Payload: JSON.stringify({ sleep: 50 }) };
+    const call = client(platform).send(new Command(input), { abortSignal: leave.signal });
+    const status = async () =>
+      (await platform.json("list")).functions.find((each) => each.name === "held").running;
+    await eventually("it runs", async () => (await status()) === 1);
+    leave.abort();
+    await assert.rejects(call);
+    await eventually("its slot is free", async () => (await status()) === 0, 2000);
+  }
+});
+
+test("who does not have the secret gets nothing", async () => {
+  const wrong = (more) => client(platform, { credentials: { ...platform.credentials, ...more } });
+  const rows = [
+    [{ secretAccessKey: "0".repeat(64) }, "InvalidSignatureException"],
+    [{ accessKeyId: "DM000000000000000000" }, "UnrecognizedClientException"],
+  ];
+  for (const [more, name] of rows) {
+    assert.deepEqual((await refusal(invoke("greet", {}, {}, wrong(more)))).slice(0, 2), [name, 403]);
+  }
+  // Nor is said which functions there are.
+  const [unknown] = await refusal(invoke("nobody", {}, {}, wrong({ secretAccessKey: "0".repeat(64) })));
+  assert.equal(unknown, "InvalidSignatureException");
+  const unsigned = await platform.request("POST", "/2015-03-31/functions/greet/invocations", { body: "{}" });
+  assert.equal(unsigned.status, 403);
+  assert.equal(unsigned.headers["x-amzn-errortype"], "MissingAuthenticationTokenException");
+  const plain = await platform.request("POST", "/2015-03-31/functions/greet/invocations", {
+    body: '{"name": "me"}',
+    headers: { authorization: `Bearer ${platform.options.env.DORMOUSE_KEY}` },
+  });
+  assert.equal(JSON.parse(plain.text).hello, "me");
+});
+
+// ---- streams ----
+
+async function streamed(name, event, more = {}) {
+  const answer = await client(platform).send(
+    new aws.InvokeWithResponseStreamCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }),
+  );
+  let text = "";
+  let chunks = 0;
+  for await (const part of answer.EventStream) {
+    if (part.PayloadChunk) {
+      text += utf8(part.PayloadChunk.Payload);
+      ++chunks;
+    }
+    if (part.InvokeComplete) return { text, chunks, complete: part.InvokeComplete, answer };
+  }
+  assert.fail("the stream has no end");
+}
+
+test("InvokeWithResponseStream gives the pieces as they come, and how it ended", async () => {
+  const code = `
+import time
+def handler(event, context):
+    print("begun")
+    for i in range(event["n"]):
+        yield f"piece {i}\\n"
+        time.sleep(0.05)
+    if event.get("breaks"): raise RuntimeError("half-way")
+`;
+  await deploy("counting", code);
+  const whole = await streamed("counting", { n: 5 }, { LogType: "Tail" });
+  assert.equal(whole.text, [0, 1, 2, 3, 4].map((i) => `piece ${i}\n`).join(""));
+  assert.ok(whole.chunks >= 3, `${whole.chunks}`);
+  assert.equal(whole.complete.ErrorCode, undefined);
+  assert.match(Buffer.from(whole.complete.LogResult, "base64").toString(), /begun/);
+  assert.equal(whole.answer.ExecutedVersion, "1");
+  const broken = await streamed("counting", { n: 2, breaks: true });
+  assert.equal(broken.text, "piece 0\npiece 1\n");
+  assert.equal(broken.complete.ErrorCode, "Unhandled");
+  assert.match(JSON.parse(broken.complete.ErrorDetails).errorMessage, /half-way/);
+});
+
+test("a whole answer streams, too, in as many messages as it takes", async () => {
+  await deploy("large", 'def handler(event, context): return "x" * event["n"]');
+  const { text } = await streamed("large", { n: 3_000_000 });
+  assert.equal(text.length, 3_000_002);
+  const failed = await streamed("greet", { raise: "at once" });
+  assert.equal(failed.text, "");
+  assert.equal(JSON.parse(failed.complete.ErrorDetails).errorType, "ValueError");
+  assert.equal((await refusal(streamed("nobody", {})))[0], "ResourceNotFoundException");
+});

@@ -1,0 +1,59 @@
+// What AWS's deploy tools say of a function, and what they are told: AWS Lambda's JSON ↔ manifests.
+// Pure.
+//
+// What dormouse has is a field of the manifest; what is only AWS's, and is told back, is a label
+// ("aws.role"). What neither can mean here is refused by name; what is there but empty says
+// nothing, and is left out. A variable whose value is "dormouse:secret:NAME" is that secret, given
+// at `init`, as the code is loaded.
+//
+//   Runtime        python3.x: python · nodejs20.x: node · provided…: executable
+//   Handler        handler; of an executable a label
+//   MemorySize     memory, in MiB        Timeout     timeout, in seconds
+//   Environment    env and secrets       Role, Description, Tags    labels
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "catalog/catalog.h"
+#include "gateway/json.h"
+
+namespace dormouse::control {
+
+inline constexpr std::string_view secret_reference = "dormouse:secret:";
+
+// What a request that changes a function asks for.
+struct LambdaChange {
+  std::string name;                // CreateFunction's.
+  std::optional<std::string> zip;  // In base64, as it came.
+  std::string revision_id;         // "": whichever there is.
+  bool publish = false;
+  bool dry_run = false;
+  catalog::Manifest manifest;  // What it becomes; without the labels of the code.
+};
+
+// invalid_argument names the field.
+Result<LambdaChange> read_create_function(const json::value&);
+Result<LambdaChange> read_update_code(const json::value&, const catalog::Manifest& before);
+Result<LambdaChange> read_update_configuration(const json::value&, const catalog::Manifest& before);
+
+struct ZipFacts {
+  std::string sha256;  // In base64.
+  std::uint64_t bytes = 0;
+};
+void note_zip(catalog::Manifest&, const ZipFacts&);
+
+// How a revision is shown. `version`: "$LATEST" or its number; `region`: what its ARN says.
+struct LambdaView {
+  std::string_view version;
+  std::string_view region;
+  bool changing = false;
+};
+json::object lambda_configuration(const catalog::Revision&, const LambdaView&);
+json::object lambda_tags(const catalog::Manifest&);
+std::string lambda_revision_id(const catalog::Revision&);
+
+}  // namespace dormouse::control

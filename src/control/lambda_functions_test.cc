@@ -1,0 +1,218 @@
+#include "control/lambda_functions.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <string>
+
+namespace dormouse::control {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string create_text(const std::string& more = "") {
+  return R"({"FunctionName":"greet","Runtime":"python3.12","Role":"arn:aws:iam::1:role/r",)"
+         R"("Handler":"app.handler","Code":{"ZipFile":"UEs="})" +
+         more + "}";
+}
+
+Result<LambdaChange> create(const std::string& more = "") {
+  return read_create_function(json::parse(create_text(more)));
+}
+
+catalog::Revision revision_of(catalog::Manifest manifest) {
+  catalog::Revision revision{{.manifest = std::move(manifest),
+                              .files = {},
+                              .prepared = {},
+                              .load_options = {},
+                              .notes = {},
+                              .ready = {}},
+                             "default",
+                             3,
+                             *Digest::parse("sha256:" + std::string(64, 'a')),
+                             {1795718734123}};
+  return revision;
+}
+
+json::object shown(const catalog::Manifest& manifest) {
+  return lambda_configuration(revision_of(manifest), {.version = "$LATEST", .region = "eu-west-1"});
+}
+
+TEST(LambdaCreate, BecomesAManifestWithAwssDefaults) {
+  const auto change = create();
+  ASSERT_TRUE(change) << change.error().message;
+  EXPECT_EQ(change->name, "greet");
+  EXPECT_EQ(change->zip, "UEs=");
+  EXPECT_EQ(change->manifest.runtime, "python");
+  EXPECT_EQ(change->manifest.handler, "app.handler");
+  EXPECT_EQ(change->manifest.timeout, 3s);
+  EXPECT_EQ(change->manifest.resources.memory_bytes, 128 << 20);
+}
+
+TEST(LambdaCreate, TakesWhatHasAMeaningHereAndLeavesOutWhatSaysNothing) {
+  const auto change = create(
+      R"(,"Timeout":900,"MemorySize":512,"Publish":true,"PackageType":"Zip","Description":"hello",)"
+      R"("Environment":{"Variables":{"A":"b","DB":"dormouse:secret:prod-db"}},"Tags":{"team":"x"},)"
+      R"("Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]},"KMSKeyArn":"",)"
+      R"("DeadLetterConfig":{},"TracingConfig":{"Mode":"PassThrough"},)"
+      R"("SnapStart":{"ApplyOn":"None"})");
+  ASSERT_TRUE(change) << change.error().message;
+  const catalog::Manifest& manifest = change->manifest;
+  EXPECT_TRUE(change->publish);
+  EXPECT_EQ(manifest.timeout, 900s);
+  EXPECT_EQ(manifest.env, (std::map<std::string, std::string>{{"A", "b"}}));
+  ASSERT_TRUE(manifest.secrets.contains("DB"));
+  EXPECT_EQ(manifest.secrets.at("DB"), (catalog::SecretUse{"prod-db", catalog::When::init}));
+  const json::object view = shown(manifest);
+  EXPECT_EQ(view.at("Description"), "hello");
+  EXPECT_EQ(view.at("Environment").at("Variables").at("DB"), "dormouse:secret:prod-db");
+  EXPECT_EQ(lambda_tags(manifest).at("team"), "x");
+}
+
+TEST(LambdaCreate, RefusesByNameWhatIsNotToBeHad) {
+  const struct {
+    const char* more;
+    const char* named;
+  } rows[] = {
+      {R"(,"Layers":["arn:aws:lambda:eu-west-1:1:layer:x:1"])", "Layers"},
+      {R"(,"VpcConfig":{"SubnetIds":["subnet-1"]})", "VpcConfig"},
+      {R"(,"EphemeralStorage":{"Size":1024})", "EphemeralStorage"},
+      {R"(,"TracingConfig":{"Mode":"Active"})", "TracingConfig"},
+      {R"(,"SnapStart":{"ApplyOn":"PublishedVersions"})", "SnapStart"},
+      {R"(,"PackageType":"Image")", "PackageType"},
+      {R"(,"Architectures":["sparc"])", "Architectures"},
+      {R"(,"Timeout":0)", "Timeout"},
+      {R"(,"Timeout":901)", "Timeout"},
+      {R"(,"Timeout":"3")", "Timeout"},
+      {R"(,"MemorySize":127)", "MemorySize"},
+      {R"(,"MemorySize":10241)", "MemorySize"},
+      {R"(,"Environment":{"Variables":{"A":1}})", "Environment"},
+      {R"(,"Environment":{"variables":{"A":"1"}})", "Environment"},
+      {R"(,"Environment":{"Variables":{"A-B":"1"}})", "env"},
+      {R"(,"Environment":{"Variables":{"A":"dormouse:secret:no name"}})", "secrets"},
+      {R"(,"Publish":"yes")", "Publish"},
+      {R"(,"Tags":{"a":1})", "Tags"},
+      {R"(,"NoSuchThing":1)", "NoSuchThing"},
+  };
+  for (const auto& row : rows) {
+    const auto refused = create(row.more);
+    ASSERT_FALSE(refused) << row.more;
+    EXPECT_TRUE(refused.error().message.starts_with(row.named)) << refused.error().message;
+  }
+}
+
+TEST(LambdaCreate, RefusesAnotherValueOfWhatItMustHave) {
+  const struct {
+    const char* field;
+    const char* value;
+    const char* says;
+  } rows[] = {
+      {"FunctionName", R"("Greet")", "name: "},
+      {"FunctionName", R"("greet:3")", "FunctionName: "},
+      {"FunctionName", "7", "FunctionName: "},
+      {"FunctionName", "null", "FunctionName is missing"},
+      {"Runtime", R"("java21")", "Runtime: "},
+      {"Runtime", "null", "Runtime is missing"},
+      {"Handler", R"("handler")", "handler: "},
+      {"Code", R"({"S3Bucket":"b","S3Key":"k"})", "Code: S3Bucket"},
+      {"Code", R"({"ImageUri":"x"})", "Code: ImageUri"},
+      {"Code", R"({"ZipFile":7})", "Code: "},
+      {"Code", "null", "Code is missing"},
+  };
+  for (const auto& row : rows) {
+    json::value body = json::parse(create_text());
+    body.as_object()[row.field] = json::parse(row.value);
+    const auto refused = read_create_function(body);
+    ASSERT_FALSE(refused) << row.field << row.value;
+    EXPECT_TRUE(refused.error().message.starts_with(row.says)) << refused.error().message;
+  }
+}
+
+TEST(LambdaCreate, KeepsAnExecutablesHandlerAsALabel) {
+  json::value body = json::parse(create_text());
+  body.as_object()["Runtime"] = "provided.al2023";
+  body.as_object()["Handler"] = "bootstrap";
+  const auto change = read_create_function(body);
+  ASSERT_TRUE(change) << change.error().message;
+  EXPECT_EQ(change->manifest.runtime, "executable");
+  EXPECT_EQ(change->manifest.handler, "");
+  EXPECT_EQ(shown(change->manifest).at("Handler"), "bootstrap");
+}
+
+TEST(LambdaUpdate, ChangesWhatIsSaidAndNothingElse) {
+  auto before = create(R"(,"MemorySize":512,"Environment":{"Variables":{"A":"b"}})")->manifest;
+  before.concurrency = 4;
+  before.keep_alive = 5s;
+  note_zip(before, {"c2hh", 7});
+  const auto change =
+      read_update_configuration(json::parse(R"({"Timeout":9,"Handler":"main.go"})"), before);
+  ASSERT_TRUE(change) << change.error().message;
+  catalog::Manifest expected = before;
+  expected.timeout = 9s;
+  expected.handler = "main.go";
+  expected.labels["aws.handler"] = "main.go";
+  EXPECT_EQ(change->manifest, expected);
+}
+
+TEST(LambdaUpdate, ReplacesTheEnvironmentAsAWhole) {
+  auto before = create(R"(,"Environment":{"Variables":{"A":"b"}},"Description":"old")")->manifest;
+  before.secrets = {{"KEEP", {"KEEP", catalog::When::late}}, {"DROP", {"x", catalog::When::late}}};
+  const auto change = read_update_configuration(
+      json::parse(R"({"Environment":{"Variables":{"C":"d","KEEP":"dormouse:secret:KEEP",)"
+                  R"("NEW":"dormouse:secret:n"}},"Description":""})"),
+      before);
+  ASSERT_TRUE(change) << change.error().message;
+  EXPECT_EQ(change->manifest.env, (std::map<std::string, std::string>{{"C", "d"}}));
+  const std::map<std::string, catalog::SecretUse> secrets{{"KEEP", {"KEEP", catalog::When::late}},
+                                                          {"NEW", {"n", catalog::When::init}}};
+  EXPECT_EQ(change->manifest.secrets, secrets);
+  EXPECT_EQ(shown(change->manifest).at("Description"), "");
+  const auto cleared = read_update_configuration(json::parse(R"({"Environment":{}})"), before);
+  EXPECT_TRUE(cleared->manifest.env.empty() && cleared->manifest.secrets.empty());
+}
+
+TEST(LambdaUpdate, OfCodeTakesCodeOnly) {
+  const auto before = create()->manifest;
+  const auto change = read_update_code(
+      json::parse(R"({"ZipFile":"UEs=","Publish":true,"DryRun":true,"RevisionId":"r"})"), before);
+  ASSERT_TRUE(change);
+  EXPECT_TRUE(change->publish && change->dry_run);
+  EXPECT_EQ(change->revision_id, "r");
+  for (const char* body : {R"({})", R"({"S3Bucket":"b"})", R"({"ZipFile":"UEs=","Timeout":3})"}) {
+    EXPECT_FALSE(read_update_code(json::parse(body), before)) << body;
+  }
+}
+
+TEST(LambdaConfiguration, SaysWhatTheToolsWaitFor) {
+  auto manifest = create()->manifest;
+  note_zip(manifest, {"c2hh", 7});
+  json::object view = shown(manifest);
+  EXPECT_EQ(view.at("FunctionArn"), "arn:aws:lambda:eu-west-1:000000000000:function:greet");
+  EXPECT_EQ(view.at("Runtime"), "python3.12");
+  EXPECT_EQ(view.at("Role"), "arn:aws:iam::1:role/r");
+  EXPECT_EQ(view.at("CodeSize"), 7);
+  EXPECT_EQ(view.at("CodeSha256"), "c2hh");
+  EXPECT_EQ(view.at("LastModified"), "2026-11-26T18:45:34.123+0000");
+  EXPECT_EQ(view.at("State"), "Active");
+  EXPECT_EQ(view.at("LastUpdateStatus"), "Successful");
+  EXPECT_EQ(view.at("RevisionId"), "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa");
+  view = lambda_configuration(revision_of(manifest),
+                              {.version = "3", .region = "x", .changing = true});
+  EXPECT_EQ(view.at("FunctionArn"), "arn:aws:lambda:x:000000000000:function:greet:3");
+  EXPECT_EQ(view.at("LastUpdateStatus"), "InProgress");
+}
+
+// Of a function that was deployed otherwise.
+TEST(LambdaConfiguration, IsThereForEveryFunction) {
+  catalog::Manifest manifest;
+  manifest.name = "reader";
+  manifest.runtime = "onnx";
+  const json::object view = shown(manifest);
+  EXPECT_EQ(view.at("Runtime"), "onnx");
+  EXPECT_EQ(view.at("Timeout"), 30);
+  EXPECT_EQ(view.at("MemorySize"), 512);
+  EXPECT_EQ(view.at("CodeSha256"), "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=");
+}
+
+}  // namespace
+}  // namespace dormouse::control
