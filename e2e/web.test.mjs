@@ -34,9 +34,14 @@ const app = createServer(async (request, response) => {
   }
   if (wants === "none") return response.writeHead(204).end();
   if (wants === "late") return response.flushHeaders();
+  if (wants === "early") return response.end("enough");
   if (wants === "back") return request.pipe(response);
   const body = [];
-  for await (const part of request) body.push(part);
+  try {
+    for await (const part of request) body.push(part);
+  } catch {
+    return;  // Its client, or whoever passes it on, has gone.
+  }
   const { K_SERVICE, K_REVISION, K_CONFIGURATION, PORT } = process.env;
   response.setHeader("Content-Type", "application/json").end(JSON.stringify({
     method: request.method, url: request.url, headers: request.headers,
@@ -121,6 +126,20 @@ test("bodies go both ways as they come", async () => {
   const large = randomBytes(6 << 20);
   const echoed = await platform.request("POST", "/f/app/back", { body: large });
   assert.ok(echoed.body.equals(large));
+});
+
+// What is left of the first body must not be read as the beginning of another request.
+test("a connection whose request was not sent whole is not used again", async () => {
+  await deploy("hasty", { concurrency: 5, max_instances: 1 });
+  await get("/f/hasty/x");
+  const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
+  for (let i = 0; i < 5; ++i) {
+    const first = await platform.raw("POST /f/hasty/early HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n12345", 300);
+    assert.match(first, /^HTTP\/1\.1 200 /);
+    const second = await platform.request("POST", "/f/hasty/x", { body: "x".repeat(35) + hidden });
+    assert.equal(JSON.parse(second.text).url, "/x", second.text);
+    assert.equal(JSON.parse(second.text).body, "x".repeat(35) + hidden);
+  }
 });
 
 test("a head goes out before there is any body", async () => {

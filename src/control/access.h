@@ -20,7 +20,8 @@ struct Hosts {
   bool any_address = false;  // It listens on all addresses: any IP address will do as a name.
 };
 
-// The Host must be known (DNS rebinding); an Origin must be the Host (cross-site requests).
+// The Host must be known (DNS rebinding), and no page may ask, whatever its origin: functions serve
+// pages under this node's own name.
 Result<> check_origin(const http::Fields&, const Hosts&);
 
 // A write has the content type that its route declares, so that no HTML form can send it.

@@ -32,8 +32,8 @@ TEST(Origin, MustBeTheHostAndTheHostMustBeKnown) {
       {"any address, listening on all", everywhere, "192.168.1.6:8080", nullptr, true},
       {"any IPv6 address, listening on all", everywhere, "[fd00::1]:8080", nullptr, true},
       {"but no name", everywhere, "evil.example", nullptr, false},
-      {"same origin", configured, "localhost:8080", "http://localhost:8080", true},
-      {"same origin behind TLS", configured, "dormouse.example", "https://dormouse.example", true},
+      {"a page of a function's", configured, "localhost:8080", "http://localhost:8080", false},
+      {"the same behind TLS", configured, "dormouse.example", "https://dormouse.example", false},
       {"other port", configured, "localhost:8080", "http://localhost:3000", false},
       {"other site", configured, "localhost:8080", "https://evil.example", false},
       {"null origin", configured, "localhost:8080", "null", false},
@@ -45,6 +45,16 @@ TEST(Origin, MustBeTheHostAndTheHostMustBeKnown) {
     if (row.host != nullptr) fields.add("Host", row.host);
     if (row.origin != nullptr) fields.add("Origin", row.origin);
     EXPECT_EQ(check_origin(fields, row.hosts).has_value(), row.good) << row.why;
+  }
+}
+
+TEST(Origin, IsAlsoKnownByWhatBrowsersSayOfAFetch) {
+  for (const auto& [said, good] : {std::pair("none", true), std::pair("same-origin", false),
+                                   std::pair("same-site", false), std::pair("cross-site", false)}) {
+    http::Fields fields;
+    fields.add("Host", "localhost:8080");
+    fields.add("Sec-Fetch-Site", said);
+    EXPECT_EQ(check_origin(fields, {}).has_value(), good) << said;
   }
 }
 

@@ -56,13 +56,8 @@ Result<Room> make_call_room(std::uint64_t bytes) {
   return Room{shared(std::move(made)), bytes};
 }
 
-Result<http::Body> body_of_call(const wire::Call& call, const Room& room) {
-  if (call.content.is_tensors) {
-    const auto valid = wire::validate(call.content.tensors, call.body_size);
-    if (!valid) return valid.error();
-  }
-  if (!call.in_memfd) return http::Body(std::string(call.inline_body));
-  if (!room.file || call.body_size > room.bytes) {
+Result<http::Body> closed_to_writers(const Room& room, std::uint64_t bytes) {
+  if (!room.file || bytes > room.bytes) {
     return Error{Code::invalid_argument, "the body is not in the room that was given for it"};
   }
   if (fcntl(room.file->number(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
@@ -70,7 +65,7 @@ Result<http::Body> body_of_call(const wire::Call& call, const Room& room) {
   }
   auto ours = duplicate(room.file->number());
   if (!ours) return std::move(ours).error();
-  return http::Body(ours->release(), 0, call.body_size);
+  return http::Body(ours->release(), 0, bytes);
 }
 
 Order answer_of_call(Result<Answer> ended) {

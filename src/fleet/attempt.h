@@ -42,12 +42,13 @@ struct Room {
 // unavailable if there is no memory or descriptor for it.
 Result<Room> make_room(std::uint64_t bytes);
 
-// The same for a call that a function makes: it can be closed to writers, by body_of_call().
+// The same for a call that a function makes: it can be closed to writers.
 Result<Room> make_call_room(std::uint64_t bytes);
 
-// The body of such a call. invalid_argument if it is not in the room it says, or somebody can
-// still write there: what is called could be shown something else than it has checked.
-Result<http::Body> body_of_call(const wire::Call&, const Room&);
+// The body of such a call, its first `bytes`. invalid_argument if there are not so many, or
+// somebody can still write there: what is called could be shown something else than it has checked.
+// Blocks: the kernel waits for whoever has pages of it in hand, up to 150 ms.
+Result<http::Body> closed_to_writers(const Room&, std::uint64_t bytes);
 
 // An `answer` frame's payload, and the descriptor that goes with it.
 Order answer_of_call(Result<Answer>);

@@ -33,11 +33,12 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   in_one_turn([&] { happen(scheduling::Arrived{name, key, it.deadline}); });
   auto waiting = it.told.wait([this, name] { leave(name); });
   co_await std::move(waiting);
-  if (Call* const outer = call(caller)) outer->inner.erase(name);
   Call& told = *call(name);
   Outcome outcome = std::move(told.outcome);
   told.delivered = true;
   const bool goes_on = outcome.answer && (outcome.answer->stream || outcome.answer->lease);
+  Call* const outer = call(caller);
+  if (outer != nullptr && !goes_on) outer->inner.erase(name);  // A stream ends with it as well.
   if (!goes_on || told.over) forget(name);
   co_return outcome;
 }

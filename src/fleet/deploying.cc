@@ -34,14 +34,26 @@ Error unknown_runtime(const std::string& name, const std::map<std::string, Runti
 
 }  // namespace
 
-InstanceKey Shard::add_trial() {
-  const InstanceKey key{trial_bit | ++trials_made_};
-  auto made = std::make_unique<Instance>();
-  made->name = "trial-" + std::to_string(trials_made_);
-  made->trial = true;
-  instances_[key] = std::move(made);
-  return key;
-}
+// An instance that scheduling does not know. It is gone with this, also when the node stops and the
+// coroutine that tries it is unwound.
+class Shard::Trial {
+ public:
+  explicit Trial(Shard* shard) : shard_(shard), key_{trial_bit | ++shard->trials_made_} {
+    auto made = std::make_unique<Instance>();
+    made->name = "trial-" + std::to_string(shard->trials_made_);
+    made->trial = true;
+    shard->instances_[key_] = std::move(made);
+  }
+  ~Trial() { shard_->bury(key_); }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  InstanceKey key() const { return key_; }
+
+ private:
+  Shard* const shard_;
+  const InstanceKey key_;
+};
 
 asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
                                                        std::function<void(std::string)> progress) {
@@ -100,13 +112,13 @@ asio::awaitable<Result<>> Shard::pin_network(catalog::Draft* draft) {
 }
 
 asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem::path source) {
-  const InstanceKey key = add_trial();
+  const Trial trial(this);
+  const InstanceKey key = trial.key();
   const std::filesystem::path out = options_.dir / instance(key)->name;
   std::error_code failure;
   std::filesystem::remove_all(out, failure);
   std::filesystem::create_directories(out, failure);
   if (failure) {
-    bury(key);
     co_return Error{Code::unavailable, "making " + out.string() + ": " + failure.message()};
   }
   auto running = run_prepare(key, draft, std::move(source), out);
@@ -114,7 +126,6 @@ asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem:
   Error given = ran ? Error{Code::cancelled, "done"} : ran.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
-  bury(key);
   std::filesystem::remove_all(out, failure);
   if (!ran) co_return why;
   co_return ok;
@@ -188,13 +199,11 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
 }
 
 asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesystem::path tree) {
-  const InstanceKey key = add_trial();
+  const Trial trial(this);
+  const InstanceKey key = trial.key();
   auto taking = blanks_.take(draft->manifest.runtime);
   auto taken = co_await std::move(taking);
-  if (!taken) {
-    bury(key);
-    co_return std::move(taken).error();
-  }
+  if (!taken) co_return std::move(taken).error();
   instance(key)->worker = std::move(taken->worker);
   auto loading = ask(
       key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
@@ -214,7 +223,6 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
-  bury(key);
   if (!said) co_return why;
   if (!ready) co_return Error{Code::function_failed, ready.error().message};
   draft->notes.insert(ready->notes.begin(), ready->notes.end());
@@ -238,7 +246,8 @@ asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manif
   instance(mold)->mold->each = limits_of(*manifest);
   const auto raised = instance(mold)->worker->sandbox().set_limits(limits_of_template(*manifest));
   if (!raised) co_return raised;
-  const InstanceKey key = add_trial();
+  const Trial trial(this);
+  const InstanceKey key = trial.key();
   auto forking = fork_into(mold, key, deadline);
   Result<> forked = co_await std::move(forking);
   if (forked) {
@@ -249,7 +258,6 @@ asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manif
   Error given = forked ? Error{Code::cancelled, "done"} : forked.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
-  bury(key);
   if (!forked) co_return std::move(why).during("its fork");
   co_return ok;
 }

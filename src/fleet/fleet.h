@@ -90,9 +90,10 @@ class Lease {
     std::optional<Error> failure;
     std::optional<ledger::Receipt> receipt;
   };
+  virtual Traffic& traffic() = 0;  // So far, as whoever holds this counts it.
   // The call has ended so; what is given back is on record by then. If the fleet had ended it
-  // before, it is that. Once.
-  virtual asio::awaitable<Ending> end(std::optional<Error> failure, Traffic) = 0;
+  // before, it is that. Once. The connection stays the Lease's until it is destroyed.
+  virtual asio::awaitable<Ending> end(std::optional<Error> failure) = 0;
 };
 
 struct Answer {

@@ -22,7 +22,10 @@ class Flow final : public Settlement {
   // The next piece, or nullopt at the end.
   asio::awaitable<Result<std::optional<std::string>>> take();
 
+  std::uint64_t response_bytes() const override { return response_bytes_; }
+
  private:
+  std::uint64_t response_bytes_ = 0;
   std::deque<std::string> pieces_;
   std::size_t credit_ = wire::credit_window_bytes;
 };

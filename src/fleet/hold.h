@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "fleet/fleet.h"
 #include "fleet/settlement.h"
 #include "http/upstream.h"
 #include "scheduling/scheduler.h"
@@ -12,9 +13,14 @@ namespace dormouse::fleet {
 
 class Hold final : public Settlement {
  public:
-  explicit Hold(scheduling::InstanceKey instance) : instance_(instance) {}
+  Hold(scheduling::InstanceKey instance, TimePoint deadline)
+      : instance_(instance), deadline_(deadline) {}
 
   scheduling::InstanceKey instance() const { return instance_; }
+  TimePoint deadline() const { return deadline_; }
+  Lease::Traffic& traffic() { return traffic_; }
+  std::uint64_t request_bytes() const override { return traffic_.request_bytes; }
+  std::uint64_t response_bytes() const override { return traffic_.response_bytes; }
   http::Upstream* connection() { return connection_.get(); }
   void connect(std::unique_ptr<http::Upstream> to) { connection_ = std::move(to); }
   std::unique_ptr<http::Upstream> take_connection() { return std::move(connection_); }
@@ -23,12 +29,7 @@ class Hold final : public Settlement {
   void bar() { barred_ = true; }
   bool barred() const { return barred_; }
 
-  // Its holder says that it ends, and what went over the connection.
-  void let_go(std::uint64_t request_bytes, std::uint64_t response_bytes) {
-    let_go_ = true;
-    request_bytes_ = request_bytes;
-    response_bytes_ = response_bytes;
-  }
+  void let_go() { let_go_ = true; }  // Its holder says that it ends.
   // Completes once it is on record; at once if the waiting coroutine is cancelled.
   asio::awaitable<void> recorded();
 
@@ -38,6 +39,8 @@ class Hold final : public Settlement {
   }
 
   const scheduling::InstanceKey instance_;
+  const TimePoint deadline_;
+  Lease::Traffic traffic_;
   std::unique_ptr<http::Upstream> connection_;
   bool barred_ = false;
   bool let_go_ = false;

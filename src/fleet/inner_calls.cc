@@ -42,17 +42,20 @@ void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
   auto asked = wire::decode_call(frame.payload);
   const bool is_new = (handle & wire::call_bit) != 0 && !where.calling.contains(handle);
   if (!asked || !is_new) return break_off(from, "the worker broke the protocol: a malformed call");
-  const auto room = where.call_rooms.extract(handle);
-  auto made = inner_invocation(where, std::move(*asked), room ? room.mapped() : Room());
+  auto room = where.call_rooms.extract(handle);
+  auto made = inner_invocation(where, *asked);
   where.calling.insert(handle);
-  const CallKey caller{made ? made->caller : 0};
   if (!made) return answer_inner_call(from, handle, std::move(made).error());
-  tasks_.spawn(run_inner_call(from, handle, caller, std::move(made->invocation)));
+  InnerCall call{from, handle, CallKey{asked->caller}};
+  if (asked->in_memfd) call.room = room ? std::move(room.mapped()) : Room();
+  if (!asked->in_memfd) made->body = http::Body(std::string(asked->inline_body));
+  call.body_bytes = asked->body_size;
+  call.in_memfd = asked->in_memfd;
+  tasks_.spawn(run_inner_call(std::move(call), *std::move(made)));
 }
 
-// What is called, if it may be.
-Result<Shard::InnerCall> Shard::inner_invocation(const Instance& from, wire::Call asked,
-                                                 const Room& room) const {
+// What is called, if it may be; without its body.
+Result<Invocation> Shard::inner_invocation(const Instance& from, const wire::Call& asked) const {
   const CallKey caller{asked.caller};
   if (!from.running.contains(caller)) {
     return Error{Code::invalid_argument,
@@ -79,48 +82,66 @@ Result<Shard::InnerCall> Shard::inner_invocation(const Instance& from, wire::Cal
   if (asked.body_size > static_cast<std::uint64_t>(revision->manifest.body_bytes_max)) {
     return Error{Code::too_large, "the body is larger than the function's max_body"};
   }
-  auto body = body_of_call(asked, room);
-  if (!body) return std::move(body).error();
-  const TimePoint now = parts_.clock->now();
-  const Call& outer = *calls_.at(caller);
-  return InnerCall{asked.caller,
-                   {.id = fresh_id(parts_.clock->wall()),
+  if (asked.content.is_tensors) {
+    const auto valid = wire::validate(asked.content.tensors, asked.body_size);
+    if (!valid) return valid.error();
+  }
+  return Invocation{.id = fresh_id(parts_.clock->wall()),
                     .revision = revision,
-                    .content = std::move(asked.content),
-                    .body = *std::move(body),
-                    .accepted = now,
+                    .content = asked.content,
+                    .accepted = parts_.clock->now(),
                     .depth = depth,
-                    .deadline = outer.deadline}};
+                    .deadline = calls_.at(caller)->deadline};
 }
 
-asio::awaitable<void> Shard::run_inner_call(InstanceKey from, std::uint64_t handle, CallKey caller,
-                                            Invocation invocation) {
-  auto running = invoke_within(caller, std::move(invocation));
+asio::awaitable<void> Shard::run_inner_call(InnerCall call, Invocation invocation) {
+  if (call.in_memfd) {
+    auto work = [&call] { return closed_to_writers(call.room, call.body_bytes); };
+    auto closing = aside_.run(std::move(work));
+    auto body = co_await std::move(closing);
+    if (!body) co_return answer_inner_call(call.from, call.handle, std::move(body).error());
+    invocation.body = *std::move(body);
+  }
+  auto running = invoke_within(call.caller, std::move(invocation));
   Outcome outcome = co_await std::move(running);
   Result<Answer> ended = std::move(outcome.answer);
   if (ended && ended->stream) {
-    auto gathering = gather(std::move(*ended));
+    auto gathering = gather(call.from, std::move(*ended));
     ended = co_await std::move(gathering);
   }
-  answer_inner_call(from, handle, std::move(ended));
+  answer_inner_call(call.from, call.handle, std::move(ended));
 }
 
-// A stream as one body: who calls a function waits for all of its answer.
-asio::awaitable<Result<Answer>> Shard::gather(Answer streamed) {
+// A stream as one body: who calls a function waits for all of its answer. What is gathered for one
+// instance is bounded as one answer is.
+asio::awaitable<Result<Answer>> Shard::gather(InstanceKey by, Answer streamed) {
   std::string all;
+  Result<> ended = ok;
   for (;;) {
     auto reading = streamed.stream->next();
-    auto piece = co_await std::move(reading);
-    if (!piece) co_return std::move(piece).error();
-    if (!*piece) break;
+    const auto piece = co_await std::move(reading);
+    if (!piece) ended = piece.error();
+    if (!piece || !*piece) break;
+    Instance* const where = instance(by);
+    if (where == nullptr) break;
+    where->gathered_bytes += (*piece)->size();
     all += **piece;
-    if (all.size() > options_.answer_bytes_max) {
-      co_return Error{Code::function_failed, "its stream is larger than an answer may be"};
-    }
+    if (where->gathered_bytes <= options_.answer_bytes_max) continue;
+    ended = Error{Code::too_large, "the streams it calls for are larger than an answer may be"};
+    break;
   }
+  if (Instance* const where = instance(by)) where->gathered_bytes -= all.size();
+  if (!ended) co_return ended.error();
   Answer whole;
   whole.content = std::move(streamed.content);
-  whole.body = http::Body(std::move(all));
+  if (all.size() <= wire::inline_body_bytes_max) {
+    whole.body = http::Body(std::move(all));
+    co_return whole;
+  }
+  auto moving = aside_.run([&all] { return http::Body::in_memfd(all); });
+  auto body = co_await std::move(moving);
+  if (!body) co_return std::move(body).error();
+  whole.body = *std::move(body);
   co_return whole;
 }
 

@@ -122,18 +122,32 @@ TEST(InnerCall, TakesNoBodyThatCanStillBeWrittenTo) {
   void* const open =
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, room->file->number(), 0);
   ASSERT_NE(open, MAP_FAILED);
-  const wire::Call call{.content = {.content_type = "x/y"}, .body_size = 100, .in_memfd = true};
-  const auto refused = body_of_call(call, *room);
+  const auto refused = closed_to_writers(*room, 100);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "the room for the body is still mapped for writing");
   munmap(open, 4096);
-  const auto body = body_of_call(call, *room);
+  const auto body = closed_to_writers(*room, 100);
   ASSERT_TRUE(body) << body.error().message;
   EXPECT_EQ(body->size(), 100u);
   EXPECT_EQ(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, room->file->number(), 0),
             MAP_FAILED);
-  const wire::Call larger{.content = {.content_type = "x/y"}, .body_size = 5000, .in_memfd = true};
-  EXPECT_FALSE(body_of_call(larger, *room));
+  EXPECT_FALSE(closed_to_writers(*room, 5000));
+  EXPECT_FALSE(closed_to_writers({}, 0));
+}
+
+// One that never reads what it is sent.
+TEST(InnerCall, EndsAWorkerThatAsksAndNeverReads) {
+  World world(caller([](Talker& talker, std::uint64_t) {
+    for (std::uint64_t i = 0; i < 20'000; ++i) {
+      talker.say(wire::Type::ask_room, first_call + i, wire::encode_ask_room(1));
+      const wire::Call call{.caller = 9'999, .function = "f", .content = {.content_type = "x/y"}};
+      talker.say(wire::Type::call, first_call + i, wire::encode(call));
+    }
+  }));
+  world.deploy("f");
+  const Outcome outcome = world.run(world.call("f", "outer"));
+  ASSERT_FALSE(outcome.answer);
+  EXPECT_EQ(outcome.answer.error().code, Code::function_failed);
 }
 
 }  // namespace

@@ -14,24 +14,28 @@ class ShardLease final : public Lease {
  public:
   ShardLease(Shard* shard, CallKey call, std::shared_ptr<Hold> hold)
       : shard_(shard), call_(call), hold_(std::move(hold)) {}
+  // Only now nobody can use the connection any more but whoever has it next.
   ~ShardLease() override {
     if (!hold_->finished()) shard_->let_go(call_, Error{Code::cancelled, "the client went away"});
+    if (ended_well_) shard_->keep_connection(*hold_);
   }
 
   asio::awaitable<Result<http::Upstream*>> connect(bool anew) override {
     return shard_->connect(hold_, anew);
   }
 
-  asio::awaitable<Ending> end(std::optional<Error> failure, Traffic traffic) override {
+  Traffic& traffic() override { return hold_->traffic(); }
+
+  asio::awaitable<Ending> end(std::optional<Error> failure) override {
     if (failure && failure->code == Code::function_failed) {
       auto waiting = shard_->await_death(hold_);
       co_await std::move(waiting);
     }
-    hold_->let_go(traffic.request_bytes, traffic.response_bytes);
+    hold_->let_go();
     if (!hold_->finished()) shard_->let_go(call_, failure);
     auto recording = hold_->recorded();
     co_await std::move(recording);
-    if (!failure && !hold_->failure()) shard_->keep_connection(*hold_);
+    ended_well_ = !failure && !hold_->failure();
     co_return Ending{hold_->failure(), hold_->receipt()};
   }
 
@@ -39,6 +43,7 @@ class ShardLease final : public Lease {
   Shard* const shard_;
   const CallKey call_;
   const std::shared_ptr<Hold> hold_;
+  bool ended_well_ = false;
 };
 
 }  // namespace
@@ -57,7 +62,7 @@ bool Shard::listens(const catalog::Revision& revision) const {
 
 // It leaves at the end of the turn, as a frame would: the call is on record by then.
 void Shard::lease(Call& it, InstanceKey to) {
-  it.hold = std::make_shared<Hold>(to);
+  it.hold = std::make_shared<Hold>(to, it.deadline);
   it.settlement = it.hold;
   Answer answer;
   answer.lease = std::make_unique<ShardLease>(this, it.key, it.hold);
@@ -77,8 +82,9 @@ asio::awaitable<Result<http::Upstream*>> Shard::connect(std::shared_ptr<Hold> ho
     if (hold->connection()->is_reusable()) co_return hold->connection();
   }
   auto connecting = where->worker->sandbox().connect(program_port);
-  auto connected = co_await async::before(parts_.clock, parts_.clock->now() + connect_max,
-                                          std::move(connecting), Code::function_failed);
+  const TimePoint until = std::min(hold->deadline(), parts_.clock->now() + connect_max);
+  auto connected =
+      co_await async::before(parts_.clock, until, std::move(connecting), Code::function_failed);
   if (!connected) {
     co_return Error{Code::function_failed, connected.error().code == Code::function_failed
                                                ? "the program does not accept connections"

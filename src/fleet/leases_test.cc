@@ -40,6 +40,11 @@ std::unique_ptr<Lease> lease_of(World& world, const std::string& name) {
   return std::move(outcome.answer->lease);
 }
 
+asio::awaitable<Lease::Ending> end_with(Lease& lease, Lease::Traffic traffic) {
+  lease.traffic() = traffic;
+  return lease.end(std::nullopt);
+}
+
 asio::awaitable<std::string> ask(http::Upstream* program) {
   auto receiving = program->response(false);
   const auto head = co_await std::move(receiving);
@@ -58,7 +63,7 @@ TEST(Lease, ReachesTheProgramAndKeepsItsConnectionForTheNextCall) {
     ASSERT_TRUE(to) << to.error().message;
     program.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     EXPECT_EQ(world.run(ask(*to)), "ok");
-    const Lease::Ending ending = world.run(lease->end(std::nullopt, {3, 2}));
+    const Lease::Ending ending = world.run(end_with(*lease, {3, 2}));
     EXPECT_FALSE(ending.failure);
     ASSERT_TRUE(ending.receipt);
     EXPECT_EQ(ending.receipt->request_bytes, 3u);
@@ -69,7 +74,7 @@ TEST(Lease, ReachesTheProgramAndKeepsItsConnectionForTheNextCall) {
   const auto lease = lease_of(world, "f");
   EXPECT_TRUE(world.run(lease->connect(true)));
   EXPECT_EQ(program.connections.size(), 2u);
-  world.run(lease->end(Error{Code::function_failed, "said nothing"}, {}));
+  world.run(lease->end(Error{Code::function_failed, "said nothing"}));
 }
 
 TEST(Lease, IsShutAtItsDeadline) {
@@ -81,7 +86,7 @@ TEST(Lease, IsShutAtItsDeadline) {
   ASSERT_TRUE(to);
   EXPECT_EQ(world.run(ask(*to)), "the program closed the connection before it had answered");
   const Lease::Ending ending =
-      world.run(lease->end(Error{Code::function_failed, "the connection broke"}, {}));
+      world.run(lease->end(Error{Code::function_failed, "the connection broke"}));
   ASSERT_TRUE(ending.failure && ending.receipt);
   EXPECT_EQ(ending.failure->code, Code::deadline_exceeded);
   EXPECT_EQ(ending.receipt->failure, Code::deadline_exceeded);
@@ -107,7 +112,7 @@ TEST(Lease, TellsHowItsInstanceDied) {
   ASSERT_TRUE(to);
   shutdown(program.connections.back().number(), SHUT_RDWR);
   EXPECT_EQ(world.run(ask(*to)), "the program closed the connection before it had answered");
-  const auto ending = world.run(lease->end(Error{Code::function_failed, "it broke"}, {}));
+  const auto ending = world.run(lease->end(Error{Code::function_failed, "it broke"}));
   ASSERT_TRUE(ending.failure && ending.receipt);
   EXPECT_EQ(ending.failure->message,
             "the function's process exited with status 0 (the invocation may have run)");
@@ -137,7 +142,7 @@ TEST(Lease, EndsWithAWorkerThatAnswersInstead) {
   world.deploy("f");
   const auto lease = lease_of(world, "f");
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.killed > 0; }));
-  const auto ending = world.run(lease->end(Error{Code::function_failed, "it broke"}, {}));
+  const auto ending = world.run(lease->end(Error{Code::function_failed, "it broke"}));
   ASSERT_TRUE(ending.failure);
   EXPECT_EQ(ending.failure->code, Code::function_failed);
 }

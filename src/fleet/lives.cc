@@ -258,7 +258,7 @@ void Shard::flush(InstanceKey key) {
   Instance* const where = instance(key);
   if (where == nullptr || !where->worker) return;
   where->in_flush = false;
-  if (where->writing) return;
+  if (where->writing && !where->worker->does_not_read()) return;
   const auto left = where->worker->flush();
   if (!left) return break_off(key, left.error().message);
   if (*left) {

@@ -27,17 +27,14 @@ class Settlement {
   bool ended() const { return ended_; }
   const std::optional<Error>& failure() const { return failure_; }
   const std::optional<ledger::Receipt>& receipt() const { return receipt_; }
-  std::uint64_t request_bytes() const { return request_bytes_; }    // Beyond the invocation's own.
-  std::uint64_t response_bytes() const { return response_bytes_; }  // So far.
+  virtual std::uint64_t request_bytes() const { return 0; }  // Beyond the invocation's own.
+  virtual std::uint64_t response_bytes() const = 0;          // So far.
 
  protected:
   // Completes when wake() is called; false: the waiting coroutine was cancelled.
   asio::awaitable<bool> woken();
   void wake();
   virtual void told() {}  // In end(), before whoever waits is woken.
-
-  std::uint64_t request_bytes_ = 0;
-  std::uint64_t response_bytes_ = 0;
 
  private:
   bool finished_ = false;

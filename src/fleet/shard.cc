@@ -196,7 +196,10 @@ void Shard::on(const scheduling::Abort& wanted) {
     why = (where != nullptr ? where->end_reason : "the instance ended") +
           " (the invocation may have run)";
   }
+  const bool is_free = ran && it->hold && wanted.code != Code::function_failed;
   finish_attempt(*it, Error{wanted.code, why});
+  // Its connection is shut, so nothing of it is left in the program.
+  if (is_free) happen(scheduling::Ended{wanted.call, {}, {}, true});
 }
 
 void Shard::on(const scheduling::Stop& wanted) {

@@ -18,6 +18,7 @@
 
 #include "async/one_shot.h"
 #include "async/task_group.h"
+#include "async/thread.h"
 #include "fleet/attempt.h"
 #include "fleet/blanks.h"
 #include "fleet/fleet.h"
@@ -146,6 +147,7 @@ class Shard final : public Fleet {
     SecretUses secrets;                        // Of its manifest.
     std::map<std::uint64_t, Room> call_rooms;  // For calls that it is about to make, by handle.
     std::set<std::uint64_t> calling;           // Those that it makes.
+    std::uint64_t gathered_bytes = 0;          // Of streams that answer them.
     std::vector<std::unique_ptr<http::Upstream>> connections;  // To its program; nobody uses them.
   };
 
@@ -197,16 +199,19 @@ class Shard final : public Fleet {
 
   // inner_calls.cc: how functions call each other.
   struct InnerCall {
-    std::uint64_t caller;
-    Invocation invocation;
+    InstanceKey from{};
+    std::uint64_t handle = 0;
+    CallKey caller{};
+    Room room;  // Of a large body.
+    std::uint64_t body_bytes = 0;
+    bool in_memfd = false;
   };
   void give_call_room(InstanceKey, const wire::Frame&);
   void begin_inner_call(InstanceKey, const wire::Frame&);
-  Result<InnerCall> inner_invocation(const Instance&, wire::Call, const Room&) const;
-  asio::awaitable<void> run_inner_call(InstanceKey from, std::uint64_t handle, CallKey caller,
-                                       Invocation);
+  Result<Invocation> inner_invocation(const Instance&, const wire::Call&) const;
+  asio::awaitable<void> run_inner_call(InnerCall, Invocation);
   asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation);
-  asio::awaitable<Result<Answer>> gather(Answer);
+  asio::awaitable<Result<Answer>> gather(InstanceKey by, Answer);
   void answer_inner_call(InstanceKey, std::uint64_t handle, Result<Answer>);
 
   // leases.cc: how calls go to programs that are HTTP servers.
@@ -280,7 +285,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*);
-  InstanceKey add_trial();
+  class Trial;
 
   asio::any_io_executor executor_;
   Parts parts_;
@@ -289,6 +294,7 @@ class Shard final : public Fleet {
   async::TaskGroup tasks_;
   Blanks blanks_;
   RenewalBudget renewals_;
+  async::Thread aside_;  // For what large bodies of inner calls take.
 
   std::unordered_map<FunctionKey, Served> served_;
   std::map<std::string, FunctionKey, std::less<>> serving_;

@@ -39,6 +39,7 @@ Worker::~Worker() = default;
 void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payload,
                   std::vector<SharedDescriptor> descriptors) {
   const std::size_t count = descriptors.size();
+  outbox_descriptors_ += count;
   const bool joins = !outbox_.empty() && count == 0 && outbox_.back().sent == 0;
   if (!joins) outbox_.push_back({{}, std::move(descriptors)});
   const std::size_t before = outbox_.back().bytes.size();
@@ -47,7 +48,7 @@ void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payloa
 }
 
 Result<bool> Worker::flush() {
-  if (outbox_bytes_ > outbox_bytes_max) {
+  if (does_not_read()) {
     return Error{Code::unavailable, "the worker does not read its socket"};
   }
   while (!outbox_.empty()) {
@@ -62,6 +63,7 @@ Result<bool> Worker::flush() {
     if (*sent == 0) return true;
     next.sent += *sent;
     outbox_bytes_ -= *sent;
+    outbox_descriptors_ -= next.descriptors.size();
     next.descriptors.clear();
     if (next.sent == next.bytes.size()) outbox_.pop_front();
   }

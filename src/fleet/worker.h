@@ -4,7 +4,8 @@
 // Ownership  Owns the Sandbox. It is destroyed only after the coroutines that use it have looked it
 //            up anew and found it gone; an await on its descriptors then ends with an error.
 // Threads    One executor.
-// Bounds     The outbox holds at most outbox_bytes_max: a worker that does not read is broken off.
+// Bounds     The outbox holds at most outbox_bytes_max and outbox_descriptors_max: a worker that
+//            does not read is broken off.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -32,6 +33,7 @@ inline constexpr std::string_view worker_ended = "the worker ended";
 class Worker {
  public:
   static constexpr std::size_t outbox_bytes_max = 8 << 20;
+  static constexpr std::size_t outbox_descriptors_max = 128;
   static constexpr std::size_t line_bytes_max = 16 << 10;
 
   Worker(asio::any_io_executor, std::unique_ptr<sandbox::Sandbox>);
@@ -49,6 +51,10 @@ class Worker {
   // True if something is left: await writable(), then flush again. unavailable if the worker is
   // gone or does not read.
   Result<bool> flush();
+  // The outbox is beyond its bounds: to be said before flush() is left to wait.
+  bool does_not_read() const {
+    return outbox_bytes_ > outbox_bytes_max || outbox_descriptors_ > outbox_descriptors_max;
+  }
 
   // The next frame that is there; nullopt if none is. Its payload lives until the next poll().
   Result<std::optional<wire::Frame>> poll() { return receiver_.receive(); }
@@ -88,6 +94,7 @@ class Worker {
   wire::FrameReceiver receiver_;
   std::deque<Outgoing> outbox_;
   std::size_t outbox_bytes_ = 0;
+  std::size_t outbox_descriptors_ = 0;
   std::string partial_line_;
 };
 

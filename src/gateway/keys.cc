@@ -33,7 +33,6 @@ Hash hash_from(const Digest& digest) {
   return hash;
 }
 
-constexpr std::string_view scheme = "Bearer ";
 std::string hex(const Hash& hash) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
@@ -59,11 +58,6 @@ std::string access_key_id_of(std::string_view hash) {
 bool is_secret(std::string_view text) {
   const auto good = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
   return text.size() == 64 && std::ranges::all_of(text, good);
-}
-
-std::string_view presented_key(const http::Fields& fields) {
-  const auto value = fields.find(key_field(fields)).value_or("");
-  return value.starts_with(scheme) ? value.substr(scheme.size()) : value;
 }
 
 std::string_view trimmed(std::string_view line) {
@@ -109,18 +103,20 @@ Result<Keys> Keys::read(const std::string& file) {
   return keys;
 }
 
-std::string_view key_field(const http::Fields& fields) {
-  const auto value = fields.find("Authorization");
-  return value && value->starts_with(scheme) ? "authorization" : "x-api-key";
-}
-
-bool Keys::accept(const http::Fields& fields) const {
-  const Hash hash = hash_of(presented_key(fields));
+bool Keys::knows(std::string_view key) const {
+  const Hash hash = hash_of(key);
   int found = 0;
   for (const Hash& known : hashes_) {
     found |= static_cast<int>(CRYPTO_memcmp(known.data(), hash.data(), hash.size()) == 0);
   }
   return found != 0;
+}
+
+std::string_view Keys::accepted_field(const http::Fields& fields) const {
+  constexpr std::string_view scheme = "Bearer ";
+  const auto bearer = fields.find("Authorization").value_or("");
+  if (bearer.starts_with(scheme) && knows(bearer.substr(scheme.size()))) return "authorization";
+  return knows(fields.find("x-api-key").value_or("")) ? "x-api-key" : "";
 }
 
 std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {

@@ -34,19 +34,21 @@ class Keys {
   bool empty() const { return hashes_.empty(); }
   // Whether the request carries one of them, as `Authorization: Bearer KEY` or `x-api-key: KEY`.
   // Takes the same time for every wrong key.
-  bool accept(const http::Fields&) const;
+  bool accept(const http::Fields& fields) const { return !accepted_field(fields).empty(); }
+  // The field that holds it: "authorization" or "x-api-key"; empty if none does.
+  std::string_view accepted_field(const http::Fields&) const;
 
   bool signs() const { return !signing_secrets_.empty(); }  // Any of them can.
   // What the owner of this id signs with; nullopt if there is none.
   std::optional<std::string_view> signing_secret(std::string_view access_key_id) const;
 
  private:
+  bool knows(std::string_view key) const;
+
   std::vector<std::array<std::uint8_t, 32>> hashes_;
   std::map<std::string, std::string, std::less<>> signing_secrets_;  // By access key id.
 };
 
-// The field that accept() finds the caller's key in: "authorization" or "x-api-key".
-std::string_view key_field(const http::Fields&);
 enum class Signs : std::uint8_t { no, yes };
 
 struct FreshKey {

@@ -21,7 +21,11 @@ class WebCall {
  public:
   WebCall(async::Clock* clock, http::Exchange* client, std::unique_ptr<fleet::Lease> lease,
           WebRequest request)
-      : clock_(clock), client_(client), lease_(std::move(lease)), request_(std::move(request)) {}
+      : clock_(clock),
+        client_(client),
+        lease_(std::move(lease)),
+        request_(std::move(request)),
+        traffic_(lease_->traffic()) {}
 
   asio::awaitable<void> run() {
     const auto whole = client_->take_whole();
@@ -56,7 +60,7 @@ class WebCall {
   const std::unique_ptr<fleet::Lease> lease_;
   const WebRequest request_;
   http::Upstream* program_ = nullptr;
-  fleet::Lease::Traffic traffic_;
+  fleet::Lease::Traffic& traffic_;
   fleet::Lease::Ending ending_;
   bool has_ended_ = false;
   bool has_begun_ = false;  // The response.
@@ -81,7 +85,7 @@ std::string WebCall::head(std::optional<std::uint64_t> size) const {
                              .path = request_.path,
                              .query = from.query,
                              .fields = from.fields,
-                             .left_out = request_.left_out,
+                             .left_out = {request_.left_out, "X-Forwarded-Prefix"},
                              .further = further,
                              .size = size,
                              .upgrade = client_->wanted_upgrade()});
@@ -108,6 +112,7 @@ asio::awaitable<Result<http::ReceivedResponse>> WebCall::ask(std::string_view bo
     const auto connection = co_await std::move(connecting);
     if (!connection) co_return connection.error();
     program_ = *connection;
+    program_->begin_request();
     const bool may_repeat = !anew && program_->was_used() && may_be_repeated(method);
     auto sending = program_->send(request);
     Result<> sent = co_await std::move(sending);
@@ -115,6 +120,7 @@ asio::awaitable<Result<http::ReceivedResponse>> WebCall::ask(std::string_view bo
       auto rest = program_->send(body);
       sent = co_await std::move(rest);
     }
+    if (sent) program_->end_request();
     if (sent || !may_repeat) {  // Who refuses a body may have answered before it was sent.
       auto receiving = program_->response(method == "HEAD");
       auto received = co_await std::move(receiving);
@@ -128,6 +134,7 @@ asio::awaitable<Result<>> WebCall::pass_as_it_comes() {
   const auto connection = co_await std::move(connecting);
   if (!connection) co_return connection.error();
   program_ = *connection;
+  program_->begin_request();
   const std::string request = head(client_->head().content_length);
   auto sending = program_->send(request);
   const Result<> sent = co_await std::move(sending);
@@ -151,6 +158,7 @@ asio::awaitable<Result<>> WebCall::upload() {
       auto sending = sized ? program_->send(bytes) : program_->send_chunk(bytes);
       wanted = (co_await std::move(sending)).has_value();
     }
+    if (!*piece && wanted) program_->end_request();
     if (!*piece || !wanted) co_await clock_->sleep_until(never);
   }
 }
@@ -300,7 +308,7 @@ asio::awaitable<Result<>> WebCall::carry_out() {
 // ---- the end ----
 
 asio::awaitable<Result<>> WebCall::end() {
-  auto ending = lease_->end(std::nullopt, traffic_);
+  auto ending = lease_->end(std::nullopt);
   ending_ = co_await std::move(ending);
   has_ended_ = true;
   if (ending_.failure) co_return *ending_.failure;
@@ -310,7 +318,7 @@ asio::awaitable<Result<>> WebCall::end() {
 // Once a response has begun there is no other way to tell of it than to break off.
 asio::awaitable<void> WebCall::fail(Error why) {
   if (!has_ended_) {
-    auto ending = lease_->end(why, traffic_);
+    auto ending = lease_->end(why);
     ending_ = co_await std::move(ending);
   }
   if (has_begun_) co_return;

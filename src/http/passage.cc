@@ -22,6 +22,7 @@ Passage::Passage(Core* core, Stream* stream, ReceivedHead received, std::string 
       peer_(std::move(peer)),
       body_bytes_max_(body_bytes_max),
       cursor_(cursor_of(received_)) {
+  stream_->begin_body();
 }
 
 std::optional<std::string_view> Passage::take_whole() {
@@ -64,7 +65,11 @@ asio::awaitable<Result<std::optional<std::string_view>>> Passage::read() {
       if (!piece->empty()) co_return *piece;
       if (cursor_.complete()) co_return std::nullopt;
     }
-    const auto bytes = co_await stream_->fill(never);
+    // Once there is a response, the two may be a conversation, which has its pauses.
+    const auto bytes = co_await (has_begun_ ? stream_->fill(never) : stream_->fill_with_body());
+    if (!bytes && bytes.error().code == Code::deadline_exceeded) {
+      co_return Error{Code::invalid_argument, "a body that comes too slowly"};
+    }
     if (!bytes) co_return bytes.error();
     if (*bytes == 0 && upgraded_) co_return std::nullopt;
     if (*bytes == 0) co_return Error{Code::cancelled, "the client went away"};

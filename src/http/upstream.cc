@@ -68,7 +68,8 @@ std::string request_head(const OutgoingHead& it) {
     out.append(name).append(": ").append(value).append("\r\n");
   };
   for (const auto& [name, value] : it.fields.all()) {
-    if (is_of_connection(name, it.fields) || equals_ignoring_case(name, it.left_out)) continue;
+    const auto same = [&](std::string_view one) { return equals_ignoring_case(name, one); };
+    if (is_of_connection(name, it.fields) || std::ranges::any_of(it.left_out, same)) continue;
     if (!it.further.find(name)) append(name, value);
   }
   for (const auto& [name, value] : it.further.all()) append(name, value);
@@ -88,7 +89,8 @@ Upstream::Upstream(asio::any_io_executor executor, int socket)
 }
 
 bool Upstream::is_reusable() {
-  if (!keeps_ || upgraded_ || in_response_ || !cursor_.complete()) return false;
+  const bool is_over = request_is_whole_ && !in_response_ && cursor_.complete();
+  if (!keeps_ || upgraded_ || !is_over) return false;
   consume(std::exchange(handed_out_, 0));
   // Bytes that nobody asked for, or the end.
   char next = 0;

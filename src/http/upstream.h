@@ -11,6 +11,7 @@
 //            message says which, for a person. No deadlines: whoever sets one calls shut().
 #pragma once
 
+#include <array>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -33,8 +34,8 @@ struct OutgoingHead {
   std::string_view path;   // Decoded; encoded anew here, in one way.
   std::string_view query;  // Raw.
   const Fields& fields;
-  std::string_view left_out;  // One field more that does not go: the caller's key.
-  const Fields& further;
+  std::array<std::string_view, 2> left_out;  // Fields that do not go either.
+  const Fields& further;                     // Instead of those of the same name.
   std::optional<std::uint64_t> size;
   std::string_view upgrade;  // "websocket", or empty.
 };
@@ -49,6 +50,9 @@ class Upstream {
   bool is_reusable();
   bool was_used() const { return was_used_; }
 
+  // Between the two all of a request is sent. One that is left half sent lets no other follow.
+  void begin_request() { request_is_whole_ = false; }
+  void end_request() { request_is_whole_ = true; }
   asio::awaitable<Result<>> send(std::string_view bytes);
   asio::awaitable<Result<>> send_chunk(std::string_view bytes);  // An empty one ends the body.
 
@@ -78,6 +82,7 @@ class Upstream {
   bool keeps_ = true;  // The server said nothing else.
   bool was_used_ = false;
   bool in_response_ = false;
+  bool request_is_whole_ = true;
 };
 
 }  // namespace dormouse::http

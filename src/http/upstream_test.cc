@@ -35,7 +35,7 @@ TEST(RequestHead, LeavesOutWhatIsOfTheConnectionAndEncodesThePathAnew) {
                           .path = "/a b/\xc3\xbc;?#",
                           .query = "q=%2F",
                           .fields = from,
-                          .left_out = "authorization",
+                          .left_out = {"authorization"},
                           .further = further,
                           .size = 3,
                           .upgrade = ""};
@@ -180,6 +180,10 @@ TEST(Upstream, IsNotReusedOnceTheServerHasClosed) {
   server.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
   EXPECT_EQ(server.body(), "ok");
   EXPECT_TRUE(server.upstream->was_used());
+  EXPECT_TRUE(server.upstream->is_reusable());
+  server.upstream->begin_request();
+  EXPECT_FALSE(server.upstream->is_reusable());  // What comes next would be read as its rest.
+  server.upstream->end_request();
   EXPECT_TRUE(server.upstream->is_reusable());
   server.close();
   EXPECT_FALSE(server.upstream->is_reusable());

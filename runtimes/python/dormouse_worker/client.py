@@ -9,7 +9,9 @@ The payload   bytes go as they are (`content_type`, or application/octet-stream)
 The result    The value of a JSON answer; a dict of numpy arrays for tensors; text as str; bytes.
 Errors        Error, with `code` ("not_found", "throttled", …) and the message.
 
-It works inside a handler, in any of its threads, and reaches nothing but functions."""
+It works inside a handler, in its own process, and reaches nothing but functions. Threads that the
+handler starts itself say which call they are in with contextvars.copy_context().run, as
+asyncio.to_thread does, if several calls run at a time."""
 
 import contextvars
 import itertools
@@ -24,7 +26,6 @@ _CODES = (
     "invalid_argument", "unauthorized", "not_found", "conflict", "too_large", "unsupported",
     "throttled", "overloaded", "deadline_exceeded", "function_failed", "unavailable", "cancelled",
 )  # fmt: skip
-_CALL_BIT = 1 << 63
 _NUMBERS = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")  # By code.
 
 _worker = None
@@ -51,7 +52,7 @@ def offer(worker):
 
 def invoke(name, payload=None, *, content_type=None):
     content, body = _content(payload, content_type)
-    handle = _CALL_BIT | next(_numbers)
+    handle = wire.CALL_BIT | next(_numbers)
     reader, descriptors = _worker.call(handle, name, content, body)
     if reader.number("B"):
         code = reader.number("B")

@@ -3,7 +3,10 @@
 Any thread may wait. One of those that do reads the socket for all of them, a frame at a time."""
 
 import collections
+import os
 import threading
+
+from . import wire
 
 MAIN = None  # Whoever takes the frames that nobody else waits for.
 
@@ -41,5 +44,13 @@ class Mail:
                 with self._changed:
                     self._is_read = False
                     if frame is not None:
-                        self._boxes.get(frame.handle, self._boxes[MAIN]).append(frame)
+                        self._put(frame)
                     self._changed.notify_all()
+
+    def _put(self, frame):
+        box = self._boxes.get(frame.handle)
+        if box is None and frame.handle & wire.CALL_BIT:  # Whoever made this call was interrupted.
+            for each in frame.descriptors:
+                os.close(each)
+            return
+        (self._boxes[MAIN] if box is None else box).append(frame)

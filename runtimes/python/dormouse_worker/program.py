@@ -35,6 +35,7 @@ class Worker:
         self._handler = None
         self._settings = None
         self._running = {}  # Calls, by handle.
+        self._pid = None
         client.offer(self)
 
     def serve(self):
@@ -89,6 +90,7 @@ class Worker:
         return True
 
     def _get_ready_to_serve(self):
+        self._pid = os.getpid()
         if self._settings.concurrency > 1:
             handler.share_loop()
 
@@ -242,11 +244,18 @@ class Worker:
 
     def call(self, handle, name, content, body):
         """Calls a function; gives the reader of the answer's frame, and its descriptors."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("functions are called by the handler's own process, not by its children")
         caller = client.current.get()
-        if caller not in self._running:  # A thread of the handler's own, or one left over.
-            caller = next(iter(self._running), None)
-        if caller is None:
-            raise RuntimeError("functions are called while a call is being answered, and only then")
+        running = list(self._running)
+        if caller not in running:  # A thread of the handler's own, or one left over.
+            if not running:
+                raise RuntimeError("functions are called while a call is answered, and only then")
+            if len(running) > 1:
+                raise RuntimeError(
+                    "which call is this thread in? Start it with contextvars.copy_context().run"
+                )
+            caller = running[0]
         in_memfd = len(body) > wire.INLINE_MAX
         message = wire.call(caller, name, content, body, in_memfd)
         if len(message) > wire.PAYLOAD_MAX:
