@@ -200,7 +200,7 @@ test("Node is told why there is no answer", async () => {
   assert.deepEqual(await call("node-outer", { what: "add" }).then(([code]) => code), "unsupported");
 });
 
-test("calls of one Node that serves ten are made in the call that makes them", async () => {
+test("a Node that serves ten calls makes calls for all of them", async () => {
   await deployNode("node-side", `
 export async function handler(event) {
   const answers = await Promise.all([1, 2].map((each) => dormouse.invoke("inner", [event, each])));
@@ -209,6 +209,26 @@ export async function handler(event) {
 `, { concurrency: 10, max_instances: 1 });
   const all = await Promise.all(Array.from({ length: 20 }, (_, i) => call("node-side", i)));
   assert.deepEqual(all, Array.from({ length: 20 }, (_, i) => [[i, 1], [i, 2]]));
+});
+
+test("of two calls in one Node, what the one called ends with it, and what the other called does not", async () => {
+  await deployNode("pauses", `
+export async function handler(ms) { await new Promise((done) => setTimeout(done, ms)); return "rested"; }
+`, { concurrency: 10, max_instances: 1 });
+  await deployNode("node-waits", `
+export async function handler(ms) { await null; return dormouse.invoke("pauses", ms); }
+`, { concurrency: 10, max_instances: 1 });
+  assert.equal(await call("node-waits", 1), "rested");
+  const running = async () => (await platform.status("pauses")).running;
+  const leaving = new AbortController();
+  const left = platform.request("POST", "/f/node-waits", { body: "20000", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
+  await eventually("the first runs", async () => (await running()) === 1);
+  const stays = call("node-waits", 2000);
+  await eventually("both run", async () => (await running()) === 2);
+  leaving.abort();
+  assert.equal(await left, "left");
+  await eventually("what the first called is over", async () => (await running()) === 1, 1500);
+  assert.equal(await stays, "rested");
 });
 
 test("what is over 64 calls at a time is refused, and the instance goes on", async () => {
