@@ -231,6 +231,25 @@ export async function handler(ms) { await null; return dormouse.invoke("pauses",
   assert.equal(await stays, "rested");
 });
 
+test("CommonJS has the same global; what is too large is refused, and what is empty is not", async () => {
+  const code = `
+exports.handler = async (event) => {
+  try {
+    return await dormouse.invoke("inner", Buffer.alloc(event, "x"), { contentType: "text/plain" });
+  } catch (error) {
+    return [error instanceof Error, error.code];
+  }
+};
+`;
+  const manifest = { name: "common", runtime: "node", handler: "app.handler", memory: "512MiB" };
+  const done = await platform.deploy(manifest, { "app.cjs": code });
+  assert.equal(done.code, 0, done.stderr);
+  assert.deepEqual(await call("common", 70 << 20), [true, "too_large"]);
+  assert.equal((await call("common", 49_152)).got.length, 49_152);
+  assert.equal((await call("common", 49_153)).got.length, 49_153);
+  assert.equal((await call("common", 0)).got, null);
+});
+
 test("what is over 64 calls at a time is refused, and the instance goes on", async () => {
   await deployNode("tarries", `
 export async function handler() { await new Promise((done) => setTimeout(done, 300)); return 1; }
