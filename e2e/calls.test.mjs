@@ -143,3 +143,150 @@ def handler(event, context):
   await left;
   await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);
 });
+
+const nodeOuter = `
+export async function handler(event) {
+  const { what, payload } = event;
+  if (what === "call") return dormouse.invoke("inner", payload);
+  if (what === "size") return (await dormouse.invoke("inner", "bytes")).length;
+  if (what === "stream") return Buffer.from(await dormouse.invoke("inner", "stream")).toString();
+  if (what === "large") return (await dormouse.invoke("inner", Buffer.alloc(300_000, "x"), { contentType: "text/plain" })).got.length;
+  if (what === "many") return Promise.all(Array.from({ length: 8 }, (_, i) => dormouse.invoke("inner", i).then((said) => said.got)));
+  if (what === "echo") return payload;
+  if (what === "bytes") return Buffer.alloc(300_000, 7);
+  if (what === "more") {
+    const all = await Promise.allSettled(Array.from({ length: 80 }, () => dormouse.invoke("tarries")));
+    return all.map((each) => each.reason?.code ?? "answered");
+  }
+  try {
+    return await dormouse.invoke(what, payload);
+  } catch (error) {
+    return [error.code, error.message];
+  }
+}
+`;
+
+async function deployNode(name, code, more = {}) {
+  const manifest = { name, runtime: "node", handler: "app.handler", memory: "256MiB", ...more };
+  const done = await platform.deploy(manifest, { "app.mjs": code });
+  assert.equal(done.code, 0, done.stderr);
+}
+
+test("Node calls Python, with large bodies both ways, and side by side", async () => {
+  await deployNode("node-outer", nodeOuter);
+  const said = await call("node-outer", { what: "call", payload: { a: [1, "ü", null] } });
+  assert.deepEqual(said.got, { a: [1, "ü", null] });
+  assert.equal(await call("node-outer", { what: "size" }), 256_000);
+  assert.equal(await call("node-outer", { what: "stream" }), "onetwo");
+  assert.equal(await call("node-outer", { what: "large" }), 300_000);
+  assert.deepEqual(await call("node-outer", { what: "many" }), [0, 1, 2, 3, 4, 5, 6, 7]);
+});
+
+test("Python calls Node", async () => {
+  await deploy("to-node", `
+import dormouse
+def handler(event, context):
+    answer = dormouse.invoke("node-outer", event)
+    return len(answer) if isinstance(answer, bytes) else answer
+`);
+  assert.deepEqual(await call("to-node", { what: "echo", payload: ["ü"] }), ["ü"]);
+  assert.equal(await call("to-node", { what: "bytes" }), 300_000);
+});
+
+test("Node is told why there is no answer", async () => {
+  assert.deepEqual(await call("node-outer", { what: "nobody" }), ["not_found", 'not_found: there is no function "nobody"']);
+  assert.deepEqual(await call("node-outer", { what: "no/such" }).then(([code]) => code), "invalid_argument");
+  assert.deepEqual(await call("node-outer", { what: "inner", payload: "fail" }), ["function_failed", "function_failed: ValueError: not that"]);
+  assert.deepEqual(await call("node-outer", { what: "add" }).then(([code]) => code), "unsupported");
+});
+
+test("a Node that serves ten calls makes calls for all of them", async () => {
+  await deployNode("node-side", `
+export async function handler(event) {
+  const answers = await Promise.all([1, 2].map((each) => dormouse.invoke("inner", [event, each])));
+  return answers.map((each) => each.got);
+}
+`, { concurrency: 10, max_instances: 1 });
+  const all = await Promise.all(Array.from({ length: 20 }, (_, i) => call("node-side", i)));
+  assert.deepEqual(all, Array.from({ length: 20 }, (_, i) => [[i, 1], [i, 2]]));
+});
+
+test("of two calls in one Node, what the one called ends with it, and what the other called does not", async () => {
+  await deployNode("pauses", `
+export async function handler(ms) { await new Promise((done) => setTimeout(done, ms)); return "rested"; }
+`, { concurrency: 10, max_instances: 1 });
+  await deployNode("node-waits", `
+export async function handler(ms) { await null; return dormouse.invoke("pauses", ms); }
+`, { concurrency: 10, max_instances: 1 });
+  assert.equal(await call("node-waits", 1), "rested");
+  const running = async () => (await platform.status("pauses")).running;
+  const leaving = new AbortController();
+  const left = platform.request("POST", "/f/node-waits", { body: "20000", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
+  await eventually("the first runs", async () => (await running()) === 1);
+  const stays = call("node-waits", 2000);
+  await eventually("both run", async () => (await running()) === 2);
+  leaving.abort();
+  assert.equal(await left, "left");
+  await eventually("what the first called is over", async () => (await running()) === 1, 1500);
+  assert.equal(await stays, "rested");
+});
+
+test("CommonJS has the same global; what is too large is refused, and what is empty is not", async () => {
+  const code = `
+exports.handler = async (event) => {
+  try {
+    return await dormouse.invoke("inner", Buffer.alloc(event, "x"), { contentType: "text/plain" });
+  } catch (error) {
+    return [error instanceof Error, error.code];
+  }
+};
+`;
+  const manifest = { name: "common", runtime: "node", handler: "app.handler", memory: "512MiB" };
+  const done = await platform.deploy(manifest, { "app.cjs": code });
+  assert.equal(done.code, 0, done.stderr);
+  assert.deepEqual(await call("common", 70 << 20), [true, "too_large"]);
+  assert.equal((await call("common", 49_152)).got.length, 49_152);
+  assert.equal((await call("common", 49_153)).got.length, 49_153);
+  assert.equal((await call("common", 0)).got, null);
+});
+
+test("what is over 64 calls at a time is refused, and the instance goes on", async () => {
+  await deployNode("tarries", `
+export async function handler() { await new Promise((done) => setTimeout(done, 300)); return 1; }
+`, { concurrency: 100, max_instances: 1 });
+  const codes = await call("node-outer", { what: "more" });
+  assert.equal(codes.filter((code) => code === "overloaded").length, 16);
+  assert.equal(codes.filter((code) => code === "answered").length, 64);
+  assert.equal(await call("node-outer", { what: "echo", payload: 1 }), 1);
+});
+
+test("a shell script calls by curl, from within a call and only then", async () => {
+  const script = `#!/bin/sh
+api=http://$AWS_LAMBDA_RUNTIME_API
+functions=$api/dormouse/v1/functions
+early=$(curl -s -o /dev/null -w '%{http_code}' --data '1' $functions/inner)
+head -c 300000 /dev/zero | tr '\\0' x > /tmp/large
+while :; do
+  name=$(curl -s -D /tmp/head $api/2018-06-01/runtime/invocation/next)
+  id=$(tr -d '\\r' < /tmp/head | sed -n 's/^Lambda-Runtime-Aws-Request-Id: //p')
+  said=$(curl -s -H "Dormouse-Invocation: $id" -H 'Content-Type: application/json' --data '[1]' $functions/inner | head -c 12)
+  large=$(curl -s -H 'Content-Type: text/plain' --data-binary @/tmp/large $functions/inner | wc -c)
+  other=$(curl -s -o /dev/null -w '%{http_code}' -H 'Dormouse-Invocation: other' --data '1' $functions/inner)
+  nobody=$(curl -s -o /tmp/error -w '%{http_code}' --data '1' $functions/nobody)
+  wrong=$(curl -s -o /dev/null -w '%{http_code}' $functions/inner)
+  # Gone before it is answered, with a large body and with a small one.
+  curl -s -m 0.05 -H 'Content-Type: text/plain' --data-binary @/tmp/large $functions/tarries
+  curl -s -m 0.05 --data 1 $functions/tarries
+  echo "early $early, said $said, large $large, other $other, nobody $nobody $(cat /tmp/error), wrong $wrong" > /tmp/answer
+  curl -s -o /dev/null -H 'Content-Type: text/plain' --data-binary @/tmp/answer $api/2018-06-01/runtime/invocation/$id/response
+done
+`;
+  const done = await platform.deploy({ name: "shell", runtime: "executable", memory: "64MiB" }, { bootstrap: script });
+  assert.equal(done.code, 0, done.stderr);
+  for (let i = 0; i < 3; ++i) {
+    const { text } = await platform.invoke("shell", "1", { "content-type": "application/json" });
+    const [, large] = /large (\d+)/.exec(text) ?? [];
+    assert.ok(Number(large) > 300_000, text);
+    assert.equal(text.replace(large, "N").trim(), 'early 409, said {"got": [1],, large N, other 409, nobody 404 {"error":{"code":"not_found","message":"there is no function \\"nobody\\""}}, wrong 405');
+  }
+});

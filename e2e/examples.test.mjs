@@ -102,3 +102,37 @@ test("torch-mlp is loaded once, and its forks answer alike", { skip: missing("to
   const short = await platform.invoke("torch-mlp", '{"inputs": [[1, 2]]}', json);
   assert.match(JSON.parse(short.text).error.message, /rows of 16 numbers, not \[1, 2\]/);
 });
+
+// Both lines of the other example, one below the other.
+const page = `
+import sys
+from PIL import Image
+lines = [Image.open(name).convert("L") for name in sys.argv[1:]]
+page = Image.new("L", (max(each.width for each in lines), sum(each.height + 40 for each in lines)), 255)
+top = 0
+for each in lines:
+    page.paste(each, (0, top))
+    top += each.height + 40
+page.save(sys.stdout.buffer, "PNG")
+`;
+
+test("read-text-page has a model read each of its lines", { skip: missing("PIL", "python3-pil") }, async () => {
+  const reader = path.join(repository, "examples/read-text-line");
+  execFileSync(path.join(reader, "fetch"));
+  const done = await platform.cli("deploy", reader);
+  assert.equal(done.code, 0, done.stderr);
+  await deploy("read-text-page", "app.py");
+  const names = ["sleeps", "invoice"].map((name) => path.join(reader, name));
+  const png = { "content-type": "image/png" };
+  const picture = python(page, ...names.map((name) => `${name}.png`));
+  const { lines } = JSON.parse((await call("read-text-page", picture, png)).text);
+  assert.deepEqual(lines.map((line) => line.text), names.map((name) => readFileSync(`${name}.txt`, "utf8").trim()));
+  const blank = await call("read-text-page", python(`
+import sys
+from PIL import Image
+Image.new("L", (50, 50), 255).save(sys.stdout.buffer, "PNG")
+`), png);
+  assert.deepEqual(JSON.parse(blank.text), { lines: [] });
+  const wrong = await platform.invoke("read-text-page", "[1]", json);
+  assert.match(JSON.parse(wrong.text).error.message, /send a picture, with Content-Type: image\/png/);
+});

@@ -51,6 +51,11 @@ std::string error_document(std::string_view type, std::string_view message) {
   return json::serialize(json::object{{"errorMessage", message}, {"errorType", type}}) + "\n";
 }
 
+std::string call_error_document(std::string_view code, std::string_view message) {
+  const json::object error{{"code", code}, {"message", message}};
+  return json::serialize(json::object{{"error", error}}) + "\n";
+}
+
 std::string from_base64(std::string_view text) {
   while (text.ends_with('=')) text.remove_suffix(1);
   std::string bytes;

@@ -13,6 +13,9 @@ std::string words_of(std::string_view document, std::string_view type_header);
 // {"errorMessage": …, "errorType": …}
 std::string error_document(std::string_view type, std::string_view message);
 
+// {"error": {"code": …, "message": …}}
+std::string call_error_document(std::string_view code, std::string_view message);
+
 // Empty if it is not base64.
 std::string from_base64(std::string_view text);
 

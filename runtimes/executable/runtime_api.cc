@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "runtimes/executable/error_document.h"
+#include "runtimes/executable/mapping.h"
 
 namespace dormouse::executable {
 namespace {
@@ -14,15 +15,8 @@ constexpr std::uint64_t error_bytes_max = 1 << 20;
 constexpr std::size_t type_bytes_max = 1024;  // A frame has room for it beside the body.
 constexpr std::size_t chunk_bytes_max = 32 * 1024;
 constexpr std::string_view base = "/2018-06-01/";
+constexpr std::string_view functions = "/dormouse/v1/functions/";
 constexpr std::string_view json_type = "Content-Type: application/json\r\n";
-
-Result<std::shared_ptr<void>> map(int descriptor, std::uint64_t size, int protection) {
-  // What others may not write to any more can only be mapped so, before Linux 6.7.
-  const int sharing = (protection & PROT_WRITE) != 0 ? MAP_SHARED : MAP_PRIVATE;
-  void* const address = mmap(nullptr, size, protection, sharing, descriptor, 0);
-  if (address == MAP_FAILED) return system_error(Code::function_failed, "mapping a body");
-  return std::shared_ptr<void>(address, [size](void* at) { munmap(at, size); });
-}
 
 Reply accepted() {
   return {.status = 202, .fields = std::string(json_type), .body = "{\"status\":\"OK\"}\n"};
@@ -69,6 +63,10 @@ std::string too_large(std::uint64_t size, std::uint64_t most) {
 Result<> RuntimeApi::obey(wire::Frame& frame) {
   const std::uint64_t handle = frame.header.handle;
   if (frame.header.type == wire::Type::invoke) return add_calls(frame);
+  if (frame.header.type == wire::Type::answer) return inner_calls_.answer(frame);
+  if (frame.header.type == wire::Type::room && (handle & wire::call_bit) != 0) {
+    return inner_calls_.give_room(frame), ok;
+  }
   if (frame.header.type == wire::Type::room) return give_room(frame);
   if (frame.header.type == wire::Type::cancel) return cancel(handle), ok;
   if (frame.header.type == wire::Type::credit) {
@@ -152,6 +150,10 @@ void RuntimeApi::cancel(std::uint64_t handle) {
 
 RuntimeApi::Exchange RuntimeApi::exchange_of(const http::Head& head) const {
   std::string_view path = head.path;
+  if (path.starts_with(functions)) {
+    return {.route = head.method == "POST" ? Route::call : Route::method,
+            .id = std::string(path.substr(functions.size()))};
+  }
   if (!path.starts_with(base)) return {};
   path.remove_prefix(base.size());
   const bool gets = head.method == "GET", posts = head.method == "POST";
@@ -173,6 +175,10 @@ RuntimeApi::Exchange RuntimeApi::exchange_of(const http::Head& head) const {
 
 Plan RuntimeApi::begin(Connection& from) {
   Exchange& exchange = exchanges_[&from] = exchange_of(from.head());
+  if (exchange.route == Route::call) {
+    const Call* const caller = caller_of(from.head());
+    return {.bytes_max = caller == nullptr ? 0 : caller->item.result_bytes_max};
+  }
   if (exchange.route != Route::response) return {.bytes_max = error_bytes_max};
   Call* const call = call_given(exchange.id);
   if (call == nullptr) {
@@ -210,6 +216,7 @@ void RuntimeApi::complete(Connection& from) {
     case Route::response: return answer(from, exchange);
     case Route::error: return fail(from, exchange);
     case Route::init_error: return fail_to_begin(from);
+    case Route::call: return call_another(from, exchange);
     case Route::ping:
       return from.reply({.fields = "Content-Type: text/plain\r\n", .body = "pong\n"});
     case Route::none:
@@ -221,6 +228,7 @@ void RuntimeApi::complete(Connection& from) {
 
 void RuntimeApi::lost(Connection& client) {
   std::erase(waiting_, &client);
+  inner_calls_.lost(client);
   exchanges_.erase(&client);
   for (auto& [id, call] : calls_) {
     if (call.answered_on != &client) continue;
@@ -231,6 +239,37 @@ void RuntimeApi::lost(Connection& client) {
     }
     return end(call);  // A connection answers one call at a time.
   }
+}
+
+// The call that a program says it is in, or one that it may be in: its deadline is the inner one's.
+const RuntimeApi::Call* RuntimeApi::caller_of(const http::Head& head) const {
+  const auto id = head.fields.find("Dormouse-Invocation");
+  for (const auto& [each, call] : calls_) {
+    if (call.state != State::queued && !call.unwanted && (!id || *id == each)) return &call;
+  }
+  return nullptr;
+}
+
+void RuntimeApi::call_another(Connection& from, const Exchange& exchange) {
+  const Call* const caller = caller_of(from.head());
+  if (caller == nullptr) {
+    return from.reply(
+        failed_call(Code::conflict,
+                    "a function calls others while it is called: Dormouse-Invocation, if given, is "
+                    "the Lambda-Runtime-Aws-Request-Id of a call that is not answered yet"));
+  }
+  const std::uint64_t size = from.body_size(), most = caller->item.result_bytes_max;
+  if (size > most) {
+    return from.reply(failed_call(
+        Code::too_large,
+        "the body has " + std::to_string(size) + " bytes, the limit is " + std::to_string(most)));
+  }
+  InnerCall call{.caller = caller->item.handle, .function = exchange.id, .body = from.take_body()};
+  call.content_type = from.head().fields.find("Content-Type").value_or("application/octet-stream");
+  if (call.body.size() < size) {  // What it was in when it began has ended since.
+    return from.reply(failed_call(Code::conflict, "the call that this was made in is over"));
+  }
+  inner_calls_.begin(from, std::move(call));
 }
 
 void RuntimeApi::begin_serving() {

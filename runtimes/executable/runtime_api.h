@@ -1,5 +1,6 @@
 // The AWS Lambda Runtime API, version 2018-06-01, as docs/formats/runtime-api.md says it is served:
-// invocations from the wire become events, what the program posts becomes their answers.
+// invocations from the wire become events, what the program posts becomes their answers. Beside it,
+// what the program calls other functions by.
 //
 // Ownership  Outlives every Connection. Borrows the WireEnd.
 // Bounds     As many calls as the daemon gives; an answer of the size that its call allows.
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "runtimes/executable/connection.h"
+#include "runtimes/executable/inner_calls.h"
 #include "runtimes/executable/wire_end.h"
 
 namespace dormouse::executable {
@@ -22,7 +24,8 @@ namespace dormouse::executable {
 class RuntimeApi final : public Service {
  public:
   // `options` are those of `load`, and stay.
-  RuntimeApi(WireEnd* wire, const wire::Options* options) : wire_(wire), options_(options) {}
+  RuntimeApi(WireEnd* wire, const wire::Options* options)
+      : wire_(wire), options_(options), inner_calls_(wire) {}
 
   // The program has asked for work, or failed to begin: it speaks this API and not the wire.
   bool serves() const { return phase_ == Phase::serves; }
@@ -38,7 +41,7 @@ class RuntimeApi final : public Service {
 
  private:
   enum class Phase : std::uint8_t { starts, failed, serves };
-  enum class Route : std::uint8_t { next, response, error, init_error, ping, none, method };
+  enum class Route : std::uint8_t { next, response, error, init_error, call, ping, none, method };
   enum class State : std::uint8_t { queued, given, asked_room, streams };
 
   struct Call {
@@ -58,7 +61,7 @@ class RuntimeApi final : public Service {
   };
   struct Exchange {  // What a connection's request is about.
     Route route = Route::none;
-    std::string id;
+    std::string id;  // Of a call; or whom to call.
     bool streams = false;
   };
 
@@ -68,6 +71,8 @@ class RuntimeApi final : public Service {
   void begin_serving();
   void hand_out();
   Exchange exchange_of(const http::Head&) const;
+  const Call* caller_of(const http::Head&) const;
+  void call_another(Connection&, const Exchange&);
   Call* call_given(const std::string& id);
   Call* call_of(std::uint64_t handle);
 
@@ -82,6 +87,7 @@ class RuntimeApi final : public Service {
 
   WireEnd* const wire_;
   const wire::Options* const options_;
+  InnerCalls inner_calls_;
   Phase phase_ = Phase::starts;
   std::map<std::string, Call> calls_;  // By id.
   std::deque<std::string> queued_;     // Ids.

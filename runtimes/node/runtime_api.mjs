@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 const ROOT = "/2018-06-01/runtime";
+const FUNCTIONS = "/dormouse/v1/functions";
 
 export class RuntimeApi {
   #agent = new http.Agent({ keepAlive: true });
@@ -34,20 +35,28 @@ export class RuntimeApi {
     return this.#ask("POST", "init/error", JSON.stringify(document));
   }
 
-  #request(method, name, headers) {
-    const options = { host: this.#host, port: this.#port, agent: this.#agent, method, headers };
-    return http.request({ ...options, path: `${ROOT}/${name}` });
+  // Another function, from within the call `id`: {status, headers, body}.
+  callFunction(id, name, type, body) {
+    const headers = { "Content-Type": type, "Content-Length": body.length };
+    if (id !== undefined) headers["Dormouse-Invocation"] = id;
+    const request = this.#request("POST", `${FUNCTIONS}/${encodeURIComponent(name)}`, headers);
+    request.end(body);
+    return answerTo(request);
+  }
+
+  #request(method, path, headers) {
+    return http.request({ host: this.#host, port: this.#port, agent: this.#agent, method, headers, path });
   }
 
   async #ask(method, name, body, headers = {}) {
-    const request = this.#request(method, name, headers);
+    const request = this.#request(method, `${ROOT}/${name}`, headers);
     request.end(body);
     return answerTo(request);
   }
 
   // A failure in the middle is told by trailers; what comes of it is the daemon's to say.
   async #stream(id, type, stream) {
-    const request = this.#request("POST", `invocation/${id}/response`, {
+    const request = this.#request("POST", `${ROOT}/invocation/${id}/response`, {
       "Content-Type": type,
       "Lambda-Runtime-Function-Response-Mode": "streaming",
       "Transfer-Encoding": "chunked",
@@ -78,7 +87,7 @@ function answerTo(request) {
       const parts = [];
       response.on("data", (part) => parts.push(part));
       response.once("error", reject);
-      response.once("end", () => resolve({ headers: response.headers, body: Buffer.concat(parts) }));
+      response.once("end", () => resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(parts) }));
     });
   });
 }

@@ -3,6 +3,7 @@
 // (docs/formats/runtime-api.md). Nothing but Node's own modules: it runs on the host's Node.
 import fs from "node:fs";
 
+import { offer } from "./client.mjs";
 import { Context, call, errorDocument, eventOf, find } from "./handler.mjs";
 import { RuntimeApi } from "./runtime_api.mjs";
 
@@ -26,6 +27,7 @@ const { environment, concurrency } = awaitFunction();
 Object.assign(process.env, environment);
 process.chdir(CODE);
 const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);
+const within = offer(api);
 
 // What nobody catches ends the process, as in Lambda: its state can no longer be relied on. Those whose
 // calls it was working at are told what it printed last. Telling them here first would have the next
@@ -53,7 +55,7 @@ async function serveOne(handler) {
   const { id, headers, body } = await api.next();
   try {
     const event = eventOf(body, headers["content-type"] ?? "");
-    await api.answer(id, await call(handler, event, new Context(headers)));
+    await within(id, async () => api.answer(id, await call(handler, event, new Context(headers))));
   } catch (error) {
     if (!error?.isOurs) console.error(error);
     await api.fail(id, errorDocument(error));

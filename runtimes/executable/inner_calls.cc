@@ -1,0 +1,152 @@
+#include "runtimes/executable/inner_calls.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "http/head.h"
+#include "runtimes/executable/error_document.h"
+#include "runtimes/executable/mapping.h"
+
+namespace dormouse::executable {
+namespace {
+
+constexpr std::size_t calls_at_once_max = 64;  // The daemon's own limit: more ends the worker.
+constexpr std::size_t type_bytes_max = 1024;   // A frame has room for it beside the body.
+constexpr std::size_t name_bytes_max = 63;
+
+int status_of(Code code) {
+  switch (code) {
+    case Code::invalid_argument: return 400;
+    case Code::not_found: return 404;
+    case Code::conflict: return 409;
+    case Code::too_large: return 413;
+    case Code::unsupported: return 415;
+    case Code::throttled: return 429;
+    case Code::function_failed: return 502;
+    case Code::deadline_exceeded: return 504;
+    case Code::unauthorized:
+    case Code::overloaded:
+    case Code::unavailable:
+    case Code::cancelled: return 503;
+  }
+  CHECK_UNREACHABLE("every Code has a status");
+}
+
+// No function has another; what is said of it is JSON.
+bool may_be_name(std::string_view name) {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  };
+  return !name.empty() && name.size() <= name_bytes_max && std::ranges::all_of(name, is_plain);
+}
+
+Reply reply_of(const wire::CallAnswer& said, const wire::Frame& frame) {
+  if (said.failure) return failed_call(said.failure->code, said.failure->message);
+  if (said.content.is_tensors) {
+    return failed_call(Code::unsupported, "it answers with tensors: only Python takes them");
+  }
+  const std::string& type = said.content.content_type;
+  Reply reply;
+  if (!type.empty() && http::is_field_value(type)) reply.fields = "Content-Type: " + type + "\r\n";
+  if (!said.has_body_memfd) {
+    reply.body = said.inline_body;
+  } else if (said.body_size > 0) {
+    const std::uint64_t end = said.body_offset + said.body_size;
+    const auto mapping = map(frame.descriptors[0].number(), end, PROT_READ);
+    if (!mapping) return failed_call(Code::unavailable, mapping.error().message);
+    const auto* const bytes = static_cast<const char*>(mapping->get());
+    reply.further = {bytes + said.body_offset, said.body_size};
+    reply.keeper = *mapping;
+  }
+  return reply;
+}
+
+}  // namespace
+
+Reply failed_call(Code code, std::string_view message) {
+  return {.status = status_of(code),
+          .fields = "Content-Type: application/json\r\n",
+          .body = call_error_document(name(code), message)};
+}
+
+void InnerCalls::begin(Connection& client, InnerCall call) {
+  if (!may_be_name(call.function)) {
+    return client.reply(failed_call(Code::not_found, "there is no function of such a name"));
+  }
+  if (call.content_type.size() > type_bytes_max) {
+    return client.reply(
+        failed_call(Code::invalid_argument, "Content-Type: longer than 1,024 bytes; shorten it"));
+  }
+  if (pending_.size() >= calls_at_once_max) {
+    return client.reply(failed_call(
+        Code::overloaded, "an instance makes at most 64 calls at a time; wait for some of them"));
+  }
+  const std::uint64_t handle = ++last_;
+  Pending& pending = pending_[handle] = {.client = &client, .call = std::move(call)};
+  if (pending.call.body.size() > wire::inline_body_bytes_max) {
+    pending.asked_room = true;
+    const std::string size = wire::encode_ask_room(pending.call.body.size());
+    return wire_->post(wire::Type::ask_room, handle, size);
+  }
+  send(handle, std::exchange(pending.call, {}), false);
+}
+
+void InnerCalls::lost(const Connection& client) {
+  for (auto& [handle, pending] : pending_) {
+    if (pending.client == &client) pending.client = nullptr;
+  }
+}
+
+void InnerCalls::give_room(const wire::Frame& frame) {
+  const auto found = pending_.find(frame.header.handle);
+  if (found == pending_.end() || !std::exchange(found->second.asked_room, false)) return;
+  Pending& pending = found->second;
+  InnerCall call = std::exchange(pending.call, {});
+  std::string problem = frame.descriptors.empty() ? "there is no room for the body" : "";
+  if (problem.empty() && pending.client != nullptr) {
+    const auto room = map(frame.descriptors[0].number(), call.body.size(), PROT_READ | PROT_WRITE);
+    if (room) {
+      std::memcpy(room->get(), call.body.data(), call.body.size());
+    } else {
+      problem = room.error().message;
+    }
+  }
+  if (!problem.empty() && pending.client != nullptr) {
+    std::exchange(pending.client, nullptr)->reply(failed_call(Code::unavailable, problem));
+  }
+  if (frame.descriptors.empty()) {
+    pending_.erase(found);
+    return;
+  }
+  // The daemon keeps the room until it is used: a call in no invocation gives it back.
+  if (pending.client == nullptr) call.caller = 0;
+  send(found->first, call, true);
+}
+
+Result<> InnerCalls::answer(const wire::Frame& frame) {
+  const auto said = wire::decode_call_answer(frame.payload);
+  if (!said) return said.error();
+  if (said->has_body_memfd && frame.descriptors.empty()) {
+    return Error{Code::invalid_argument, "an answer without the memfd of its body"};
+  }
+  const auto found = pending_.find(frame.header.handle);
+  if (found == pending_.end()) return ok;
+  Connection* const client = found->second.client;
+  pending_.erase(found);
+  if (client != nullptr) client->reply(reply_of(*said, frame));
+  return ok;
+}
+
+void InnerCalls::send(std::uint64_t handle, const InnerCall& asked, bool in_memfd) {
+  wire::Call call{.caller = asked.caller, .function = asked.function};
+  call.content.content_type = asked.content_type;
+  call.body_size = asked.body.size();
+  call.in_memfd = in_memfd;
+  if (!in_memfd) call.inline_body = asked.body;
+  wire_->post(wire::Type::call, handle, wire::encode(call));
+}
+
+}  // namespace dormouse::executable

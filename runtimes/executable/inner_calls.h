@@ -1,0 +1,55 @@
+// Calls of other functions that the program makes over HTTP: frames `call` on the wire, and their
+// answers as HTTP's. docs/calling.md says what a program sees.
+//
+// Ownership  Borrows the WireEnd, and each Connection until it is answered or lost.
+// Threads    The adapter's one. Nothing here blocks.
+// Errors     Every call is answered: with what the function said, or with the error of the
+// platform. Bounds     64 calls at a time. One whose client has gone counts until the daemon has
+// answered it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "runtimes/executable/connection.h"
+#include "runtimes/executable/wire_end.h"
+
+namespace dormouse::executable {
+
+struct InnerCall {
+  std::uint64_t caller = 0;  // The handle of the invocation that it is made in.
+  std::string function;
+  std::string content_type;
+  std::string body;
+};
+
+class InnerCalls {
+ public:
+  explicit InnerCalls(WireEnd* wire) : wire_(wire) {}
+
+  void begin(Connection& client, InnerCall);
+  void lost(const Connection& client);
+
+  // Frames with wire::call_bit. Those that nothing waits for are dropped.
+  void give_room(const wire::Frame&);
+  Result<> answer(const wire::Frame&);  // invalid_argument if it is malformed.
+
+ private:
+  struct Pending {
+    Connection* client = nullptr;  // Null: it has gone.
+    InnerCall call;                // Until it is sent.
+    bool asked_room = false;
+  };
+
+  void send(std::uint64_t handle, const InnerCall&, bool in_memfd);
+
+  WireEnd* const wire_;
+  std::map<std::uint64_t, Pending> pending_;  // By handle.
+  std::uint64_t last_ = wire::call_bit;
+};
+
+// {"error": {"code", "message"}} with the status that fits the code.
+Reply failed_call(Code, std::string_view message);
+
+}  // namespace dormouse::executable
