@@ -194,6 +194,14 @@ done
     }
   });
 
+  test("rules of the host's that were loaded anew are put back with the next network", async () => {
+    world.nft("flush", "ruleset");
+    await deploy("after", "outbound");
+    assert.match(await ask("after", "fetch", `http://${world.theWorlds}/`), /heard/);
+    assert.match(await ask("after", "dial", world.theHosts, platform.port, "stream"), /^denied/);
+    assert.match(await ask("out", "dial", world.theHosts, platform.port, "stream"), /^denied/);
+  });
+
   test("S13: a function that says nothing of the network reaches nothing", async () => {
     await deploy("none");
     for (const [host, port] of [...denied(), [world.theWorlds, 80], [world.theWorlds, 53]]) {

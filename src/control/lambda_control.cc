@@ -148,6 +148,7 @@ struct LambdaControl::Contents {
   ZipFacts facts;
   std::optional<Unpacked> unpacked;
   std::vector<catalog::File> files;
+  std::shared_ptr<const void> place;  // Among those that may be held at the same time.
 };
 
 LambdaControl::LambdaControl(LambdaDeps deps) : deps_(std::move(deps)) {
@@ -321,14 +322,8 @@ asio::awaitable<Result<LambdaControl::Contents>> LambdaControl::unpack(std::stri
   if (unpacking_ >= unpacking_max) {
     co_return Error{Code::overloaded, "too many zips at the same time"};
   }
-  struct Count {
-    explicit Count(int* number) : number_(number) { ++*number_; }
-    ~Count() { --*number_; }
-    Count(const Count&) = delete;
-    Count& operator=(const Count&) = delete;
-    int* number_;
-  };
-  const Count count(&unpacking_);
+  ++unpacking_;
+  const std::shared_ptr<int> place(&unpacking_, [](int* number) { --*number; });
   auto work = [this, text = std::move(base64)]() mutable -> Result<Contents> {
     const auto zip = from_base64(text);
     if (!zip) return zip.error();
@@ -346,7 +341,9 @@ asio::awaitable<Result<LambdaControl::Contents>> LambdaControl::unpack(std::stri
     return code;
   };
   auto working = aside_.run(std::move(work));
-  co_return co_await std::move(working);
+  auto unpacked = co_await std::move(working);
+  if (unpacked) unpacked->place = place;
+  co_return unpacked;
 }
 
 asio::awaitable<Result<std::vector<catalog::File>>> LambdaControl::store(

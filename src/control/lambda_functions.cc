@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <charconv>
 #include <utility>
 
 #include "control/manifest.h"
@@ -134,10 +135,11 @@ Result<> read_environment(const json::value& value, Draft& draft) {
   const json::value* variables =
       value.is_object() ? value.get_object().if_contains("Variables") : nullptr;
   const bool others = value.is_object() && value.get_object().size() > 1;
-  if (others || (!is_empty(value) && (variables == nullptr || !variables->is_object()))) {
+  const bool says_nothing = is_empty(value) && (variables == nullptr || !variables->is_object());
+  if (others || (!says_nothing && (variables == nullptr || !variables->is_object()))) {
     return refused("a map with Variables, a map of texts");
   }
-  const json::object given = is_empty(value) ? none : variables->get_object();
+  const json::object given = says_nothing ? none : variables->get_object();
   const json::value* uses = draft.manifest.if_contains("secrets");
   const json::object before = uses != nullptr ? uses->get_object() : none;
   json::object env, secrets;
@@ -290,6 +292,13 @@ Draft draft_of(const Manifest& before) {
 
 // ---- and how it is shown ----
 
+// Labels are anybody's: 0 if it is none.
+std::int64_t number_in(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return failed == std::errc() && end == text.data() + text.size() ? number : 0;
+}
+
 std::string label(const Manifest& manifest, const std::string& name, std::string otherwise = "") {
   const auto found = manifest.labels.find(name);
   return found == manifest.labels.end() ? std::move(otherwise) : found->second;
@@ -381,13 +390,13 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
       "arn:aws:lambda:" + std::string(view.region) + ":000000000000:function:" + manifest.name;
   if (view.version != "$LATEST") arn += ":" + std::string(view.version);
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(manifest.timeout).count();
-  const std::string bytes = label(manifest, "aws.code-bytes");
+  const std::int64_t bytes = number_in(label(manifest, "aws.code-bytes"));
   return {{"FunctionName", manifest.name},
           {"FunctionArn", std::move(arn)},
           {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
           {"Role", label(manifest, "aws.role")},
           {"Handler", label(manifest, "aws.handler", manifest.handler)},
-          {"CodeSize", bytes.empty() ? code_bytes(revision) : std::stoll(bytes)},
+          {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
           {"Description", label(manifest, "aws.description")},
           {"Timeout", seconds},
           {"MemorySize", manifest.resources.memory_bytes >> 20},

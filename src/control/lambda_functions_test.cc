@@ -154,6 +154,21 @@ TEST(LambdaUpdate, ChangesWhatIsSaidAndNothingElse) {
   EXPECT_EQ(change->manifest, expected);
 }
 
+TEST(LambdaCreate, KeepsAVariableThatIsEmpty) {
+  const auto change = create(R"(,"Environment":{"Variables":{"FLAG":""}})");
+  ASSERT_TRUE(change) << change.error().message;
+  EXPECT_EQ(change->manifest.env, (std::map<std::string, std::string>{{"FLAG", ""}}));
+}
+
+TEST(LambdaConfiguration, TakesNoLabelForANumberThatIsNone) {
+  for (const char* text : {"x", "999999999999999999999999999999", "-5", "7 ", ""}) {
+    catalog::Manifest manifest = create("")->manifest;
+    const json::value plain = shown(manifest).at("CodeSize");
+    manifest.labels["aws.code-bytes"] = text;
+    EXPECT_EQ(shown(manifest).at("CodeSize"), plain) << text;
+  }
+}
+
 TEST(LambdaUpdate, ReplacesTheEnvironmentAsAWhole) {
   auto before = create(R"(,"Environment":{"Variables":{"A":"b"}},"Description":"old")")->manifest;
   before.secrets = {{"KEEP", {"KEEP", catalog::When::late}}, {"DROP", {"x", catalog::When::late}}};

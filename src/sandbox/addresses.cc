@@ -11,6 +11,7 @@ constexpr Range ranges[] = {
     {{0x0A000000}, 8, "a private network"},
     {{0x64400000}, 10, "a provider's private network"},
     {{0x7F000000}, 8, "the loopback"},
+    {{0xA83F8110}, 32, "a cloud's metadata service"},  // Azure's, at what looks like the world's.
     {{0xA9FE0000}, 16, "the link, metadata services among it"},
     {{0xAC100000}, 12, "a private network"},
     {{0xC0000000}, 24, "protocols' own use"},

@@ -68,13 +68,15 @@ std::string router_rules() {
          "    ip daddr @private reject with icmpx admin-prohibited\n"
          "    meta l4proto { tcp, udp } accept\n"
          "  }\n"
-         // Nobody speaks with the router itself, and nobody begins to speak with a sandbox.
+         // Nobody speaks with the router itself, and nobody begins to speak with a sandbox. What
+         // sandboxes send meets their policy also if it is of a flow that is known: that may be
+         // another's, who had the address before.
          "  chain input { type filter hook input priority filter; policy drop;\n  }\n"
          "  chain forward { type filter hook forward priority filter; policy drop;\n"
          "    meta nfproto != ipv4 drop\n"
-         "    ct state { established, related } accept\n"
-         "    ct state != new drop\n"
+         "    iifname \"up\" ct state { established, related } accept\n"
          "    iifname \"up\" drop\n"
+         "    ct state invalid drop\n"
          "    fib saddr . iif oif missing drop\n"
          "    oifname != \"up\" reject with icmpx admin-prohibited\n"
          "    iifgroup vmap @policies\n"
@@ -161,8 +163,8 @@ std::optional<Link> free_link(std::string_view routes, std::uint32_t wish) {
   return std::nullopt;
 }
 
-Link link_of_sandbox(std::size_t number) {
-  return link_at(links_of_sandboxes, static_cast<std::uint32_t>(number));
+Link link_of_sandbox(std::size_t place) {
+  return link_at(links_of_sandboxes, static_cast<std::uint32_t>(place));
 }
 
 }  // namespace dormouse::sandbox

@@ -34,8 +34,8 @@ struct Link {
 };
 std::optional<Link> free_link(std::string_view routes, std::uint32_t wish);
 
-// The same between the router and the sandbox of this number.
-Link link_of_sandbox(std::size_t number);
+// The same between the router and a sandbox, of so many places.
+Link link_of_sandbox(std::size_t place);
 inline constexpr std::size_t linked_sandboxes_max = 16'384;
 
 }  // namespace dormouse::sandbox

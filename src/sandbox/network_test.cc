@@ -85,6 +85,14 @@ TEST(Rules, OfTheWorldDenyEveryPrivateRange) {
   }
 }
 
+// Flows that are known may be of whoever had the sandbox's address before.
+TEST(Rules, HoldAlsoForFlowsThatAreKnown) {
+  const std::string rules = router_rules();
+  const auto known = rules.find("established");
+  EXPECT_TRUE(rules.substr(0, known).ends_with("iifname \"up\" ct state { "));
+  EXPECT_EQ(rules.find("established", known + 1), std::string::npos);
+}
+
 // As in /proc/net/route: the default, 203.0.113.0/24, and one that holds the second link of ours.
 TEST(Links, AreWhereTheHostHasNoRouteTo) {
   const std::string head =

@@ -148,11 +148,17 @@ Result<> Router::begin() {
   if (!program) return program.error();
   nft_ = *program;
   host_namespace_ = this_network();
+  if (!host_namespace_) return system_error(Code::unavailable, "the host's network namespace");
   auto host_routes = RouteSocket::open();
   if (!host_routes) return host_routes.error();
   if (auto marked = write_text(mark_of(*estate_), interface_of(*estate_)); !marked) return marked;
   if (unshare(CLONE_NEWNET) != 0) return system_error(Code::unavailable, "a network namespace");
   own_namespace_ = this_network();
+  if (!own_namespace_) {
+    const Error lost = system_error(Code::unavailable, "the router's network namespace");
+    CHECK(setns(host_namespace_.number(), CLONE_NEWNET) == 0);
+    return lost;
+  }
   host_routes_.push_back(std::move(*host_routes));
   auto routes = RouteSocket::open();
   Result<> made = routes ? ok : Result<>(routes.error());
@@ -176,7 +182,8 @@ Result<> Router::make_uplink() {
     link = free_link(*routes, wish_of(estate_->id));
     if (!link) return Error{Code::unavailable, "every address of 198.18.0.0/16 is in use"};
     const std::string table = table_of(*estate_);
-    return filter(without_table_rules(table) + host_rules(table, name, link->inner));
+    host_rules_ = without_table_rules(table) + host_rules(table, name, link->inner);
+    return filter(host_rules_);
   };
   if (auto prepared = at_home(prepare); !prepared) return prepared;
   if (auto removed = host_routes_.front().remove_link(name); !removed) return removed;
@@ -242,13 +249,32 @@ Result<> Router::attach(const Process& first, std::size_t number, const Reach& r
     if (auto begun = begin(); !begun) return begun;
   }
   if (auto forwards = at_home(check_forwarding); !forwards) return forwards;
+  if (auto kept = keep_host_rules(); !kept) return kept;
   const auto policy = policy_of(reach);
   if (!policy) return policy.error();
-  attached_[number] = policy_rules(0, reach);
+  attached_[number] = {policy_rules(0, reach), fresh_place()};
   ++(*policy)->users;
   auto linked = link(first, number, (*policy)->group);
   if (!linked) detach(number);
   return linked;
+}
+
+// Whoever loads the host's rules anew (`flush ruleset`) takes ours with them, and with them what
+// keeps sandboxes from the node's own addresses.
+Result<> Router::keep_host_rules() {
+  return at_home([this]() -> Result<> {
+    if (filter("list table inet " + table_of(*estate_) + "\n")) return ok;
+    return filter(host_rules_);
+  });
+}
+
+// Not one that was left just now: flows of whoever had it may still be known, and be answered.
+std::size_t Router::fresh_place() {
+  const auto is_used = [&](const auto& each) { return each.second.place == places_used_; };
+  do {
+    places_used_ = (places_used_ + 1) % linked_sandboxes_max;
+  } while (std::ranges::any_of(attached_, is_used));
+  return places_used_;
 }
 
 Result<> Router::link(const Process& first, std::size_t number, std::uint32_t group) {
@@ -259,7 +285,7 @@ Result<> Router::link(const Process& first, std::size_t number, std::uint32_t gr
   auto inner_routes = RouteSocket::open();
   CHECK(setns(own_namespace_.number(), CLONE_NEWNET) == 0);
   if (!inside || !inner_routes) return Error{Code::unavailable, "opening a sandbox's network"};
-  const Link addresses = link_of_sandbox(number);
+  const Link addresses = link_of_sandbox(attached_.at(number).place);
   const int index = link_index_first + static_cast<int>(number);
   const Veth veth{.name = link_name(number),
                   .index = index,
@@ -282,7 +308,7 @@ void Router::detach(std::size_t number) {
   if (found == attached_.end()) return;
   // Were it to fail, the number's next sandbox would not be attached, and say why.
   (void)routes_.front().remove_link(link_name(number));
-  --policies_.at(found->second).users;
+  --policies_.at(found->second.policy).users;
   attached_.erase(found);
 }
 

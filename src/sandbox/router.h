@@ -49,6 +49,8 @@ class Router {
   void end();
   Result<Policy*> policy_of(const Reach&);
   Result<> make_room();
+  std::size_t fresh_place();
+  Result<> keep_host_rules();
   Result<> link(const Process& first, std::size_t number, std::uint32_t group);
   Result<> at_home(auto work);
   Result<> filter(const std::string& rules);
@@ -58,8 +60,14 @@ class Router {
   wire::Descriptor host_namespace_, own_namespace_;
   std::vector<RouteSocket> host_routes_, routes_;  // One each, while there is a namespace.
   std::map<std::string, Policy> policies_;         // By what they allow, as text.
-  std::map<std::size_t, std::string> attached_;    // By number: its policy.
+  struct Attached {
+    std::string policy;
+    std::size_t place = 0;  // Of its link's addresses.
+  };
+  std::map<std::size_t, Attached> attached_;  // By number.
   std::uint32_t groups_made_ = 0;
+  std::size_t places_used_ = 0;
+  std::string host_rules_;  // As they were made.
 };
 
 // What an earlier owner of the estate left on the host.
