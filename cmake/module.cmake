@@ -80,6 +80,7 @@ function(precompiled_header target)
 endfunction()
 precompiled_header(precompiled asio)
 precompiled_header(precompiled_for_cli asio json arguments)
+set_target_properties(precompiled_for_cli PROPERTIES EXCLUDE_FROM_ALL ON)  # Built with cli.
 target_compile_definitions(precompiled_for_cli PRIVATE PRECOMPILED_FOR_CLI)
 precompiled_header(precompiled_for_tests asio json GTest::gtest)
 target_compile_definitions(precompiled_for_tests PRIVATE PRECOMPILED_FOR_TESTS)
