@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
 constexpr std::size_t connections_max = 256;
-constexpr int protocol_broken = 2;
 
 // On this sandbox's own loopback, which no other sandbox reaches.
 Result<wire::Descriptor> listen_on(std::uint16_t port) {
@@ -54,12 +53,7 @@ int Adapter::run() {
   if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
   if (!*loaded) return 0;
   options_ = std::move(**loaded);
-  if (const auto begun = begin(); !begun) {
-    const wire::Failure failure{begun.error().code, begun.error().message};
-    wire_.post(wire::Type::init_failed, 0, wire::encode(failure));
-    (void)wire_.flush();
-    return 1;
-  }
+  if (const auto begun = begin(); !begun) return wire_.tell_init_failed(begun.error());
   return serve();
 }
 

@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint16_t program_port = 8080;
-constexpr int protocol_broken = 2;
 constexpr const char* path = "/usr/local/bin:/usr/bin:/bin";
 
 std::string value_of(const wire::Options& options, const std::string& key) {
@@ -110,12 +109,7 @@ int WebProgram::run() {
   if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
   if (!*loaded) return 0;
   options_ = std::move(**loaded);
-  if (const auto begun = begin(); !begun) {
-    const wire::Failure failure{begun.error().code, begun.error().message};
-    wire_.post(wire::Type::init_failed, 0, wire::encode(failure));
-    (void)wire_.flush();
-    return 1;
-  }
+  if (const auto begun = begin(); !begun) return wire_.tell_init_failed(begun.error());
   fcntl(wire_.socket(), F_SETFL, fcntl(wire_.socket(), F_GETFL) | O_NONBLOCK);
   return serve();
 }

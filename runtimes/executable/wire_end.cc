@@ -17,6 +17,12 @@ Result<> WireEnd::flush() {
   return ok;
 }
 
+int WireEnd::tell_init_failed(const Error& why) {
+  post(wire::Type::init_failed, 0, wire::encode(wire::Failure{why.code, why.message}));
+  (void)flush();
+  return 1;
+}
+
 Result<std::optional<wire::Options>> await_load(wire::FrameReceiver& receiver) {
   const auto frame = receiver.receive();
   if (!frame) return frame.error();

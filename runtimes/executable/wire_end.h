@@ -11,6 +11,8 @@
 
 namespace dormouse::executable {
 
+inline constexpr int protocol_broken = 2;  // The status to exit with then.
+
 class WireEnd {
  public:
   explicit WireEnd(int socket) : socket_(socket) {}
@@ -19,6 +21,8 @@ class WireEnd {
   void post(wire::Type, std::uint64_t handle, std::string_view payload, std::uint16_t flags = 0);
   bool has_more() const { return !out_.empty(); }
   Result<> flush();  // What the socket does not take stays.
+  // Why the code did not start; gives the status to exit with.
+  int tell_init_failed(const Error&);
 
  private:
   int socket_;
