@@ -105,7 +105,9 @@ class World {
     draft.manifest.name = "f";
     draft.manifest.runtime = "speaker";
     draft.manifest.resources.memory_bytes = 64 << 20;
-    return fleet->try_out(std::move(draft), [](const std::string&) {});
+    return fleet->try_out(std::move(draft),
+                          {[](const std::string&) {},
+                           [this](std::string line) { printed.push_back(std::move(line)); }});
   }
 
   // As the control API does: stored first, then the function serves anew.

@@ -5,6 +5,7 @@ With a concurrency of 1, one thread does all. Above that each call has a thread 
 handlers share one event loop."""
 
 import gc
+import importlib
 import logging
 import mmap
 import os
@@ -284,10 +285,10 @@ def _fill(frame, body):
 
 
 def _print_user_traceback(error):
-    """Without this worker's own frames, which nobody asked for."""
-    own = os.path.dirname(__file__)
+    """Without the frames of this worker and of importing, which nobody asked for."""
+    above = (os.path.dirname(__file__), os.path.dirname(importlib.__file__), "<frozen importlib")
     at = error.__traceback__
-    while at is not None and at.tb_frame.f_code.co_filename.startswith(own):
+    while at is not None and at.tb_frame.f_code.co_filename.startswith(above):
         at = at.tb_next
     try:
         traceback.print_exception(type(error), error, at)
