@@ -53,7 +53,7 @@ def handler(event, context):
     time.sleep(0.05)
     return {"id": context.aws_request_id, "name": context.function_name,
             "memory": context.memory_limit_in_mb, "left": context.get_remaining_time_in_millis(),
-            "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER")},
+            "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER", "AWS_REGION", "PATH")},
             "event": event, "cwd": os.getcwd()}`,
     { timeout: "5s", env: { GREETING: "good morning" } },
   );
@@ -67,6 +67,8 @@ def handler(event, context):
     GREETING: "good morning",
     LAMBDA_TASK_ROOT: "/code",
     _HANDLER: "app.handler",
+    AWS_REGION: "local",
+    PATH: "/usr/local/bin:/usr/bin:/bin",
   });
   assert.deepEqual(said.event, { a: [1, null, "ü"] });
   assert.equal(said.cwd, "/code");

@@ -132,12 +132,19 @@ class Worker:
             {
                 "_HANDLER": options.get("handler", ""),
                 "LAMBDA_TASK_ROOT": handler.CODE,
+                "LAMBDA_RUNTIME_DIR": "/opt/dormouse",
+                "AWS_REGION": "local",
+                "AWS_DEFAULT_REGION": "local",
+                "AWS_EXECUTION_ENV": "dormouse",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
                 "AWS_LAMBDA_FUNCTION_NAME": settings.name,
                 "AWS_LAMBDA_FUNCTION_VERSION": settings.version,
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": settings.memory_mib,
                 "AWS_LAMBDA_LOG_GROUP_NAME": "/dormouse/" + settings.name,
                 "AWS_LAMBDA_LOG_STREAM_NAME": settings.version,
                 "HOME": "/tmp",
+                "LANG": "C.UTF-8",
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
                 "TZ": ":UTC",
             }
         )
