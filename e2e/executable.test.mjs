@@ -341,6 +341,37 @@ int main(void) {
   assert.match(await noteOf("versatile"), /^no: it speaks the Lambda Runtime API/);
 });
 
+test("one that has started a thread by then is not forked, says so, and serves", async (t) => {
+  const folder = path.join(platform.dir, "threads");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: threads\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(
+    path.join(folder, "native.c"),
+    `#include <pthread.h>
+#include <unistd.h>
+#include "dormouse.h"
+static void* idle(void* unused) {
+  for (;;) sleep(1);
+  return unused;
+}
+int main(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, idle, NULL) != 0 || dormouse_template() != 0) return 1;
+  for (struct dormouse_call call; dormouse_next(&call) == 1;) {
+    dormouse_answer(&call, "text/plain", call.body, call.size);
+  }
+  return 0;
+}
+`,
+  );
+  if (!compileNative(folder)) return t.skip("there is no C compiler");
+  const done = await platform.cli("deploy", folder);
+  assert.equal(done.code, 0, done.stderr);
+  const { notes } = (await platform.json("show", "threads")).function.revision;
+  assert.equal(notes.template, "no: it has started threads, which a fork would not have");
+  assert.equal((await platform.invoke("threads", "hello")).text, "hello");
+});
+
 test("nonsense is refused, hanging up harms nobody, and what follows is served", async () => {
   const post = (what) => `POST /2018-06-01/runtime/${what} HTTP/1.1\r\nHost: a\r\n`;
   const get = (what) => `GET /2018-06-01/${what} HTTP/1.1\r\nHost: a\r\n\r\n`;
