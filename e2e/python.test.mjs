@@ -528,3 +528,24 @@ test("under gVisor nothing is forked, and functions answer all the same", async 
   assert.equal(answer.text, '[7, "walled"]');
   assert.deepEqual(await walled.stop(), { code: 0, signal: null });
 });
+
+test("hooks are called in a function that is not forked, too, and one whose hooks fail is not deployed", async () => {
+  await deploy(
+    "hooked",
+    `import threading, time
+threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+called = []
+def before_template(): called.append("before_template")
+def after_fork(): called.append("after_fork")
+def handler(event, context): return called`,
+  );
+  assert.match((await platform.json("show", "hooked")).function.revision.notes.template, /^no: .*thread/);
+  assert.deepEqual(await platform.callJson("hooked"), ["before_template", "after_fork"]);
+  for (const hook of ["before_template", "after_fork"]) {
+    const code = `def ${hook}(): raise OSError("no database")\ndef handler(event, context): return 1`;
+    const done = await platform.deploy(
+      { name: "unhooked", runtime: "python", handler: "app.handler" }, { "app.py": code });
+    assert.equal(done.code, 1);
+    assert.match(done.stderr, new RegExp(`${hook}: OSError: no database`));
+  }
+});

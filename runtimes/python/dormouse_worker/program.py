@@ -63,18 +63,22 @@ class Worker:
             template.drop_capabilities()
         self._settings = handler.Settings(options)
         self._set_environment(options)
+        doing = "importing " + options.get("handler", "")
         try:
             with template.one_thread_each():
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
-                if is_template:
-                    handler.run_hook(self._handler, "before_template")
+                doing = "before_template"
+                handler.run_hook(self._handler, doing)
+            if not is_template:  # It serves as it is, and may need what its hooks make.
+                doing = "after_fork"
+                handler.run_hook(self._handler, doing)
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
         except BaseException as error:  # A module may raise SystemExit, or worse.
             _print_user_traceback(error)
-            what = f"importing {options.get('handler', '')}: {handler.last_words(error)}"
+            what = f"{doing}: {handler.last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         notes = {"python": platform.python_version()}
