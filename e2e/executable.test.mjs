@@ -67,7 +67,7 @@ async function obey(id, event, headers) {
     case "kill": process.kill(process.pid, "SIGKILL"); break;
     case "fail":
       return ask("POST", "invocation/" + id + "/error", {
-        headers: { "Lambda-Runtime-Function-Error-Type": "Header.Type" }, body: event.document });
+        headers: { "Lambda-Runtime-Function-Error-Type": "Header.Type", ...event.headers }, body: event.document });
     case "wrong id": {
       const wrong = await ask("POST", "invocation/0-0/response", { body: "{}" });
       return respond(JSON.stringify({ status: wrong.status, said: JSON.parse(wrong.body) }));
@@ -212,6 +212,12 @@ test("an error of the function is told by its type and message", async () => {
     assert.equal(error.blame, "function");
     assert.ok(error.message.includes(expected), error.message);
   }
+  const blaming = async (whom) => {
+    const { status, text } = await call({ do: "fail", document, headers: { "Dormouse-Blame": whom } });
+    return [status, JSON.parse(text).error.blame];
+  };
+  assert.deepEqual(await blaming("caller"), [400, "caller"]);
+  assert.deepEqual(await blaming("platform"), [502, "function"]); // Not for a function to say.
   assert.deepEqual(await answerTo({ still: 1 }), { got: { still: 1 } });
 });
 
