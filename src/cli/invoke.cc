@@ -45,7 +45,11 @@ Exit invoke(Shell* shell, const Options& options) {
   if (!response) return shell->fail(response.error());
   const Exit exit = response->status < 400 ? Exit::ok : shell->fail(error_of(*response));
   if (exit == Exit::ok || shell->json) *shell->out << response->body << std::flush;
-  if (options.receipt) print_receipt(shell, api, *response);
+  if (options.receipt) {
+    // On a screen, it begins on a line of its own; the answer stays as it came.
+    if (!response->body.empty() && !response->body.ends_with('\n')) *shell->err << "\n";
+    print_receipt(shell, api, *response);
+  }
   return exit;
 }
 

@@ -105,9 +105,8 @@ class World {
     draft.manifest.name = "f";
     draft.manifest.runtime = "speaker";
     draft.manifest.resources.memory_bytes = 64 << 20;
-    return fleet->try_out(std::move(draft),
-                          {[](const std::string&) {},
-                           [this](std::string line) { printed.push_back(std::move(line)); }});
+    return fleet->try_out(std::move(draft), {.progress = [](const std::string&) {},
+                                             .printed = [](const std::string&) {}});
   }
 
   // As the control API does: stored first, then the function serves anew.
