@@ -32,7 +32,8 @@ def put(source, target):
 
 
 class Daemon:
-    def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None, node=None):
+    def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None, node=None,
+                 signed=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="dormouse-bench-"))
         self.data = data or self.dir / "data"
         config = {
@@ -48,17 +49,25 @@ class Daemon:
         }
         (self.dir / "config.yaml").write_text(json.dumps(config))  # JSON is YAML, too.
         words = ["taskset", "-c", str(core)] if core is not None else []
+        self.keys = self.make_keys() if signed else None
+        guarded = ["--key-file", self.dir / "keys"] if signed else []
         self.log = open(self.dir / "log", "w+")
         began = time.monotonic()
         self.process = subprocess.Popen(
             [*words, PROGRAM, "serve", "--data", self.data, "--listen", "127.0.0.1:0", "--config",
-             self.dir / "config.yaml"], stdout=subprocess.DEVNULL, stderr=self.log)
+             self.dir / "config.yaml", *guarded], stdout=subprocess.DEVNULL, stderr=self.log)
         self.port = int(eventually("the daemon listens", self.listening))
         self.started_in = time.monotonic() - began
         self.mark = "dormouse-" + (self.data / "sandboxes/id").read_text().strip()
         watch.marks.add(self.mark)
         self.url = f"http://127.0.0.1:{self.port}"
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def make_keys(self):
+        """One that AWS's clients sign with: a key, and their two halves of it."""
+        said = subprocess.run([PROGRAM, "key", "new", "--aws", "--json", "--file", self.dir / "keys"],
+                              capture_output=True, text=True, check=True)
+        return json.loads(said.stdout)
 
     def listening(self):
         if self.process.poll() is not None:
@@ -82,7 +91,8 @@ class Daemon:
         (folder / "dormouse.yaml").write_text(json.dumps(manifest))
         for source, target in files:
             put(source, folder / target)
-        done = subprocess.run([PROGRAM, "deploy", folder, "--url", self.url],
+        key = ["--key", self.keys["key"]] if self.keys else []
+        done = subprocess.run([PROGRAM, "deploy", folder, "--url", self.url, *key],
                               capture_output=True, text=True)
         self.connection.close()  # It idled; the next question opens another.
         if done.returncode != 0:
@@ -90,6 +100,8 @@ class Daemon:
 
     def ask(self, method, path, body=None, kind="application/json"):
         headers = {"Content-Type": kind} if body is not None else {}
+        if self.keys:
+            headers["x-api-key"] = self.keys["key"]
         self.connection.request(method, path, body, headers)
         response = self.connection.getresponse()
         text = response.read()

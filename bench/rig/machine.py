@@ -13,6 +13,7 @@ MODELS = pathlib.Path(os.environ.get("DORMOUSE_BENCH_MODELS", REPOSITORY / "buil
 # Interrupts go to core 0 first.
 SERVER_CORE, CLIENT_CORE = 1, 0
 BUSY_SHARE = 0.10  # Of one core, by a process that is not the benchmark's.
+KERNEL = 2  # The process that is the parent of the kernel's own threads.
 
 
 def facts():

@@ -7,15 +7,19 @@
 #include <algorithm>
 #include <array>
 #include <expected>
-#include <map>
 #include <memory>
 #include <utility>
+
+#include "http/head.h"
 
 namespace dormouse::gateway {
 namespace {
 
 constexpr std::string_view algorithm = "AWS4-HMAC-SHA256";
 constexpr std::size_t signed_headers_max = 100;
+
+// By lower-case name.
+using CanonicalFields = std::vector<std::pair<std::string, std::string>>;
 
 // What a request says of how it was signed. Nothing of it is known to be true.
 struct Claim {
@@ -26,6 +30,7 @@ struct Claim {
   std::string signature;
   std::string payload_hash;  // Empty: not said.
   std::vector<std::string> signed_headers;
+  CanonicalFields fields;               // All that the request has, sorted.
   std::optional<std::int64_t> expires;  // Seconds, if it is presigned.
 };
 template <class T>
@@ -138,6 +143,9 @@ std::string canonical_query(std::string_view query) {
 
 // Without blanks around it, and with one where there are several.
 std::string condensed(std::string_view value) {
+  const bool is_already = !value.contains('\t') && !value.contains("  ") &&
+                          !value.starts_with(' ') && !value.ends_with(' ');
+  if (is_already) return std::string(value);
   std::string text;
   bool blank = false;
   for (const char c : value) {
@@ -151,14 +159,25 @@ std::string condensed(std::string_view value) {
   return text;
 }
 
-// By lower-case name; the values of one that is there several times, with commas.
-std::map<std::string, std::string> fields_of(const http::Fields& fields) {
-  std::map<std::string, std::string> all;
-  for (const auto& [name, value] : fields.all()) {
-    const auto [at, is_first] = all.try_emplace(lower(name), condensed(value));
-    if (!is_first) at->second += "," + condensed(value);
+// The values of one that is there several times, in their order, with commas.
+CanonicalFields fields_of(const http::Fields& fields) {
+  CanonicalFields all;
+  all.reserve(fields.all().size());
+  for (const auto& [mixed, value] : fields.all()) {
+    std::string name = lower(mixed);
+    const auto at = std::ranges::lower_bound(all, name, {}, &CanonicalFields::value_type::first);
+    if (at != all.end() && at->first == name) {
+      at->second += "," + condensed(value);
+    } else {
+      all.emplace(at, std::move(name), condensed(value));
+    }
   }
   return all;
+}
+
+const std::string* find_field(const CanonicalFields& fields, std::string_view name) {
+  const auto at = std::ranges::lower_bound(fields, name, {}, &CanonicalFields::value_type::first);
+  return at != fields.end() && at->first == name ? &at->second : nullptr;
 }
 
 std::string joined(const std::vector<std::string>& parts, char with) {
@@ -169,9 +188,10 @@ std::string joined(const std::vector<std::string>& parts, char with) {
 
 std::string canonical_request(const http::Head& head, const Claim& claim, const std::string& path,
                               std::string_view payload_hash) {
-  const auto fields = fields_of(head.fields);
   std::string text = head.method + "\n" + path + "\n" + canonical_query(head.query) + "\n";
-  for (const std::string& name : claim.signed_headers) text += name + ":" + fields.at(name) + "\n";
+  for (const std::string& name : claim.signed_headers) {
+    text.append(name).append(":").append(*find_field(claim.fields, name)).append("\n");
+  }
   return text + "\n" + joined(claim.signed_headers, ';') + "\n" + std::string(payload_hash);
 }
 
@@ -231,11 +251,23 @@ std::string scope_of(const Claim& claim) {
   return claim.date + "/" + claim.region + "/" + std::string(signing_service) + "/aws4_request";
 }
 
+// What is signed with: derived of the secret for one day, region and service. A client's requests
+// have the same one all day long, so the last is remembered.
+const std::string& signing_key(const Claim& claim, std::string_view secret) {
+  thread_local std::array<std::string, 3> of;
+  thread_local std::string key;
+  if (of[0] != secret || of[1] != claim.date || of[2] != claim.region) {
+    key = hmac(hmac("AWS4" + std::string(secret), claim.date), claim.region);
+    key = hmac(hmac(key, signing_service), "aws4_request");
+    of = {std::string(secret), claim.date, claim.region};
+  }
+  return key;
+}
+
 bool is_signature_of(const std::string& request, const Claim& claim, std::string_view secret) {
-  std::string key = hmac("AWS4" + std::string(secret), claim.date);
-  key = hmac(hmac(hmac(key, claim.region), signing_service), "aws4_request");
-  const std::string right = hex(hmac(key, std::string(algorithm) + "\n" + claim.time + "\n" +
-                                              scope_of(claim) + "\n" + sha256_hex(request)));
+  const std::string right =
+      hex(hmac(signing_key(claim, secret), std::string(algorithm) + "\n" + claim.time + "\n" +
+                                               scope_of(claim) + "\n" + sha256_hex(request)));
   return right.size() == claim.signature.size() &&
          CRYPTO_memcmp(right.data(), claim.signature.data(), right.size()) == 0;
 }
@@ -313,15 +345,16 @@ std::optional<SignatureFault> read_presigned(const Parameters& query, Claim& cla
 }
 
 // What is not signed must not be able to decide anything.
-std::optional<SignatureFault> check_signed_headers(const http::Head& head, const Claim& claim) {
+std::optional<SignatureFault> check_signed_headers(const Claim& claim) {
   const auto& names = claim.signed_headers;
-  const auto fields = fields_of(head.fields);
   const bool in_order = std::ranges::adjacent_find(names, std::greater_equal<>()) == names.end();
-  const auto is_there = [&](const std::string& name) { return fields.contains(name); };
+  const auto is_there = [&](const std::string& name) {
+    return find_field(claim.fields, name) != nullptr;
+  };
   if (names.size() > signed_headers_max || !in_order || !std::ranges::all_of(names, is_there)) {
     return incomplete("SignedHeaders must name headers of the request, in order.").error();
   }
-  for (const auto& [name, _] : fields) {
+  for (const auto& [name, _] : claim.fields) {
     const bool decides = name == "host" || name.starts_with("x-amz-");
     if (decides && !std::ranges::binary_search(names, name)) {
       return incomplete("The header " + name + " must be among the SignedHeaders.").error();
@@ -343,8 +376,9 @@ std::optional<SignatureFault> read_payload_hash(const http::Head& head, Claim& c
 }
 
 std::size_t count_of(const http::Fields& fields, std::string_view name) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      fields.all(), [&](const auto& field) { return lower(field.first) == name; }));
+  return static_cast<std::size_t>(std::ranges::count_if(fields.all(), [&](const auto& field) {
+    return http::equals_ignoring_case(field.first, name);
+  }));
 }
 
 Checked<Claim> read_claim(const http::Head& head) {
@@ -376,7 +410,8 @@ Checked<Claim> read_claim(const http::Head& head) {
   claim.signed_headers = split(*only(parameters, "X-Amz-SignedHeaders"), ';');
   claim.signature = *only(parameters, "X-Amz-Signature");
   auto fault = read_credential(*only(parameters, "X-Amz-Credential"), claim);
-  if (!fault) fault = check_signed_headers(head, claim);
+  claim.fields = fields_of(head.fields);
+  if (!fault) fault = check_signed_headers(claim);
   if (!fault) fault = read_payload_hash(head, claim);
   if (fault) return std::unexpected(*std::move(fault));
   return claim;
