@@ -1,0 +1,364 @@
+// Groups O, S, Z and P for functions in Node and HTTP servers, which are started and not forked: what
+// one of them does to itself, or has done to it, costs its own calls and nothing else.
+import { test, describe, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { chmodSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { createConnection } from "node:net";
+import path from "node:path";
+import { killEverySecond, openLoop, triesWithin } from "./load.mjs";
+import { Platform, eventually, program, roots, sleep } from "./platform.mjs";
+
+const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
+
+// Both kinds with a window to the outside, through which a test makes their starts fail.
+const windowed = (name, words, more) => `
+  ${name}:
+    root: ${roots}/host
+    argv: [/opt/dormouse/init, /opt/dormouse/executable, ${words}]
+    binds:
+      - { source: /usr, target: /usr }
+      - { source: /etc/alternatives, target: /etc/alternatives }
+      - { source: WINDOW, target: /attempts, writable: true }
+    blanks: 0
+    loopback: true
+    ${more}`;
+
+let platform;
+before(async () => {
+  platform = new Platform();
+  const both =
+    windowed("windowed-node", "/usr/bin/node, /opt/dormouse/node/worker.mjs", "") +
+    windowed("windowed-web", "--web", "listens: true");
+  platform.options.config = both.replaceAll("WINDOW", path.dirname(platform.attempts));
+  await platform.serve();
+});
+after(async () => {
+  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
+  const verdict = await platform.oracle([], { seen: false }); // These functions log no attempts.
+  assert.ok(verdict.holds, verdict.said);
+  assert.deepEqual(platform.leftovers(), []);
+  platform.remove();
+});
+
+// What a function is asked to do, for both kinds.
+const deeds = `
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+
+const attempt = (what) => { try { return what(); } catch (failure) { return failure.code ?? String(failure); } };
+
+function bomb(resolve) {
+  let children = 0;
+  const next = () => spawn("/bin/sleep", ["600"], { stdio: "ignore" })
+    .on("spawn", () => { ++children; next(); })
+    .on("error", (failure) => resolve(failure.code + " after " + children));
+  next();
+}
+
+export async function act(how, n) {
+  if (how === "spin") for (;;);
+  if (how === "stop") process.kill(process.pid, "SIGSTOP");
+  if (how === "deaf") { process.on("SIGTERM", () => {}); for (;;); }
+  if (how === "sleep") await new Promise((resolve) => setTimeout(resolve, n));
+  if (how === "oom") for (const all = []; ;) all.push(Buffer.alloc(16 << 20, 1));
+  if (how === "fork") return new Promise(bomb);
+  if (how === "kill-all") return attempt(() => process.kill(-1, "SIGKILL"));
+  if (how === "print") for (let i = 0; i < n; ++i) fs.writeSync(1, "p".repeat(1048575) + "\\n");
+  if (how === "fill") {
+    const full = attempt(() => { for (;;) fs.appendFileSync("/tmp/full", Buffer.alloc(1 << 20)); });
+    const { size } = fs.statSync("/tmp/full");
+    fs.rmSync("/tmp/full");
+    return full + " at " + size;
+  }
+  if (how === "leave") { fs.writeFileSync("/tmp/left", "x"); spawn("/bin/sleep", ["600"], { detached: true }).unref(); }
+  if (how === "look") return {
+    cwd: process.cwd(),
+    daemon: fs.existsSync(${JSON.stringify(program)}),
+    writes: ["/code/x", "/opt/dormouse/x", "/usr/x", process.execPath].map((at) => attempt(() => fs.appendFileSync(at, "x"))),
+    processes: fs.readdirSync("/proc").filter((name) => /^\\d+$/.test(name)).length,
+    tmp: fs.readdirSync("/tmp").filter((name) => name === "left"),
+    ids: [process.getuid(), process.getgid()],
+    open: fs.readdirSync("/proc/self/fd").map((number) => attempt(() => fs.readlinkSync("/proc/self/fd/" + number))),
+  };
+  return how;
+}
+`;
+
+const handler = `import { act } from "./deeds.mjs";
+FAIL
+export const handler = async ({ how, n }) => act(how, n);
+`;
+
+const server = `import { createServer } from "node:http";
+import { act } from "./deeds.mjs";
+FAIL
+createServer(async (request, response) => {
+  let body = "";
+  for await (const part of request) body += part;
+  if (request.url === "/stream") {
+    const more = () => { while (response.write("s".repeat(65536))); };
+    response.on("drain", more);
+    return more();
+  }
+  const { how, n } = JSON.parse(body);
+  response.setHeader("Content-Type", "application/json").end(JSON.stringify(await act(how, n)));
+}).on("upgrade", (request, socket) => {
+  socket.on("error", () => {});
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n");
+}).listen(process.env.PORT);
+`;
+
+const failing = (name) => `import { existsSync, appendFileSync } from "node:fs";
+if (existsSync("/attempts/${name}")) {
+  appendFileSync("/attempts/${name}", "x\\n");
+  throw new Error("no weights");
+}`;
+
+const json = { "content-type": "application/json" };
+const invoke = (name, how, n) => platform.invoke(name, JSON.stringify({ how, n }), json);
+const errorOf = ({ text }) => JSON.parse(text).error;
+
+const kinds = {
+  node: { code: handler, manifest: { runtime: "node", handler: "app.handler" } },
+  web: { code: server, manifest: { runtime: "web", command: ["node", "app.mjs"] } },
+};
+
+async function deploy(kind, name, more = {}, fail = "") {
+  const { code, manifest } = kinds[kind];
+  const files = { "app.mjs": code.replace("FAIL", fail), "deeds.mjs": deeds };
+  const done = await platform.deploy({ name, memory: "192MiB", ...manifest, ...more }, files);
+  assert.equal(done.code, 0, done.stderr);
+}
+
+async function allGone(name) {
+  const { instances, running } = await platform.status(name);
+  return running + instances.busy + instances.stopping === 0;
+}
+
+const asleep = (name) =>
+  eventually("asleep", async () => {
+    const { instances, memory_bytes } = await platform.status(name);
+    return memory_bytes === 0 && Object.values(instances).every((count) => count === 0);
+  });
+
+// The programs that are called, not what waits to be one.
+function servers() {
+  return platform.inSandboxes().filter((pid) => {
+    try {
+      return /node.app\.mjs|worker\.mjs/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+    } catch {
+      return false;
+    }
+  });
+}
+
+for (const kind of Object.keys(kinds)) {
+  describe(kind, () => {
+    const bad = `${kind}-bad`;
+    const good = `${kind}-good`;
+    const stillGood = async () => assert.equal((await invoke(good, "still")).text, '"still"');
+    before(async () => {
+      await deploy(kind, bad, { timeout: "20s", max_instances: 1 });
+      await deploy(kind, good, { keep_alive: "10m", max_instances: 1 });
+    });
+
+    test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
+      const timeout = 700;
+      await deploy(kind, `${kind}-deaf`, { timeout: `${timeout}ms`, max_instances: 3 });
+      for (let wave = 0; wave < (nightly ? 20 : 2); ++wave) {
+        const began = performance.now();
+        const answers = await Promise.all(["spin", "stop", "deaf"].map((how) => invoke(`${kind}-deaf`, how)));
+        for (const { status, text } of answers) assert.equal(status, 504, text);
+        await eventually("they are gone", () => allGone(`${kind}-deaf`));
+        const took = performance.now() - began;
+        assert.ok(took <= timeout + 1000, `gone after ${took.toFixed(0)} ms`);
+      }
+    });
+
+    test("S3: a fork bomb stops at the limit of processes", async () => {
+      assert.match((await invoke(bad, "fork")).text, /"EAGAIN after \d\d"/);
+      await stillGood();
+    });
+
+    test("S4: more memory than declared is an OutOfMemory, and the sibling lives", async () => {
+      const answer = await invoke(bad, "oom");
+      assert.equal(answer.status, 502, answer.text);
+      assert.match(errorOf(answer).message, /OutOfMemory/);
+      await stillGood();
+    });
+
+    test("S5: /tmp is full at its size", async () => {
+      const [, size] = /^"ENOSPC at (\d+)"$/.exec((await invoke(bad, "fill")).text);
+      assert.ok(Number(size) <= 64 << 20, size);
+      await stillGood();
+    });
+
+    test("S6: a flood of output is bounded, and does not stop its function", async () => {
+      const before = platform.memoryOfDaemon();
+      assert.equal((await invoke(bad, "print", nightly ? 1000 : 64)).text, '"print"');
+      const logs = path.join(platform.data, "logs");
+      const kept = readdirSync(logs, { recursive: true })
+        .filter((name) => name.includes(bad))
+        .reduce((sum, name) => sum + statSync(path.join(logs, name)).size, 0);
+      assert.ok(kept <= 17 << 20, `${kept} bytes of logs`);
+      const grown = platform.memoryOfDaemon() - before;
+      assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
+      await stillGood();
+    });
+
+    test("S10, S11, S15, S16: it sees itself alone, changes nothing, and leaves nothing to the next", async () => {
+      await invoke(bad, "leave");
+      const told = async (name) => JSON.parse((await invoke(name, "look")).text);
+      const [one, other] = [await told(bad), await told(good)];
+      for (const it of [one, other]) {
+        assert.equal(it.daemon, false);
+        for (const code of it.writes) assert.match(code, /^(EROFS|EACCES|EPERM|ETXTBSY)$/);
+        assert.ok(it.processes <= 4, `${it.processes} processes`);
+        for (const leads of it.open) {
+          assert.match(leads, /^(\/dev\/null|pipe:|socket:|anon_inode:|\/proc\/\d+\/fd|ENOENT|\/usr|\/code)/);
+        }
+        assert.notEqual(it.ids[0], 0);
+      }
+      assert.match(one.cwd, /^\/(code|tmp)?$/);
+      assert.deepEqual(one.tmp, ["left"]); // In the instance that it left it in, alone.
+      assert.deepEqual(other.tmp, []);
+      const users = new Set(servers().map((pid) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]));
+      assert.ok(users.size >= 2 && !users.has("0"), [...users].join());
+      await invoke(bad, "kill-all");
+      await stillGood();
+      await deploy(kind, bad, { timeout: "20s", max_instances: 1, keep_alive: "0ms" });
+      assert.deepEqual((await told(bad)).tmp, []);
+      await asleep(bad);
+    });
+
+    test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
+      const keepAlive = 150;
+      await deploy(kind, `${kind}-z1`, { keep_alive: `${keepAlive}ms`, concurrency: 10, max_instances: 2 });
+      for (let round = 0; round < (nightly ? 500 : 15); ++round) {
+        const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => invoke(`${kind}-z1`, i)));
+        for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
+        await sleep(keepAlive - 5 + Math.random() * 10);
+      }
+    });
+
+    test("Z2: from zero to 700 calls a second, none fails", async () => {
+      const most = 2;
+      await deploy(kind, `${kind}-z2`, { keep_alive: "5s", concurrency: 100, max_instances: most, queue: 5000 });
+      await asleep(`${kind}-z2`);
+      const answers = await openLoop(700, nightly ? 30 : 3, () => invoke(`${kind}-z2`, "sleep", 2));
+      assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
+      const { instances } = await platform.status(`${kind}-z2`);
+      assert.ok(instances.busy + instances.dozing <= most, JSON.stringify(instances));
+    });
+
+    test("Z3: what cannot start says why to all who wait, and is not tried at once again", async () => {
+      const name = `${kind}-z3`;
+      const flag = path.join(path.dirname(platform.attempts), name);
+      await deploy(kind, name, { runtime: `windowed-${kind}`, keep_alive: "0ms", max_instances: 1 }, failing(name));
+      await asleep(name);
+      writeFileSync(flag, "");
+      chmodSync(flag, 0o666);
+      const began = Date.now();
+      const answers = [];
+      while (Date.now() < began + 2500) {
+        answers.push(...(await Promise.all(Array.from({ length: 10 }, () => invoke(name, "x")))));
+        assert.equal((await platform.status(name)).queued, 0);
+        await sleep(20);
+      }
+      const starts = readFileSync(flag, "utf8").split("\n").length - 1;
+      const most = triesWithin(Date.now() - began);
+      rmSync(flag);
+      for (const answer of answers) {
+        assert.ok(answer.status === 502 || answer.status === 503, `${answer.status} ${answer.text}`);
+        assert.match(errorOf(answer).message, /no weights|exited with status 1/);
+        assert.equal(errorOf(answer).blame, "function");
+      }
+      assert.ok(answers.length > 100, `${answers.length} calls`);
+      assert.ok(starts >= 1 && starts <= most, `${starts} starts, at most ${most} are due`);
+      await eventually("it starts again", async () => (await invoke(name, "well")).text === '"well"', 20_000);
+    });
+
+    test("Z4: a slow start within its limit is waited for, one beyond it is given up with a reason", async () => {
+      const slow = "await new Promise((resolve) => setTimeout(resolve, Number(process.env.MS)));";
+      const name = `${kind}-z4`;
+      await deploy(kind, name, { keep_alive: "0ms", env: { MS: "1500" }, start_timeout: "20s", concurrency: 5 }, slow);
+      await asleep(name);
+      const answers = await Promise.all(Array.from({ length: 5 }, (_, i) => invoke(name, i)));
+      for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
+      await assert.rejects(
+        deploy(kind, `${name}-late`, { env: { MS: "60000" }, start_timeout: "1s" }, slow),
+        /within its start_timeout/,
+      );
+    });
+
+    test("Z7: an instance killed every second costs only the calls in it", async () => {
+      const concurrency = 10;
+      await deploy(kind, `${kind}-z7`, { keep_alive: "5s", concurrency, max_instances: 4 });
+      await invoke(`${kind}-z7`, "up");
+      const { result: answers, kills } = await killEverySecond(
+        servers,
+        openLoop(200, nightly ? 60 : 6, () => invoke(`${kind}-z7`, "sleep", 30)),
+      );
+      const failed = answers.filter(({ status }) => status !== 200);
+      for (const answer of failed) {
+        assert.equal(answer.status, 502, answer.text);
+        assert.match(errorOf(answer).message, /may have run|ended while starting|before it had answered|killed/);
+      }
+      assert.ok(kills >= 4, `${kills} kills`);
+      assert.ok(failed.length <= kills * concurrency, `${failed.length} failed, ${kills} kills`);
+      assert.ok(failed.length > 0, "no kill hit a call: the test proves nothing");
+    });
+  });
+}
+
+const streaming = "GET /f/web-slow/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+test("O5, O6: readers that do not read cost little, and are cut; those that leave free their places", async () => {
+  const readers = nightly ? 1000 : 100;
+  await deploy("web", "web-slow", { concurrency: 1000, timeout: "6s", memory: "1GiB" });
+  assert.equal((await invoke("web-slow", "up")).status, 200);
+  const before = platform.memoryOfDaemon();
+  const open = () => {
+    const socket = createConnection(platform.port, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(streaming);
+    socket.pause();
+    return socket;
+  };
+  const slow = Array.from({ length: readers }, open);
+  await eventually("all are served", async () => (await platform.status("web-slow")).running === readers);
+  await sleep(1000);
+  const grown = platform.memoryOfDaemon() - before;
+  assert.ok(grown <= readers * (64 << 10) + (8 << 20), `the daemon has grown by ${grown} bytes`);
+  assert.equal((await invoke("web-slow", "beside")).text, '"beside"');
+  // Half of them leave, the others are cut at their deadline.
+  for (const socket of slow.slice(readers / 2)) socket.destroy();
+  await eventually("who left is gone", async () => (await platform.status("web-slow")).running <= readers / 2, 2000);
+  await eventually("the others are cut", () => allGone("web-slow"), 15_000);
+  for (const socket of slow) socket.destroy();
+});
+
+test("P10: what floods a WebSocket that nobody reads fills no memory", async () => {
+  await deploy("web", "web-flood", { timeout: "20s" });
+  assert.equal((await invoke("web-flood", "up")).status, 200);
+  const before = platform.memoryOfDaemon();
+  const request = http.request({
+    port: platform.port, path: "/f/web-flood/", agent: false,
+    headers: { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" },
+  });
+  request.end();
+  const socket = await new Promise((resolve) => request.on("upgrade", (_, upgraded) => resolve(upgraded)));
+  socket.on("error", () => {});
+  // Pings, frames that say they have 2^63 bytes, unmasked ones, fragments that never end.
+  const frames = [[0x89, 0x80, 0, 0, 0, 0], [0x82, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0], [0x81, 1, 65], [0x01, 0x80, 0, 0, 0, 0]];
+  const flood = Buffer.concat(Array.from({ length: 50_000 }, (_, i) => Buffer.from(frames[i % frames.length])));
+  for (let sent = 0; sent < 32 << 20 && !socket.destroyed; sent += flood.length) socket.write(flood);
+  await sleep(1500);
+  const grown = platform.memoryOfDaemon() - before;
+  assert.ok(grown <= 8 << 20, `the daemon has grown by ${grown} bytes`);
+  assert.equal((await invoke("web-flood", "beside")).text, '"beside"');
+  // What was never taken from a client hides its FIN: only a reset is seen before the timeout.
+  socket.resetAndDestroy();
+  await eventually("its place is free", () => allGone("web-flood"));
+});
