@@ -251,23 +251,11 @@ std::string scope_of(const Claim& claim) {
   return claim.date + "/" + claim.region + "/" + std::string(signing_service) + "/aws4_request";
 }
 
-// What is signed with: derived of the secret for one day, region and service. A client's requests
-// have the same one all day long, so the last is remembered.
-const std::string& signing_key(const Claim& claim, std::string_view secret) {
-  thread_local std::array<std::string, 3> of;
-  thread_local std::string key;
-  if (of[0] != secret || of[1] != claim.date || of[2] != claim.region) {
-    key = hmac(hmac("AWS4" + std::string(secret), claim.date), claim.region);
-    key = hmac(hmac(key, signing_service), "aws4_request");
-    of = {std::string(secret), claim.date, claim.region};
-  }
-  return key;
-}
-
 bool is_signature_of(const std::string& request, const Claim& claim, std::string_view secret) {
-  const std::string right =
-      hex(hmac(signing_key(claim, secret), std::string(algorithm) + "\n" + claim.time + "\n" +
-                                               scope_of(claim) + "\n" + sha256_hex(request)));
+  std::string key = hmac("AWS4" + std::string(secret), claim.date);
+  key = hmac(hmac(hmac(key, claim.region), signing_service), "aws4_request");
+  const std::string right = hex(hmac(key, std::string(algorithm) + "\n" + claim.time + "\n" +
+                                              scope_of(claim) + "\n" + sha256_hex(request)));
   return right.size() == claim.signature.size() &&
          CRYPTO_memcmp(right.data(), claim.signature.data(), right.size()) == 0;
 }
