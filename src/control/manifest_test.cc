@@ -3,11 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
-#include "control/routes.h"
+#include "control/manifest_pages.h"
 #include "fleet/revision_files.h"
 
 namespace dormouse::control {
@@ -289,41 +286,6 @@ TEST(Manifest, RefusesNamesThatAreNotOne) {
   EXPECT_FALSE(read_manifest(json::object{{"runtime", "onnx"}}));
   EXPECT_FALSE(read_manifest(json::object{{"name", "a"}}));
   EXPECT_FALSE(read_manifest(json::array{}));
-}
-
-TEST(Paths, AreRelativeAndPlain) {
-  const std::string long_element(255, 'a'), longer(256, 'a');
-  for (const std::string& path :
-       {std::string("a"), std::string("weights/a.bin"), std::string(".hidden"),
-        std::string("a..b/c"), std::string(".dormouse.txt"), std::string("caf\xc3\xa9.txt"),
-        long_element + "/" + long_element}) {
-    EXPECT_TRUE(check_path(path)) << path;
-  }
-  for (const std::string& path :
-       {std::string(""), std::string("/a"), std::string("a/"), std::string("a//b"),
-        std::string("."), std::string(".."), std::string("a/../b"), std::string("./a"),
-        std::string("a\\b"), std::string("a\nb"), std::string("a\0b", 3), std::string("\xff"),
-        std::string("\x7f"), std::string(".dormouse/x"), std::string(".dormouse"), longer,
-        long_element + "/" + long_element + "/" + long_element + "/" + long_element + "/b"}) {
-    EXPECT_FALSE(check_path(path)) << path;
-  }
-}
-
-// The reference pages are written by the code; with DORMOUSE_WRITE_DOCS set, this test does so.
-void expect_page(const char* name, const std::string& wanted) {
-  const auto path = std::filesystem::path(__FILE__).parent_path() / "../../docs/reference" / name;
-  if (std::getenv("DORMOUSE_WRITE_DOCS") != nullptr) {
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << wanted;
-  }
-  std::ifstream file(path);
-  const std::string there((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(there, wanted) << "run this test with DORMOUSE_WRITE_DOCS=1 and commit " << path;
-}
-
-TEST(ReferencePages, SayWhatTheCodeDoes) {
-  expect_page("manifest.md", manifest_page());
-  expect_page("control-api.md", api_page());
 }
 
 }  // namespace
