@@ -1,6 +1,7 @@
 #include "control/field_kinds.h"
 
 #include <boost/json.hpp>
+#include <charconv>
 #include <cmath>
 #include <type_traits>
 
@@ -36,7 +37,8 @@ std::string allowed(const Count& field) {
   return "from " + std::to_string(field.least) + " to " + std::to_string(field.most);
 }
 std::string allowed(const Map& field) {
-  return std::string("names of ") + field.keys + ", with text as values";
+  return std::string("names of ") + field.keys + ", with text" +
+         (field.takes_lists ? ", numbers or lists of them" : "") + " as values";
 }
 
 std::string allowed(const SecretMap&) {
@@ -135,6 +137,25 @@ Result<std::string> map_value(const json::value& value) {
   return refused("not a text");
 }
 
+// 0.5 is written as 0.5, not as JSON's own 5E-1.
+Result<std::string> scalar_value(const json::value& value) {
+  if (!value.is_double()) return map_value(value);
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value.get_double());
+  return std::string(text, end.ptr);
+}
+
+Result<std::string> list_value(const json::value& value) {
+  if (!value.is_array()) return scalar_value(value);
+  std::string texts;
+  for (const json::value& entry : value.get_array()) {
+    const auto text = scalar_value(entry);
+    if (!text) return text;
+    texts += (texts.empty() ? "" : ", ") + *text;
+  }
+  return texts;
+}
+
 Result<> read(const Map& field, const json::value& value, Manifest& manifest) {
   if (!value.is_object()) return refused("not a map");
   if (value.get_object().size() > map_entries_max) {
@@ -144,7 +165,7 @@ Result<> read(const Map& field, const json::value& value, Manifest& manifest) {
     if (!field.good_key(std::string_view(key))) {
       return refused("\"" + std::string(key) + "\" is not a name");
     }
-    auto text = map_value(entry);
+    auto text = field.takes_lists ? list_value(entry) : map_value(entry);
     if (!text) return std::move(text).error().during("\"" + std::string(key) + "\"");
     if (text->size() > map_value_bytes_max || text->find('\0') != text->npos) {
       return refused("\"" + std::string(key) + "\": longer than 32KiB, or with a NUL in it");

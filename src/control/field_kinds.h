@@ -45,6 +45,8 @@ struct Map {
   Texts& (*at)(catalog::Manifest&);
   bool (*good_key)(std::string_view);
   const char* keys;
+  // Values may have decimals, and be lists: [0.5, 0.25] is taken as "0.5, 0.25".
+  bool takes_lists = false;
 };
 struct SecretMap {
   SecretUses& (*at)(catalog::Manifest&);

@@ -110,12 +110,14 @@ const std::array<Field, 24> fields{{
     {"task",
      Text{[](Manifest& m) -> std::string& { return m.task; }, check_word,
           "a task that the runtime knows"},
-     "What the model is for, so that people's files go in and answers come out: `text-line` takes "
-     "a picture and gives a line of text. Without it: raw tensors."},
+     "What the model is for, so that people's files go in and answers come out: of a picture, "
+     "`text-line` makes a line of text, and `image-classification` labels with scores. Without it: "
+     "raw tensors."},
     {"task_options",
      Map{[](Manifest& m) -> Texts& { return m.task_options; }, is_option_name,
-         "lower-case letters, digits, \"-\" and \"_\""},
-     "What the task wants to know: `keys: keys.txt`."},
+         "lower-case letters, digits, \"-\" and \"_\"", true},
+     "What the task wants to know: `keys: keys.txt`, `mean: [0.485, 0.456, 0.406]`. "
+     "[All of them](../models.md#tasks)."},
     {"python.packages",
      Text{[](Manifest& m) -> std::string& { return m.python_packages; }, check_packages,
           "`none` or `host`"},

@@ -56,6 +56,28 @@ TEST(Manifest, ReadsEveryField) {
   EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
 }
 
+TEST(Manifest, TakesNumbersAndListsAsOptionsOfATask) {
+  const struct {
+    const char* given;
+    const char* text;
+  } rows[] = {{"[0.485,0.456,0.406]", "0.485, 0.456, 0.406"},
+              {"0.5", "0.5"},
+              {"[1,\"1/255\",true]", "1, 1/255, true"},
+              {"1e300", "1e+300"},
+              {"-0.0", "-0"},
+              {"[]", ""}};
+  for (const auto& row : rows) {
+    const auto value = gateway::parse_json(R"({"name":"a","runtime":"onnx","task_options":{"o":)" +
+                                           std::string(row.given) + "}}");
+    const auto read = read_manifest(*value);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->task_options.at("o"), row.text);
+    EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
+  }
+  EXPECT_NE(refusal(R"("task_options":{"o":[[1]]})").find("\"o\": not a text"), std::string::npos);
+  EXPECT_NE(refusal(R"("env":{"O":[1]})").find("\"O\": not a text"), std::string::npos);
+}
+
 TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
   const auto value = gateway::parse_json(R"({"name":"greet","runtime":"python",
     "handler":"app.handler","python":{"packages":"host"},"memory":"300MiB","env":{"A":"b"}})");
