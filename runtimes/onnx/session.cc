@@ -129,8 +129,8 @@ class OrtSession final : public Session {
     return std::move(*reply);
   }
 
-  Result<Floats> run_on_floats(std::span<const std::int64_t> shape,
-                               std::span<const float> values) override {
+  Result<Floats> run_on_floats(std::span<const std::int64_t> shape, std::span<const float> values,
+                               std::size_t output) override {
     Floats floats;
     const wire::TensorSpec spec{"", wire::DataType::fp32, {shape.begin(), shape.end()}};
     const auto ran = guarded("running the model", [&] {
@@ -139,7 +139,7 @@ class OrtSession final : public Session {
       const auto bytes = std::as_bytes(values);
       bound.values.push_back(tensor_over(memory_, spec, readable(bytes), bytes.size()));
       std::vector<Output> outputs(1);
-      outputs[0].port = &outputs_.front();
+      outputs[0].port = &outputs_[output];
       execute(bound, outputs);
       read_back(outputs[0]);
       floats.shape = outputs[0].shape;

@@ -43,6 +43,8 @@ int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
     return dormouse_picture_too_large;
   }
   image.format = PNG_FORMAT_BGR;
+  image.flags |=
+      PNG_IMAGE_FLAG_16BIT_sRGB;         // As others read 16 bits, which libpng takes for linear.
   const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
   const bool decoded = make_room(out, image.width, image.height) &&
                        png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
@@ -98,17 +100,37 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   return dormouse_picture_decoded;
 }
 
+// White shows through, as in a PNG.
+void put_on_white(const std::uint8_t* bgra, std::size_t count, std::uint8_t* bgr) {
+  for (std::size_t i = 0; i < count; ++i, bgra += 4) {
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      const unsigned mixed = bgra[channel] * bgra[3] + 255u * (255u - bgra[3]);
+      *bgr++ = static_cast<std::uint8_t>((mixed + 127) / 255);
+    }
+  }
+}
+
 int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  int width = 0, height = 0;
-  if (WebPGetInfo(data, bytes.size(), &width, &height) == 0) return dormouse_picture_malformed;
-  if (!limits.allow(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height))) {
-    return dormouse_picture_too_large;
+  WebPBitstreamFeatures features{};
+  if (WebPGetFeatures(data, bytes.size(), &features) != VP8_STATUS_OK) {
+    return dormouse_picture_malformed;
   }
-  const bool decoded =
-      make_room(out, static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)) &&
-      WebPDecodeBGRInto(data, bytes.size(), out.pixels, std::size_t{3} * out.width * out.height,
-                        width * 3) != nullptr;
+  const auto width = static_cast<std::uint32_t>(features.width);
+  const auto height = static_cast<std::uint32_t>(features.height);
+  if (!limits.allow(width, height)) return dormouse_picture_too_large;
+  if (!make_room(out, width, height)) return give_up(out, dormouse_picture_malformed);
+  const std::size_t count = std::size_t{width} * height;
+  if (features.has_alpha == 0) {
+    const auto* done =
+        WebPDecodeBGRInto(data, bytes.size(), out.pixels, 3 * count, 3 * features.width);
+    return done != nullptr ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+  }
+  auto* const bgra = static_cast<std::uint8_t*>(std::calloc(count, 4));
+  const bool decoded = bgra != nullptr && WebPDecodeBGRAInto(data, bytes.size(), bgra, 4 * count,
+                                                             4 * features.width) != nullptr;
+  if (decoded) put_on_white(bgra, count, out.pixels);
+  std::free(bgra);
   return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
 }
 

@@ -1,0 +1,57 @@
+#include "runtimes/onnx/tasks.h"
+
+#include <algorithm>
+
+#include "runtimes/onnx/classification_task.h"
+#include "runtimes/onnx/decoder.h"
+#include "runtimes/onnx/text_line_task.h"
+
+namespace dormouse::onnx {
+namespace {
+
+struct Known {
+  std::string_view name;
+  Result<std::unique_ptr<Task>> (*open)(const wire::Options&, const Folder&, Session&,
+                                        wire::Options& notes);
+};
+constexpr Known known[] = {{"text-line", open_text_line},
+                           {"image-classification", open_classification}};
+
+class Decoding final : public PictureTask {
+ public:
+  Decoding(std::unique_ptr<Decoder> decoder, std::unique_ptr<Task> task)
+      : decoder_(std::move(decoder)), task_(std::move(task)) {}
+
+  Result<wire::Reply> answer(const wire::Content& content, Bytes body) override {
+    if (content.is_tensors || !is_picture(content.content_type)) {
+      return Error{Code::unsupported, "this function takes image/png, image/jpeg or image/webp"};
+    }
+    const auto pixels = decoder_->decode(body);
+    if (!pixels) return pixels.error();
+    auto json = task_->answer({pixels->width, pixels->height, pixels->values});
+    if (!json) return std::move(json).error();
+    return wire::Reply{{.content_type = "application/json"}, std::move(*json)};
+  }
+
+ private:
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Task> task_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PictureTask>> open_task(const Declared& declared, const Folder& code,
+                                               Session& session, wire::Options& notes) {
+  const auto found = std::ranges::find(known, declared.name, &Known::name);
+  if (found == std::end(known)) {
+    return Error{Code::invalid_argument, "there is no task \"" + declared.name +
+                                             "\"; there is text-line, and image-classification"};
+  }
+  auto task = found->open(declared.options, code, session, notes);
+  if (!task) return std::move(task).error().during("task_options");
+  auto decoder = Decoder::open();
+  if (!decoder) return std::move(decoder).error();
+  return std::make_unique<Decoding>(std::move(*decoder), std::move(*task));
+}
+
+}  // namespace dormouse::onnx
