@@ -1,8 +1,13 @@
-#include "runtimes/onnx/classification_task.h"
-
+// `image-classification` with its model; classification.h says what its options are.
+//
+// How many classes there are, and whether the model gives probabilities, may be known only by
+// running it. That is done at deploy, on a picture of noise, and kept: a template does not run its
+// model.
+#include <charconv>
 #include <random>
 
 #include "runtimes/onnx/classification.h"
+#include "runtimes/onnx/task.h"
 #include "runtimes/onnx/tensor_text.h"
 
 namespace dormouse::onnx {
@@ -62,35 +67,47 @@ Result<Session::Floats> try_model(Session& session, const Plan& plan) {
   return answer;
 }
 
-Result<Activation> activation_for(std::span<const float> scores) {
-  if (scores.size() == 1) {
+// What running the model tells of its answers.
+struct Answers {
+  std::size_t classes = 0;
+  bool are_probabilities = false;
+};
+
+Result<Answers> find_out(Session& session, const Plan& plan) {
+  const auto tried = try_model(session, plan);
+  if (!tried) return tried.error();
+  const wire::TensorSpec& output = session.signature().outputs[plan.output];
+  if (const auto classes = classes_of(tried->shape)) {
+    return Answers{*classes, are_probabilities(tried->values)};
+  }
+  return refused("the model's output \"" + output.name + "\" came as " +
+                 describe({"", output.type, tried->shape}) + ", which is no list of classes");
+}
+
+// As Options, so that they can be kept.
+wire::Options options_of(const Answers& answers) {
+  return {{"classes", std::to_string(answers.classes)},
+          {"probabilities", answers.are_probabilities ? "yes" : "no"}};
+}
+std::optional<Answers> answers_of(const wire::Options& found) {
+  if (!found.contains("classes") || !found.contains("probabilities")) return std::nullopt;
+  const std::string& text = found.at("classes");
+  Answers answers{.are_probabilities = found.at("probabilities") == "yes"};
+  std::from_chars(text.data(), text.data() + text.size(), answers.classes);
+  return answers.classes == 0 ? std::nullopt : std::optional(answers);
+}
+
+Result<> settle_activation(const Answers& answers, Plan& plan) {
+  plan.classes = answers.classes;
+  const auto otherwise = answers.are_probabilities ? Activation::none : Activation::softmax;
+  plan.activation = plan.options.activation.value_or(otherwise);
+  if (plan.classes > 1) return ok;
+  if (!plan.options.activation) {
     return refused(
         "activation is missing: the model gives one number; say sigmoid, or none if it "
         "is a score from 0 to 1 already");
   }
-  return are_probabilities(scores) ? Activation::none : Activation::softmax;
-}
-
-Result<> settle_classes(Session& session, Plan& plan) {
-  const wire::TensorSpec& output = session.signature().outputs[plan.output];
-  auto shape = output.shape;
-  if (shape.size() > 1 && shape[0] < 0) shape[0] = 1;  // As many as there are pictures.
-  plan.classes = classes_of(shape).value_or(0);
-  if (plan.classes == 0 || !plan.options.activation) {
-    const auto tried = try_model(session, plan);
-    if (!tried) return tried.error();
-    const auto classes = classes_of(tried->shape);
-    if (!classes) {
-      return refused("the model's output \"" + output.name + "\" came as " +
-                     describe({"", output.type, tried->shape}) + ", which is no list of classes");
-    }
-    plan.classes = *classes;
-    const auto activation = activation_for(tried->values);
-    if (!plan.options.activation && !activation) return activation.error();
-    plan.activation = activation.value_or(Activation::none);
-  }
-  plan.activation = plan.options.activation.value_or(plan.activation);
-  if (plan.classes > 1 || plan.activation != Activation::softmax) return ok;
+  if (plan.activation != Activation::softmax) return ok;
   return refused("activation: softmax of one number is always 1; say sigmoid or none");
 }
 
@@ -120,10 +137,10 @@ std::string note_of(const Plan& plan) {
 
 }  // namespace
 
-Result<std::unique_ptr<Task>> open_classification(const wire::Options& options, const Folder& code,
-                                                  Session& session, wire::Options& notes) {
+Result<OpenedTask> open_classification(const Declared& declared, const Folder& code,
+                                       Session& session) {
   Plan plan;
-  auto read = read_classification(options);
+  auto read = read_classification(declared.options);
   if (!read) return std::move(read).error();
   plan.options = std::move(*read);
   const auto form = picture_form(session.signature(), plan.options);
@@ -132,10 +149,14 @@ Result<std::unique_ptr<Task>> open_classification(const wire::Options& options, 
   const auto output = class_output(session.signature(), plan.options);
   if (!output) return output.error();
   plan.output = *output;
-  if (auto done = settle_classes(session, plan); !done) return done.error();
+  const auto known = answers_of(declared.found);
+  const auto answers = known ? Result<Answers>(*known) : find_out(session, plan);
+  if (!answers) return answers.error();
+  if (auto done = settle_activation(*answers, plan); !done) return done.error();
   if (auto done = settle_labels(code, plan); !done) return done.error();
-  notes["classification"] = note_of(plan);
-  return std::make_unique<ClassificationTask>(session, std::move(plan));
+  OpenedTask opened{nullptr, note_of(plan), options_of(*answers)};
+  opened.task = std::make_unique<ClassificationTask>(session, std::move(plan));
+  return opened;
 }
 
 }  // namespace dormouse::onnx

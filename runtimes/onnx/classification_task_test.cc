@@ -40,7 +40,7 @@ class Classifying : public testing::Test {
     WorkerDriver worker(code_);
     const auto ready = worker.load(task(options));
     if (!ready) return ready.error().message;
-    note_ = ready->notes.contains("classification") ? ready->notes.at("classification") : "";
+    note_ = ready->notes.contains("task") ? ready->notes.at("task") : "";
     const auto answer = worker.invoke_raw("image/png", content(code_ / picture));
     return answer ? answer->body : answer.error().message;
   }
@@ -92,6 +92,27 @@ TEST_F(Classifying, FindsWhatTheModelGivesAndTakesWhatIsSaid) {
   EXPECT_TRUE(last.starts_with(R"({"labels": [{"label": "0", "index": 0, "score": 0.57611)"))
       << last;
   EXPECT_EQ(note_, "3 classes of 6x4 RGB pictures, activation softmax");
+}
+
+// A template must not run its model: what only a run tells is found at deploy, and kept.
+TEST_F(Classifying, KeepsWhatDeployFound) {
+  fs::create_directories(code_ / ".dormouse");
+  WorkerDriver worker(code_, code_ / ".dormouse");
+  const auto prepared = worker.prepare(task({}));
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  EXPECT_EQ(prepared->options.at("found.classes"), "10");
+  EXPECT_EQ(prepared->options.at("found.probabilities"), "no");
+  said({{"found.classes", "10"}, {"found.probabilities", "yes"}});
+  EXPECT_EQ(note_, "10 classes of 8x8 grey pictures, activation none");  // It was believed.
+  for (const char* damaged : {"0", "", "ten"}) {
+    said({{"found.classes", damaged}, {"found.probabilities", "yes"}});
+    EXPECT_EQ(note_, "10 classes of 8x8 grey pictures, activation softmax") << damaged;
+  }
+  const auto refused =
+      WorkerDriver(code_, code_ / ".dormouse").prepare(task({{"task.top_k", "0"}}));
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().message.starts_with("task_options: top_k"))
+      << refused.error().message;
 }
 
 TEST_F(Classifying, SaysWhyItDoesNotLoad) {

@@ -16,10 +16,20 @@ namespace {
 constexpr int threads_max = 64;
 constexpr std::string_view prepared_folder =
     ".dormouse/";  // Where the daemon puts prepare()'s files.
+constexpr std::string_view found_prefix = "found.";
 
 std::string option(const wire::Load& load, const std::string& key, std::string otherwise) {
   const auto found = load.options.find(key);
   return found == load.options.end() || found->second.empty() ? otherwise : found->second;
+}
+
+// Those whose key begins with `prefix`, by what follows it.
+wire::Options options_below(const wire::Load& load, std::string_view prefix) {
+  wire::Options below;
+  for (const auto& [key, value] : load.options) {
+    if (key.starts_with(prefix)) below[key.substr(prefix.size())] = value;
+  }
+  return below;
 }
 
 Result<int> threads(const wire::Load& load) {
@@ -86,7 +96,10 @@ class OnnxProgram final : public wire::Program {
                                      .model = option(load, "model", "model.onnx"),
                                      .model_digest = option(load, "model.digest", ""),
                                      .out = places_.out,
-                                     .threads = *count});
+                                     .threads = *count,
+                                     .examine = [&](Session& session, wire::Prepared& prepared) {
+                                       return examine(load, session, prepared);
+                                     }});
   }
 
   Result<wire::Ready> load(const wire::Load& load) override {
@@ -96,8 +109,11 @@ class OnnxProgram final : public wire::Program {
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
     if (form_ == Form::mapped) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
-    const auto task = open_task(load, ready.notes);
-    if (!task) return task.error();
+    task_.reset();
+    auto task = open_task(load, *session_);
+    if (!task) return std::move(task).error();
+    if (!task->note.empty()) ready.notes["task"] = task->note;
+    task_ = std::move(task->task);
     ready.signature = session_->signature();
     ready.notes.insert(session_->notes().begin(), session_->notes().end());
     ready.notes["load library"] = milliseconds(library_->loading_took());
@@ -177,19 +193,24 @@ class OnnxProgram final : public wire::Program {
     return wire::Reply{{.content_type = std::string(npy_type)}, std::move(*file)};
   }
 
-  Result<> open_task(const wire::Load& load, wire::Options& notes) {
-    task_.reset();
-    Declared declared{.name = option(load, "task", ""), .options = {}};
-    if (declared.name.empty()) return ok;
-    for (const auto& [key, value] : load.options) {
-      constexpr std::string_view prefix = "task.";
-      if (key.starts_with(prefix)) declared.options[key.substr(prefix.size())] = value;
-    }
+  // Opens what is declared, if anything is.
+  Result<Opened> open_task(const wire::Load& load, Session& session) {
+    const Declared declared{.name = option(load, "task", ""),
+                            .options = options_below(load, "task."),
+                            .found = options_below(load, found_prefix)};
+    if (declared.name.empty()) return Opened{};
     const auto code = Folder::open(places_.code);
     if (!code) return code.error();
-    auto task = onnx::open_task(declared, *code, *session_, notes);
-    if (!task) return std::move(task).error();
-    task_ = std::move(*task);
+    return onnx::open_task(declared, *code, session);
+  }
+
+  // At deploy: that the task can be opened, and what that finds.
+  Result<> examine(const wire::Load& load, Session& session, wire::Prepared& prepared) {
+    const auto opened = open_task(load, session);
+    if (!opened) return opened.error();
+    for (const auto& [key, value] : opened->found) {
+      prepared.options[std::string(found_prefix) + key] = value;
+    }
     return ok;
   }
 

@@ -2,17 +2,15 @@
 
 #include <algorithm>
 
-#include "runtimes/onnx/classification_task.h"
 #include "runtimes/onnx/decoder.h"
-#include "runtimes/onnx/text_line_task.h"
+#include "runtimes/onnx/task.h"
 
 namespace dormouse::onnx {
 namespace {
 
 struct Known {
   std::string_view name;
-  Result<std::unique_ptr<Task>> (*open)(const wire::Options&, const Folder&, Session&,
-                                        wire::Options& notes);
+  OpenTask* open;
 };
 constexpr Known known[] = {{"text-line", open_text_line},
                            {"image-classification", open_classification}};
@@ -28,7 +26,7 @@ class Decoding final : public PictureTask {
     }
     const auto pixels = decoder_->decode(body);
     if (!pixels) return pixels.error();
-    auto json = task_->answer({pixels->width, pixels->height, pixels->values});
+    auto json = task_->answer(pixels->picture());
     if (!json) return std::move(json).error();
     return wire::Reply{{.content_type = "application/json"}, std::move(*json)};
   }
@@ -40,18 +38,18 @@ class Decoding final : public PictureTask {
 
 }  // namespace
 
-Result<std::unique_ptr<PictureTask>> open_task(const Declared& declared, const Folder& code,
-                                               Session& session, wire::Options& notes) {
+Result<Opened> open_task(const Declared& declared, const Folder& code, Session& session) {
   const auto found = std::ranges::find(known, declared.name, &Known::name);
   if (found == std::end(known)) {
     return Error{Code::invalid_argument, "there is no task \"" + declared.name +
                                              "\"; there is text-line, and image-classification"};
   }
-  auto task = found->open(declared.options, code, session, notes);
-  if (!task) return std::move(task).error().during("task_options");
+  auto opened = found->open(declared, code, session);
+  if (!opened) return std::move(opened).error().during("task_options");
   auto decoder = Decoder::open();
   if (!decoder) return std::move(decoder).error();
-  return std::make_unique<Decoding>(std::move(*decoder), std::move(*task));
+  return Opened{std::make_unique<Decoding>(std::move(*decoder), std::move(opened->task)),
+                std::move(opened->note), std::move(opened->found)};
 }
 
 }  // namespace dormouse::onnx

@@ -21,13 +21,6 @@
 
 namespace dormouse::onnx {
 
-// What one task does with a decoded picture: gives JSON.
-class Task {
- public:
-  virtual ~Task() = default;
-  virtual Result<std::string> answer(const Picture&) = 0;
-};
-
 class PictureTask {
  public:
   virtual ~PictureTask() = default;
@@ -37,10 +30,16 @@ class PictureTask {
 struct Declared {
   std::string name;
   wire::Options options;  // Its own, by their names in the manifest.
+  wire::Options found;    // What opening it at deploy found out; empty if that was not done.
 };
 
-// Files that options name are in `code`. `notes` gets what a person should know of it.
-Result<std::unique_ptr<PictureTask>> open_task(const Declared&, const Folder& code, Session&,
-                                               wire::Options& notes);
+struct Opened {
+  std::unique_ptr<PictureTask> task;
+  std::string note;     // What a person should know of it; "" if nothing.
+  wire::Options found;  // To be declared next time: what only running the model tells.
+};
+
+// Files that options name are in `code`. The model is run only for what `found` does not tell.
+Result<Opened> open_task(const Declared&, const Folder& code, Session&);
 
 }  // namespace dormouse::onnx

@@ -1,5 +1,7 @@
-#include "runtimes/onnx/text_line_task.h"
-
+// `text-line` with its model.
+//
+// Option  "keys"  the file of the characters that the model tells apart ("keys.txt")
+#include "runtimes/onnx/task.h"
 #include "runtimes/onnx/text_line.h"
 
 namespace dormouse::onnx {
@@ -27,13 +29,12 @@ class TextLineTask final : public Task {
 
 }  // namespace
 
-Result<std::unique_ptr<Task>> open_text_line(const wire::Options& options, const Folder& code,
-                                             Session& session, wire::Options&) {
+Result<OpenedTask> open_text_line(const Declared& declared, const Folder& code, Session& session) {
   const auto refused = [](std::string why) {
     return Error{Code::invalid_argument, std::move(why)};
   };
   std::string path = "keys.txt";
-  for (const auto& [name, given] : options) {
+  for (const auto& [name, given] : declared.options) {
     if (name != "keys") return refused("there is no option \"" + name + "\"; text-line has keys");
     path = given;
   }
@@ -47,7 +48,7 @@ Result<std::unique_ptr<Task>> open_text_line(const wire::Options& options, const
   if (!file) return Error(file.error()).during("opening the keys \"" + path + "\"");
   auto keys = read_keys(file->bytes());
   if (!keys) return std::move(keys).error();
-  return std::make_unique<TextLineTask>(session, std::move(*keys));
+  return OpenedTask{std::make_unique<TextLineTask>(session, std::move(*keys)), "", {}};
 }
 
 }  // namespace dormouse::onnx

@@ -20,9 +20,10 @@ struct Limits {
   }
 };
 
-bool make_room(dormouse_picture& out, std::uint32_t width, std::uint32_t height) {
+bool make_room(dormouse_picture& out, std::uint32_t width, std::uint32_t height,
+               std::size_t channels = 3) {
   if (width == 0 || height == 0) return false;
-  out = {width, height, static_cast<std::uint8_t*>(std::calloc(height, std::size_t{3} * width))};
+  out = {width, height, static_cast<std::uint8_t*>(std::calloc(height, channels * width))};
   return out.pixels != nullptr;
 }
 
@@ -100,38 +101,37 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   return dormouse_picture_decoded;
 }
 
-// White shows through, as in a PNG.
-void put_on_white(const std::uint8_t* bgra, std::size_t count, std::uint8_t* bgr) {
-  for (std::size_t i = 0; i < count; ++i, bgra += 4) {
+// Blue, green, red, alpha becomes blue, green, red, in place. White shows through, as in a PNG.
+void put_on_white(std::uint8_t* pixels, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const unsigned alpha = pixels[4 * i + 3];
     for (std::size_t channel = 0; channel < 3; ++channel) {
-      const unsigned mixed = bgra[channel] * bgra[3] + 255u * (255u - bgra[3]);
-      *bgr++ = static_cast<std::uint8_t>((mixed + 127) / 255);
+      const unsigned mixed = pixels[4 * i + channel] * alpha + 255 * (255 - alpha);
+      pixels[3 * i + channel] = static_cast<std::uint8_t>((mixed + 127) / 255);
     }
   }
 }
 
 int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  WebPBitstreamFeatures features{};
-  if (WebPGetFeatures(data, bytes.size(), &features) != VP8_STATUS_OK) {
+  WebPBitstreamFeatures found{};
+  if (WebPGetFeatures(data, bytes.size(), &found) != VP8_STATUS_OK) {
     return dormouse_picture_malformed;
   }
-  const auto width = static_cast<std::uint32_t>(features.width);
-  const auto height = static_cast<std::uint32_t>(features.height);
+  const auto width = static_cast<std::uint32_t>(found.width);
+  const auto height = static_cast<std::uint32_t>(found.height);
   if (!limits.allow(width, height)) return dormouse_picture_too_large;
-  if (!make_room(out, width, height)) return give_up(out, dormouse_picture_malformed);
+  const bool alpha = found.has_alpha != 0;
+  const int channels = alpha ? 4 : 3;
+  const auto decode = alpha ? WebPDecodeBGRAInto : WebPDecodeBGRInto;
   const std::size_t count = std::size_t{width} * height;
-  if (features.has_alpha == 0) {
-    const auto* done =
-        WebPDecodeBGRInto(data, bytes.size(), out.pixels, 3 * count, 3 * features.width);
-    return done != nullptr ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+  const std::size_t size = count * static_cast<std::size_t>(channels);
+  if (!make_room(out, width, height, static_cast<std::size_t>(channels)) ||
+      decode(data, bytes.size(), out.pixels, size, channels * found.width) == nullptr) {
+    return give_up(out, dormouse_picture_malformed);
   }
-  auto* const bgra = static_cast<std::uint8_t*>(std::calloc(count, 4));
-  const bool decoded = bgra != nullptr && WebPDecodeBGRAInto(data, bytes.size(), bgra, 4 * count,
-                                                             4 * features.width) != nullptr;
-  if (decoded) put_on_white(bgra, count, out.pixels);
-  std::free(bgra);
-  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+  if (alpha) put_on_white(out.pixels, count);
+  return dormouse_picture_decoded;
 }
 
 }  // namespace
