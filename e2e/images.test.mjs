@@ -46,6 +46,16 @@ Image.eval(three, lambda value: 255 - value).save(out + "inverted.png")
 ghost = Image.merge("LA", (Image.new("L", three.size, 0), three))
 ghost.save(out + "ghost.png")
 ghost.convert("RGBA").save(out + "ghost.webp", lossless=True, exact=True)
+# As cameras save them: turned, and how in EXIF. PIL's own way back is what makes them upright.
+for orientation in range(1, 9):
+    back = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
+            6: Image.ROTATE_90, 7: Image.TRANSVERSE, 8: Image.ROTATE_270}
+    taken = three.convert("RGB").resize((200, 256))
+    if orientation > 1:
+        taken = taken.transpose(back[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    taken.save(out + f"turned-{orientation}.jpg", quality=95, exif=exif)
 # Dark halves: linear or not makes a difference.
 grey = numpy.linspace(0, 1, 64).reshape(8, 8)
 Image.fromarray((grey * 255).round().astype("uint8")).save(out + "shades-8.png")
@@ -134,6 +144,16 @@ test("what is transparent is white, in PNG and WebP alike", async () => {
   const inverted = await labelsOf("inverted.png");
   assert.deepEqual(await labelsOf("ghost.png"), inverted);
   assert.deepEqual(await labelsOf("ghost.webp"), inverted);
+});
+
+test("a photograph is upright, as its camera says", async () => {
+  const [upright] = await labelsOf("turned-1.jpg");
+  assert.equal(upright.label, "three");
+  for (let orientation = 2; orientation <= 8; ++orientation) {
+    const [first] = await labelsOf(`turned-${orientation}.jpg`);
+    assert.equal(first.label, "three", `${orientation}`);
+    assert.ok(Math.abs(first.score - upright.score) < 0.01, `${orientation}: ${first.score}, not ${upright.score}`);
+  }
 });
 
 test("a body that is no picture is refused, and the next picture is not", async () => {

@@ -57,12 +57,16 @@ TEST(Resample, TakesOnlyTheNearestWithoutAntialiasing) {
 }
 
 TEST(Resample, KeepsOneColourWhateverTheSizes) {
-  for (const Extent size : {Extent{1, 1}, {1, 300}, {300, 1}, {17, 23}}) {
+  for (const Extent size : {Extent{1, 1}, {1, 16'384}, {16'384, 1}, {300, 2}, {17, 23}}) {
     const std::vector<std::uint8_t> grey(std::size_t{3} * size.width * size.height, 77);
     for (const Filter filter : {Filter::bilinear, Filter::bicubic}) {
-      const auto values = resample({size.width, size.height, grey}, {whole(size), 5, 7, filter});
-      ASSERT_EQ(values.size(), 5u * 7 * 3);
-      for (const float value : values) ASSERT_NEAR(value, 77, 1e-3);
+      for (const Resize resize : {Resize::stretch, Resize::crop, Resize::pad}) {
+        const Framing framing = frame(size, {5, 7}, resize, 0.3);
+        const auto values = resample({size.width, size.height, grey},
+                                     {framing.part, framing.width, framing.height, filter});
+        ASSERT_EQ(values.size(), std::size_t{3} * framing.width * framing.height);
+        for (const float value : values) ASSERT_NEAR(value, 77, 1e-3);
+      }
     }
   }
 }

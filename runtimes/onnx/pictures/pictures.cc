@@ -10,6 +10,8 @@
 #include <png.h>
 #include <webp/decode.h>
 
+#include "runtimes/onnx/pictures/orientation.h"
+
 namespace {
 
 struct Limits {
@@ -69,6 +71,36 @@ void refuse_warnings(j_common_ptr decoder, int level) {
   if (level < 0) leave_jpeg(decoder);
 }
 
+// The first of the markers that is EXIF's.
+unsigned orientation_of(const jpeg_decompress_struct& decoder) {
+  constexpr std::string_view exif("Exif\0\0", 6);
+  for (auto* marker = decoder.marker_list; marker != nullptr; marker = marker->next) {
+    const std::string_view bytes(reinterpret_cast<const char*>(marker->data), marker->data_length);
+    if (bytes.starts_with(exif)) return picture_orientation(bytes.substr(exif.size()));
+  }
+  return 1;
+}
+
+// Makes a picture upright. False: there is no room for a second one, and this one is as it was.
+bool turn(dormouse_picture& out, unsigned orientation) {
+  if (orientation == 1) return true;
+  const PictureTurn turning{orientation};
+  dormouse_picture upright{};
+  const bool swaps = turning.swaps_sides();
+  if (!make_room(upright, swaps ? out.height : out.width, swaps ? out.width : out.height))
+    return false;
+  const PictureSide size{upright.width, upright.height};
+  std::uint8_t* pixel = upright.pixels;
+  for (std::size_t y = 0; y < size.height; ++y) {
+    for (std::size_t x = 0; x < size.width; ++x, pixel += 3) {
+      std::memcpy(pixel, out.pixels + 3 * turning.source(x, y, size), 3);
+    }
+  }
+  std::free(out.pixels);
+  out = upright;
+  return true;
+}
+
 int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_decompress_struct decoder{};
   JpegErrors errors{};
@@ -83,6 +115,7 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_create_decompress(&decoder);
   decoder.mem->max_memory_to_use = 256L << 20;
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&decoder, TRUE);
   if (!limits.allow(decoder.image_width, decoder.image_height)) {
     jpeg_destroy_decompress(&decoder);
@@ -96,9 +129,11 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
     JSAMPROW row = out.pixels + std::size_t{3} * decoder.output_scanline * decoder.output_width;
     jpeg_read_scanlines(&decoder, &row, 1);
   }
+  const unsigned orientation = orientation_of(decoder);  // Finishing drops the markers.
   jpeg_finish_decompress(&decoder);
   jpeg_destroy_decompress(&decoder);
-  return dormouse_picture_decoded;
+  return turn(out, orientation) ? dormouse_picture_decoded
+                                : give_up(out, dormouse_picture_malformed);
 }
 
 // Blue, green, red, alpha becomes blue, green, red, in place. White shows through, as in a PNG.
