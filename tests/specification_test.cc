@@ -29,7 +29,7 @@
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
-#include "runtimes/onnx/classification.h"
+#include "runtimes/onnx/classification_options.h"
 #include "runtimes/onnx/decoder.h"
 #include "sandbox/router.h"
 #include "sandbox/sandbox.h"

@@ -1,4 +1,4 @@
-// `image-classification` with its model; classification.h says what its options are.
+// `image-classification` with its model; classification_options.h says what can be declared.
 //
 // How many classes there are, and whether the model gives probabilities, may be known only by
 // running it. That is done at deploy, on a picture of noise, and kept: a template does not run its
@@ -6,7 +6,7 @@
 #include <charconv>
 #include <random>
 
-#include "runtimes/onnx/classification.h"
+#include "runtimes/onnx/classification_model.h"
 #include "runtimes/onnx/task.h"
 #include "runtimes/onnx/tensor_text.h"
 

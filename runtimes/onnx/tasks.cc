@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "runtimes/onnx/decoder.h"
-#include "runtimes/onnx/task.h"
-
 namespace dormouse::onnx {
 namespace {
 
@@ -15,28 +12,18 @@ struct Known {
 constexpr Known known[] = {{"text-line", open_text_line},
                            {"image-classification", open_classification}};
 
-class Decoding final : public PictureTask {
- public:
-  Decoding(std::unique_ptr<Decoder> decoder, std::unique_ptr<Task> task)
-      : decoder_(std::move(decoder)), task_(std::move(task)) {}
-
-  Result<wire::Reply> answer(const wire::Content& content, Bytes body) override {
-    if (content.is_tensors || !is_picture(content.content_type)) {
-      return Error{Code::unsupported, "this function takes image/png, image/jpeg or image/webp"};
-    }
-    const auto pixels = decoder_->decode(body);
-    if (!pixels) return pixels.error();
-    auto json = task_->answer(pixels->picture());
-    if (!json) return std::move(json).error();
-    return wire::Reply{{.content_type = "application/json"}, std::move(*json)};
-  }
-
- private:
-  std::unique_ptr<Decoder> decoder_;
-  std::unique_ptr<Task> task_;
-};
-
 }  // namespace
+
+Result<wire::Reply> PictureTask::answer(const wire::Content& content, Bytes body) {
+  if (content.is_tensors || !is_picture(content.content_type)) {
+    return Error{Code::unsupported, "this function takes image/png, image/jpeg or image/webp"};
+  }
+  const auto pixels = decoder_->decode(body);
+  if (!pixels) return pixels.error();
+  auto json = task_->answer(pixels->picture());
+  if (!json) return std::move(json).error();
+  return wire::Reply{{.content_type = "application/json"}, std::move(*json)};
+}
 
 Result<Opened> open_task(const Declared& declared, const Folder& code, Session& session) {
   const auto found = std::ranges::find(known, declared.name, &Known::name);
@@ -48,7 +35,7 @@ Result<Opened> open_task(const Declared& declared, const Folder& code, Session& 
   if (!opened) return std::move(opened).error().during("task_options");
   auto decoder = Decoder::open();
   if (!decoder) return std::move(decoder).error();
-  return Opened{std::make_unique<Decoding>(std::move(*decoder), std::move(opened->task)),
+  return Opened{std::make_unique<PictureTask>(std::move(*decoder), std::move(opened->task)),
                 std::move(opened->note), std::move(opened->found)};
 }
 

@@ -46,8 +46,8 @@ int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
     return dormouse_picture_too_large;
   }
   image.format = PNG_FORMAT_BGR;
-  image.flags |=
-      PNG_IMAGE_FLAG_16BIT_sRGB;         // As others read 16 bits, which libpng takes for linear.
+  // Others read 16 bits as they read 8; libpng takes them for linear.
+  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
   const bool decoded = make_room(out, image.width, image.height) &&
                        png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
