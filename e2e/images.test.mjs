@@ -248,6 +248,9 @@ test("options reach the picture: colours, sizes, crops, means", async () => {
   await deploy("inverted", "model.onnx", { mean: 1, std: -1, labels: "labels.txt" });
   assert.equal((await labelsOf("inverted.png", "inverted"))[0].label, "three");
   await deploy("shares", "channels.onnx", { ...channels, output: "shares", top_k: 1 });
+  // A model of whole numbers that answers in halves.
+  await deploy("wholes", "channels_uint8.onnx", { activation: "none" });
+  assert.deepEqual((await labelsOf("green.png", "wholes")).map(({ index, score }) => [index, score]), [[1, 255], [0, 0], [2, 0]]);
   const { revision } = (await platform.json("show", "shares")).function;
   assert.equal(revision.notes.task, "3 classes of 8x8 RGB pictures, activation none");
 });

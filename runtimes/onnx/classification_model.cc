@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtimes/onnx/number_bytes.h"
 #include "runtimes/onnx/tensor_text.h"
 
 namespace dormouse::onnx {
@@ -27,8 +28,8 @@ std::optional<Channels> channels_in(std::span<const std::int64_t> shape) {
 
 Error no_picture(const wire::TensorSpec& input) {
   return refused("the model's input \"" + input.name + "\" is " + describe(input) +
-                 ", which is no picture: image-classification wants FP32 [1,C,H,W] or [1,H,W,C] "
-                 "with 1 or 3 channels");
+                 ", which is no picture: image-classification wants FP32, FP16 or UINT8 "
+                 "[1,C,H,W] or [1,H,W,C] with 1 or 3 channels");
 }
 
 // A side as the model and the option have it; 0 if neither says.
@@ -75,7 +76,7 @@ std::string names_of(const std::vector<wire::TensorSpec>& tensors) {
 
 bool may_be_classes(const wire::TensorSpec& output) {
   const auto several = [](std::int64_t dimension) { return dimension >= 0 && dimension != 1; };
-  return output.type == wire::DataType::fp32 && std::ranges::count_if(output.shape, several) <= 1 &&
+  return gives_floats(output.type) && std::ranges::count_if(output.shape, several) <= 1 &&
          std::ranges::count(output.shape, 0) == 0;
 }
 
@@ -89,10 +90,12 @@ Result<TensorForm> picture_form(const wire::Signature& signature, const Classifi
   const wire::TensorSpec& input = signature.inputs.front();
   const bool is_open = input.shape.empty();
   const auto shape = is_open ? std::vector<std::int64_t>(4, -1) : input.shape;
-  const bool fits = input.type == wire::DataType::fp32 && shape.size() == 4 && shape[0] <= 1;
+  const bool fits = takes_floats(input.type) && shape.size() == 4 && shape[0] <= 1;
   const auto channels = fits && shape[0] != 0 ? channels_in(shape) : std::nullopt;
   if (!channels) return no_picture(input);
-  TensorForm form{.layout = channels->layout, .scale = options.scale};
+  const bool of_wholes = input.type == wire::DataType::uint8;
+  TensorForm form{.layout = channels->layout};
+  form.scale = options.scale.value_or(of_wholes ? 1 : form.scale);
   form.colours = options.channel_order.value_or(Colours::rgb);
   if (channels->count == 1 && options.channel_order) {
     return refused("channel_order: the model takes grey pictures: leave it out");
@@ -125,7 +128,8 @@ Result<std::size_t> class_output(const wire::Signature& signature, const Classif
   }
   if (may_be_classes(*found)) return static_cast<std::size_t>(found - outputs.begin());
   return refused("the model's output \"" + found->name + "\" is " + describe(*found) +
-                 ", which is no list of classes: image-classification wants FP32 [1,classes]");
+                 ", which is no list of classes: image-classification wants FP32 or FP16 "
+                 "[1,classes]");
 }
 
 std::optional<std::size_t> classes_of(std::span<const std::int64_t> shape) {

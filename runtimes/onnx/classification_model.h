@@ -14,11 +14,13 @@
 
 namespace dormouse::onnx {
 
-// The form of picture that the model takes: one input, FP32, [1, C, H, W] or [1, H, W, C] with 1 or
-// 3 channels. Where its shape is left open it is three channels, first; then options say the size.
+// The form of picture that the model takes: one input that takes floats (number_bytes.h), of
+// [1, C, H, W] or [1, H, W, C] with 1 or 3 channels. Where its shape is left open it is three
+// channels, first; then options say the size.
 Result<TensorForm> picture_form(const wire::Signature&, const Classification&);
 
-// Which of the outputs has the classes: FP32, and a list as far as its shape tells.
+// Which of the outputs has the classes: one that gives floats, and a list as far as its shape
+// tells.
 Result<std::size_t> class_output(const wire::Signature&, const Classification&);
 
 // How many classes an answer of this shape is: all of its dimensions are 1 but one. nullopt if it

@@ -47,6 +47,12 @@ TEST(PictureForm, IsFoundByTheModelsInput) {
   EXPECT_EQ(form->deviation, (std::array<float, 3>{4, 4, 4}));
 }
 
+TEST(PictureForm, IsOfWholeNumbersForAModelThatTakesThem) {
+  EXPECT_EQ(picture_form(model({1, 3, 8, 8}, {1, 10}, DataType::uint8), {})->scale, 1);
+  EXPECT_EQ(picture_form(model({1, 3, 8, 8}, {1, 10}, DataType::uint8), {.scale = 2})->scale, 2);
+  EXPECT_EQ(picture_form(model({1, 3, 8, 8}, {1, 10}, DataType::fp16), {})->scale, 1.0f / 255);
+}
+
 TEST(PictureForm, IsRefusedIfTheModelTakesNoPicture) {
   const struct {
     wire::Signature model;
@@ -61,9 +67,7 @@ TEST(PictureForm, IsRefusedIfTheModelTakesNoPicture) {
       {model({1, 3, 0, 8}), {}, "no picture"},
       {model({1, 3, 8, 5000}), {}, "no picture"},
       {model({3, 8, 8}), {}, "no picture"},
-      {model({1, 3, 8, 8}, {1, 10}, DataType::uint8),
-       {},
-       "is UINT8 [1,3,8,8], which is no picture"},
+      {model({1, 3, 8, 8}, {1, 10}, DataType::int8), {}, "is INT8 [1,3,8,8], which is no picture"},
       {{{}, {}}, {}, "the model takes 0 inputs"},
       {{{{"a", DataType::fp32, {1}}, {"b", DataType::fp32, {1}}}, {}}, {}, "2 inputs (a, b)"},
       {model({1, 3, -1, -1}), {}, "size is missing"},

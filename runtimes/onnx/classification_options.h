@@ -6,9 +6,10 @@
 //          "crop_pct"       how much of the scaled picture a crop keeps ("0.875")
 //          "interpolation"  "bilinear" or "bicubic" ("bilinear")
 //          "channel_order"  "rgb" or "bgr" ("rgb"), for models of three channels
-//          "scale", "mean", "std"  (value × scale - mean) / std ("1/255", "0", "1"): mean and std
-//                           are one number, or one for each channel
-//          "output"         the output with the classes, for models with several
+//          "scale"          what a pixel's value, 0 to 255, is multiplied by ("1/255", or "1" for a
+//                           model of whole numbers)
+//          "mean", "std"    then (value - mean) / std ("0", "1"): one number, or one for each
+//          channel "output"         the output with the classes, for models with several
 //          "activation"     "softmax", "sigmoid" or "none"; without it softmax, unless the model
 //                           gives probabilities
 //          "top_k"          how many labels are told ("5")
@@ -35,7 +36,7 @@ struct Classification {
   double crop_pct = 0.875;
   Filter interpolation = Filter::bilinear;
   std::optional<Colours> channel_order;
-  float scale = 1.0f / 255;
+  std::optional<float> scale;
   std::vector<float> mean = {0}, deviation = {1};  // One, or one for each channel.
   std::string output;
   std::optional<Activation> activation;

@@ -25,7 +25,7 @@ TEST(Classification, ReadsItsOptions) {
   EXPECT_EQ(read->crop_pct, 0.95);
   EXPECT_EQ(read->interpolation, Filter::bicubic);
   EXPECT_EQ(read->channel_order, Colours::bgr);
-  EXPECT_FLOAT_EQ(read->scale, 1 / 127.5f);
+  EXPECT_FLOAT_EQ(read->scale.value(), 1 / 127.5f);
   EXPECT_EQ(read->mean, (std::vector<float>{0.485f, 0.5f, -0.4f}));
   EXPECT_EQ(read->deviation, std::vector<float>{-1});
   EXPECT_EQ(read->output, "logits");

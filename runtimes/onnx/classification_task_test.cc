@@ -24,7 +24,8 @@ class Classifying : public testing::Test {
     code_ = fs::temp_directory_path() / ("onnx_classifying." + std::to_string(getpid()));
     fs::remove_all(code_);
     fs::copy(digits_, code_, fs::copy_options::recursive);
-    for (const char* name : {"channels.onnx", "channels_last.onnx", "matmul.onnx", "add.onnx"}) {
+    for (const char* name : {"channels.onnx", "channels_last.onnx", "channels_uint8.onnx",
+                             "channels_half.onnx", "matmul.onnx", "add.onnx"}) {
       fs::copy(fs::path(ONNX_TESTDATA) / name, code_ / name);
     }
     std::ofstream(code_ / "three.txt") << "\xef\xbb\xbfred\r\ngreen\r\nblue\r\n";
@@ -92,6 +93,23 @@ TEST_F(Classifying, FindsWhatTheModelGivesAndTakesWhatIsSaid) {
   EXPECT_TRUE(last.starts_with(R"({"labels": [{"label": "0", "index": 0, "score": 0.57611)"))
       << last;
   EXPECT_EQ(note_, "3 classes of 6x4 RGB pictures, activation softmax");
+}
+
+// The mean of a picture is the same in numbers of every type: 0 to 255 as whole ones.
+TEST_F(Classifying, SpeaksToModelsOfOtherTypes) {
+  const wire::Options raw = {{"task.activation", "none"}, {"task.top_k", "1"}};
+  const auto mean_of = [&](const std::string& model, wire::Options more) {
+    more.insert(raw.begin(), raw.end());
+    more["model"] = model;
+    const std::string answer = said(more);
+    const auto at = answer.find("\"score\": ");
+    EXPECT_NE(at, answer.npos) << answer;
+    return at == answer.npos ? 0 : std::stod(answer.substr(at + 9));
+  };
+  const double mean = mean_of("channels_last.onnx", {});
+  EXPECT_GT(mean, 0.1);
+  EXPECT_NEAR(mean_of("channels_half.onnx", {}), mean, 0.001);
+  EXPECT_NEAR(mean_of("channels_uint8.onnx", {}), mean * 255, 0.5);
 }
 
 // A template must not run its model: what only a run tells is found at deploy, and kept.

@@ -60,8 +60,9 @@ class Session {
                                   std::span<const std::string> outputs,
                                   wire::Invocation& answer_to) = 0;
 
-  // Runs it on one input and gives one output's floats, for a task that goes on with them. Both are
-  // FP32 by the signature; `output` is an index in it.
+  // Runs it on its first input and gives one output's floats, for a task that goes on with them;
+  // `output` is an index in the signature. By that, the input takes floats and the output gives
+  // them: see number_bytes.h.
   struct Floats {
     std::vector<std::int64_t> shape;
     std::vector<float> values;

@@ -80,3 +80,11 @@ save("channels",
       tensor("roots", F, ["n", "c"]), tensor("all", F, ["n", "c", "h", "w"])])
 save("channels_last", [helper.make_node("ReduceMean", ["image"], ["means"], axes=[1, 2], keepdims=0)],
      [tensor("image", F, [1, 4, 6, 3])], [tensor("means", F, [1, 3])])
+HALF = TensorProto.FLOAT16
+save("channels_uint8", [helper.make_node("Cast", ["image"], ["floats"], to=F),
+                        helper.make_node("ReduceMean", ["floats"], ["exact"], axes=[1, 2], keepdims=0),
+                        helper.make_node("Cast", ["exact"], ["means"], to=HALF)],
+     [tensor("image", TensorProto.UINT8, [1, 4, 6, 3])], [tensor("means", HALF, [1, 3])])
+save("channels_half", [helper.make_node("Cast", ["image"], ["floats"], to=F),
+                       helper.make_node("ReduceMean", ["floats"], ["means"], axes=[2, 3], keepdims=0)],
+     [tensor("image", HALF, ["n", 3, 4, 6])], [tensor("means", F, ["n", 3])])
