@@ -65,6 +65,10 @@ for name, color in (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0
 wide = Image.new("RGB", (40, 10), (0, 0, 255))
 wide.paste((255, 0, 0), (15, 0, 25, 10))
 wide.save(out + "wide.png")
+# Smooth here, and busy there, as photographs are.
+y, x = numpy.mgrid[0:301, 0:443]
+photo = numpy.stack([x % 256, (x * y // 97) % 256, 127 + 127 * numpy.sin(x * x / 900 + y / 9)], 2)
+Image.fromarray(photo.astype("uint8")).save(out + "photo.png")
 Image.new("RGB", (4000, 4000), (9, 99, 199)).save(out + "largest.png")
 Image.new("RGBA", (4000, 4000), (9, 99, 199, 99)).save(out + "largest.webp", quality=1, method=0)
 def bomb(width, height):
@@ -253,6 +257,59 @@ test("options reach the picture: colours, sizes, crops, means", async () => {
   assert.deepEqual((await labelsOf("green.png", "wholes")).map(({ index, score }) => [index, score]), [[1, 255], [0, 0], [2, 0]]);
   const { revision } = (await platform.json("show", "shares")).function;
   assert.equal(revision.notes.task, "3 classes of 8x8 RGB pictures, activation none");
+});
+
+// The same by Pillow and numpy, as people write it: what torchvision, timm and Keras do.
+const transforms = `
+import json, sys
+import numpy
+from PIL import Image, ImageOps
+picture = Image.open(sys.argv[1]).convert("RGB")
+def crop(side, pct, filter):
+    short = int(side / pct)
+    width, height = picture.size
+    scaled = (short, short * height // width) if width <= height else (short * width // height, short)
+    left, top = (round((each - side) / 2) for each in scaled)
+    return picture.resize(scaled, filter).crop((left, top, left + side, top + side))
+def pad(side, filter):
+    return ImageOps.pad(picture, (side, side), filter, color=(0, 0, 0))
+def normal(picture, mean, std, scale=1 / 255):
+    return (numpy.asarray(picture, "float32") * scale - mean) / std
+imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+first = lambda values: values.transpose(2, 0, 1).ravel().tolist()
+print(json.dumps({
+    "torchvision": first(normal(crop(16, 0.875, Image.BILINEAR), *imagenet)),
+    "timm": first(normal(crop(16, 0.95, Image.BICUBIC), *imagenet)),
+    "tf": first(normal(picture.resize((16, 16), Image.BILINEAR), 1, 1, 1 / 127.5)),
+    "caffe": first(numpy.asarray(picture.resize((18, 14), Image.BILINEAR), "float32")[:, :, ::-1]
+                   - (103.939, 116.779, 123.68)),
+    "letterbox": first(normal(pad(16, Image.BILINEAR), 0, 1)),
+}))
+`;
+
+test("a model is given what Pillow and numpy would give it", async () => {
+  const imagenet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+  const recipes = {
+    torchvision: { size: 16, resize: "crop", ...imagenet },
+    timm: { size: 16, resize: "crop", crop_pct: 0.95, interpolation: "bicubic", ...imagenet },
+    tf: { size: 16, scale: "1/127.5", mean: 1 },
+    caffe: { size: "18x14", scale: 1, mean: [103.939, 116.779, 123.68], channel_order: "bgr" },
+    letterbox: { size: 16, resize: "pad" },
+  };
+  const file = path.join(platform.dir, "pictures/photo.png");
+  const wanted = JSON.parse(execFileSync("/usr/bin/python3", ["-c", transforms, file]));
+  for (const [name, options] of Object.entries(recipes)) {
+    const { code, stderr } = await classifier(name, "flatten.onnx", { ...options, activation: "none", top_k: 1000 });
+    assert.equal(code, 0, stderr);
+    const labels = await labelsOf("photo.png", name);
+    assert.equal(labels.length, wanted[name].length);
+    // Pillow rounds to whole pixel values after each direction.
+    const step = name === "caffe" ? 1 : name === "tf" ? 1 / 127.5 : 1 / 255 / (options.std ? 0.224 : 1);
+    for (const { index, score } of labels) {
+      const off = Math.abs(score - wanted[name][index]);
+      assert.ok(off < 1.05 * step, `${name} ${index}: ${score}, not ${wanted[name][index]}`);
+    }
+  }
 });
 
 test("a wrong option is refused as it is deployed, and named", async () => {

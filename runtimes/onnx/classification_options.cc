@@ -182,17 +182,20 @@ constexpr Option known[] = {{"labels", read_labels_option},
                             {"activation", read_activation},
                             {"top_k", read_top_k}};
 
+Error unknown_option(std::string_view name) {
+  std::string why = "there is no option \"";
+  why.append(name).append("\"; image-classification has");
+  for (const Option& option : known) why.append(" ").append(option.name);
+  return refused(std::move(why));
+}
+
 }  // namespace
 
 Result<Classification> read_classification(const wire::Options& options) {
   Classification read;
   for (const auto& [name, given] : options) {
     const auto found = std::ranges::find(known, name, &Option::name);
-    if (found == std::end(known)) {
-      std::string names;
-      for (const Option& option : known) names += " " + std::string(option.name);
-      return refused("there is no option \"" + name + "\"; image-classification has" + names);
-    }
+    if (found == std::end(known)) return unknown_option(name);
     if (given.empty()) return refused(name + " is empty");
     if (auto done = found->read(given, read); !done) return std::move(done).error().during(name);
   }

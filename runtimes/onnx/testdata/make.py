@@ -88,3 +88,7 @@ save("channels_uint8", [helper.make_node("Cast", ["image"], ["floats"], to=F),
 save("channels_half", [helper.make_node("Cast", ["image"], ["floats"], to=F),
                        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[2, 3], keepdims=0)],
      [tensor("image", HALF, ["n", 3, 4, 6])], [tensor("means", F, ["n", 3])])
+
+# The classes are all numbers of the picture, so that an answer tells what the model was given.
+save("flatten", [helper.make_node("Flatten", ["image"], ["numbers"])],
+     [picture], [tensor("numbers", F, ["n", "all"])])
