@@ -36,7 +36,7 @@ Result<OpenedTask> open_text_line(const Declared& declared, const Folder& code, 
   std::string path = "keys.txt";
   for (const auto& [name, given] : declared.options) {
     if (name != "keys") return refused("there is no option \"" + name + "\"; text-line has keys");
-    path = given;
+    if (!given.empty()) path = given;
   }
   const wire::Signature& signature = session.signature();
   const bool fits = signature.inputs.size() == 1 && signature.outputs.size() == 1 &&

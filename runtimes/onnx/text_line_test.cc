@@ -140,6 +140,8 @@ TEST_F(Reading, SaysWhyATaskDoesNotLoad) {
     const char* why;
   } rows[] = {
       {{{"task", "read-minds"}}, "there is no task \"read-minds\""},
+      {{{"task", "text-line"}, {"task.kees", "keys.txt"}},
+       "task_options: there is no option \"kees\"; text-line has keys"},
       {{{"task", "text-line"}, {"task.keys", "nothing.txt"}}, "opening the keys \"nothing.txt\""},
       {{{"task", "text-line"}, {"task.keys", "../../etc/passwd"}}, "\"..\""},
       {{{"task", "text-line"}, {"model", "add.onnx"}}, "text-line wants a model"},
