@@ -67,7 +67,7 @@ async function obey(id, event, headers) {
     case "kill": process.kill(process.pid, "SIGKILL"); break;
     case "fail":
       return ask("POST", "invocation/" + id + "/error", {
-        headers: { "Lambda-Runtime-Function-Error-Type": "Header.Type" }, body: event.document });
+        headers: { "Lambda-Runtime-Function-Error-Type": "Header.Type", ...event.headers }, body: event.document });
     case "wrong id": {
       const wrong = await ask("POST", "invocation/0-0/response", { body: "{}" });
       return respond(JSON.stringify({ status: wrong.status, said: JSON.parse(wrong.body) }));
@@ -212,6 +212,12 @@ test("an error of the function is told by its type and message", async () => {
     assert.equal(error.blame, "function");
     assert.ok(error.message.includes(expected), error.message);
   }
+  const blaming = async (whom) => {
+    const { status, text } = await call({ do: "fail", document, headers: { "Dormouse-Blame": whom } });
+    return [status, JSON.parse(text).error.blame];
+  };
+  assert.deepEqual(await blaming("caller"), [400, "caller"]);
+  assert.deepEqual(await blaming("platform"), [502, "function"]); // Not for a function to say.
   assert.deepEqual(await answerTo({ still: 1 }), { got: { still: 1 } });
 });
 
@@ -339,6 +345,37 @@ int main(void) {
   assert.equal((await platform.invoke("native", "exit")).status, 502);
   assert.equal((await platform.invoke("native", "again")).text, "again");
   assert.match(await noteOf("versatile"), /^no: it speaks the Lambda Runtime API/);
+});
+
+test("one that has started a thread by then is not forked, says so, and serves", async (t) => {
+  const folder = path.join(platform.dir, "threads");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: threads\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(
+    path.join(folder, "native.c"),
+    `#include <pthread.h>
+#include <unistd.h>
+#include "dormouse.h"
+static void* idle(void* unused) {
+  for (;;) sleep(1);
+  return unused;
+}
+int main(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, idle, NULL) != 0 || dormouse_template() != 0) return 1;
+  for (struct dormouse_call call; dormouse_next(&call) == 1;) {
+    dormouse_answer(&call, "text/plain", call.body, call.size);
+  }
+  return 0;
+}
+`,
+  );
+  if (!compileNative(folder)) return t.skip("there is no C compiler");
+  const done = await platform.cli("deploy", folder);
+  assert.equal(done.code, 0, done.stderr);
+  const { notes } = (await platform.json("show", "threads")).function.revision;
+  assert.equal(notes.template, "no: it has started threads, which a fork would not have");
+  assert.equal((await platform.invoke("threads", "hello")).text, "hello");
 });
 
 test("nonsense is refused, hanging up harms nobody, and what follows is served", async () => {

@@ -124,7 +124,10 @@ test("bytes and large bodies; what is not JSON comes as a function URL's event",
   });
   assert.equal(await call("raw", "z".repeat(2 << 20)), "z".repeat(2 << 20));
   const bad = await platform.invoke("raw", "{", json);
-  assert.match(bad.text, /the body is not JSON/);
+  assert.equal(bad.status, 400);
+  const { code, message, blame } = JSON.parse(bad.text).error;
+  assert.deepEqual([code, blame], ["invalid_argument", "caller"]);
+  assert.match(message, /^the body is not JSON: /);
 });
 
 test("at a concurrency above 1 calls run side by side in one instance", async () => {

@@ -53,7 +53,7 @@ def handler(event, context):
     time.sleep(0.05)
     return {"id": context.aws_request_id, "name": context.function_name,
             "memory": context.memory_limit_in_mb, "left": context.get_remaining_time_in_millis(),
-            "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER")},
+            "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER", "AWS_REGION", "PATH")},
             "event": event, "cwd": os.getcwd()}`,
     { timeout: "5s", env: { GREETING: "good morning" } },
   );
@@ -67,6 +67,8 @@ def handler(event, context):
     GREETING: "good morning",
     LAMBDA_TASK_ROOT: "/code",
     _HANDLER: "app.handler",
+    AWS_REGION: "local",
+    PATH: "/usr/local/bin:/usr/bin:/bin",
   });
   assert.deepEqual(said.event, { a: [1, null, "ü"] });
   assert.equal(said.cwd, "/code");
@@ -525,4 +527,25 @@ test("under gVisor nothing is forked, and functions answer all the same", async 
   const answer = await walled.invoke("walled", "7", json);
   assert.equal(answer.text, '[7, "walled"]');
   assert.deepEqual(await walled.stop(), { code: 0, signal: null });
+});
+
+test("hooks are called in a function that is not forked, too, and one whose hooks fail is not deployed", async () => {
+  await deploy(
+    "hooked",
+    `import threading, time
+threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+called = []
+def before_template(): called.append("before_template")
+def after_fork(): called.append("after_fork")
+def handler(event, context): return called`,
+  );
+  assert.match((await platform.json("show", "hooked")).function.revision.notes.template, /^no: .*thread/);
+  assert.deepEqual(await platform.callJson("hooked"), ["before_template", "after_fork"]);
+  for (const hook of ["before_template", "after_fork"]) {
+    const code = `def ${hook}(): raise OSError("no database")\ndef handler(event, context): return 1`;
+    const done = await platform.deploy(
+      { name: "unhooked", runtime: "python", handler: "app.handler" }, { "app.py": code });
+    assert.equal(done.code, 1);
+    assert.match(done.stderr, new RegExp(`${hook}: OSError: no database`));
+  }
 });

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -273,6 +274,100 @@ TEST(Dependencies, AreDocumented) {
        ++match) {
     EXPECT_TRUE(names.contains((*match)[1]))
         << "say in docs/dependencies.md what `" << (*match)[1] << "` of cmake/libraries.cmake is";
+  }
+}
+
+// ---- links in pages ----
+
+// What is in a page outside of its code, which may have brackets of its own.
+std::string prose_of(const std::string& page) {
+  const std::regex inline_code("`[^`]*`");
+  std::string prose;
+  bool in_code = false;
+  std::istringstream in(page);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("```")) in_code = !in_code;
+    if (!in_code) prose += std::regex_replace(line, inline_code, "") + "\n";
+  }
+  return prose;
+}
+
+// As GitHub names a heading in a link: "## A call, from zero" is #a-call-from-zero.
+std::string anchor_of(const std::string& heading) {
+  std::string anchor;
+  for (const char c : heading.substr(heading.find_first_not_of("# "))) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) || byte >= 0x80 || c == '-' || c == '_') {
+      anchor += static_cast<char>(std::tolower(byte));
+    }
+    if (c == ' ') anchor += '-';
+  }
+  return anchor;
+}
+
+bool has_anchor(const fs::path& page, const std::string& anchor) {
+  std::istringstream in(read(page));
+  bool in_code = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("```")) in_code = !in_code;
+    const bool is_heading = !in_code && line.starts_with("#");
+    if (is_heading && anchor_of(line) == anchor) return true;
+  }
+  return false;
+}
+
+// Those that lead nowhere. Other hosts are not asked.
+std::vector<std::string> broken_links(const fs::path& page, const std::string& text) {
+  const std::regex link(R"(\]\(([^)\s]+)\))");
+  const std::string prose = prose_of(text);
+  std::vector<std::string> broken;
+  for (std::sregex_iterator match(prose.begin(), prose.end(), link), end; match != end; ++match) {
+    const std::string target = (*match)[1];
+    if (target.contains("://")) continue;
+    const auto hash = target.find('#');
+    const std::string path = target.substr(0, hash);
+    const fs::path file = path.empty() ? page : page.parent_path() / path;
+    const bool is_there = !path.starts_with('/') && fs::exists(file);
+    if (!is_there || (hash != target.npos && !has_anchor(file, target.substr(hash + 1)))) {
+      broken.push_back(target);
+    }
+  }
+  return broken;
+}
+
+std::vector<fs::path> pages() {
+  std::vector<fs::path> found;
+  const auto add = [&](const fs::path& path) {
+    const bool is_ours = !path.string().contains("/node_modules/");
+    if (path.extension() == ".md" && is_ours) found.push_back(path);
+  };
+  for (const auto& entry : fs::directory_iterator(root)) add(entry.path());
+  for (const char* folder : {"docs", "examples", "bench", "sim", "e2e"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) add(entry.path());
+  }
+  return found;
+}
+
+TEST(Links, AreToldFromCodeAndHeldAgainstFilesAndHeadings) {
+  const fs::path page = root / "docs/concepts.md";
+  const std::string good =
+      "# A\n[a](calling.md#from-node) [b](../README.md) [c](#the-words) ![d](sleep-ladder.svg)\n"
+      "[e](https://nowhere.example/) `[f](nothing.md)`\n```\n[g](nothing.md)\n```\n";
+  EXPECT_EQ(broken_links(page, good), std::vector<std::string>());
+  EXPECT_EQ(anchor_of("## With `dormouse.h`: forked, not *started*"),
+            "with-dormouseh-forked-not-started");
+  const std::string bad = "[a](nothing.md) [b](calling.md#no-such) [c](#none)\n[d](/etc/passwd)\n";
+  EXPECT_EQ(broken_links(page, bad),
+            (std::vector<std::string>{"nothing.md", "calling.md#no-such", "#none", "/etc/passwd"}));
+}
+
+TEST(Links, LeadSomewhere) {
+  EXPECT_GT(pages().size(), 30U);
+  for (const fs::path& page : pages()) {
+    for (const std::string& target : broken_links(page, read(page))) {
+      ADD_FAILURE() << fs::relative(page, root).string() << ": the link to " << target
+                    << " leads nowhere: there is no such file, or no such heading in it";
+    }
   }
 }
 

@@ -162,7 +162,7 @@ def starts(section, watch):
             first.append(connection.call()[0])
             watch.look()
     section.add("first answer from zero less the program's own time to listen", "≤ 5 ms",
-                [a - b for a, b in zip(first, own)], 5.0)
+                [a - b for a, b in zip(first, own)], 5.0, unit=" ms")
     section.table(["from zero", "ms"], [["node, until it listens", spread(own)], ["dormouse, first answer", spread(first)]])
 
 

@@ -109,6 +109,8 @@ class Watch:
             self.seen, self.at = now, at
 
     def ours(self, pid, now):
+        if pid == KERNEL or now.get(pid, (0,))[0] == KERNEL:
+            return True  # It works for processes, and they are seen themselves.
         if any(in_group(pid, mark) for mark in self.marks):
             return True
         while pid > 1 and pid in now:

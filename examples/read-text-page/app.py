@@ -1,4 +1,5 @@
-"""Reads a page of text: cuts it into lines, and has the function read-text-line read each."""
+"""Reads a page of text: cuts it into lines, and has the function read-text-line read each. Gives a
+thumbnail with what was read."""
 
 import base64
 import io
@@ -9,6 +10,7 @@ from PIL import Image, ImageOps
 LINE_HEIGHT = 48  # What the model sees.
 INK_MIN = 64  # Of 255: less is paper.
 LINES_MAX = 100
+THUMBNAIL = (200, 200)  # At most.
 
 
 def bands(page):
@@ -36,6 +38,15 @@ def picture_of(page, top, bottom):
     return written.getvalue()
 
 
+def thumbnail_of(page):
+    """The page made small, as the URL that an <img> takes."""
+    small = page.convert("RGB")
+    small.thumbnail(THUMBNAIL)
+    written = io.BytesIO()
+    small.save(written, "JPEG")
+    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode()
+
+
 def body_of(event):
     """Bytes of a call whose body is not JSON: it comes as the event of a function URL."""
     if not isinstance(event, dict) or "isBase64Encoded" not in event:
@@ -44,9 +55,11 @@ def body_of(event):
 
 
 def handler(event, context):
-    page = ImageOps.invert(Image.open(io.BytesIO(body_of(event))).convert("L"))  # Ink is bright.
-    found = list(bands(page))
+    page = Image.open(io.BytesIO(body_of(event)))
+    inked = ImageOps.invert(page.convert("L"))  # Ink is bright.
+    found = list(bands(inked))
     if len(found) > LINES_MAX:
         raise ValueError(f"the page has {len(found)} lines; {LINES_MAX} are read at most")
-    pictures = [picture_of(page, *band) for band in found]
-    return {"lines": [dormouse.invoke("read-text-line", each, content_type="image/png") for each in pictures]}
+    pictures = [picture_of(inked, *band) for band in found]
+    lines = [dormouse.invoke("read-text-line", each, content_type="image/png") for each in pictures]
+    return {"lines": lines, "thumbnail": thumbnail_of(page)}

@@ -379,7 +379,10 @@ void RuntimeApi::fail(Connection& from, const Exchange& exchange) {
   Call* const call = call_given(exchange.id);
   if (call == nullptr) return refuse_answer(from, exchange.id);
   const auto type = from.head().fields.find("Lambda-Runtime-Function-Error-Type");
-  post_failed(*call, Code::function_failed, words_of(from.take_body(), type.value_or("")));
+  const auto blame = from.head().fields.find("Dormouse-Blame").value_or("");
+  const bool is_callers = http::equals_ignoring_case(blame, "caller");
+  post_failed(*call, is_callers ? Code::invalid_argument : Code::function_failed,
+              words_of(from.take_body(), type.value_or("")));
   end(*call);
   from.reply(accepted());
 }

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -135,20 +136,29 @@ size_t dormouse_collapse(void) {
   return maps ? fclose(maps), bytes : 0;
 }
 
-static int send_ready(void) {
+static int send_ready(const char *why_not) { /* be forked; NULL: it can be. */
   put_number(4, 4), put_number(0, 4); /* Neither inputs nor outputs are tensors. */
-  put_text("native"), put_number(0, 2);
+  put_text("native"), put_number(why_not ? 1 : 0, 2);
+  if (why_not) put_text("template"), put_text(why_not);
   return send_out(wire, READY, 0);
+}
+
+static const char *why_not_forked(void) {
+  struct stat tasks; /* Its links: itself, its parent, each thread. */
+  int alone = stat("/proc/self/task", &tasks) || tasks.st_nlink <= 3;
+  return alone ? NULL : "no: it has started threads, which a fork would not have";
 }
 
 int dormouse_template(void) {
   const char *socket = getenv("DORMOUSE_SOCKET"), *template = getenv("DORMOUSE_TEMPLATE");
   wire = socket ? atoi(socket) : 3;
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || send_ready()) return -1;
-  if (!template || strcmp(template, "1")) return 0;
+  int forks = template && !strcmp(template, "1");
+  const char *why_not = forks ? why_not_forked() : NULL;
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || send_ready(why_not)) return -1;
+  if (!forks || why_not) return 0;
   for (struct dormouse_slot slot;;) {
     if (dormouse_wait_fork(wire, &slot) != 1) exit(0);
-    if (fork() == 0) return dormouse_enter(wire, &slot) ? -1 : send_ready();
+    if (fork() == 0) return dormouse_enter(wire, &slot) ? -1 : send_ready(NULL);
     close(slot.socket), close(slot.output); /* If there is no child, the daemon sees its end. */
   }
 }

@@ -13,8 +13,8 @@
  * process then waits as the template, and every instance is a fork of it, with all that it has
  * initialised, shared until written to.
  *
- * What holds at dormouse_template()   One thread. Open files stay open in every instance, at one
- *   shared position: close what you opened. Random states are copied: seed yours afterwards.
+ * What holds at dormouse_template()   One thread, and no open files: with others it is not forked,
+ *   and `dormouse show` says so. Random states are copied: seed yours afterwards.
  * An instance   has its own /tmp, uid, memory limit and output, and no way to its siblings.
  * Secrets       are in the environment: `init` ones at once, `late` ones after dormouse_template().
  * Threads       Calls come one at a time (`concurrency: 1`); use these functions from one thread.

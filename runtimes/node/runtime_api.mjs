@@ -31,6 +31,11 @@ export class RuntimeApi {
     return this.#ask("POST", `invocation/${id}/error`, JSON.stringify(document));
   }
 
+  // The caller is to blame, and told so.
+  refuse(id, errorMessage) {
+    return this.#ask("POST", `invocation/${id}/error`, JSON.stringify({ errorMessage }), { "Dormouse-Blame": "caller" });
+  }
+
   failToBegin(document) {
     return this.#ask("POST", "init/error", JSON.stringify(document));
   }

@@ -57,7 +57,8 @@ async function serveOne(handler) {
     const event = eventOf(body, headers["content-type"] ?? "");
     await within(id, async () => api.answer(id, await call(handler, event, new Context(headers))));
   } catch (error) {
-    if (!error?.isOurs) console.error(error);
+    if (error?.isOurs) return api.refuse(id, error.message);
+    console.error(error);
     await api.fail(id, errorDocument(error));
   }
 }

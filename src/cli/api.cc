@@ -106,6 +106,7 @@ Result<http::ClientResponse> Api::send(http::ClientRequest request) {
   const auto connected = client();
   if (!connected) return connected.error();
   authorize(request);
+  request.interrupt = shell_->interrupt;
   auto response = (*connected)->send(request);
   if (response) shell_->reached = true;
   return response;
@@ -159,6 +160,7 @@ Result<> Api::stream(const std::string& method, const std::string& target, std::
   request.target = target;
   if (!body.empty()) request.fields.add("Content-Type", "application/json");
   request.body = body;
+  request.interrupt = shell_->interrupt;
   authorize(request);
   Lines lines(line);
   std::string all;  // A refusal is no stream, and comes whole.

@@ -148,7 +148,7 @@ Result<Bundle> bundle_of(const std::string& what, const std::string& name) {
   std::error_code failure;
   const fs::path path(what);
   const fs::file_status status = fs::status(path, failure);
-  if (!fs::exists(status)) return Error{Code::not_found, "there is no " + what};
+  if (!fs::exists(status)) return Error{Code::not_found, "there is no file and no folder " + what};
   auto bundle = bundle_of_path(path, fs::is_directory(status));
   if (!bundle) return bundle;
   if (!name.empty()) bundle->name = name;

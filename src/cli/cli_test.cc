@@ -324,6 +324,7 @@ TEST_F(Cli, ListsShowsRollsBackAndDeletes) {
             "NAME    REVISION  RUNTIME  STATE   INSTANCES  QUEUED  MEMORY  CALLS  FAILED\n"
             "reader         2  onnx     asleep          0       0       -      0       0\n");
   expect_in(run_it({"show", "reader"}).out, "note: form");
+  EXPECT_FALSE(run_it({"show", "reader"}).out.contains("command"));  // It has none.
   expect_in(run_it({"revisions", "reader"}).out, "serves");
   EXPECT_EQ(run_it({"rollback", "reader"}).out, "reader@1 serves\n");
   EXPECT_EQ(run_it({"rollback", "reader", "2"}).out, "reader@2 serves\n");
@@ -381,6 +382,7 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   world.ledger.end(receipt);
   const auto ran = run_it({"invoke", "a", "--data", "hi", "--receipt"});
   EXPECT_EQ(ran.out, "hi as text/plain; charset=utf-8");
+  EXPECT_TRUE(ran.err.starts_with("\nreceipt ")) << ran.err;  // Not on the answer's line.
   expect_in(ran.err, "1.93 ms");
   expect_in(ran.err, "0.0000021 USD");
 }

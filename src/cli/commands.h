@@ -11,6 +11,7 @@ namespace dormouse::cli {
 void add_serve(CLI::App&, Shell*);
 void add_init(CLI::App&, Shell*);
 void add_deploy(CLI::App&, Shell*);
+void add_dev(CLI::App&, Shell*);
 void add_list(CLI::App&, Shell*);
 void add_show(CLI::App&, Shell*);
 void add_revisions(CLI::App&, Shell*);

@@ -1,6 +1,7 @@
 #include "cli/files.h"
 
 #include <openssl/evp.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <fstream>
@@ -69,6 +70,17 @@ Result<Digest> digest_of(const LocalFile& file,
     text += digits[byte & 15];
   }
   return Digest::parse(text);
+}
+
+std::string stamp_of(const LocalFile& file) {
+  struct stat facts{};
+  if (::stat(file.on_disk.c_str(), &facts) != 0) return "";
+  std::string text = std::to_string(facts.st_dev) + ":" + std::to_string(facts.st_ino) + ":" +
+                     std::to_string(facts.st_size);
+  for (const timespec& time : {facts.st_mtim, facts.st_ctim}) {
+    text += ":" + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
+  }
+  return text;
 }
 
 Result<std::string> read_part(const LocalFile& file, std::uint64_t offset, std::uint64_t size) {

@@ -25,6 +25,10 @@ Result<std::vector<LocalFile>> files_below(const std::filesystem::path& folder);
 // `progress` is told how many bytes were read since the last time.
 Result<Digest> digest_of(const LocalFile&, const std::function<void(std::uint64_t)>& progress);
 
+// What changes when a file's content is replaced or written to: its size, inode and times. Empty if
+// it is not there.
+std::string stamp_of(const LocalFile&);
+
 // The bytes [offset, offset + size) of a file.
 Result<std::string> read_part(const LocalFile&, std::uint64_t offset, std::uint64_t size);
 

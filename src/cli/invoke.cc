@@ -1,8 +1,4 @@
-#include <algorithm>
-#include <array>
 #include <boost/json.hpp>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -10,6 +6,7 @@
 #include "cli/api.h"
 #include "cli/commands.h"
 #include "cli/receipt.h"
+#include "cli/request_body.h"
 
 namespace dormouse::cli {
 namespace {
@@ -19,37 +16,11 @@ struct Options {
   bool receipt = false;
 };
 
-std::string type_of_file(const std::string& path) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 8> types{{
-      {".json", "application/json"},
-      {".npy", "application/x-npy"},
-      {".png", "image/png"},
-      {".jpg", "image/jpeg"},
-      {".jpeg", "image/jpeg"},
-      {".webp", "image/webp"},
-      {".txt", "text/plain; charset=utf-8"},
-      {".csv", "text/csv"},
-  }};
-  const std::string extension = std::filesystem::path(path).extension();
-  const auto found = std::ranges::find(types, extension, [](const auto& row) { return row.first; });
-  return std::string(found == types.end() ? "application/octet-stream" : found->second);
-}
-
-Result<std::string> body_of(Shell* shell, const Options& options) {
-  if (options.file.empty()) return options.text;
-  if (options.file == "-") {
-    return std::string(std::istreambuf_iterator<char>(*shell->in),
-                       std::istreambuf_iterator<char>());
-  }
-  std::ifstream file(options.file, std::ios::binary);
-  if (!file) return system_error(Code::not_found, "opening " + options.file);
-  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-}
-
-std::string type_of(const Options& options, const std::string& body) {
-  if (!options.type.empty()) return options.type;
-  if (!options.file.empty() && options.file != "-") return type_of_file(options.file);
-  return gateway::parse_json(body) ? "application/json" : "text/plain; charset=utf-8";
+Result<RequestBody> body_of(Shell* shell, const Options& options) {
+  if (options.file.empty()) return body_of_text(options.text);
+  if (options.file != "-") return body_of_file(options.file);
+  return body_of_text(
+      std::string(std::istreambuf_iterator<char>(*shell->in), std::istreambuf_iterator<char>()));
 }
 
 void print_receipt(Shell* shell, Api& api, const http::ClientResponse& response) {
@@ -65,8 +36,8 @@ Exit invoke(Shell* shell, const Options& options) {
   http::ClientRequest request;
   request.method = "POST";
   request.target = "/f/" + escaped(options.name);
-  request.fields.add("Content-Type", type_of(options, *body));
-  request.body = *body;
+  request.fields.add("Content-Type", options.type.empty() ? body->type : options.type);
+  request.body = body->bytes;
   // Longer than any function may take: the node's own deadline ends it.
   request.timeout = std::chrono::hours(25);
   Api api(shell);
@@ -74,7 +45,11 @@ Exit invoke(Shell* shell, const Options& options) {
   if (!response) return shell->fail(response.error());
   const Exit exit = response->status < 400 ? Exit::ok : shell->fail(error_of(*response));
   if (exit == Exit::ok || shell->json) *shell->out << response->body << std::flush;
-  if (options.receipt) print_receipt(shell, api, *response);
+  if (options.receipt) {
+    // On a screen, it begins on a line of its own; the answer stays as it came.
+    if (!response->body.empty() && !response->body.ends_with('\n')) *shell->err << "\n";
+    print_receipt(shell, api, *response);
+  }
   return exit;
 }
 

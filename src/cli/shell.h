@@ -40,6 +40,7 @@ struct Shell {
   std::function<Result<std::unique_ptr<http::Client>>(std::string_view url)> connect;
   ServeFunction serve;
 
+  int interrupt = -1;    // Readable once what is asked of the daemon is to be given up.
   bool reached = false;  // A daemon answered something.
   Exit exit = Exit::ok;
 

@@ -33,9 +33,11 @@ void add_map(const json::value* map, const std::string& label, Rows& rows) {
       add_map(&value, label + std::string(name) + ".", rows);
       continue;
     }
+    const bool is_unset = value.is_array() && value.get_array().empty();
     const std::string text =
         value.is_string() ? std::string(value.get_string()) : json::serialize(value);
-    if (!text.empty()) rows.push_back({harmless(label + std::string(name)), harmless(text)});
+    if (!text.empty() && !is_unset)
+      rows.push_back({harmless(label + std::string(name)), harmless(text)});
   }
 }
 
@@ -64,9 +66,12 @@ Rows facts_of(const json::value& function) {
       {"calls", readable_count(count_at(function, "summary.calls"))},
       {"failed", readable_count(count_at(function, "summary.failed"))},
       {"queued", std::to_string(count_at(function, "summary.queued"))},
-      {"wakes in", readable_ms(number_at(function, "wake_expected_ms"))},
       {"digest", text_at(function, "revision.digest")},
   };
+  // 0: it was not called since the daemon started.
+  if (const double expected = number_at(function, "wake_expected_ms"); expected > 0) {
+    rows.push_back({"wakes in", readable_ms(expected)});
+  }
   if (const auto why = text_at(function, "last_start_error"); !why.empty()) {
     rows.push_back({"last start", why});
   }

@@ -6,12 +6,16 @@
 
 namespace dormouse::cli {
 
-void Steps::say(const std::string& step) {
+void ShownSteps::say(const std::string& step) {
   end_line();
   *shell_->err << harmless(step) << "\n" << std::flush;
 }
 
-void Steps::advance(const std::string& step, std::uint64_t done, std::uint64_t all) {
+void ShownSteps::printed(const std::string& line) {
+  say("  | " + line);
+}
+
+void ShownSteps::advance(const std::string& step, std::uint64_t done, std::uint64_t all) {
   const std::uint64_t hundredths = all == 0 ? 100 : done * 100 / all;
   const bool begins = step != current_;
   if (!begins && hundredths == hundredths_) return;
@@ -27,7 +31,7 @@ void Steps::advance(const std::string& step, std::uint64_t done, std::uint64_t a
   }
 }
 
-void Steps::end_line() {
+void ShownSteps::end_line() {
   if (open_) *shell_->err << "\n" << std::flush;
   open_ = false;
 }

@@ -1,5 +1,4 @@
-// Progress on standard error: a line that is overwritten if it is a terminal, a line for each step
-// otherwise.
+// Progress of long work, for people.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +10,25 @@ namespace dormouse::cli {
 
 class Steps {
  public:
-  explicit Steps(Shell* shell) : shell_(shell) {}
-  ~Steps() { end_line(); }
-  Steps(const Steps&) = delete;
-  Steps& operator=(const Steps&) = delete;
+  virtual ~Steps() = default;
+  virtual void say(const std::string& step) = 0;      // A step of its own.
+  virtual void printed(const std::string& line) = 0;  // What the code that is started prints.
+  // A step of which so much is done.
+  virtual void advance(const std::string& step, std::uint64_t done, std::uint64_t all) = 0;
+};
 
-  void say(const std::string& step);  // A step of its own.
-  // A step of which so much is done; shown on a terminal at every hundredth, else at its begin.
-  void advance(const std::string& step, std::uint64_t done, std::uint64_t all);
+// On standard error: a line that is overwritten at every hundredth if it is a terminal, a line for
+// each step otherwise.
+class ShownSteps final : public Steps {
+ public:
+  explicit ShownSteps(Shell* shell) : shell_(shell) {}
+  ~ShownSteps() override { end_line(); }
+  ShownSteps(const ShownSteps&) = delete;
+  ShownSteps& operator=(const ShownSteps&) = delete;
+
+  void say(const std::string& step) override;
+  void printed(const std::string& line) override;
+  void advance(const std::string& step, std::uint64_t done, std::uint64_t all) override;
 
  private:
   void end_line();

@@ -240,6 +240,19 @@ TEST(Deploy, StartsTheRevisionOnceAndThenServesIt) {
   EXPECT_EQ(world.fleet.serving.at("reader")->number, 1);
 }
 
+TEST(Deploy, TellsWhatTheCodePrintedAsItWasStartedWithinBounds) {
+  World world;
+  upload(world, digest_a, "bytes");
+  world.fleet.prints = {"Traceback\xff", std::string(70'000, 'x'), "more"};
+  world.fleet.start_fails = Error{Code::function_failed, "no"};
+  const auto reply = world.post("/api/v1/functions/reader/revisions", deploy_body(digest_a));
+  const auto lines = lines_of(reply.body);
+  ASSERT_EQ(lines.size(), 5u) << reply.body;
+  EXPECT_EQ(lines[2].at("printed").as_string(), "Traceback\uFFFD");
+  EXPECT_EQ(lines[3].at("printed").as_string(), "(what it prints from here on is left out)");
+  EXPECT_TRUE(lines[4].as_object().contains("error"));
+}
+
 TEST(Deploy, OfWhatServesAlreadyStartsNothing) {
   World world;
   deploy(world, digest_a);

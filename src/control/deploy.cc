@@ -115,6 +115,7 @@ Result<catalog::Draft> read_deploy(const json::value& body, const std::string& n
 // The lines that a deploy has said and nobody read yet. Whoever reads may leave at any time.
 struct Deploys::Progress {
   static constexpr std::size_t lines_max = 1000;  // Further progress is dropped.
+  static constexpr std::size_t printed_bytes_max = 64 << 10;
 
   explicit Progress(const asio::any_io_executor& executor)
       : changed(executor, asio::steady_timer::time_point::max()) {}
@@ -126,6 +127,13 @@ struct Deploys::Progress {
   void say_progress(const std::string& line) {
     if (lines.size() < lines_max) say({{"progress", gateway::valid_utf8(line)}});
   }
+  void say_printed(const std::string& line) {
+    if (printed_bytes > printed_bytes_max) return;
+    printed_bytes += line.size() + 1;
+    const bool more = printed_bytes > printed_bytes_max;
+    say({{"printed",
+          more ? "(what it prints from here on is left out)" : gateway::valid_utf8(line)}});
+  }
   // Completes, with ok, when there may be something to read.
   static asio::awaitable<Result<>> wait(std::shared_ptr<Progress> progress) {
     if (progress->lines.empty() && !progress->ended) {
@@ -135,6 +143,7 @@ struct Deploys::Progress {
   }
 
   std::deque<std::string> lines;
+  std::size_t printed_bytes = 0;
   void end() {
     ended = true;
     changed.cancel();
@@ -233,8 +242,9 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   if (active && active->digest == catalog::digest_of(draft)) co_return active;
 
   progress->say_progress("trying it out");
-  auto say = [progress](std::string line) { progress->say_progress(line); };
-  auto trial = fleet_->try_out(std::move(draft), std::move(say));
+  fleet::Witness witness{[progress](const std::string& line) { progress->say_progress(line); },
+                         [progress](const std::string& line) { progress->say_printed(line); }};
+  auto trial = fleet_->try_out(std::move(draft), std::move(witness));
   auto tried = co_await async::before(clock_, clock_->now() + patience, std::move(trial),
                                       Code::deadline_exceeded);
   if (!tried) co_return std::move(tried).error().during("starting " + name);

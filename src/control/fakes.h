@@ -138,10 +138,11 @@ class FakeFleet final : public fleet::Fleet {
   asio::awaitable<fleet::Outcome> invoke(fleet::Invocation) override {
     co_return fleet::Outcome{Error{Code::unsupported, "not in this fake"}, std::nullopt, {}};
   }
-  asio::awaitable<Result<catalog::Draft>> try_out(
-      catalog::Draft draft, std::function<void(std::string)> progress) override {
+  asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft draft,
+                                                  fleet::Witness witness) override {
     ++tried;
-    progress("loading");
+    witness.progress("loading");
+    for (const std::string& line : prints) witness.printed(line);
     co_await clock_->sleep_until(clock_->now() + start_takes);
     if (start_fails) co_return *start_fails;
     draft.notes["form"] = "mapped";
@@ -161,6 +162,7 @@ class FakeFleet final : public fleet::Fleet {
   std::map<std::string, catalog::RevisionPtr> serving;
   std::map<std::string, int> served;  // How often serve() was called for it.
   fleet::Status now;
+  std::vector<std::string> prints;  // As it starts.
   fleet::Details more;
   Duration start_takes{};
   std::optional<Error> start_fails;

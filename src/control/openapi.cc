@@ -29,7 +29,7 @@ constexpr std::string_view schemas = R"json({
   "path":{"type":"string"},"digest":{"type":"string"},"size":{"type":"integer"}}},
 "Deploy": {"type":"object","required":["manifest","files"],"properties":{
   "manifest":{"$ref":"#/components/schemas/Manifest"},"files":{"type":"array","items":{"$ref":"#/components/schemas/File"}}}},
-"DeployLine": {"type":"object","required":[],"properties":{"progress":{"type":"string"},
+"DeployLine": {"type":"object","required":[],"properties":{"progress":{"type":"string"},"printed":{"type":"string"},
   "revision":{"$ref":"#/components/schemas/RevisionDetail"},"unchanged":{"type":"boolean"},
   "error":{"$ref":"#/components/schemas/Fault"}}},
 "Functions": {"type":"object","required":["functions"],"properties":{"functions":{"type":"array","items":{"$ref":"#/components/schemas/Summary"}}}},

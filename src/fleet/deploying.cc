@@ -38,10 +38,12 @@ Error unknown_runtime(const std::string& name, const std::map<std::string, Runti
 // coroutine that tries it is unwound.
 class Shard::Trial {
  public:
-  explicit Trial(Shard* shard) : shard_(shard), key_{trial_bit | ++shard->trials_made_} {
+  Trial(Shard* shard, const Witness* witness)
+      : shard_(shard), key_{trial_bit | ++shard->trials_made_} {
     auto made = std::make_unique<Instance>();
     made->name = "trial-" + std::to_string(shard->trials_made_);
     made->trial = true;
+    made->printed = witness->printed;
     shard->instances_[key_] = std::move(made);
   }
   ~Trial() { shard_->bury(key_); }
@@ -55,8 +57,7 @@ class Shard::Trial {
   const InstanceKey key_;
 };
 
-asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
-                                                       std::function<void(std::string)> progress) {
+asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft, Witness witness) {
   if (closing_) co_return Error{Code::unavailable, "the platform is stopping"};
   const auto runtime = options_.runtimes.find(draft.manifest.runtime);
   if (runtime == options_.runtimes.end()) {
@@ -69,19 +70,19 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft,
   const auto pinned = co_await std::move(pinning);
   if (!pinned) co_return Error(pinned.error()).during("network");
   if (runtime->second.prepares) {
-    progress("preparing: measuring how this model runs best here");
+    witness.progress("preparing: measuring how this model runs best here");
     auto laying = parts_.blobs->lay_out(tree_name(draft), tree_files(draft));
     const auto source = co_await std::move(laying);
     if (!source) co_return source.error();
-    auto preparing = prepare(&draft, *source);
+    auto preparing = prepare(&draft, *source, &witness);
     auto prepared = co_await std::move(preparing);
     if (!prepared) co_return std::move(prepared).error().during("preparing");
   }
-  progress("starting it once");
+  witness.progress("starting it once");
   auto laying = parts_.blobs->lay_out(tree_name(draft), tree_files(draft));
   const auto tree = co_await std::move(laying);
   if (!tree) co_return tree.error();
-  auto loading = try_load(&draft, *tree);
+  auto loading = try_load(&draft, *tree, &witness);
   auto loaded = co_await std::move(loading);
   if (!loaded) co_return std::move(loaded).error().during("starting");
   co_return draft;
@@ -111,8 +112,9 @@ asio::awaitable<Result<>> Shard::pin_network(catalog::Draft* draft) {
   co_return ok;
 }
 
-asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem::path source) {
-  const Trial trial(this);
+asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem::path source,
+                                         const Witness* witness) {
+  const Trial trial(this, witness);
   const InstanceKey key = trial.key();
   const std::filesystem::path out = options_.dir / instance(key)->name;
   std::error_code failure;
@@ -178,14 +180,15 @@ asio::awaitable<Result<>> Shard::adopt(catalog::Draft* draft, std::filesystem::p
 
 // With a template if the runtime and the revision can; if the revision cannot, without. Code that
 // wants a late secret as it is loaded cannot: there it has all of them only without a template.
-asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree) {
+asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree,
+                                          const Witness* witness) {
   const std::string option(template_option);
   if (!options_.runtimes.at(draft->manifest.runtime).forks) {
-    auto loading = load_once(draft, std::move(tree));
+    auto loading = load_once(draft, std::move(tree), witness);
     co_return co_await std::move(loading);
   }
   draft->load_options[option] = "yes";
-  auto loading = load_once(draft, tree);
+  auto loading = load_once(draft, tree, witness);
   const Result<> loaded = co_await std::move(loading);
   if (loaded && forks(*draft)) co_return loaded;
   if (!loaded) {
@@ -194,12 +197,13 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
     draft->notes[option] = "no: without its late secrets it does not load (" +
                            loaded.error().message + "); those that it reads then, declare `init`";
   }
-  auto again = load_once(draft, std::move(tree));
+  auto again = load_once(draft, std::move(tree), witness);
   co_return co_await std::move(again);
 }
 
-asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesystem::path tree) {
-  const Trial trial(this);
+asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesystem::path tree,
+                                           const Witness* witness) {
+  const Trial trial(this, witness);
   const InstanceKey key = trial.key();
   auto taking = blanks_.take(draft->manifest.runtime);
   auto taken = co_await std::move(taking);
@@ -217,7 +221,7 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   const auto ready = said ? wire::decode_ready(*said) : Result<wire::Ready>(said.error());
   const bool refused = ready && ready->notes.contains(std::string(template_option));
   if (said && forks(*draft) && !refused) {
-    auto trying = try_fork(key, &draft->manifest);
+    auto trying = try_fork(key, &draft->manifest, witness);
     forked = co_await std::move(trying);
   }
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
@@ -240,13 +244,14 @@ void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& fo
 }
 
 // One fork, which has to say that it is ready.
-asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest) {
+asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest,
+                                          const Witness* witness) {
   const TimePoint deadline = parts_.clock->now() + options_.settling_max;
   instance(mold)->mold = std::make_unique<Template>(parts_.clock->now());
   instance(mold)->mold->each = limits_of(*manifest);
   const auto raised = instance(mold)->worker->sandbox().set_limits(limits_of_template(*manifest));
   if (!raised) co_return raised;
-  const Trial trial(this);
+  const Trial trial(this, witness);
   const InstanceKey key = trial.key();
   auto forking = fork_into(mold, key, deadline);
   Result<> forked = co_await std::move(forking);

@@ -105,7 +105,8 @@ class World {
     draft.manifest.name = "f";
     draft.manifest.runtime = "speaker";
     draft.manifest.resources.memory_bytes = 64 << 20;
-    return fleet->try_out(std::move(draft), [](const std::string&) {});
+    return fleet->try_out(std::move(draft), {.progress = [](const std::string&) {},
+                                             .printed = [](const std::string&) {}});
   }
 
   // As the control API does: stored first, then the function serves anew.

@@ -193,15 +193,20 @@ struct Parts {
   const secrets::Secrets* secrets;
 };
 
+// Who hears how a trial goes: a line for a person at each step, and each line that the code
+// printed.
+struct Witness {
+  std::function<void(std::string)> progress, printed;
+};
+
 class Fleet {
  public:
   virtual ~Fleet() = default;
   virtual asio::awaitable<Outcome> invoke(Invocation) = 0;
 
   // Really starts the draft once: prepares it, loads it, learns its inputs and outputs. Gives it
-  // back completed. `progress` gets a line for a person at each step.
-  virtual asio::awaitable<Result<catalog::Draft>> try_out(
-      catalog::Draft, std::function<void(std::string)> progress) = 0;
+  // back completed.
+  virtual asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft, Witness) = 0;
 
   // The catalog or a secret changed: this revision serves anew from now on (nullptr: the function
   // is gone). What served before takes no new call; its calls end as they began.

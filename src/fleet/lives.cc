@@ -313,6 +313,7 @@ Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* 
   for (std::string& line : lines) {
     if (bytes != nullptr) *bytes += line.size() + 1;
     where.last_line = line.substr(0, last_line_bytes_max);
+    if (where.printed) where.printed(std::move(line));
     if (where.trial || found == served_.end()) continue;
     log_line(where, only_call(where, ended), std::move(line));
   }

@@ -41,8 +41,7 @@ class Shard final : public Fleet {
   ~Shard() override;
 
   asio::awaitable<Outcome> invoke(Invocation) override;
-  asio::awaitable<Result<catalog::Draft>> try_out(
-      catalog::Draft, std::function<void(std::string)> progress) override;
+  asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft, Witness) override;
   void serve(const std::string& function, catalog::RevisionPtr) override;
   Status status(const std::string& function) const override;
   asio::awaitable<Details> details(std::string function) const override;
@@ -137,6 +136,8 @@ class Shard final : public Fleet {
     bool in_flush = false;
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
+    std::function<void(std::string)>
+        printed;  // Of a trial: hears what it prints, instead of the log.
     std::set<CallKey> running;
     std::set<CallKey> aborted;  // Their answers may still come, and are dropped.
     sandbox::Usage used;
@@ -277,14 +278,14 @@ class Shard final : public Fleet {
 
   // deploying.cc: how a revision is tried out.
   asio::awaitable<Result<>> pin_network(catalog::Draft*);
-  asio::awaitable<Result<>> prepare(catalog::Draft*, std::filesystem::path source);
+  asio::awaitable<Result<>> prepare(catalog::Draft*, std::filesystem::path source, const Witness*);
   asio::awaitable<Result<>> run_prepare(InstanceKey, catalog::Draft*, std::filesystem::path source,
                                         std::filesystem::path out);
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
-  asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree);
-  asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree);
+  asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree, const Witness*);
+  asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree, const Witness*);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
-  asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*);
+  asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*);
   class Trial;
 
   asio::any_io_executor executor_;

@@ -66,15 +66,17 @@ class Socket {
   explicit operator bool() const { return number_ >= 0; }
 
   // Waits for any of `events`; gives those that came.
-  Result<short> wait(short events, std::chrono::milliseconds timeout) const {
-    pollfd polled{.fd = number_, .events = events, .revents = 0};
+  Result<short> wait(short events, const ClientRequest& request) const {
+    std::array<pollfd, 2> polled{{{.fd = number_, .events = events, .revents = 0},
+                                  {.fd = request.interrupt, .events = POLLIN, .revents = 0}}};
     int ready;
     do {
-      ready = poll(&polled, 1, static_cast<int>(timeout.count()));
+      ready = poll(polled.data(), polled.size(), static_cast<int>(request.timeout.count()));
     } while (ready < 0 && errno == EINTR);
     if (ready < 0) return system_error(Code::unavailable, "poll");
     if (ready == 0) return Error{Code::deadline_exceeded, "no progress in time"};
-    return polled.revents;
+    if (polled[1].revents != 0) return Error{Code::cancelled, "interrupted"};
+    return polled[0].revents;
   }
 
   // The server said or sent something while nothing was asked: not to be used again.
@@ -88,14 +90,14 @@ class Socket {
   int number_ = -1;
 };
 
-Result<Socket> connect_one(const addrinfo& address, std::chrono::milliseconds timeout) {
+Result<Socket> connect_one(const addrinfo& address, const ClientRequest& request) {
   Socket socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return system_error(Code::unavailable, "socket");
   const int on = 1;
   setsockopt(socket.number(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   if (::connect(socket.number(), address.ai_addr, address.ai_addrlen) == 0) return socket;
   if (errno != EINPROGRESS) return system_error(Code::unavailable, "connect");
-  if (auto ready = socket.wait(POLLOUT, timeout); !ready) return std::move(ready).error();
+  if (auto ready = socket.wait(POLLOUT, request); !ready) return std::move(ready).error();
   int error = 0;
   socklen_t size = sizeof(error);
   getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &error, &size);
@@ -103,7 +105,7 @@ Result<Socket> connect_one(const addrinfo& address, std::chrono::milliseconds ti
   return socket;
 }
 
-Result<Socket> connect_to(const Address& address, std::chrono::milliseconds timeout) {
+Result<Socket> connect_to(const Address& address, const ClientRequest& request) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -111,7 +113,7 @@ Result<Socket> connect_to(const Address& address, std::chrono::milliseconds time
   if (error != 0) return Error{Code::unavailable, address.host + ": " + gai_strerror(error)};
   Result<Socket> socket = Error{Code::unavailable, "no address"};
   for (const addrinfo* one = found; one != nullptr && !socket; one = one->ai_next) {
-    socket = connect_one(*one, timeout);
+    socket = connect_one(*one, request);
   }
   freeaddrinfo(found);
   if (!socket) return std::move(socket).error().during("connecting to " + address.authority);
@@ -220,7 +222,7 @@ class ResponseReader {
       if (got == 0) return end();
       if (errno == EINTR) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) return went_away();
-      if (auto ready = socket_->wait(POLLIN, request_->timeout); !ready) {
+      if (auto ready = socket_->wait(POLLIN, *request_); !ready) {
         return std::move(ready).error();
       }
     }
@@ -272,7 +274,7 @@ class TcpClient final : public Client {
       if (socket_ && socket_.is_stale()) socket_ = Socket();
       const bool is_reused = static_cast<bool>(socket_);
       if (!is_reused) {
-        auto socket = connect_to(address_, request.timeout);
+        auto socket = connect_to(address_, request);
         if (!socket) return std::move(socket).error();
         socket_ = *std::move(socket);
       }
@@ -321,7 +323,7 @@ class TcpClient final : public Client {
       if (errno == EINTR) continue;
       if (errno == EPIPE || errno == ECONNRESET) return false;  // It may have said why.
       if (errno != EAGAIN && errno != EWOULDBLOCK) return system_error(Code::unavailable, "send");
-      const auto ready = socket.wait(POLLIN | POLLOUT, request.timeout);
+      const auto ready = socket.wait(POLLIN | POLLOUT, request);
       if (!ready) return ready.error();
       if ((*ready & POLLIN) != 0) return false;
     }

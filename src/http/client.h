@@ -1,7 +1,8 @@
 // A blocking HTTP/1.1 client over one kept-alive TCP connection, for the command line and tests.
 // Not for the daemon: it has no use for a client.
 //
-// Errors     unavailable when there is no server, or it went away; deadline_exceeded.
+// Errors     unavailable when there is no server, or it went away; deadline_exceeded;
+//            cancelled.
 #pragma once
 
 #include <chrono>
@@ -20,6 +21,7 @@ struct ClientRequest {
   Fields fields;
   std::string_view body;
   std::chrono::milliseconds timeout{60'000};  // Without any progress.
+  int interrupt = -1;                         // A descriptor: cancelled, once it is readable.
 };
 
 struct ClientResponse {

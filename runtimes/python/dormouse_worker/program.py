@@ -5,6 +5,7 @@ With a concurrency of 1, one thread does all. Above that each call has a thread 
 handlers share one event loop."""
 
 import gc
+import importlib
 import logging
 import mmap
 import os
@@ -63,18 +64,22 @@ class Worker:
             template.drop_capabilities()
         self._settings = handler.Settings(options)
         self._set_environment(options)
+        doing = "importing " + options.get("handler", "")
         try:
             with template.one_thread_each():
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
-                if is_template:
-                    handler.run_hook(self._handler, "before_template")
+                doing = "before_template"
+                handler.run_hook(self._handler, doing)
+            if not is_template:  # It serves as it is, and may need what its hooks make.
+                doing = "after_fork"
+                handler.run_hook(self._handler, doing)
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
         except BaseException as error:  # A module may raise SystemExit, or worse.
             _print_user_traceback(error)
-            what = f"importing {options.get('handler', '')}: {handler.last_words(error)}"
+            what = f"{doing}: {handler.last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         notes = {"python": platform.python_version()}
@@ -132,12 +137,19 @@ class Worker:
             {
                 "_HANDLER": options.get("handler", ""),
                 "LAMBDA_TASK_ROOT": handler.CODE,
+                "LAMBDA_RUNTIME_DIR": "/opt/dormouse",
+                "AWS_REGION": "local",
+                "AWS_DEFAULT_REGION": "local",
+                "AWS_EXECUTION_ENV": "dormouse",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
                 "AWS_LAMBDA_FUNCTION_NAME": settings.name,
                 "AWS_LAMBDA_FUNCTION_VERSION": settings.version,
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": settings.memory_mib,
                 "AWS_LAMBDA_LOG_GROUP_NAME": "/dormouse/" + settings.name,
                 "AWS_LAMBDA_LOG_STREAM_NAME": settings.version,
                 "HOME": "/tmp",
+                "LANG": "C.UTF-8",
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
                 "TZ": ":UTC",
             }
         )
@@ -284,10 +296,10 @@ def _fill(frame, body):
 
 
 def _print_user_traceback(error):
-    """Without this worker's own frames, which nobody asked for."""
-    own = os.path.dirname(__file__)
+    """Without the frames of this worker and of importing, which nobody asked for."""
+    above = (os.path.dirname(__file__), os.path.dirname(importlib.__file__), "<frozen importlib")
     at = error.__traceback__
-    while at is not None and at.tb_frame.f_code.co_filename.startswith(own):
+    while at is not None and at.tb_frame.f_code.co_filename.startswith(above):
         at = at.tb_next
     try:
         traceback.print_exception(type(error), error, at)

@@ -1,0 +1,128 @@
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "cli/bundle.h"
+#include "cli/commands.h"
+#include "cli/dev_session.h"
+#include "cli/print.h"
+
+namespace dormouse::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string what, name;
+  bool replay = false;
+  std::string data, listen, config;
+};
+
+fs::path data_of(const Options& options) {
+  if (!options.data.empty()) return options.data;
+  std::error_code failure;
+  const fs::path what = fs::absolute(options.what, failure);
+  return (fs::is_directory(what, failure) ? what : what.parent_path()) / ".dormouse";
+}
+
+// Asks until it answers; unavailable, with its own words, if it ended instead.
+Result<> wait_for(Shell* shell, OwnDaemon& daemon) {
+  for (;;) {
+    Shell quiet = *shell;
+    const auto answer = Api(&quiet).get("/api/v1/functions");
+    if (answer) return ok;
+    if (daemon.has_ended()) {
+      return Error{Code::unavailable, "the platform did not start:\n" + daemon.why()};
+    }
+    if (answer.error().code != Code::unavailable) return answer.error();
+    timespec moment{.tv_sec = 0, .tv_nsec = 10'000'000};
+    nanosleep(&moment, nullptr);
+  }
+}
+
+Result<std::unique_ptr<OwnDaemon>> start_daemon(Shell* shell, const Options& options) {
+  const fs::path data = data_of(options);
+  auto daemon =
+      OwnDaemon::start({.data = data, .listen = options.listen, .config = options.config});
+  if (!daemon) return daemon.error();
+  shell->url = (*daemon)->url();
+  shell->key.clear();
+  *shell->err << "a platform of its own, at " << shell->url << ", from " << data.string() << "\n";
+  if (auto started = wait_for(shell, **daemon); !started) return started.error();
+  return daemon;
+}
+
+Exit dev(Shell* shell, const Options& options, bool own) {
+  const auto bundle = bundle_of(options.what, options.name);
+  if (!bundle) {
+    *shell->err << "dormouse: " << harmless(bundle.error().message) << "\n";
+    return Exit::usage;
+  }
+  // On a platform that others use, what is being worked on has a name of its own.
+  const bool renames = !own && options.name.empty();
+  const DevOptions session{.what = options.what,
+                           .name = bundle->name + (renames ? "-dev" : ""),
+                           .replay = options.replay};
+  auto watcher = Watcher::watch(options.what);
+  if (!watcher) return shell->fail(watcher.error());
+  std::unique_ptr<OwnDaemon> daemon;
+  if (own) {
+    auto started = start_daemon(shell, options);
+    if (!started) {
+      *shell->err << "dormouse: " << started.error().message << "\n";
+      return Exit::failed;
+    }
+    daemon = *std::move(started);
+  }
+  const Exit exit = DevSession(shell, session, *std::move(watcher), daemon.get()).run();
+  if (!own) {
+    *shell->err << session.name << " is still there; `dormouse delete " << session.name
+                << "` removes it\n";
+  }
+  return exit;
+}
+
+}  // namespace
+
+void add_dev(CLI::App& app, Shell* shell) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("dev", "Deploys what is saved, as it is saved, and calls it from here");
+  command->add_option("WHAT", options->what, "A folder, or a file, as `deploy` takes it")
+      ->required();
+  command->add_option("--name", options->name, "What to call the function");
+  command->add_flag("--replay", options->replay, "Makes the last call again after each save");
+  CLI::Option* data = command->add_option(
+      "--data", options->data, "Where the platform keeps what it has; WHAT/.dormouse if left out");
+  CLI::Option* listen = command->add_option(
+      "--listen", options->listen,
+      "ADDRESS:PORT of the platform; the first free port of 8090 to 8099 on loopback if left out");
+  CLI::Option* config =
+      command->add_option("--config", options->config, "A configuration file for the platform");
+  command->footer(
+      "Examples:\n"
+      "  dormouse init python hello && dormouse dev hello\n"
+      "  dormouse dev hello --replay\n"
+      "  dormouse --url http://gpu-box:8080 dev hello     # there, as hello-dev\n\n"
+      "Without --url (or DORMOUSE_URL) it starts a platform for this folder alone, and stops it at "
+      "the\n"
+      "end: the same program, runtimes and walls as `dormouse serve`. Its secrets and receipts "
+      "stay in\n"
+      ".dormouse. Each save is a revision; one that does not start leaves the one before it "
+      "serving.\n"
+      "Type ? for what can be typed: a JSON body calls the function, an empty line makes the last "
+      "call\nagain.");
+  CLI::Option* url = app.get_option("--url");
+  command->callback([=] {
+    const bool own = url->empty();
+    if (!own && (!data->empty() || !listen->empty() || !config->empty())) {
+      shell->exit = shell->fail_usage(
+          "--data, --listen and --config are of a platform that this starts; with --url it starts "
+          "none");
+      return;
+    }
+    shell->exit = dev(shell, *options, own);
+  });
+}
+
+}  // namespace dormouse::cli
