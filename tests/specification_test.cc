@@ -29,6 +29,8 @@
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
+#include "runtimes/onnx/classification_options.h"
+#include "runtimes/onnx/decoder.h"
 #include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 #include "scheduling/scheduler.h"
@@ -140,6 +142,13 @@ std::map<std::string, std::string> of_sandboxes() {
           {"sandbox: ranges of 65,536 uids", count(options.host_uid_count)}};
 }
 
+std::map<std::string, std::string> of_pictures() {
+  return {{"picture: pixels", count(std::int64_t{onnx::picture_pixels_max})},
+          {"picture: side", count(onnx::picture_side_max) + " pixels"},
+          {"picture: side of a tensor", count(onnx::tensor_side_max) + " pixels"},
+          {"picture: classes", count(std::int64_t{onnx::classes_max})}};
+}
+
 std::map<std::string, std::string> of_the_state() {
   const ledger::Options ledger;
   const logs::Options logs;
@@ -177,7 +186,8 @@ std::map<std::string, std::string> of_the_state() {
 
 std::map<std::string, std::string> constants() {
   std::map<std::string, std::string> all = of_manifests();
-  for (auto part : {of_http(), of_the_wire(), of_lambda(), of_sandboxes(), of_the_state()})
+  for (auto part :
+       {of_http(), of_the_wire(), of_lambda(), of_sandboxes(), of_pictures(), of_the_state()})
     all.merge(part);
   return all;
 }

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <string>
 
 #include "runtimes/onnx/pictures/pictures.h"
@@ -27,10 +26,7 @@ class SharedObject final : public Decoder {
         return Error{Code::unsupported, "the picture is neither PNG nor JPEG nor WebP"};
       default: return Error{Code::invalid_argument, "the picture is damaged"};
     }
-    const std::size_t size = std::size_t{3} * out.width * out.height;
-    Pixels pixels{out.width, out.height, {out.pixels, out.pixels + size}};
-    std::free(out.pixels);
-    return pixels;
+    return Pixels{out.width, out.height, std::unique_ptr<std::uint8_t, Free>(out.pixels)};
   }
 
  private:

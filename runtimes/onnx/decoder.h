@@ -1,18 +1,29 @@
 // The shared object with the picture codecs, loaded when the first picture task is.
 #pragma once
 
+#include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string_view>
-#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "runtimes/onnx/resample.h"
 
 namespace dormouse::onnx {
 
+struct Free {
+  void operator()(std::uint8_t* bytes) const { std::free(bytes); }
+};
+
+// Kept where they were decoded: a large picture is most of what a small instance may hold.
 struct Pixels {
   std::uint32_t width = 0, height = 0;
-  std::vector<std::uint8_t> values;  // Blue, green, red.
+  std::unique_ptr<std::uint8_t, Free> values;  // As a Picture's.
+
+  Picture picture() const {
+    return {width, height, {values.get(), std::size_t{3} * width * height}};
+  }
 };
 
 inline constexpr std::uint32_t picture_side_max = 16'384;

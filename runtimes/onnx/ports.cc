@@ -3,19 +3,10 @@
 #include <algorithm>
 
 #include "runtimes/onnx/element_types.h"
+#include "runtimes/onnx/tensor_text.h"
 
 namespace dormouse::onnx {
 namespace {
-
-std::string describe(const wire::TensorSpec& spec) {
-  std::string text(wire::name(spec.type));
-  text += " [";
-  for (const std::int64_t dimension : spec.shape) {
-    if (text.back() != '[') text += ",";
-    text += std::to_string(dimension);
-  }
-  return text + "]";
-}
 
 Result<Port> tensor_port(std::string name, const Ort::TypeInfo& type) {
   const auto tensor = type.GetTensorTypeAndShapeInfo();

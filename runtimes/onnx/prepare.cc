@@ -140,12 +140,20 @@ void add_form(wire::Prepared& prepared, Form form, const Preparation& what,
 class Choice {
  public:
   Choice(Library& library, const Preparation& what, wire::Prepared& prepared)
-      : library_(library), what_(what), notes_(prepared.notes), options_(prepared.options) {}
+      : library_(library),
+        what_(what),
+        prepared_(prepared),
+        notes_(prepared.notes),
+        options_(prepared.options) {}
 
   Result<Form> make() {
     auto original = open_timed(library_, *what_.code, what_.model, Form::original, what_.threads);
     if (!original) return std::move(original).error();
     original_ = std::move(*original);
+    if (what_.examine) {
+      const auto examined = what_.examine(*original_.session, prepared_);
+      if (!examined) return examined.error();
+    }
     notes_["load default"] = milliseconds(original_.took);
     const auto tried = original_.session->run_on_made_up_inputs();
     if (!tried) {
@@ -185,6 +193,7 @@ class Choice {
 
   Library& library_;
   const Preparation& what_;
+  wire::Prepared& prepared_;
   wire::Options& notes_;
   wire::Options& options_;
   Opened original_;

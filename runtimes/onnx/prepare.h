@@ -7,6 +7,7 @@
 // the user's own file, which it does if optimising was the larger part of loading.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -22,6 +23,9 @@ struct Preparation {
   std::string model_digest;
   std::string out;  // The folder to write into.
   int threads = 1;
+  // Looks at the session of the user's own file, before anything is measured: its Error is the
+  // deploy's.
+  std::function<Result<>(Session&, wire::Prepared&)> examine;
 };
 
 inline constexpr double slowdown_max = 1.03;

@@ -3,13 +3,12 @@
 #include <charconv>
 #include <optional>
 
-#include "runtimes/onnx/decoder.h"
 #include "runtimes/onnx/instances.h"
 #include "runtimes/onnx/npy.h"
 #include "runtimes/onnx/optimised_key.h"
 #include "runtimes/onnx/prepare.h"
 #include "runtimes/onnx/session.h"
-#include "runtimes/onnx/text_line.h"
+#include "runtimes/onnx/tasks.h"
 
 namespace dormouse::onnx {
 namespace {
@@ -17,10 +16,20 @@ namespace {
 constexpr int threads_max = 64;
 constexpr std::string_view prepared_folder =
     ".dormouse/";  // Where the daemon puts prepare()'s files.
+constexpr std::string_view found_prefix = "found.";
 
 std::string option(const wire::Load& load, const std::string& key, std::string otherwise) {
   const auto found = load.options.find(key);
   return found == load.options.end() || found->second.empty() ? otherwise : found->second;
+}
+
+// Those whose key begins with `prefix`, by what follows it.
+wire::Options options_below(const wire::Load& load, std::string_view prefix) {
+  wire::Options below;
+  for (const auto& [key, value] : load.options) {
+    if (key.starts_with(prefix)) below[key.substr(prefix.size())] = value;
+  }
+  return below;
 }
 
 Result<int> threads(const wire::Load& load) {
@@ -87,7 +96,10 @@ class OnnxProgram final : public wire::Program {
                                      .model = option(load, "model", "model.onnx"),
                                      .model_digest = option(load, "model.digest", ""),
                                      .out = places_.out,
-                                     .threads = *count});
+                                     .threads = *count,
+                                     .examine = [&](Session& session, wire::Prepared& prepared) {
+                                       return examine(load, session, prepared);
+                                     }});
   }
 
   Result<wire::Ready> load(const wire::Load& load) override {
@@ -97,8 +109,11 @@ class OnnxProgram final : public wire::Program {
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
     if (form_ == Form::mapped) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
-    const auto task = open_task(load);
-    if (!task) return task.error();
+    task_.reset();
+    auto task = open_task(load, *session_);
+    if (!task) return std::move(task).error();
+    if (!task->note.empty()) ready.notes["task"] = task->note;
+    task_ = std::move(task->task);
     ready.signature = session_->signature();
     ready.notes.insert(session_->notes().begin(), session_->notes().end());
     ready.notes["load library"] = milliseconds(library_->loading_took());
@@ -110,7 +125,7 @@ class OnnxProgram final : public wire::Program {
   Result<wire::Reply> invoke(wire::Invocation& invocation) override {
     const wire::Content& content = invocation.item().content;
     if (!session_) return Error{Code::function_failed, "no model is loaded"};
-    if (task_) return read_picture(content, invocation.body());
+    if (task_) return task_->answer(content, invocation.body());
     if (content.is_tensors) return run_tensors(invocation);
     if (content.content_type == npy_type) return run_npy(invocation);
     return Error{Code::unsupported, "this function takes tensors or " + std::string(npy_type) +
@@ -141,12 +156,6 @@ class OnnxProgram final : public wire::Program {
     }
     return give_up_capabilities();
   }
-
-  // What a picture task needs beside its model.
-  struct TextLineTask {
-    std::unique_ptr<Decoder> decoder;
-    std::vector<std::string> keys;
-  };
 
   Result<wire::Reply> run_tensors(wire::Invocation& invocation) {
     const wire::Item& item = invocation.item();
@@ -184,46 +193,24 @@ class OnnxProgram final : public wire::Program {
     return wire::Reply{{.content_type = std::string(npy_type)}, std::move(*file)};
   }
 
-  Result<wire::Reply> read_picture(const wire::Content& content, Bytes body) {
-    if (content.is_tensors || !is_picture(content.content_type)) {
-      return Error{Code::unsupported, "this function takes image/png, image/jpeg or image/webp"};
-    }
-    const auto pixels = task_->decoder->decode(body);
-    if (!pixels) return pixels.error();
-    const LineInput input = line_input({pixels->width, pixels->height, pixels->values});
-    const std::int64_t shape[] = {1, 3, line_height, input.width};
-    const auto answer = session_->run_on_floats(shape, input.values);
-    if (!answer) return answer.error();
-    const auto line = read_line(answer->shape, answer->values, task_->keys);
-    if (!line) return line.error();
-    return wire::Reply{{.content_type = "application/json"}, to_json(*line)};
-  }
-
-  Result<> open_task(const wire::Load& load) {
-    task_.reset();
-    const std::string task = option(load, "task", "");
-    if (task.empty()) return ok;
-    if (task != "text-line") {
-      return Error{Code::invalid_argument, "there is no task \"" + task + "\"; there is text-line"};
-    }
-    const wire::Signature& signature = session_->signature();
-    const bool fits = signature.inputs.size() == 1 && signature.outputs.size() == 1 &&
-                      signature.inputs.front().type == wire::DataType::fp32 &&
-                      signature.outputs.front().type == wire::DataType::fp32;
-    if (!fits) {
-      return Error{Code::invalid_argument,
-                   "text-line wants a model that makes one FP32 tensor of one FP32 tensor"};
-    }
+  // Opens what is declared, if anything is.
+  Result<Opened> open_task(const wire::Load& load, Session& session) {
+    const Declared declared{.name = option(load, "task", ""),
+                            .options = options_below(load, "task."),
+                            .found = options_below(load, found_prefix)};
+    if (declared.name.empty()) return Opened{};
     const auto code = Folder::open(places_.code);
     if (!code) return code.error();
-    const std::string path = option(load, "task.keys", "keys.txt");
-    const auto file = code->map(path);
-    if (!file) return Error(file.error()).during("opening the keys \"" + path + "\"");
-    auto keys = read_keys(file->bytes());
-    if (!keys) return std::move(keys).error();
-    auto decoder = Decoder::open();
-    if (!decoder) return std::move(decoder).error();
-    task_ = TextLineTask{std::move(*decoder), std::move(*keys)};
+    return onnx::open_task(declared, *code, session);
+  }
+
+  // At deploy: that the task can be opened, and what that finds.
+  Result<> examine(const wire::Load& load, Session& session, wire::Prepared& prepared) {
+    const auto opened = open_task(load, session);
+    if (!opened) return opened.error();
+    for (const auto& [key, value] : opened->found) {
+      prepared.options[std::string(found_prefix) + key] = value;
+    }
     return ok;
   }
 
@@ -272,7 +259,7 @@ class OnnxProgram final : public wire::Program {
   std::unique_ptr<Library> library_;
   Places places_;
   std::unique_ptr<Session> session_;
-  std::optional<TextLineTask> task_;
+  std::unique_ptr<PictureTask> task_;  // Uses session_.
   bool rehearses_ = false;
   std::uint64_t lockable_bytes_ = 0;
   bool locked_ = false;

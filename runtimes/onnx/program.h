@@ -2,8 +2,8 @@
 //
 // Options  "model"       the model's file, relative to the revision's folder ("model.onnx")
 //          "threads"     per session ("1")
-//          "task"        "" for tensors, or "text-line": a picture in, a line of text out
-//          "task.keys"   text-line: the file of the characters that the model tells apart
+//          "task"        "" for tensors, or what tasks.h has: a picture in, JSON out
+//          "task.…"      that task's options; "found.…" is what prepare() found out for it
 //          "model.digest", and what prepare() returned: "optimised.form", "optimised.key",
 //          "rehearse"    "yes": a fork runs it once before its first call
 //          "template"    "yes": fork instances of it, if it has one thread

@@ -5,6 +5,7 @@
 
 #include "runtimes/onnx/element_types.h"
 #include "runtimes/onnx/made_up.h"
+#include "runtimes/onnx/number_bytes.h"
 #include "runtimes/onnx/ort.h"
 #include "runtimes/onnx/ports.h"
 #include "runtimes/onnx/strings.h"
@@ -129,22 +130,24 @@ class OrtSession final : public Session {
     return std::move(*reply);
   }
 
-  Result<Floats> run_on_floats(std::span<const std::int64_t> shape,
-                               std::span<const float> values) override {
+  Result<Floats> run_on_floats(std::span<const std::int64_t> shape, std::span<const float> values,
+                               std::size_t output) override {
     Floats floats;
-    const wire::TensorSpec spec{"", wire::DataType::fp32, {shape.begin(), shape.end()}};
+    const wire::TensorSpec& input = inputs_.front().spec;
+    const wire::TensorSpec spec{input.name, input.type, {shape.begin(), shape.end()}};
+    const bool as_they_are = input.type == wire::DataType::fp32;
+    const auto converted = as_they_are ? std::vector<std::byte>() : elements_of(values, input.type);
+    const Bytes bytes = as_they_are ? std::as_bytes(values) : Bytes(converted);
     const auto ran = guarded("running the model", [&] {
       Bound bound;
-      bound.names.push_back(inputs_.front().spec.name.c_str());
-      const auto bytes = std::as_bytes(values);
+      bound.names.push_back(input.name.c_str());
       bound.values.push_back(tensor_over(memory_, spec, readable(bytes), bytes.size()));
       std::vector<Output> outputs(1);
-      outputs[0].port = &outputs_.front();
+      outputs[0].port = &outputs_[output];
       execute(bound, outputs);
       read_back(outputs[0]);
       floats.shape = outputs[0].shape;
-      const auto* first = outputs[0].value.GetTensorData<float>();
-      floats.values.assign(first, first + outputs[0].place.size / sizeof(float));
+      floats.values = floats_of(bytes_of(outputs[0]), outputs[0].port->spec.type);
     });
     if (!ran) return ran.error();
     return floats;

@@ -60,13 +60,15 @@ class Session {
                                   std::span<const std::string> outputs,
                                   wire::Invocation& answer_to) = 0;
 
-  // Runs it on one input and gives the first output's floats, for a task that goes on with them.
+  // Runs it on its first input and gives one output's floats, for a task that goes on with them;
+  // `output` is an index in the signature. By that, the input takes floats and the output gives
+  // them: see number_bytes.h.
   struct Floats {
     std::vector<std::int64_t> shape;
     std::vector<float> values;
   };
   virtual Result<Floats> run_on_floats(std::span<const std::int64_t> shape,
-                                       std::span<const float> values) = 0;
+                                       std::span<const float> values, std::size_t output = 0) = 0;
 
   // Runs it on made-up inputs, for measuring. Gives how long that took: with one thread the
   // processor's time, which other programs' work disturbs less, otherwise the clock's.

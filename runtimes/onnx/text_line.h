@@ -12,25 +12,22 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "runtimes/onnx/framing.h"
+#include "runtimes/onnx/picture_tensor.h"
 
 namespace dormouse::onnx {
 
-struct Picture {
-  std::uint32_t width = 0, height = 0;
-  std::span<const std::uint8_t> pixels;  // Blue, green, red.
-};
+inline constexpr std::uint32_t line_height = 48;
+inline constexpr std::uint32_t line_width_min = 320;   // Narrower lines are padded.
+inline constexpr std::uint32_t line_width_max = 3200;  // Wider ones are squeezed.
 
-// What the model takes: [1, 3, 48, width].
+// How a picture becomes what the model takes: [1, 3, 48, width].
 struct LineInput {
-  std::int64_t width = 0;
-  std::vector<float> values;
+  Framing framing;
+  TensorForm form;
 };
-
-inline constexpr std::int64_t line_height = 48;
-inline constexpr std::int64_t line_width_min = 320;   // Narrower lines are padded.
-inline constexpr std::int64_t line_width_max = 3200;  // Wider ones are squeezed.
-
-LineInput line_input(const Picture&);
+LineInput line_input(Extent picture);
+inline constexpr Sampling line_sampling = {.antialias = false};
 
 // The characters that the model tells apart: blank, those of the file, a line each, and a space.
 Result<std::vector<std::string>> read_keys(Bytes file);

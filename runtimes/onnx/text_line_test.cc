@@ -54,10 +54,13 @@ TEST(TextLine, KeepsTheShapeOfThePicture) {
   } rows[] = {{480, 48, 480}, {960, 96, 480}, {10, 48, 320}, {1, 1, 320}, {16000, 10, 3200}};
   for (const auto& row : rows) {
     const std::vector<std::uint8_t> white(std::size_t{3} * row.width * row.height, 255);
-    const LineInput input = line_input({row.width, row.height, white});
-    EXPECT_EQ(input.width, row.input);
-    ASSERT_EQ(input.values.size(), static_cast<std::size_t>(3 * 48 * row.input));
-    EXPECT_FLOAT_EQ(input.values.front(), 1);
+    const auto [framing, form] = line_input({row.width, row.height});
+    EXPECT_EQ(shape_of(form), (std::vector<std::int64_t>{1, 3, 48, row.input}));
+    const auto values =
+        picture_tensor({row.width, row.height, white}, framing, line_sampling, form);
+    ASSERT_EQ(values.size(), static_cast<std::size_t>(3 * 48 * row.input));
+    EXPECT_FLOAT_EQ(values.front(), 1);
+    EXPECT_FLOAT_EQ(values.back(), row.input > framing.width ? 0 : 1);
   }
 }
 
@@ -137,6 +140,8 @@ TEST_F(Reading, SaysWhyATaskDoesNotLoad) {
     const char* why;
   } rows[] = {
       {{{"task", "read-minds"}}, "there is no task \"read-minds\""},
+      {{{"task", "text-line"}, {"task.kees", "keys.txt"}},
+       "task_options: there is no option \"kees\"; text-line has keys"},
       {{{"task", "text-line"}, {"task.keys", "nothing.txt"}}, "opening the keys \"nothing.txt\""},
       {{{"task", "text-line"}, {"task.keys", "../../etc/passwd"}}, "\"..\""},
       {{{"task", "text-line"}, {"model", "add.onnx"}}, "text-line wants a model"},

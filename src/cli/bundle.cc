@@ -7,6 +7,7 @@
 #include "cli/answers.h"
 #include "cli/yaml.h"
 #include "control/manifest.h"
+#include "control/paths.h"
 
 namespace dormouse::cli {
 namespace {

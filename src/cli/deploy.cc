@@ -21,8 +21,8 @@ struct Options {
 std::string request_for(const json::value& last) {
   const std::string runtime = text_at(last, "revision.manifest.runtime");
   if (runtime == "web") return " ";
-  if (text_at(last, "revision.manifest.task") == "text-line") {
-    return " -H 'Content-Type: image/png' --data-binary @line.png ";
+  if (!text_at(last, "revision.manifest.task").empty()) {
+    return " -H 'Content-Type: image/png' --data-binary @picture.png ";
   }
   const bool code = runtime == "python" || runtime == "node" || runtime == "executable";
   return " -H 'Content-Type: application/json' --data " +

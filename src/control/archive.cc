@@ -16,7 +16,7 @@
 #include <string>
 #include <string_view>
 
-#include "control/manifest.h"
+#include "control/paths.h"
 #include "control/zip_directory.h"
 #include "gateway/json.h"
 

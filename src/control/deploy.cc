@@ -13,6 +13,7 @@
 #include "async/shielded.h"
 #include "control/answers.h"
 #include "control/manifest.h"
+#include "control/paths.h"
 #include "control/quantities.h"
 #include "control/secret_changes.h"
 

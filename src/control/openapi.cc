@@ -1,6 +1,6 @@
 #include <boost/json.hpp>
 
-#include "control/manifest.h"
+#include "control/manifest_pages.h"
 #include "control/routes.h"
 
 namespace dormouse::control {

@@ -116,7 +116,8 @@ std::string_view Keys::accepted_field(const http::Fields& fields) const {
   constexpr std::string_view scheme = "Bearer ";
   const auto bearer = fields.find("Authorization").value_or("");
   if (bearer.starts_with(scheme) && knows(bearer.substr(scheme.size()))) return "authorization";
-  return knows(fields.find("x-api-key").value_or("")) ? "x-api-key" : "";
+  const auto key = fields.find("x-api-key");
+  return key && knows(*key) ? "x-api-key" : "";
 }
 
 std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {

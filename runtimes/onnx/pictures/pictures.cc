@@ -10,6 +10,8 @@
 #include <png.h>
 #include <webp/decode.h>
 
+#include "runtimes/onnx/pictures/orientation.h"
+
 namespace {
 
 struct Limits {
@@ -20,9 +22,10 @@ struct Limits {
   }
 };
 
-bool make_room(dormouse_picture& out, std::uint32_t width, std::uint32_t height) {
+bool make_room(dormouse_picture& out, std::uint32_t width, std::uint32_t height,
+               std::size_t channels = 3) {
   if (width == 0 || height == 0) return false;
-  out = {width, height, static_cast<std::uint8_t*>(std::calloc(height, std::size_t{3} * width))};
+  out = {width, height, static_cast<std::uint8_t*>(std::calloc(height, channels * width))};
   return out.pixels != nullptr;
 }
 
@@ -43,6 +46,8 @@ int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
     return dormouse_picture_too_large;
   }
   image.format = PNG_FORMAT_BGR;
+  // Others read 16 bits as they read 8; libpng takes them for linear.
+  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
   const bool decoded = make_room(out, image.width, image.height) &&
                        png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
@@ -66,6 +71,36 @@ void refuse_warnings(j_common_ptr decoder, int level) {
   if (level < 0) leave_jpeg(decoder);
 }
 
+// The first of the markers that is EXIF's.
+unsigned orientation_of(const jpeg_decompress_struct& decoder) {
+  constexpr std::string_view exif("Exif\0\0", 6);
+  for (auto* marker = decoder.marker_list; marker != nullptr; marker = marker->next) {
+    const std::string_view bytes(reinterpret_cast<const char*>(marker->data), marker->data_length);
+    if (bytes.starts_with(exif)) return picture_orientation(bytes.substr(exif.size()));
+  }
+  return 1;
+}
+
+// Makes a picture upright. False: there is no room for a second one, and this one is as it was.
+bool turn(dormouse_picture& out, unsigned orientation) {
+  if (orientation == 1) return true;
+  const PictureTurn turning{orientation};
+  dormouse_picture upright{};
+  const bool swaps = turning.swaps_sides();
+  if (!make_room(upright, swaps ? out.height : out.width, swaps ? out.width : out.height))
+    return false;
+  const PictureSide size{upright.width, upright.height};
+  std::uint8_t* pixel = upright.pixels;
+  for (std::size_t y = 0; y < size.height; ++y) {
+    for (std::size_t x = 0; x < size.width; ++x, pixel += 3) {
+      std::memcpy(pixel, out.pixels + 3 * turning.source(x, y, size), 3);
+    }
+  }
+  std::free(out.pixels);
+  out = upright;
+  return true;
+}
+
 int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_decompress_struct decoder{};
   JpegErrors errors{};
@@ -80,6 +115,7 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_create_decompress(&decoder);
   decoder.mem->max_memory_to_use = 256L << 20;
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&decoder, TRUE);
   if (!limits.allow(decoder.image_width, decoder.image_height)) {
     jpeg_destroy_decompress(&decoder);
@@ -93,23 +129,44 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
     JSAMPROW row = out.pixels + std::size_t{3} * decoder.output_scanline * decoder.output_width;
     jpeg_read_scanlines(&decoder, &row, 1);
   }
+  const unsigned orientation = orientation_of(decoder);  // Finishing drops the markers.
   jpeg_finish_decompress(&decoder);
   jpeg_destroy_decompress(&decoder);
-  return dormouse_picture_decoded;
+  return turn(out, orientation) ? dormouse_picture_decoded
+                                : give_up(out, dormouse_picture_malformed);
+}
+
+// Blue, green, red, alpha becomes blue, green, red, in place. White shows through, as in a PNG.
+void put_on_white(std::uint8_t* pixels, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const unsigned alpha = pixels[4 * i + 3];
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      const unsigned mixed = pixels[4 * i + channel] * alpha + 255 * (255 - alpha);
+      pixels[3 * i + channel] = static_cast<std::uint8_t>((mixed + 127) / 255);
+    }
+  }
 }
 
 int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  int width = 0, height = 0;
-  if (WebPGetInfo(data, bytes.size(), &width, &height) == 0) return dormouse_picture_malformed;
-  if (!limits.allow(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height))) {
-    return dormouse_picture_too_large;
+  WebPBitstreamFeatures found{};
+  if (WebPGetFeatures(data, bytes.size(), &found) != VP8_STATUS_OK) {
+    return dormouse_picture_malformed;
   }
-  const bool decoded =
-      make_room(out, static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)) &&
-      WebPDecodeBGRInto(data, bytes.size(), out.pixels, std::size_t{3} * out.width * out.height,
-                        width * 3) != nullptr;
-  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+  const auto width = static_cast<std::uint32_t>(found.width);
+  const auto height = static_cast<std::uint32_t>(found.height);
+  if (!limits.allow(width, height)) return dormouse_picture_too_large;
+  const bool alpha = found.has_alpha != 0;
+  const int channels = alpha ? 4 : 3;
+  const auto decode = alpha ? WebPDecodeBGRAInto : WebPDecodeBGRInto;
+  const std::size_t count = std::size_t{width} * height;
+  const std::size_t size = count * static_cast<std::size_t>(channels);
+  if (!make_room(out, width, height, static_cast<std::size_t>(channels)) ||
+      decode(data, bytes.size(), out.pixels, size, channels * found.width) == nullptr) {
+    return give_up(out, dormouse_picture_malformed);
+  }
+  if (alpha) put_on_white(out.pixels, count);
+  return dormouse_picture_decoded;
 }
 
 }  // namespace

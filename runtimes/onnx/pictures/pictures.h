@@ -1,6 +1,8 @@
 // Pictures become pixels: PNG, JPEG and WebP, in a shared object of their own. Only a worker with a
 // picture task loads it, and only inside a sandbox is a stranger's picture decoded.
 //
+// A photograph comes upright, as its JPEG says it was taken; what is transparent is white.
+//
 // The interface is C, since it crosses dlopen. Bounded: nothing larger than the limits given is
 // decoded, whatever its header says, and nothing is allocated before its header was read.
 #pragma once

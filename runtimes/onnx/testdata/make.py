@@ -64,3 +64,31 @@ for i in range(layers):
               helper.make_node("Tanh", [f"m{i}"], [f"t{i}"])]
     last = f"t{i}"
 save("mlp", nodes, [tensor("x", F, ["n", 24])], [tensor(last, F, ["n", 24])], weights)
+
+# Pictures: the classes are the channels, and the score of one is its mean.
+picture = tensor("image", F, ["n", "c", "h", "w"])
+save("channels",
+     [helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
+      helper.make_node("Flatten", ["pooled"], ["means"]),
+      helper.make_node("Softmax", ["means"], ["shares"]),
+      helper.make_node("ReduceMean", ["means"], ["one"], axes=[1]),
+      helper.make_node("Neg", ["means"], ["negative"]),
+      helper.make_node("Sqrt", ["negative"], ["roots"]),
+      helper.make_node("Sigmoid", ["image"], ["all"])],
+     [picture],
+     [tensor("means", F, ["n", "c"]), tensor("shares", F, ["n", "c"]), tensor("one", F, ["n", 1]),
+      tensor("roots", F, ["n", "c"]), tensor("all", F, ["n", "c", "h", "w"])])
+save("channels_last", [helper.make_node("ReduceMean", ["image"], ["means"], axes=[1, 2], keepdims=0)],
+     [tensor("image", F, [1, 4, 6, 3])], [tensor("means", F, [1, 3])])
+HALF = TensorProto.FLOAT16
+save("channels_uint8", [helper.make_node("Cast", ["image"], ["floats"], to=F),
+                        helper.make_node("ReduceMean", ["floats"], ["exact"], axes=[1, 2], keepdims=0),
+                        helper.make_node("Cast", ["exact"], ["means"], to=HALF)],
+     [tensor("image", TensorProto.UINT8, [1, 4, 6, 3])], [tensor("means", HALF, [1, 3])])
+save("channels_half", [helper.make_node("Cast", ["image"], ["floats"], to=F),
+                       helper.make_node("ReduceMean", ["floats"], ["means"], axes=[2, 3], keepdims=0)],
+     [tensor("image", HALF, ["n", 3, 4, 6])], [tensor("means", F, ["n", 3])])
+
+# The classes are all numbers of the picture, so that an answer tells what the model was given.
+save("flatten", [helper.make_node("Flatten", ["image"], ["numbers"])],
+     [picture], [tensor("numbers", F, ["n", "all"])])

@@ -1,0 +1,139 @@
+#include "runtimes/onnx/top_labels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+#include "base/check.h"
+#include "runtimes/onnx/json_text.h"
+#include "runtimes/onnx/lines.h"
+
+namespace dormouse::onnx {
+namespace {
+
+constexpr std::size_t label_bytes_max = 1024;
+
+// The highest is taken from each, so that the largest power is 1. Where all are, or the highest is,
+// infinite, a difference would be no number.
+void softmax(std::span<float> scores) {
+  if (scores.empty()) return;
+  const float highest = *std::ranges::max_element(scores);
+  double sum = 0;
+  for (float& score : scores) {
+    score = score == highest ? 1 : std::exp(score - highest);
+    sum += score;
+  }
+  for (float& score : scores) score = static_cast<float>(score / sum);
+}
+
+// How many bytes the character that `text` begins with has; 0 if it is none.
+std::size_t character_bytes(std::string_view text) {
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = at(0);
+  if (first < 0x80) return 1;
+  const std::size_t size = first < 0xc2   ? 0
+                           : first < 0xe0 ? 2
+                           : first < 0xf0 ? 3
+                           : first < 0xf5 ? 4
+                                          : 0;
+  if (size == 0 || text.size() < size) return 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  }
+  const bool overlong = (first == 0xe0 && at(1) < 0xa0) || (first == 0xf0 && at(1) < 0x90);
+  const bool beyond = (first == 0xed && at(1) > 0x9f) || (first == 0xf4 && at(1) > 0x8f);
+  return overlong || beyond ? 0 : size;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t size = character_bytes(text);
+    if (size == 0) return false;
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string_view name(Activation activation) {
+  switch (activation) {
+    case Activation::softmax: return "softmax";
+    case Activation::sigmoid: return "sigmoid";
+    case Activation::none: return "none";
+  }
+  CHECK_UNREACHABLE("every Activation has a name");
+}
+
+void activate(Activation activation, std::span<float> scores) {
+  switch (activation) {
+    case Activation::softmax: softmax(scores); return;
+    case Activation::sigmoid:
+      for (float& score : scores) score = 1 / (1 + std::exp(-score));
+      return;
+    case Activation::none: return;
+  }
+}
+
+bool are_probabilities(std::span<const float> scores) {
+  constexpr double rounding = 1e-3;
+  const auto outside = [](float score) { return !(score >= 0 && score <= 1 + rounding); };
+  if (std::ranges::any_of(scores, outside)) return false;
+  return std::abs(std::accumulate(scores.begin(), scores.end(), 0.0) - 1) <= rounding;
+}
+
+Result<std::vector<Label>> top_labels(std::span<const float> scores, std::size_t count,
+                                      std::span<const std::string> labels) {
+  const auto odd = std::ranges::find_if_not(scores, [](float s) { return std::isfinite(s); });
+  if (odd != scores.end()) {
+    return Error{Code::function_failed,
+                 "the model's answer for class " + std::to_string(odd - scores.begin()) +
+                     (std::isnan(*odd) ? " is not a number" : " is infinite")};
+  }
+  std::vector<std::size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto better = [&](std::size_t a, std::size_t b) {
+    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+  };
+  const auto kept = static_cast<std::ptrdiff_t>(std::min(count, order.size()));
+  std::ranges::partial_sort(order, order.begin() + kept, better);
+  std::vector<Label> top;
+  for (const std::size_t index : std::span(order).first(static_cast<std::size_t>(kept))) {
+    const std::string text = labels.empty() ? std::to_string(index) : labels[index];
+    top.push_back({text, index, scores[index]});
+  }
+  return top;
+}
+
+std::string to_json(std::span<const Label> labels) {
+  std::string out = "{\"labels\": [";
+  for (const Label& label : labels) {
+    if (!out.ends_with('[')) out += ", ";
+    char score[32];
+    std::snprintf(score, sizeof score, "%.6g", static_cast<double>(label.score));
+    out += "{\"label\": " + json_text(label.text) + ", \"index\": " + std::to_string(label.index) +
+           ", \"score\": " + score + "}";
+  }
+  return out + "]}";
+}
+
+Result<std::vector<std::string>> read_labels(Bytes file) {
+  const auto refused = [](std::string why) {
+    return Error{Code::invalid_argument, std::move(why)};
+  };
+  auto lines = lines_of(file);
+  while (!lines.empty() && lines.back().empty()) lines.pop_back();
+  if (lines.empty()) return refused("it is empty");
+  if (lines.size() > classes_max) return refused("it has more than 1,000,000 lines");
+  std::vector<std::string> labels;
+  for (const std::string_view line : lines) {
+    labels.emplace_back(line);
+    const std::string where = "its line " + std::to_string(labels.size());
+    if (!is_utf8(line)) return refused(where + " is not UTF-8");
+    if (line.size() > label_bytes_max) return refused(where + " is over 1024 bytes");
+  }
+  return labels;
+}
+
+}  // namespace dormouse::onnx

@@ -1,0 +1,15 @@
+// What a file of a revision may be called. Pure.
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+
+namespace dormouse::control {
+
+// Relative, "/"-separated, no empty element, "." or "..", no control character or backslash, UTF-8,
+// at most 255 bytes an element and 1024 in all; and not beginning with ".dormouse/", which is the
+// platform's.
+Result<> check_path(std::string_view path);
+
+}  // namespace dormouse::control
