@@ -25,6 +25,7 @@
 #include "gateway/keys.h"
 #include "gateway/kserve.h"
 #include "gateway/route.h"
+#include "gateway/sigv4.h"
 #include "http/server.h"
 
 namespace dormouse::gateway {
@@ -90,6 +91,7 @@ class Gateway final : public http::Handler {
   static constexpr int parser_nice = 10;
 
   Parts parts_;
+  SigningKey signing_key_;
   async::Thread parser_{parser_nice};
   std::unique_ptr<Ids> ids_;
 };

@@ -48,7 +48,7 @@ http::Admission Gateway::admit_lambda(const Route& to, const http::Head& head, b
     return response;
   };
   if (!parts_.keys->empty() && !parts_.keys->accept(head.fields)) {
-    const auto fault = check_head(head, *parts_.keys, parts_.clock->wall());
+    const auto fault = check_head(head, *parts_.keys, parts_.clock->wall(), signing_key_);
     if (fault) return refuse(lambda_fault(*fault));
   }
   if (to.place == Place::lambda_api) return parts_.lambda_api->admit(head, loopback);

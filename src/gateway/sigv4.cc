@@ -251,24 +251,31 @@ std::string scope_of(const Claim& claim) {
   return claim.date + "/" + claim.region + "/" + std::string(signing_service) + "/aws4_request";
 }
 
-bool is_signature_of(const std::string& request, const Claim& claim, std::string_view secret) {
-  std::string key = hmac("AWS4" + std::string(secret), claim.date);
-  key = hmac(hmac(hmac(key, claim.region), signing_service), "aws4_request");
-  const std::string right = hex(hmac(key, std::string(algorithm) + "\n" + claim.time + "\n" +
-                                              scope_of(claim) + "\n" + sha256_hex(request)));
+void derive(SigningKey& last, const Claim& claim, std::string_view secret) {
+  if (last.secret == secret && last.date == claim.date && last.region == claim.region) return;
+  const std::string key = hmac(hmac("AWS4" + std::string(secret), claim.date), claim.region);
+  last = {.secret = std::string(secret),
+          .date = claim.date,
+          .region = claim.region,
+          .key = hmac(hmac(key, signing_service), "aws4_request")};
+}
+
+bool is_signature_of(const std::string& request, const Claim& claim, const SigningKey& with) {
+  const std::string right = hex(hmac(with.key, std::string(algorithm) + "\n" + claim.time + "\n" +
+                                                   scope_of(claim) + "\n" + sha256_hex(request)));
   return right.size() == claim.signature.size() &&
          CRYPTO_memcmp(right.data(), claim.signature.data(), right.size()) == 0;
 }
 
-bool matches(const http::Head& head, const Claim& claim, std::string_view secret,
+bool matches(const http::Head& head, const Claim& claim, const SigningKey& with,
              std::string_view payload_hash) {
   const std::string once = uri_encoded(head.path, Slash::kept);
   const std::string twice = uri_encoded(once, Slash::kept);
-  if (is_signature_of(canonical_request(head, claim, twice, payload_hash), claim, secret)) {
+  if (is_signature_of(canonical_request(head, claim, twice, payload_hash), claim, with)) {
     return true;
   }
   return once != twice &&
-         is_signature_of(canonical_request(head, claim, once, payload_hash), claim, secret);
+         is_signature_of(canonical_request(head, claim, once, payload_hash), claim, with);
 }
 
 // ---- what is claimed ----
@@ -467,15 +474,16 @@ std::string signed_region(const http::Head& head) {
   return claim ? claim->region : "";
 }
 
-std::optional<SignatureFault> check_head(const http::Head& head, const Keys& keys, WallTime now) {
+std::optional<SignatureFault> check_head(const http::Head& head, const Keys& keys, WallTime now,
+                                         SigningKey& last) {
   const auto claim = read_claim(head);
   if (!claim) return claim.error();
   if (auto fault = check_time(*claim, now)) return fault;
   const auto secret = keys.signing_secret(claim->access_key_id);
   if (!secret) return unknown_key(keys);
-  if (claim->payload_hash.empty() || matches(head, *claim, *secret, claim->payload_hash)) {
-    return std::nullopt;
-  }
+  if (claim->payload_hash.empty()) return std::nullopt;
+  derive(last, *claim, *secret);
+  if (matches(head, *claim, last, claim->payload_hash)) return std::nullopt;
   return mismatch();
 }
 
@@ -490,7 +498,9 @@ std::optional<SignatureFault> check_body(const http::Head& head, const Keys& key
   if (!claim) return claim.error();
   const auto secret = keys.signing_secret(claim->access_key_id);
   if (!secret) return unknown_key(keys);
-  if (matches(head, *claim, *secret, hash)) return std::nullopt;
+  SigningKey key;
+  derive(key, *claim, *secret);
+  if (matches(head, *claim, key, hash)) return std::nullopt;
   return mismatch();
 }
 

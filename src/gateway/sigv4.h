@@ -40,7 +40,15 @@ bool is_signed(const http::Head&);
 // The region that it claims to be for; "" if it claims none.
 std::string signed_region(const http::Head&);
 
-std::optional<SignatureFault> check_head(const http::Head&, const Keys&, WallTime now);
+// The last key that was derived of a secret, for one day and region: a client's requests have the
+// same one all day long. It belongs to whoever checks, on one thread.
+struct SigningKey {
+  std::string secret, date, region;  // What it was derived of.
+  std::string key;
+};
+
+std::optional<SignatureFault> check_head(const http::Head&, const Keys&, WallTime now,
+                                         SigningKey& last);
 std::optional<SignatureFault> check_body(const http::Head&, const Keys&, std::string_view body);
 
 // In lower-case hexadecimal digits.

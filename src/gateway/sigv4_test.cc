@@ -24,9 +24,10 @@ struct Signed {
   Keys keys = Keys::parse(key_line).value();
 };
 
-// Both halves of the check, as a server makes them.
+// Both halves of the check, as a server makes them: with the key of whatever was checked before.
 std::string verdict(const Signed& request) {
-  auto fault = check_head(request.head, request.keys, request.now);
+  static SigningKey last;
+  auto fault = check_head(request.head, request.keys, request.now, last);
   if (!fault) fault = check_body(request.head, request.keys, request.body);
   return fault ? std::string(fault->type) : "";
 }
@@ -280,7 +281,23 @@ TEST(Signature, IsGoodFiveMinutesEitherWayAndAPresignedOneForItsLife) {
 TEST(Signature, IsRefusedBeforeTheBodyIsThereIfTheHashIsSaid) {
   Signed request = invoke_with_hash();
   request.head.query = "Qualifier=7";
-  EXPECT_TRUE(check_head(request.head, request.keys, request.now));
+  SigningKey last;
+  EXPECT_TRUE(check_head(request.head, request.keys, request.now, last));
+}
+
+TEST(Signature, IsNotTakenByTheSigningKeyOfAnotherSecretOrDay) {
+  const Signed request = invoke_with_hash();
+  SigningKey last;
+  EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
+  const std::string right = last.key;
+  EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
+  for (std::string SigningKey::* of :
+       {&SigningKey::secret, &SigningKey::date, &SigningKey::region}) {
+    last.*of = "another";
+    last.key = "wrong";
+    EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
+    EXPECT_EQ(last.key, right);
+  }
 }
 
 TEST(KeyFile, KeepsASecretOnlyOfKeysThatSign) {
