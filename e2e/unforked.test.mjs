@@ -126,7 +126,7 @@ const kinds = {
 
 async function deploy(kind, name, more = {}, fail = "") {
   const { code, manifest } = kinds[kind];
-  const files = { "app.mjs": code.replace("FAIL", fail), "deeds.mjs": deeds };
+  const files = { "app.mjs": code.replace("FAIL", fail), "deeds.mjs": deeds, name };
   const done = await platform.deploy({ name, memory: "192MiB", ...manifest, ...more }, files);
   assert.equal(done.code, 0, done.stderr);
 }
@@ -142,16 +142,19 @@ const asleep = (name) =>
     return memory_bytes === 0 && Object.values(instances).every((count) => count === 0);
   });
 
-// The programs that are called, not what waits to be one.
-function servers() {
+// The programs of one function, by what lies with its code: not what waits to be one.
+function serversOf(name) {
   return platform.inSandboxes().filter((pid) => {
     try {
-      return /node.app\.mjs|worker\.mjs/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+      const runs = /node.app\.mjs|worker\.mjs/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+      return runs && readFileSync(`/proc/${pid}/root/code/name`, "utf8") === name;
     } catch {
       return false;
     }
   });
 }
+
+const userOf = (pid) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1];
 
 for (const kind of Object.keys(kinds)) {
   describe(kind, () => {
@@ -223,8 +226,9 @@ for (const kind of Object.keys(kinds)) {
       assert.match(one.cwd, /^\/(code|tmp)?$/);
       assert.deepEqual(one.tmp, ["left"]); // In the instance that it left it in, alone.
       assert.deepEqual(other.tmp, []);
-      const users = new Set(servers().map((pid) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]));
-      assert.ok(users.size >= 2 && !users.has("0"), [...users].join());
+      const users = [bad, good].map((name) => serversOf(name).map(userOf));
+      assert.ok(users.every((each) => each.length > 0 && !each.includes("0")), users.join());
+      assert.ok(!users[0].some((user) => users[1].includes(user)), users.join());
       await invoke(bad, "kill-all");
       await stillGood();
       await deploy(kind, bad, { timeout: "20s", max_instances: 1, keep_alive: "0ms" });
@@ -297,7 +301,7 @@ for (const kind of Object.keys(kinds)) {
       await deploy(kind, `${kind}-z7`, { keep_alive: "5s", concurrency, max_instances: 4 });
       await invoke(`${kind}-z7`, "up");
       const { result: answers, kills } = await killEverySecond(
-        servers,
+        () => serversOf(`${kind}-z7`),
         openLoop(200, nightly ? 60 : 6, () => invoke(`${kind}-z7`, "sleep", 30)),
       );
       const failed = answers.filter(({ status }) => status !== 200);

@@ -295,7 +295,7 @@ std::string prose_of(const std::string& page) {
 // As GitHub names a heading in a link: "## A call, from zero" is #a-call-from-zero.
 std::string anchor_of(const std::string& heading) {
   std::string anchor;
-  for (const char c : heading.substr(heading.find_first_not_of("# "))) {
+  for (const char c : heading.substr(std::min(heading.find_first_not_of("# "), heading.size()))) {
     const auto byte = static_cast<unsigned char>(c);
     if (std::isalnum(byte) || byte >= 0x80 || c == '-' || c == '_') {
       anchor += static_cast<char>(std::tolower(byte));

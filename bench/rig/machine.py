@@ -13,7 +13,6 @@ MODELS = pathlib.Path(os.environ.get("DORMOUSE_BENCH_MODELS", REPOSITORY / "buil
 # Interrupts go to core 0 first.
 SERVER_CORE, CLIENT_CORE = 1, 0
 BUSY_SHARE = 0.10  # Of one core, by a process that is not the benchmark's.
-KERNEL = 2  # The process that is the parent of the kernel's own threads.
 
 
 def facts():
@@ -110,7 +109,7 @@ class Watch:
             self.seen, self.at = now, at
 
     def ours(self, pid, now):
-        if pid == KERNEL or now.get(pid, (0,))[0] == KERNEL:
+        if "kthreadd" in (now[pid][2], now.get(now[pid][0], (0, 0, ""))[2]):
             return True  # It works for processes, and they are seen themselves.
         if any(in_group(pid, mark) for mark in self.marks):
             return True

@@ -1,11 +1,14 @@
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 
+#include "cli/answers.h"
 #include "cli/bundle.h"
 #include "cli/commands.h"
 #include "cli/dev_session.h"
 #include "cli/print.h"
+#include "gateway/sigv4.h"
 
 namespace dormouse::cli {
 namespace {
@@ -18,37 +21,46 @@ struct Options {
   std::string data, listen, config;
 };
 
-fs::path data_of(const Options& options) {
-  if (!options.data.empty()) return options.data;
+// Not in the project: what is there may be somebody else's, and the platform trusts its data.
+Result<fs::path> data_of(const Options& options) {
   std::error_code failure;
-  const fs::path what = fs::absolute(options.what, failure);
-  return (fs::is_directory(what, failure) ? what : what.parent_path()) / ".dormouse";
+  if (!options.data.empty()) return fs::absolute(options.data, failure);
+  const char* const state = std::getenv("XDG_STATE_HOME");
+  const char* const home = std::getenv("HOME");
+  if (state == nullptr && home == nullptr) {
+    return Error{Code::invalid_argument, "neither HOME nor XDG_STATE_HOME is set: say --data"};
+  }
+  const fs::path what = fs::canonical(options.what, failure);
+  const fs::path base = state != nullptr ? fs::path(state) : fs::path(home) / ".local/state";
+  const std::string digest = gateway::sha256_hex(what.string());
+  return base / "dormouse" / (name_from(what) + "-" + digest.substr(0, 12));
 }
 
-// Asks until it answers; unavailable, with its own words, if it ended instead.
-Result<> wait_for(Shell* shell, OwnDaemon& daemon) {
+// Asks until this one answers, and not somebody whose port it will not get; unavailable, with its
+// own words, if it ended instead.
+Result<> wait_for(Shell* shell, OwnDaemon& daemon, const fs::path& data) {
   for (;;) {
     Shell quiet = *shell;
-    const auto answer = Api(&quiet).get("/api/v1/functions");
-    if (answer) return ok;
+    const auto answer = Api(&quiet).get("/api/v1/node");
+    if (answer && text_at(*answer, "data") == data) return ok;
     if (daemon.has_ended()) {
       return Error{Code::unavailable, "the platform did not start:\n" + daemon.why()};
     }
-    if (answer.error().code != Code::unavailable) return answer.error();
     timespec moment{.tv_sec = 0, .tv_nsec = 10'000'000};
     nanosleep(&moment, nullptr);
   }
 }
 
 Result<std::unique_ptr<OwnDaemon>> start_daemon(Shell* shell, const Options& options) {
-  const fs::path data = data_of(options);
+  const auto data = data_of(options);
+  if (!data) return data.error();
   auto daemon =
-      OwnDaemon::start({.data = data, .listen = options.listen, .config = options.config});
+      OwnDaemon::start({.data = *data, .listen = options.listen, .config = options.config});
   if (!daemon) return daemon.error();
   shell->url = (*daemon)->url();
-  shell->key.clear();
-  *shell->err << "a platform of its own, at " << shell->url << ", from " << data.string() << "\n";
-  if (auto started = wait_for(shell, **daemon); !started) return started.error();
+  if (options.config.empty()) shell->key.clear();  // A configuration may name keys.
+  *shell->err << "a platform of its own, at " << shell->url << ", from " << data->string() << "\n";
+  if (auto started = wait_for(shell, **daemon, *data); !started) return started.error();
   return daemon;
 }
 
@@ -93,7 +105,8 @@ void add_dev(CLI::App& app, Shell* shell) {
   command->add_option("--name", options->name, "What to call the function");
   command->add_flag("--replay", options->replay, "Makes the last call again after each save");
   CLI::Option* data = command->add_option(
-      "--data", options->data, "Where the platform keeps what it has; WHAT/.dormouse if left out");
+      "--data", options->data,
+      "Where the platform keeps what it has; if left out, a folder in\n~/.local/state/dormouse");
   CLI::Option* listen = command->add_option(
       "--listen", options->listen,
       "ADDRESS:PORT of the platform; the first free port of 8090 to 8099 on loopback if left out");
@@ -106,9 +119,9 @@ void add_dev(CLI::App& app, Shell* shell) {
       "  dormouse --url http://gpu-box:8080 dev hello     # there, as hello-dev\n\n"
       "Without --url (or DORMOUSE_URL) it starts a platform for this folder alone, and stops it at "
       "the\n"
-      "end: the same program, runtimes and walls as `dormouse serve`. Its secrets and receipts "
-      "stay in\n"
-      ".dormouse. Each save is a revision; one that does not start leaves the one before it "
+      "end: the same program, runtimes and walls as `dormouse serve`. Its secrets and receipts are "
+      "there\n"
+      "the next time. Each save is a revision; one that does not start leaves the one before it "
       "serving.\n"
       "Type ? for what can be typed: a JSON body calls the function, an empty line makes the last "
       "call\nagain.");

@@ -1,7 +1,9 @@
 #include "cli/dev_session.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +11,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <csignal>
+#include <filesystem>
+#include <future>
 #include <ostream>
 
 #include "cli/answers.h"
@@ -80,6 +84,10 @@ class DevSteps final : public Steps {
 // What came of making a call.
 Result<http::ClientResponse> response_to(Shell* shell, const std::string& name,
                                          const TypedLine& line) {
+  std::error_code failure;
+  if (!line.file.empty() && !std::filesystem::is_regular_file(line.file, failure)) {
+    return Error{Code::not_found, "there is no file " + line.file};
+  }
   const auto body =
       line.file.empty() ? Result<RequestBody>(body_of_text(line.body)) : body_of_file(line.file);
   if (!body) return body.error();
@@ -97,47 +105,92 @@ bool waited_a_moment(int interrupt) {
   return poll(&polled, 1, 200) == 0;
 }
 
-// Gives each line that is printed from here on: what an earlier sitting's calls printed is over.
-void follow(Shell* shell, const std::string& name, const std::function<void(std::string)>& show) {
-  Api api(shell);
-  const std::string target = "/api/v1/functions/" + escaped(name) + "/logs";
-  std::int64_t after = 0;
-  const auto skip = [&](const json::value& line) {
-    after = count_at(line, "sequence");
+std::string log_target(const std::string& name) {
+  return "/api/v1/functions/" + escaped(name) + "/logs";
+}
+
+// The number of the last line that there is: what an earlier sitting's calls printed is over.
+Result<std::int64_t> end_of_log(Api& api, const std::string& name) {
+  std::int64_t last = 0;
+  const auto note = [&](const json::value& line) {
+    last = count_at(line, "sequence");
     return true;
   };
+  const auto read = api.stream("GET", log_target(name) + "?lines=1", "", note);
+  if (!read) return read.error();
+  return last;
+}
+
+// Gives each line that is printed after `after`, until it is interrupted or the function is gone.
+// False from `show` ends it, too.
+Result<> follow(Shell* shell, const std::string& name, std::int64_t after,
+                const std::function<bool(std::string)>& show) {
+  Api api(shell);
   const auto give = [&](const json::value& line) {
+    after = count_at(line, "sequence");
     const std::string text = text_at(line, "text");
     const bool is_frame =
         text.starts_with("START RequestId: ") || text.starts_with("END RequestId: ");
-    if (!is_frame) show("  | " + text);
-    return skip(line);
+    return is_frame || show("  | " + text);
   };
-  (void)api.stream("GET", target + "?lines=1", "", skip);
   do {
     const std::string from = "?lines=10000&follow=true&after=" + std::to_string(after);
-    const auto ended = api.stream("GET", target + from, "", give);
-    if (!ended && ended.error().code == Code::cancelled) return;
+    const auto ended = api.stream("GET", log_target(name) + from, "", give);
+    if (!ended && ended.error().code == Code::cancelled) return ok;
+    if (!ended && ended.error().code != Code::unavailable) return ended;
   } while (waited_a_moment(shell->interrupt));
+  return ok;
+}
+
+// Standard input as a description of our own: waiting for it makes it non-blocking, which nobody
+// else who has this terminal must notice. Of a socket there is only the one.
+int own_input() {
+  struct stat facts{};
+  const bool is_socket = fstat(STDIN_FILENO, &facts) == 0 && S_ISSOCK(facts.st_mode);
+  const int opened = is_socket ? -1 : open("/proc/self/fd/0", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  return opened >= 0 ? opened : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 }
 
 }  // namespace
 
 // What one deploy after another needs; the loop leaves it alone while one is under way.
 struct DevSession::Deployer {
-  Deployer(Shell its, std::function<void(std::string)> show)
-      : shell(std::move(its)), steps(std::move(show)) {}
+  Deployer(Shell its, const std::string& what, std::function<void(std::string)> show)
+      : shell(std::move(its)),
+        steps(std::move(show)),
+        is_one_file(!std::filesystem::is_directory(what)) {}
+
+  std::set<std::string> learn(const Bundle&, const std::set<std::string>& changed);
+  std::set<std::string> fail(const std::set<std::string>& changed);
+
   Shell shell;
   DevSteps steps;
   Api api{&shell};
   Delivery delivery{&api, &steps};
-  std::set<std::string> files;  // Of the last one.
+  const bool is_one_file;       // A zip's paths are not those that are watched.
+  std::set<std::string> files;  // Of the last one that there was.
+  bool all_count = true;        // Any change may mend what kept the last one from being.
 };
 
 struct DevSession::Deployed {
   Result<json::value> last;
   Clock::time_point began;
+  std::int64_t log_end = 0;  // Before its first call.
 };
+
+// The changes that count, of a bundle that could be made; and of one that could not.
+std::set<std::string> DevSession::Deployer::learn(const Bundle& bundle,
+                                                  const std::set<std::string>& changed) {
+  std::set<std::string> before = std::exchange(files, {"dormouse.yaml"});
+  for (const LocalFile& file : bundle.files) files.insert(file.path);
+  before.insert(files.begin(), files.end());
+  return std::exchange(all_count, is_one_file) ? changed : that_count(changed, before);
+}
+
+std::set<std::string> DevSession::Deployer::fail(const std::set<std::string>& changed) {
+  all_count = true;
+  return changed;
+}
 
 DevSession::DevSession(Shell* shell, DevOptions options, std::unique_ptr<Watcher> watcher,
                        OwnDaemon* daemon)
@@ -154,7 +207,8 @@ DevSession::DevSession(Shell* shell, DevOptions options, std::unique_ptr<Watcher
   Shell its = *shell_;
   its.interrupt = interrupt_;
   deployer_ = std::make_unique<Deployer>(
-      std::move(its), [this](const std::string& line) { tell([this, line] { status(line); }); });
+      std::move(its), options_.what,
+      [this](const std::string& line) { tell([this, line] { status(line); }); });
 }
 
 DevSession::~DevSession() {
@@ -211,22 +265,26 @@ void DevSession::answer(std::string_view text) {
 
 void DevSession::await_input() {
   if (!input_.is_open()) {
+    const int own = own_input();
     boost::system::error_code failure;
-    input_.assign(dup(STDIN_FILENO), failure);
-    while (failure && running_ && read_lines()) {  // A plain file cannot be waited for, and ends.
+    input_.assign(own, failure);
+    while (failure && running_ && read_lines(own)) {  // A plain file cannot be waited for: it ends.
     }
-    if (failure) return;
+    if (failure) {
+      close(own);
+      return;
+    }
   }
   input_.async_wait(asio::posix::stream_descriptor::wait_read, [this](auto failure) {
-    if (!failure && read_lines()) await_input();
+    if (!failure && read_lines(input_.native_handle())) await_input();
   });
 }
 
-bool DevSession::read_lines() {
+bool DevSession::read_lines(int input) {
   constexpr std::size_t line_bytes_max = 16 << 20;
   std::array<char, 64 * 1024> bytes;
-  const ssize_t got = read(STDIN_FILENO, bytes.data(), bytes.size());
-  if (got < 0 && errno == EINTR) return true;
+  const ssize_t got = read(input, bytes.data(), bytes.size());
+  if (got < 0 && (errno == EINTR || errno == EAGAIN)) return true;
   if (got <= 0) {
     if (shell_->typed) end(Exit::ok);
     return false;  // Input that is no terminal may end before the work does.
@@ -245,17 +303,26 @@ bool DevSession::read_lines() {
 }
 
 void DevSession::take_line(std::string_view text) {
+  const auto line = parse_typed(text, serves_http_);
+  if (line && line->asks == Asks::help) return answer(typed_help(serves_http_));
+  if (line && line->asks == Asks::quit) return end(Exit::ok);
+  typed_lines_.emplace_back(text);  // What it means may depend on a deploy that is under way.
+  go_on();
+}
+
+void DevSession::obey(std::string_view text) {
   auto line = parse_typed(text, serves_http_);
+  if (!serves_) return status("dormouse: there is no revision to call yet");
   if (!line) return status("dormouse: " + line.error().message);
-  if (line->asks == Asks::help) return answer(typed_help(serves_http_));
-  if (line->asks == Asks::quit) return end(Exit::ok);
   if (line->asks == Asks::call) last_call_ = *line;
   if (line->asks == Asks::again) {
     if (!last_call_) return status("nothing was called yet; ? says what can be typed");
     line = *last_call_;
   }
-  to_call_.push_back(*std::move(line));
-  go_on();
+  if (threads_.size() >= threads_max) {
+    return status("dormouse: too many calls at once; wait for one of them");
+  }
+  line->asks == Asks::receipt ? show_receipt() : call(*line);
 }
 
 void DevSession::await_changes() {
@@ -305,16 +372,10 @@ void DevSession::await_signal() {
 void DevSession::go_on() {
   if (deploying_ || !running_) return;
   if (to_deploy_) return deploy();
-  while (!to_call_.empty()) {
-    const TypedLine line = std::move(to_call_.front());
-    to_call_.pop_front();
-    if (!serves_) {
-      status("dormouse: there is no revision to call yet");
-    } else if (threads_.size() >= threads_max) {
-      status("dormouse: too many calls at once; wait for one of them");
-    } else {
-      line.asks == Asks::receipt ? show_receipt() : call(line);
-    }
+  while (!typed_lines_.empty() && running_) {
+    const std::string line = std::move(typed_lines_.front());
+    typed_lines_.pop_front();
+    obey(line);
   }
 }
 
@@ -325,12 +386,8 @@ void DevSession::deploy() {
   begin([this, changed = *std::exchange(to_deploy_, std::nullopt)](Shell*) {
     const Clock::time_point began = Clock::now();
     const auto bundle = bundle_of(options_.what, options_.name);
-    std::set<std::string> files = std::exchange(deployer_->files, {"dormouse.yaml"});
-    for (const LocalFile& file : bundle ? bundle->files : std::vector<LocalFile>()) {
-      deployer_->files.insert(file.path);
-    }
-    files.insert(deployer_->files.begin(), deployer_->files.end());
-    const std::set<std::string> counting = bundle ? that_count(changed, files) : changed;
+    const std::set<std::string> counting =
+        bundle ? deployer_->learn(*bundle, changed) : deployer_->fail(changed);
     if (counting.empty() && !changed.empty()) {
       return tell([this] {
         deploying_ = false;
@@ -339,6 +396,7 @@ void DevSession::deploy() {
     }
     if (!counting.empty()) tell([this, text = text_of(counting)] { status(text); });
     Deployed done{bundle ? deployer_->delivery.deliver(*bundle) : bundle.error(), began};
+    if (done.last) done.log_end = end_of_log(deployer_->api, options_.name).value_or(0);
     tell([this, done = std::move(done)] { deployed(done); });
   });
 }
@@ -363,9 +421,9 @@ void DevSession::served(const Deployed& it) {
   if (first) {
     status(shell_->url + "/f/" + options_.name + (serves_http_ ? "/" : "") +
            "   (? says what can be typed here)");
-    follow_log();
+    follow_log(it.log_end);
   }
-  if (options_.replay && !first && !unchanged && last_call_) to_call_.push_back(*last_call_);
+  if (options_.replay && !first && !unchanged && last_call_) typed_lines_.emplace_back();
 }
 
 // ---- calls, and what they print ----
@@ -397,11 +455,27 @@ void DevSession::show_receipt() {
   });
 }
 
-void DevSession::follow_log() {
-  begin([this](Shell* shell) {
-    follow(shell, options_.name,
-           [this](const std::string& line) { tell([this, line] { status(line); }); });
+void DevSession::follow_log(std::int64_t after) {
+  begin([this, after](Shell* shell) {
+    const auto show = [this, shell](const std::string& line) { return has_shown(shell, line); };
+    const auto ended = follow(shell, options_.name, after, show);
+    if (!ended) tell([this, ended] { status("dormouse: its log: " + ended.error().message); });
   });
+}
+
+// On the log's thread, a line at a time: a function that floods its log waits for the terminal.
+bool DevSession::has_shown(Shell* shell, const std::string& line) {
+  auto promise = std::make_shared<std::promise<void>>();
+  const auto shown = promise->get_future();
+  tell([this, line, promise] {
+    status(line);
+    promise->set_value();
+  });
+  while (shown.wait_for(50ms) != std::future_status::ready) {
+    pollfd polled{.fd = shell->interrupt, .events = POLLIN, .revents = 0};
+    if (poll(&polled, 1, 0) != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace dormouse::cli

@@ -57,19 +57,21 @@ class DevSession {
   void await_input();
   void await_changes();
   void await_signal();
-  bool read_lines();  // False at the end of the input.
+  bool read_lines(int input);  // False at its end.
   void take_line(std::string_view line);
+  void obey(std::string_view line);
   void notice_changes();
   void announce_changes();
 
-  void go_on();  // With the next deploy, or the calls that waited for it.
+  void go_on();  // With the next deploy, or the lines that waited for it.
   void deploy();
   void deployed(const Deployed&);
   void served(const Deployed&);
   void call(const TypedLine&);
   void called(const Result<http::ClientResponse>&, std::chrono::steady_clock::time_point began);
   void show_receipt();
-  void follow_log();
+  void follow_log(std::int64_t after);
+  bool has_shown(Shell*, const std::string& line);
 
   // Runs `work` on a thread, with a Shell of its own that is interrupted at the end.
   void begin(std::function<void(Shell*)> work);
@@ -95,7 +97,7 @@ class DevSession {
   bool deploying_ = false;
   bool serves_ = false;  // There is a revision.
   bool serves_http_ = false;
-  std::deque<TypedLine> to_call_;
+  std::deque<std::string> typed_lines_;  // Still to be obeyed; empty: the last call again.
   std::optional<TypedLine> last_call_;
   std::string last_invocation_;
   std::list<std::jthread> threads_;

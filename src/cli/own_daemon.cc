@@ -43,12 +43,9 @@ Result<std::string> free_address() {
 Result<> make_folder(const fs::path& folder) {
   std::error_code failure;
   fs::create_directories(folder, failure);
-  if (failure) {
-    return Error{Code::invalid_argument, "making " + folder.string() + ": " + failure.message()};
-  }
-  fs::permissions(folder, fs::perms::owner_all, failure);
-  std::ofstream(folder / ".gitignore") << "*\n";
-  return ok;
+  if (!failure) fs::permissions(folder, fs::perms::owner_all, failure);
+  if (!failure) return ok;
+  return Error{Code::invalid_argument, "making " + folder.string() + ": " + failure.message()};
 }
 
 // In the child: what a fork of a program with one thread may do.

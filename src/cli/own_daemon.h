@@ -1,5 +1,5 @@
 // A platform for one project, as `dormouse dev` starts it: a child process that serves on loopback
-// from a folder of the project's, and ends with whoever started it, also if that was killed.
+// from a folder of its own, and ends with whoever started it, also if that was killed.
 //
 // One thread. The child writes its log to daemon.log in its folder.
 #pragma once
@@ -22,7 +22,7 @@ struct OwnDaemonOptions {
 
 class OwnDaemon {
  public:
-  // Before any thread is started. The folder is made, with a .gitignore that hides all of it.
+  // Before any thread is started. The folder is made if need be.
   static Result<std::unique_ptr<OwnDaemon>> start(const OwnDaemonOptions&);
   ~OwnDaemon();  // Stops it, and waits for its end.
   OwnDaemon(const OwnDaemon&) = delete;

@@ -1,12 +1,14 @@
 #include "cli/request_body.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "gateway/json.h"
+#include "wire/socket.h"
 
 namespace dormouse::cli {
 namespace {
@@ -35,10 +37,17 @@ RequestBody body_of_text(std::string text) {
 }
 
 Result<RequestBody> body_of_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  constexpr std::size_t bytes_max = std::size_t{4} << 30;  // What the largest max_body takes.
+  const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return system_error(Code::not_found, "opening " + path);
-  std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) return system_error(Code::invalid_argument, "reading " + path);
+  std::string bytes;
+  std::array<char, 64 * 1024> piece;
+  ssize_t got;
+  while ((got = read(file.number(), piece.data(), piece.size())) > 0) {
+    bytes.append(piece.data(), static_cast<std::size_t>(got));
+    if (bytes.size() > bytes_max) return Error{Code::too_large, path + " has more than 4GiB"};
+  }
+  if (got < 0) return system_error(Code::invalid_argument, "reading " + path);
   return RequestBody{std::move(bytes), type_of_file(path)};
 }
 

@@ -49,6 +49,13 @@ std::optional<Address> parse_url(std::string_view url) {
   return Address{std::string(host), std::string(port), std::string(url)};
 }
 
+// Also while there is always something to receive.
+bool is_interrupted(const ClientRequest& request) {
+  if (request.interrupt < 0) return false;
+  pollfd polled{.fd = request.interrupt, .events = POLLIN, .revents = 0};
+  return poll(&polled, 1, 0) > 0;
+}
+
 // A non-blocking socket, and how long to wait for it to make progress.
 class Socket {
  public:
@@ -213,6 +220,7 @@ class ResponseReader {
   Result<> receive() {
     std::array<char, 64 * 1024> bytes;
     for (;;) {
+      if (is_interrupted(*request_)) return Error{Code::cancelled, "interrupted"};
       const ssize_t got = recv(socket_->number(), bytes.data(), bytes.size(), 0);
       if (got > 0) {
         has_begun_ = true;
