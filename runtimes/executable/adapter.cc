@@ -79,7 +79,7 @@ Result<> Adapter::begin() {
   if (!listener) listener = listen_on(0);
   if (!listener) return std::move(listener).error();
   listener_ = std::move(*listener);
-  api_.emplace(&wire_, &options_);
+  api_.emplace(&wire_, &options_, interpreter_.has_value());
   const auto option = options_.find("template");
   const bool may_fork = option != options_.end() && option->second == "yes";
   if (!may_fork && dormouse_drop_capabilities() != 0) {

@@ -281,6 +281,7 @@ void RuntimeApi::begin_serving() {
     ready.notes["template"] =
         "no: it speaks the Lambda Runtime API, and is started anew for every instance";
   }
+  if (booted_) ready.notes["start"] = "a booted interpreter that waits loads the code";
   wire_->post(wire::Type::ready, 0, wire::encode(ready));
 }
 

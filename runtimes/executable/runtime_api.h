@@ -23,9 +23,9 @@ namespace dormouse::executable {
 
 class RuntimeApi final : public Service {
  public:
-  // `options` are those of `load`, and stay.
-  RuntimeApi(WireEnd* wire, const wire::Options* options)
-      : wire_(wire), options_(options), inner_calls_(wire) {}
+  // `options` are those of `load`, and stay. `booted`: an interpreter was there before the code.
+  RuntimeApi(WireEnd* wire, const wire::Options* options, bool booted)
+      : wire_(wire), options_(options), booted_(booted), inner_calls_(wire) {}
 
   // The program has asked for work, or failed to begin: it speaks this API and not the wire.
   bool serves() const { return phase_ == Phase::serves; }
@@ -87,6 +87,7 @@ class RuntimeApi final : public Service {
 
   WireEnd* const wire_;
   const wire::Options* const options_;
+  const bool booted_;
   InnerCalls inner_calls_;
   Phase phase_ = Phase::starts;
   std::map<std::string, Call> calls_;  // By id.
