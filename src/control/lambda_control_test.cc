@@ -114,7 +114,7 @@ TEST(LambdaFunctions, AreCreatedShownChangedAndRemoved) {
 
 TEST(LambdaFunctions, AreRefusedWithATypeAndLeaveNothing) {
   PythonWorld world;
-  world.fleet.start_fails = Error{Code::function_failed, "starting: SyntaxError: oops"};
+  world.fleet.start_fails = Error{Code::function_failed, "SyntaxError: oops"};
   const struct {
     const char* why;
     std::string body;

@@ -84,7 +84,7 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft, Wit
   if (!tree) co_return tree.error();
   auto loading = try_load(&draft, *tree, &witness);
   auto loaded = co_await std::move(loading);
-  if (!loaded) co_return std::move(loaded).error().during("starting");
+  if (!loaded) co_return std::move(loaded).error();
   co_return draft;
 }
 

@@ -278,7 +278,7 @@ TEST(Networks, ThatCannotBeFailTheDeploy) {
   EXPECT_TRUE(world.launcher.state.attached.empty());
   world.launcher.state.attach_fails = Error{Code::unavailable, "nft is not installed"};
   EXPECT_EQ(why(world.run(world.try_out(world_at_large))),
-            "starting: network: nft is not installed");
+            "network: nft is not installed");
   EXPECT_TRUE(world.launcher.state.revealed.empty());
 }
 
