@@ -71,6 +71,11 @@ void refuse_warnings(j_common_ptr decoder, int level) {
   if (level < 0) leave_jpeg(decoder);
 }
 
+void bound_scans(j_common_ptr common) {
+  const auto* decoder = reinterpret_cast<j_decompress_ptr>(common);
+  if (decoder->input_scan_number > jpeg_scans_max) leave_jpeg(common);
+}
+
 // The first of the markers that is EXIF's.
 unsigned orientation_of(const jpeg_decompress_struct& decoder) {
   constexpr std::string_view exif("Exif\0\0", 6);
@@ -113,6 +118,8 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
     return give_up(out, dormouse_picture_malformed);
   }
   jpeg_create_decompress(&decoder);
+  jpeg_progress_mgr progress{.progress_monitor = bound_scans};
+  decoder.progress = &progress;
   decoder.mem->max_memory_to_use = 256L << 20;
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);

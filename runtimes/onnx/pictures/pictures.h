@@ -10,6 +10,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// Each scan of a progressive JPEG goes over the whole picture, and may be of a dozen bytes: a small
+// file would take long. Encoders make about ten.
+inline constexpr int jpeg_scans_max = 100;
+
 extern "C" {
 
 struct dormouse_picture {
