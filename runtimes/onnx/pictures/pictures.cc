@@ -35,27 +35,74 @@ int give_up(dormouse_picture& out, int outcome) {
   return outcome;
 }
 
-int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) {
-    return dormouse_picture_malformed;
-  }
-  if (!limits.allow(image.width, image.height)) {
-    png_image_free(&image);
-    return dormouse_picture_too_large;
-  }
-  image.format = PNG_FORMAT_BGR;
-  // Others read 16 bits as they read 8; libpng takes them for linear.
-  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
-  const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
-  const bool decoded = make_room(out, image.width, image.height) &&
-                       png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
-  png_image_free(&image);
-  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+// libpng leaves by longjmp; nothing between setjmp and there has a destructor.
+struct PngInput {
+  std::string_view rest;
+  std::jmp_buf escape;
+};
+
+[[noreturn]] void leave_png(png_structp decoder, png_const_charp) {
+  std::longjmp(static_cast<PngInput*>(png_get_error_ptr(decoder))->escape, 1);
+}
+void bear_warnings(png_structp, png_const_charp) {
+}
+void read_png(png_structp decoder, png_bytep into, std::size_t size) {
+  std::string_view& rest = static_cast<PngInput*>(png_get_io_ptr(decoder))->rest;
+  if (size > rest.size()) leave_png(decoder, "");
+  std::memcpy(into, rest.data(), size);
+  rest.remove_prefix(size);
 }
 
-// libjpeg leaves by longjmp; nothing between setjmp and there has a destructor.
+// Blue, green, red, whatever it holds; white shows through where it is transparent, mixed by the
+// values as they are, as browsers and Pillow do it.
+void want_bgr(png_structp decoder, png_infop info) {
+  const png_uint_16 most = png_get_bit_depth(decoder, info) == 16 ? 0xffff : 0xff;
+  const png_color_16 white{0, most, most, most, most};
+  const bool alpha = (png_get_color_type(decoder, info) & PNG_COLOR_MASK_ALPHA) != 0 ||
+                     png_get_valid(decoder, info, PNG_INFO_tRNS) != 0;
+  png_set_expand(decoder);
+  png_set_gray_to_rgb(decoder);
+  if (alpha) png_set_background(decoder, &white, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1);
+  png_set_scale_16(decoder);
+  png_set_bgr(decoder);
+}
+
+void read_rows(png_structp decoder, png_infop info, dormouse_picture& out) {
+  const std::size_t row = std::size_t{3} * out.width;
+  const int passes = png_set_interlace_handling(decoder);
+  png_read_update_info(decoder, info);
+  if (png_get_rowbytes(decoder, info) != row) leave_png(decoder, "");
+  for (int pass = 0; pass < passes; ++pass) {
+    for (std::size_t y = 0; y < out.height; ++y) {
+      png_read_row(decoder, out.pixels + y * row, nullptr);
+    }
+  }
+}
+
+int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
+  PngInput input{.rest = bytes};
+  png_structp decoder =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, leave_png, bear_warnings);
+  png_infop info = decoder == nullptr ? nullptr : png_create_info_struct(decoder);
+  const auto leave_with = [&](int outcome) {
+    png_destroy_read_struct(&decoder, &info, nullptr);
+    return outcome == dormouse_picture_decoded ? outcome : give_up(out, outcome);
+  };
+  if (info == nullptr || setjmp(input.escape) != 0) return leave_with(dormouse_picture_malformed);
+  png_set_read_fn(decoder, &input, read_png);
+  // Only what pixels are made of. Of the rest gAMA and iCCP would change their values.
+  png_set_keep_unknown_chunks(decoder, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  png_read_info(decoder, info);
+  const std::uint32_t width = png_get_image_width(decoder, info);
+  const std::uint32_t height = png_get_image_height(decoder, info);
+  if (!limits.allow(width, height)) return leave_with(dormouse_picture_too_large);
+  if (!make_room(out, width, height)) return leave_with(dormouse_picture_malformed);
+  want_bgr(decoder, info);
+  read_rows(decoder, info, out);
+  return leave_with(dormouse_picture_decoded);
+}
+
+// libjpeg leaves by longjmp, too.
 struct JpegErrors {
   jpeg_error_mgr manager;
   std::jmp_buf escape;
