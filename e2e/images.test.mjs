@@ -174,14 +174,15 @@ test("a body that is no picture is refused, and the next picture is not", async 
     [pictures["rgb.jpg"].subarray(0, 1000), "image/jpeg", 400],
     [pictures["lossy.webp"].subarray(0, 500), "image/webp", 400],
     [pictures["short.png"], "image/png", 400],
-    [pictures["bomb.png"], "image/png", 413],
-    [pictures["side.png"], "image/png", 413],
+    [pictures["bomb.png"], "image/png", 413, /more than 16 million pixels/],
+    [pictures["side.png"], "image/png", 413, /a side of more than 16,384 pixels/],
     [pictures["huge.png"], "image/png", 400], // libpng's own limit.
   ];
-  for (const [body, type, wanted] of rows) {
+  for (const [body, type, wanted, why] of rows) {
     const { status, text } = await send(body, type);
     assert.equal(status, wanted, `${type}, ${body.length} bytes: ${text}`);
     assert.ok(JSON.parse(text).error.message.length > 10, text);
+    if (why) assert.match(text, why);
     assert.equal((await send(drawn)).status, 200);
   }
 });

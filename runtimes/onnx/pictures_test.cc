@@ -118,6 +118,23 @@ TEST(Png, HasTheValuesThatItWasSavedWithWhateverItsGamma) {
   EXPECT_EQ(linear.pixels, bgr);
 }
 
+TEST(Size, IsBoundByPixelsAndBySides) {
+  const struct {
+    std::uint32_t width, height;
+    int outcome;
+  } rows[] = {
+      {16'384, 1, dormouse_picture_decoded},
+      {16'385, 1, dormouse_picture_too_long},
+      {1, 16'385, dormouse_picture_too_long},
+      {4'000, 4'001, dormouse_picture_too_large},
+  };
+  for (const auto& row : rows) {
+    const std::vector<std::uint8_t> black(std::size_t{row.width} * row.height);
+    const std::string png = as_png(black, row.width, row.height, PNG_FORMAT_GRAY);
+    EXPECT_EQ(decode(png).outcome, row.outcome) << row.width << "x" << row.height;
+  }
+}
+
 TEST(Jpeg, IsOfAsManyScansAsEncodersMake) {
   const Decoded few = decode(jpeg_of_scans(90));
   EXPECT_EQ(few.outcome, dormouse_picture_decoded);

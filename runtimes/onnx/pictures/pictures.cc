@@ -17,8 +17,11 @@ namespace {
 struct Limits {
   std::uint32_t side_max;
   std::uint64_t pixels_max;
-  bool allow(std::uint64_t width, std::uint64_t height) const {
-    return width <= side_max && height <= side_max && width * height <= pixels_max;
+  // An outcome: decoded if it may be.
+  int judge(std::uint64_t width, std::uint64_t height) const {
+    if (width > side_max || height > side_max) return dormouse_picture_too_long;
+    if (width * height > pixels_max) return dormouse_picture_too_large;
+    return dormouse_picture_decoded;
   }
 };
 
@@ -95,7 +98,8 @@ int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
   png_read_info(decoder, info);
   const std::uint32_t width = png_get_image_width(decoder, info);
   const std::uint32_t height = png_get_image_height(decoder, info);
-  if (!limits.allow(width, height)) return leave_with(dormouse_picture_too_large);
+  const int judged = limits.judge(width, height);
+  if (judged != dormouse_picture_decoded) return leave_with(judged);
   if (!make_room(out, width, height)) return leave_with(dormouse_picture_malformed);
   want_bgr(decoder, info);
   read_rows(decoder, info, out);
@@ -171,9 +175,10 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&decoder, TRUE);
-  if (!limits.allow(decoder.image_width, decoder.image_height)) {
+  const int judged = limits.judge(decoder.image_width, decoder.image_height);
+  if (judged != dormouse_picture_decoded) {
     jpeg_destroy_decompress(&decoder);
-    return dormouse_picture_too_large;
+    return judged;
   }
   decoder.out_color_space = JCS_EXT_BGR;
   jpeg_start_decompress(&decoder);
@@ -209,7 +214,8 @@ int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   }
   const auto width = static_cast<std::uint32_t>(found.width);
   const auto height = static_cast<std::uint32_t>(found.height);
-  if (!limits.allow(width, height)) return dormouse_picture_too_large;
+  const int judged = limits.judge(width, height);
+  if (judged != dormouse_picture_decoded) return judged;
   const bool alpha = found.has_alpha != 0;
   const int channels = alpha ? 4 : 3;
   const auto decode = alpha ? WebPDecodeBGRAInto : WebPDecodeBGRInto;

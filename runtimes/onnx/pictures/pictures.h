@@ -26,7 +26,8 @@ enum dormouse_picture_outcome {
   dormouse_picture_decoded = 0,
   dormouse_picture_malformed = 1,
   dormouse_picture_too_large = 2,
-  dormouse_picture_unknown = 3,  // Not one of the three, by its first bytes.
+  dormouse_picture_unknown = 3,   // Not one of the three, by its first bytes.
+  dormouse_picture_too_long = 4,  // A side of it.
 };
 
 // `pixels_max` bounds width × height, `side_max` each of them.
