@@ -6,11 +6,31 @@
 
 #include "runtimes/onnx/json_text.h"
 #include "runtimes/onnx/lines.h"
+#include "runtimes/onnx/tensor_text.h"
 
 namespace dormouse::onnx {
 namespace {
 
 constexpr std::size_t keys_max = 100'000;
+
+Error refused(std::string why) {
+  return {Code::invalid_argument, std::move(why)};
+}
+
+// In both -1 is any number; a shape without dimensions is left open.
+bool may_be(std::span<const std::int64_t> shape, std::initializer_list<std::int64_t> wanted) {
+  const auto alike = [](std::int64_t a, std::int64_t b) { return a < 0 || b < 0 || a == b; };
+  return shape.empty() || std::ranges::equal(shape, wanted, alike);
+}
+
+bool takes_lines(const wire::TensorSpec& input) {
+  return input.type == wire::DataType::fp32 && may_be(input.shape, {1, 3, line_height, -1}) &&
+         (input.shape.empty() || input.shape.back() < 0);
+}
+
+bool gives_steps(const wire::TensorSpec& output) {
+  return output.type == wire::DataType::fp32 && may_be(output.shape, {1, -1, -1});
+}
 
 }  // namespace
 
@@ -24,6 +44,24 @@ LineInput line_input(Extent picture) {
            .mean = {0.5f, 0.5f, 0.5f},
            .deviation = {0.5f, 0.5f, 0.5f},
            .border = 127.5f}};  // The grey in the middle.
+}
+
+Result<std::size_t> characters_of(const wire::Signature& signature) {
+  if (signature.inputs.size() != 1 || signature.outputs.size() != 1) {
+    return refused("text-line wants a model that makes one tensor of one tensor");
+  }
+  const wire::TensorSpec& input = signature.inputs.front();
+  const wire::TensorSpec& output = signature.outputs.front();
+  if (!takes_lines(input)) {
+    return refused("the model's input \"" + input.name + "\" is " + describe(input) +
+                   ": text-line wants FP32 [1,3,48,width] of any width");
+  }
+  if (!gives_steps(output)) {
+    return refused("the model's output \"" + output.name + "\" is " + describe(output) +
+                   ": text-line wants FP32 [1,steps,characters]");
+  }
+  const std::int64_t last = output.shape.empty() ? -1 : output.shape.back();
+  return static_cast<std::size_t>(std::max<std::int64_t>(last, 0));
 }
 
 Result<std::vector<std::string>> read_keys(Bytes file) {

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "runtimes/onnx/framing.h"
 #include "runtimes/onnx/picture_tensor.h"
+#include "wire/tensors.h"
 
 namespace dormouse::onnx {
 
@@ -28,6 +29,11 @@ struct LineInput {
 };
 LineInput line_input(Extent picture);
 inline constexpr Sampling line_sampling = {.antialias = false};
+
+// How many characters the model tells apart, by its signature; 0 if that leaves it open.
+// invalid_argument if it takes something else than FP32 [1,3,48,width], whatever the width, or
+// gives something else than FP32 [1,steps,characters].
+Result<std::size_t> characters_of(const wire::Signature&);
 
 // The characters that the model tells apart: blank, those of the file, a line each, and a space.
 Result<std::vector<std::string>> read_keys(Bytes file);

@@ -101,3 +101,8 @@ save("picky", [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3
                helper.make_node("Cast", ["place"], ["index"], to=TensorProto.INT64),
                helper.make_node("Gather", ["table", "index"], ["scores"], axis=0)],
      [tensor("image", F, [1, 1, 8, 8])], [tensor("scores", F, [1, 3])], [table, three])
+
+# Lines of text: the characters are the channels of a column, and neither shape says how many.
+save("columns", [helper.make_node("ReduceMean", ["image"], ["means"], axes=[2], keepdims=0),
+                 helper.make_node("Transpose", ["means"], ["steps"], perm=[0, 2, 1])],
+     [picture], [tensor("steps", F, ["n", "t", "k"])])
