@@ -69,8 +69,18 @@ wide.save(out + "wide.png")
 y, x = numpy.mgrid[0:301, 0:443]
 photo = numpy.stack([x % 256, (x * y // 97) % 256, 127 + 127 * numpy.sin(x * x / 900 + y / 9)], 2)
 Image.fromarray(photo.astype("uint8")).save(out + "photo.png")
-Image.new("RGB", (4000, 4000), (9, 99, 199)).save(out + "largest.png")
-Image.new("RGBA", (4000, 4000), (9, 99, 199, 99)).save(out + "largest.webp", quality=1, method=0)
+# The largest, of many colours, in the ways that take most memory to decode.
+y, x = numpy.mgrid[0:4000, 0:4000]
+large = Image.fromarray((numpy.stack([x // 16, y // 16, (x + y) // 32], 2)).astype("uint8"))
+large.save(out + "largest.png", compress_level=1)
+large.save(out + "largest.webp", lossless=True, quality=0, method=0)
+exif = Image.Exif()
+exif[0x0112] = 6
+large.save(out + "largest-progressive.jpg", quality=50, progressive=True, subsampling=0, exif=exif)
+large.putalpha(Image.fromarray((x // 16).astype("uint8")))
+large.save(out + "largest-alpha.png", compress_level=1)
+large.save(out + "largest-alpha.webp", lossless=True, quality=0, method=0)
+large.save(out + "largest-lossy.webp", quality=1, method=0)
 def bomb(width, height):
     part = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return (b"\\x89PNG\\r\\n\\x1a\\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
@@ -188,7 +198,9 @@ test("a body that is no picture is refused, and the next picture is not", async 
 });
 
 test("the largest picture fits into the example's memory", async () => {
-  for (const name of ["largest.png", "largest.webp"]) assert.equal((await labelsOf(name)).length, 3, name);
+  const largest = Object.keys(pictures).filter((name) => name.startsWith("largest"));
+  assert.equal(largest.length, 6);
+  for (const name of largest) assert.equal((await labelsOf(name)).length, 3, name);
 });
 
 test("a sleeping one wakes as a fork, and says the same", async () => {
