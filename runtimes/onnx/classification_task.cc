@@ -43,7 +43,7 @@ class ClassificationTask final : public Task {
                    "the model gave " + std::to_string(answer->values.size()) + " numbers, and " +
                        std::to_string(plan_.classes) + " when it was loaded"};
     }
-    activate(plan_.activation, answer->values);
+    if (auto done = activate(plan_.activation, answer->values); !done) return done.error();
     const auto top = top_labels(answer->values, plan_.options.top_k, plan_.labels);
     if (!top) return top.error();
     return to_json(*top);

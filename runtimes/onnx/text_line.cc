@@ -83,6 +83,12 @@ Result<TextLine> read_line(std::span<const std::int64_t> shape, std::span<const 
                                             std::to_string(keys.size()) +
                                             "], as the file of keys has it"};
   }
+  const auto odd = std::ranges::find_if(values, [](float value) { return std::isnan(value); });
+  if (odd != values.end()) {
+    const auto step = static_cast<std::size_t>(odd - values.begin()) / keys.size();
+    return Error{Code::function_failed,
+                 "the model's answer for step " + std::to_string(step) + " is not a number"};
+  }
   TextLine line;
   std::size_t last = 0, characters = 0;
   for (auto step = values; !step.empty(); step = step.subspan(keys.size())) {

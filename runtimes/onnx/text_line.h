@@ -43,7 +43,8 @@ struct TextLine {
   double confidence = 0;  // The mean over the characters; 0 if there are none.
 };
 
-// `shape` is the model's answer's: [1, steps, keys].
+// `shape` is the model's answer's: [1, steps, keys]. function_failed if it is another, or if one of
+// the values is not a number.
 Result<TextLine> read_line(std::span<const std::int64_t> shape, std::span<const float> values,
                            const std::vector<std::string>& keys);
 

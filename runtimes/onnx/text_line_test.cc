@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <random>
 
 #include "runtimes/onnx/worker_driver.h"
@@ -45,6 +46,16 @@ TEST(TextLine, ReadsTheLikeliestCharacters) {
   }
   const std::int64_t other[] = {1, 1, 5};
   EXPECT_FALSE(read_line(other, std::vector<float>(5), *keys));
+}
+
+TEST(TextLine, IsNoneOfWhatIsNoNumber) {
+  std::vector<float> values(12, 0.1f);
+  values[6] = std::numeric_limits<float>::quiet_NaN();
+  const std::int64_t shape[] = {1, 4, 3};
+  const auto line = read_line(shape, values, {"", "a", " "});
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, Code::function_failed);
+  EXPECT_EQ(line.error().message, "the model's answer for step 2 is not a number");
 }
 
 TEST(TextLine, KeepsTheShapeOfThePicture) {

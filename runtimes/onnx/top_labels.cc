@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::size_t label_bytes_max = 1024;
 
+Error failed(std::ptrdiff_t class_index, const char* why) {
+  return {Code::function_failed,
+          "the model's answer for class " + std::to_string(class_index) + " " + why};
+}
+
 // The highest is taken from each, so that the largest power is 1. Where all are, or the highest is,
 // infinite, a difference would be no number.
 void softmax(std::span<float> scores) {
@@ -66,14 +71,17 @@ std::string_view name(Activation activation) {
   CHECK_UNREACHABLE("every Activation has a name");
 }
 
-void activate(Activation activation, std::span<float> scores) {
+Result<> activate(Activation activation, std::span<float> scores) {
+  const auto odd = std::ranges::find_if(scores, [](float score) { return std::isnan(score); });
+  if (odd != scores.end()) return failed(odd - scores.begin(), "is not a number");
   switch (activation) {
-    case Activation::softmax: softmax(scores); return;
+    case Activation::softmax: softmax(scores); return ok;
     case Activation::sigmoid:
       for (float& score : scores) score = 1 / (1 + std::exp(-score));
-      return;
-    case Activation::none: return;
+      return ok;
+    case Activation::none: return ok;
   }
+  CHECK_UNREACHABLE("every Activation makes scores");
 }
 
 bool are_probabilities(std::span<const float> scores) {
@@ -87,9 +95,7 @@ Result<std::vector<Label>> top_labels(std::span<const float> scores, std::size_t
                                       std::span<const std::string> labels) {
   const auto odd = std::ranges::find_if_not(scores, [](float s) { return std::isfinite(s); });
   if (odd != scores.end()) {
-    return Error{Code::function_failed,
-                 "the model's answer for class " + std::to_string(odd - scores.begin()) +
-                     (std::isnan(*odd) ? " is not a number" : " is infinite")};
+    return failed(odd - scores.begin(), std::isnan(*odd) ? "is not a number" : "is infinite");
   }
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
