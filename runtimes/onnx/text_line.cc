@@ -65,11 +65,10 @@ Result<std::size_t> characters_of(const wire::Signature& signature) {
 }
 
 Result<std::vector<std::string>> read_keys(Bytes file) {
-  const auto lines = lines_of(file);
-  if (lines.size() >= keys_max) return Error{Code::invalid_argument, "too many keys"};
-  std::vector<std::string> keys = {""};
-  keys.insert(keys.end(), lines.begin(), lines.end());
-  keys.emplace_back(" ");
+  auto keys = read_lines(file, keys_max);
+  if (!keys) return keys;
+  keys->insert(keys->begin(), "");
+  keys->emplace_back(" ");
   return keys;
 }
 

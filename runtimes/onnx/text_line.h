@@ -36,6 +36,7 @@ inline constexpr Sampling line_sampling = {.antialias = false};
 Result<std::size_t> characters_of(const wire::Signature&);
 
 // The characters that the model tells apart: blank, those of the file, a line each, and a space.
+// invalid_argument if the file has over 100,000 lines, or one that is not UTF-8.
 Result<std::vector<std::string>> read_keys(Bytes file);
 
 struct TextLine {

@@ -48,6 +48,26 @@ TEST(TextLine, ReadsTheLikeliestCharacters) {
   EXPECT_FALSE(read_line(other, std::vector<float>(5), *keys));
 }
 
+TEST(TextLine, RefusesKeysThatAreNoText) {
+  const struct {
+    std::string file;
+    const char* why;
+  } rows[] = {
+      {"a\nb\xff\n", "its line 2 is not UTF-8"},
+      {std::string(1025, 'a'), "its line 1 is over 1024 bytes"},
+      {std::string(100'001, '\n'), "it has more than 100000 lines"},
+      // Nothing behind the last one that may be kept is looked at.
+      {std::string(100'000, '\n') + "\xff", "it has more than 100000 lines"},
+  };
+  for (const auto& row : rows) {
+    const auto keys = read_keys(as_bytes(row.file));
+    ASSERT_FALSE(keys) << row.why;
+    EXPECT_EQ(keys.error().code, Code::invalid_argument);
+    EXPECT_EQ(keys.error().message, row.why);
+  }
+  EXPECT_EQ(read_keys(as_bytes(std::string(100'000, '\n')))->size(), 100'002u);
+}
+
 TEST(TextLine, IsNoneOfWhatIsNoNumber) {
   std::vector<float> values(12, 0.1f);
   values[6] = std::numeric_limits<float>::quiet_NaN();
