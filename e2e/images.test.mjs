@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, repository } from "./platform.mjs";
 
@@ -42,10 +42,15 @@ three.convert("RGB").save(out + "lossless.webp", lossless=True)
 three.convert("RGBA").save(out + "opaque.webp")
 three.resize((3000, 2000)).save(out + "large.png")
 Image.eval(three, lambda value: 255 - value).save(out + "inverted.png")
+three.convert("CMYK").save(out + "cmyk.jpg")
+three.convert("RGB").save(out + "animated.webp", save_all=True, append_images=[Image.new("RGB", three.size)])
 # What is transparent is black below, and shows as white.
 ghost = Image.merge("LA", (Image.new("L", three.size, 0), three))
 ghost.save(out + "ghost.png")
 ghost.convert("RGBA").save(out + "ghost.webp", lossless=True, exact=True)
+half = Image.merge("LA", (three, Image.eval(three, lambda value: 255 - value // 2)))
+half.save(out + "half.png")
+half.convert("RGBA").save(out + "half.webp", lossless=True, exact=True)
 # As cameras save them: turned, and how in EXIF. PIL's own way back is what makes them upright.
 for orientation in range(1, 9):
     back = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
@@ -89,6 +94,7 @@ for name, width, height in (("bomb", 4001, 4000), ("side", 16385, 1), ("huge", 2
     open(out + name + ".png", "wb").write(bomb(width, height))
 `;
   execFileSync("/usr/bin/python3", ["-c", program, path.join(example, "drawn.png"), folder]);
+  copyFileSync(path.join(repository, "runtimes/onnx/corpus/pictures/scans.jpg"), path.join(folder, "scans.jpg"));
   return Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name))]));
 }
 
@@ -158,6 +164,7 @@ test("what is transparent is white, in PNG and WebP alike", async () => {
   const inverted = await labelsOf("inverted.png");
   assert.deepEqual(await labelsOf("ghost.png"), inverted);
   assert.deepEqual(await labelsOf("ghost.webp"), inverted);
+  assert.deepEqual(await labelsOf("half.png"), await labelsOf("half.webp"));
 });
 
 test("a photograph is upright, as its camera says", async () => {
@@ -184,6 +191,9 @@ test("a body that is no picture is refused, and the next picture is not", async 
     [pictures["rgb.jpg"].subarray(0, 1000), "image/jpeg", 400],
     [pictures["lossy.webp"].subarray(0, 500), "image/webp", 400],
     [pictures["short.png"], "image/png", 400],
+    [pictures["scans.jpg"], "image/jpeg", 400],
+    [pictures["cmyk.jpg"], "image/jpeg", 415, /is a JPEG in CMYK/],
+    [pictures["animated.webp"], "image/webp", 415, /is an animated WebP/],
     [pictures["bomb.png"], "image/png", 413, /more than 16 million pixels/],
     [pictures["side.png"], "image/png", 413, /a side of more than 16,384 pixels/],
     [pictures["huge.png"], "image/png", 400], // libpng's own limit.

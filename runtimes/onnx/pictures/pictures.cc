@@ -137,6 +137,12 @@ unsigned orientation_of(const jpeg_decompress_struct& decoder) {
   return 1;
 }
 
+// By its header.
+int judge_jpeg(const jpeg_decompress_struct& decoder, Limits limits) {
+  const bool cmyk = decoder.jpeg_color_space == JCS_CMYK || decoder.jpeg_color_space == JCS_YCCK;
+  return cmyk ? dormouse_picture_cmyk : limits.judge(decoder.image_width, decoder.image_height);
+}
+
 // Makes a picture upright. False: there is no room for a second one, and this one is as it was.
 bool turn(dormouse_picture& out, unsigned orientation) {
   if (orientation == 1) return true;
@@ -175,7 +181,7 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&decoder, TRUE);
-  const int judged = limits.judge(decoder.image_width, decoder.image_height);
+  const int judged = judge_jpeg(decoder, limits);
   if (judged != dormouse_picture_decoded) {
     jpeg_destroy_decompress(&decoder);
     return judged;
@@ -212,6 +218,7 @@ int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   if (WebPGetFeatures(data, bytes.size(), &found) != VP8_STATUS_OK) {
     return dormouse_picture_malformed;
   }
+  if (found.has_animation != 0) return dormouse_picture_animated;
   const auto width = static_cast<std::uint32_t>(found.width);
   const auto height = static_cast<std::uint32_t>(found.height);
   const int judged = limits.judge(width, height);

@@ -28,6 +28,8 @@ enum dormouse_picture_outcome {
   dormouse_picture_too_large = 2,
   dormouse_picture_unknown = 3,   // Not one of the three, by its first bytes.
   dormouse_picture_too_long = 4,  // A side of it.
+  dormouse_picture_cmyk = 5,      // A JPEG for printers.
+  dormouse_picture_animated = 6,  // A WebP of several.
 };
 
 // `pixels_max` bounds width × height, `side_max` each of them.
