@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, repository } from "./platform.mjs";
 
@@ -42,10 +42,15 @@ three.convert("RGB").save(out + "lossless.webp", lossless=True)
 three.convert("RGBA").save(out + "opaque.webp")
 three.resize((3000, 2000)).save(out + "large.png")
 Image.eval(three, lambda value: 255 - value).save(out + "inverted.png")
+three.convert("CMYK").save(out + "cmyk.jpg")
+three.convert("RGB").save(out + "animated.webp", save_all=True, append_images=[Image.new("RGB", three.size)])
 # What is transparent is black below, and shows as white.
 ghost = Image.merge("LA", (Image.new("L", three.size, 0), three))
 ghost.save(out + "ghost.png")
 ghost.convert("RGBA").save(out + "ghost.webp", lossless=True, exact=True)
+half = Image.merge("LA", (three, Image.eval(three, lambda value: 255 - value // 2)))
+half.save(out + "half.png")
+half.convert("RGBA").save(out + "half.webp", lossless=True, exact=True)
 # As cameras save them: turned, and how in EXIF. PIL's own way back is what makes them upright.
 for orientation in range(1, 9):
     back = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
@@ -69,8 +74,18 @@ wide.save(out + "wide.png")
 y, x = numpy.mgrid[0:301, 0:443]
 photo = numpy.stack([x % 256, (x * y // 97) % 256, 127 + 127 * numpy.sin(x * x / 900 + y / 9)], 2)
 Image.fromarray(photo.astype("uint8")).save(out + "photo.png")
-Image.new("RGB", (4000, 4000), (9, 99, 199)).save(out + "largest.png")
-Image.new("RGBA", (4000, 4000), (9, 99, 199, 99)).save(out + "largest.webp", quality=1, method=0)
+# The largest, of many colours, in the ways that take most memory to decode.
+y, x = numpy.mgrid[0:4000, 0:4000]
+large = Image.fromarray((numpy.stack([x // 16, y // 16, (x + y) // 32], 2)).astype("uint8"))
+large.save(out + "largest.png", compress_level=1)
+large.save(out + "largest.webp", lossless=True, quality=0, method=0)
+exif = Image.Exif()
+exif[0x0112] = 6
+large.save(out + "largest-progressive.jpg", quality=50, progressive=True, subsampling=0, exif=exif)
+large.putalpha(Image.fromarray((x // 16).astype("uint8")))
+large.save(out + "largest-alpha.png", compress_level=1)
+large.save(out + "largest-alpha.webp", lossless=True, quality=0, method=0)
+large.save(out + "largest-lossy.webp", quality=1, method=0)
 def bomb(width, height):
     part = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return (b"\\x89PNG\\r\\n\\x1a\\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
@@ -79,6 +94,7 @@ for name, width, height in (("bomb", 4001, 4000), ("side", 16385, 1), ("huge", 2
     open(out + name + ".png", "wb").write(bomb(width, height))
 `;
   execFileSync("/usr/bin/python3", ["-c", program, path.join(example, "drawn.png"), folder]);
+  copyFileSync(path.join(repository, "runtimes/onnx/corpus/pictures/scans.jpg"), path.join(folder, "scans.jpg"));
   return Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name))]));
 }
 
@@ -148,6 +164,7 @@ test("what is transparent is white, in PNG and WebP alike", async () => {
   const inverted = await labelsOf("inverted.png");
   assert.deepEqual(await labelsOf("ghost.png"), inverted);
   assert.deepEqual(await labelsOf("ghost.webp"), inverted);
+  assert.deepEqual(await labelsOf("half.png"), await labelsOf("half.webp"));
 });
 
 test("a photograph is upright, as its camera says", async () => {
@@ -174,20 +191,26 @@ test("a body that is no picture is refused, and the next picture is not", async 
     [pictures["rgb.jpg"].subarray(0, 1000), "image/jpeg", 400],
     [pictures["lossy.webp"].subarray(0, 500), "image/webp", 400],
     [pictures["short.png"], "image/png", 400],
-    [pictures["bomb.png"], "image/png", 413],
-    [pictures["side.png"], "image/png", 413],
+    [pictures["scans.jpg"], "image/jpeg", 400],
+    [pictures["cmyk.jpg"], "image/jpeg", 415, /is a JPEG in CMYK/],
+    [pictures["animated.webp"], "image/webp", 415, /is an animated WebP/],
+    [pictures["bomb.png"], "image/png", 413, /more than 16 million pixels/],
+    [pictures["side.png"], "image/png", 413, /a side of more than 16,384 pixels/],
     [pictures["huge.png"], "image/png", 400], // libpng's own limit.
   ];
-  for (const [body, type, wanted] of rows) {
+  for (const [body, type, wanted, why] of rows) {
     const { status, text } = await send(body, type);
     assert.equal(status, wanted, `${type}, ${body.length} bytes: ${text}`);
     assert.ok(JSON.parse(text).error.message.length > 10, text);
+    if (why) assert.match(text, why);
     assert.equal((await send(drawn)).status, 200);
   }
 });
 
 test("the largest picture fits into the example's memory", async () => {
-  for (const name of ["largest.png", "largest.webp"]) assert.equal((await labelsOf(name)).length, 3, name);
+  const largest = Object.keys(pictures).filter((name) => name.startsWith("largest"));
+  assert.equal(largest.length, 6);
+  for (const name of largest) assert.equal((await labelsOf(name)).length, 3, name);
 });
 
 test("a sleeping one wakes as a fork, and says the same", async () => {

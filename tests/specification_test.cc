@@ -31,6 +31,7 @@
 #include "metering/metering.h"
 #include "runtimes/onnx/classification_options.h"
 #include "runtimes/onnx/decoder.h"
+#include "runtimes/onnx/pictures/pictures.h"
 #include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 #include "scheduling/scheduler.h"
@@ -145,6 +146,7 @@ std::map<std::string, std::string> of_sandboxes() {
 std::map<std::string, std::string> of_pictures() {
   return {{"picture: pixels", count(std::int64_t{onnx::picture_pixels_max})},
           {"picture: side", count(onnx::picture_side_max) + " pixels"},
+          {"picture: scans of a JPEG", count(std::int64_t{jpeg_scans_max})},
           {"picture: side of a tensor", count(onnx::tensor_side_max) + " pixels"},
           {"picture: classes", count(std::int64_t{onnx::classes_max})}};
 }

@@ -1,6 +1,7 @@
 #include "runtimes/onnx/classification_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "runtimes/onnx/number_bytes.h"
 #include "runtimes/onnx/tensor_text.h"
@@ -36,7 +37,11 @@ Error no_picture(const wire::TensorSpec& input) {
 Result<std::uint32_t> side(std::int64_t models, std::uint32_t given,
                            const wire::TensorSpec& input) {
   if (models < 0) return given;
-  if (models == 0 || models > tensor_side_max) return no_picture(input);
+  if (models == 0) return no_picture(input);
+  if (models > tensor_side_max) {
+    return refused("the model's input \"" + input.name + "\" is " + describe(input) +
+                   ", which is too large: a side is at most 4096");
+  }
   if (given == 0 || given == models) return static_cast<std::uint32_t>(models);
   return refused("size: the model takes pictures of one size, " + describe(input) +
                  ": leave it out");
@@ -66,6 +71,16 @@ Result<std::array<float, 3>> by_channel(std::string_view option, const std::vect
   std::array<float, 3> values{};
   std::ranges::copy(given, values.begin());
   return values;
+}
+
+// Whether the brightest pixel, and the darkest, become numbers that a float has.
+bool are_finite(const TensorForm& form) {
+  for (std::size_t channel = 0; channel < channels_of(form.colours); ++channel) {
+    const float dark = -form.mean[channel] / form.deviation[channel];
+    const float range = 255 * (form.scale / form.deviation[channel]);
+    if (!std::isfinite(dark) || !std::isnormal(range) || !std::isfinite(dark + range)) return false;
+  }
+  return true;
 }
 
 std::string names_of(const std::vector<wire::TensorSpec>& tensors) {
@@ -110,7 +125,8 @@ Result<TensorForm> picture_form(const wire::Signature& signature, const Classifi
   if (!deviation) return deviation.error();
   form.mean = *mean;
   form.deviation = *deviation;
-  return form;
+  if (are_finite(form)) return form;
+  return refused("scale, mean, std: together they make numbers of pixels that no FP32 can be");
 }
 
 Result<std::size_t> class_output(const wire::Signature& signature, const Classification& options) {

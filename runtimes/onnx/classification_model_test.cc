@@ -65,7 +65,9 @@ TEST(PictureForm, IsRefusedIfTheModelTakesNoPicture) {
       {model({8, 3, 8, 8}), {}, "no picture"},
       {model({0, 3, 8, 8}), {}, "no picture"},
       {model({1, 3, 0, 8}), {}, "no picture"},
-      {model({1, 3, 8, 5000}), {}, "no picture"},
+      {model({1, 3, 8, 5000}),
+       {},
+       "is FP32 [1,3,8,5000], which is too large: a side is at most 4096"},
       {model({3, 8, 8}), {}, "no picture"},
       {model({1, 3, 8, 8}, {1, 10}, DataType::int8), {}, "is INT8 [1,3,8,8], which is no picture"},
       {{{}, {}}, {}, "the model takes 0 inputs"},
@@ -78,6 +80,9 @@ TEST(PictureForm, IsRefusedIfTheModelTakesNoPicture) {
       {model({1, 3, 8, 8}),
        {.deviation = {1, 2}},
        "std: 2 numbers, and the model takes 3 channels"},
+      {model({1, 3, 8, 8}), {.scale = 1e6f, .deviation = {1e-37f}}, "scale, mean, std: together"},
+      {model({1, 3, 8, 8}), {.scale = 1e-37f, .deviation = {1e30f}}, "scale, mean, std: together"},
+      {model({1, 3, 8, 8}), {.mean = {1e30f}, .deviation = {1e-30f}}, "scale, mean, std: together"},
   };
   for (const auto& row : rows) {
     const auto form = picture_form(row.model, row.options);

@@ -119,11 +119,11 @@ Result<> read_channel_order(std::string_view given, Classification& into) {
 }
 
 Result<> read_scale(std::string_view given, Classification& into) {
-  const auto scale = number(given);
-  if (!scale || *scale == 0 || std::abs(*scale) > 1e6) {
+  const auto scale = static_cast<float>(number(given).value_or(0));
+  if (!std::isnormal(scale) || std::abs(scale) > 1e6f) {
     return not_allowed(given, "a number but 0, as 1/255 or 0.0039216");
   }
-  into.scale = static_cast<float>(*scale);
+  into.scale = scale;
   return ok;
 }
 
@@ -136,7 +136,8 @@ Result<> read_mean(std::string_view given, Classification& into) {
 
 Result<> read_std(std::string_view given, Classification& into) {
   auto deviation = numbers(given);
-  if (!deviation || std::ranges::count(*deviation, 0.0f) > 0) {
+  const auto divides = [](float number) { return std::isnormal(number); };
+  if (!deviation || !std::ranges::all_of(*deviation, divides)) {
     return not_allowed(given, "a number but 0, or one for each channel, as 0.229, 0.224, 0.225");
   }
   into.deviation = std::move(*deviation);

@@ -43,7 +43,7 @@ class ClassificationTask final : public Task {
                    "the model gave " + std::to_string(answer->values.size()) + " numbers, and " +
                        std::to_string(plan_.classes) + " when it was loaded"};
     }
-    activate(plan_.activation, answer->values);
+    if (auto done = activate(plan_.activation, answer->values); !done) return done.error();
     const auto top = top_labels(answer->values, plan_.options.top_k, plan_.labels);
     if (!top) return top.error();
     return to_json(*top);
@@ -62,9 +62,9 @@ Result<Session::Floats> try_model(Session& session, const Plan& plan) {
   for (auto& value : pixels) value = static_cast<std::uint8_t>(random() >> 8);
   const auto values = picture_tensor({size.width, size.height, pixels},
                                      frame(size, size, Resize::stretch, 1), {}, plan.form);
-  auto answer = session.run_on_floats(shape_of(plan.form), values, plan.output);
-  if (!answer) return std::move(answer).error().during("trying the model on a picture of noise");
-  return answer;
+  const auto answer = session.run_on_floats(shape_of(plan.form), values, plan.output);
+  if (answer) return answer;
+  return refused("trying the model on a picture of noise: " + answer.error().message);
 }
 
 // What running the model tells of its answers.

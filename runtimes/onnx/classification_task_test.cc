@@ -25,7 +25,7 @@ class Classifying : public testing::Test {
     fs::remove_all(code_);
     fs::copy(digits_, code_, fs::copy_options::recursive);
     for (const char* name : {"channels.onnx", "channels_last.onnx", "channels_uint8.onnx",
-                             "channels_half.onnx", "matmul.onnx", "add.onnx"}) {
+                             "channels_half.onnx", "matmul.onnx", "picky.onnx", "add.onnx"}) {
       fs::copy(fs::path(ONNX_TESTDATA) / name, code_ / name);
     }
     std::ofstream(code_ / "three.txt") << "\xef\xbb\xbfred\r\ngreen\r\nblue\r\n";
@@ -168,6 +168,17 @@ TEST_F(Classifying, SaysWhyItDoesNotLoad) {
     const std::string why = said(row.options);
     EXPECT_NE(why.find(row.why), std::string::npos) << row.why << ": " << why;
   }
+}
+
+// The picture was one: what the model makes of the tensor is nothing that a caller could mend.
+TEST_F(Classifying, BlamesTheModelIfItDoesNotTakeThePictureItAskedFor) {
+  WorkerDriver worker(code_);
+  ASSERT_TRUE(worker.load(task({{"model", "picky.onnx"}, {"task.mean", "1"}, {"task.std", "-1"}})));
+  const auto answer = worker.invoke_raw("image/png", content(code_ / "four.png"));
+  ASSERT_FALSE(answer) << answer->body;
+  EXPECT_EQ(answer.error().code, Code::function_failed) << answer.error().message;
+  EXPECT_NE(answer.error().message.find("running the model"), std::string::npos)
+      << answer.error().message;
 }
 
 TEST_F(Classifying, BlamesTheModelForWhatIsNoNumber) {

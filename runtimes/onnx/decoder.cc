@@ -22,8 +22,14 @@ class SharedObject final : public Decoder {
       case dormouse_picture_decoded: break;
       case dormouse_picture_too_large:
         return Error{Code::too_large, "the picture has more than 16 million pixels"};
+      case dormouse_picture_too_long:
+        return Error{Code::too_large, "the picture has a side of more than 16,384 pixels"};
       case dormouse_picture_unknown:
         return Error{Code::unsupported, "the picture is neither PNG nor JPEG nor WebP"};
+      case dormouse_picture_cmyk:
+        return Error{Code::unsupported, "the picture is a JPEG in CMYK: save it in RGB"};
+      case dormouse_picture_animated:
+        return Error{Code::unsupported, "the picture is an animated WebP: send one of its frames"};
       default: return Error{Code::invalid_argument, "the picture is damaged"};
     }
     return Pixels{out.width, out.height, std::unique_ptr<std::uint8_t, Free>(out.pixels)};

@@ -34,8 +34,9 @@ class Decoder {
   static Result<std::unique_ptr<Decoder>> open();
   virtual ~Decoder() = default;
 
-  // unsupported if it is none of PNG, JPEG, WebP, whatever its content type says; too_large beyond
-  // the maxima above; invalid_argument if it is damaged.
+  // unsupported if it is none of PNG, JPEG, WebP, whatever its content type says, or an
+  // animated WebP, or a JPEG in CMYK; too_large beyond the maxima above; invalid_argument if it is
+  // damaged.
   virtual Result<Pixels> decode(Bytes picture) = 0;
 };
 

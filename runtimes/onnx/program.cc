@@ -194,11 +194,11 @@ class OnnxProgram final : public wire::Program {
   }
 
   // Opens what is declared, if anything is.
-  Result<Opened> open_task(const wire::Load& load, Session& session) {
+  Result<OpenedPictureTask> open_task(const wire::Load& load, Session& session) {
     const Declared declared{.name = option(load, "task", ""),
                             .options = options_below(load, "task."),
                             .found = options_below(load, found_prefix)};
-    if (declared.name.empty()) return Opened{};
+    if (declared.name.empty()) return OpenedPictureTask{};
     const auto code = Folder::open(places_.code);
     if (!code) return code.error();
     return onnx::open_task(declared, *code, session);

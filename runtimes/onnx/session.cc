@@ -149,7 +149,7 @@ class OrtSession final : public Session {
       floats.shape = outputs[0].shape;
       floats.values = floats_of(bytes_of(outputs[0]), outputs[0].port->spec.type);
     });
-    if (!ran) return ran.error();
+    if (!ran) return Error{Code::function_failed, ran.error().message};
     return floats;
   }
 

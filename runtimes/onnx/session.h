@@ -62,7 +62,7 @@ class Session {
 
   // Runs it on its first input and gives one output's floats, for a task that goes on with them;
   // `output` is an index in the signature. By that, the input takes floats and the output gives
-  // them: see number_bytes.h.
+  // them: see number_bytes.h. Whatever goes wrong is function_failed: no caller made this tensor.
   struct Floats {
     std::vector<std::int64_t> shape;
     std::vector<float> values;

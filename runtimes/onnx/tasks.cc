@@ -25,7 +25,8 @@ Result<wire::Reply> PictureTask::answer(const wire::Content& content, Bytes body
   return wire::Reply{{.content_type = "application/json"}, std::move(*json)};
 }
 
-Result<Opened> open_task(const Declared& declared, const Folder& code, Session& session) {
+Result<OpenedPictureTask> open_task(const Declared& declared, const Folder& code,
+                                    Session& session) {
   const auto found = std::ranges::find(known, declared.name, &Known::name);
   if (found == std::end(known)) {
     return Error{Code::invalid_argument, "there is no task \"" + declared.name +
@@ -35,8 +36,9 @@ Result<Opened> open_task(const Declared& declared, const Folder& code, Session& 
   if (!opened) return std::move(opened).error().during("task_options");
   auto decoder = Decoder::open();
   if (!decoder) return std::move(decoder).error();
-  return Opened{std::make_unique<PictureTask>(std::move(*decoder), std::move(opened->task)),
-                std::move(opened->note), std::move(opened->found)};
+  return OpenedPictureTask{
+      std::make_unique<PictureTask>(std::move(*decoder), std::move(opened->task)),
+      std::move(opened->note), std::move(opened->found)};
 }
 
 }  // namespace dormouse::onnx

@@ -28,12 +28,12 @@ class PictureTask {
   std::unique_ptr<Task> task_;
 };
 
-struct Opened {
+struct OpenedPictureTask {
   std::unique_ptr<PictureTask> task;
   std::string note;  // As an OpenedTask's.
   wire::Options found;
 };
 
-Result<Opened> open_task(const Declared&, const Folder& code, Session&);
+Result<OpenedPictureTask> open_task(const Declared&, const Folder& code, Session&);
 
 }  // namespace dormouse::onnx

@@ -6,11 +6,31 @@
 
 #include "runtimes/onnx/json_text.h"
 #include "runtimes/onnx/lines.h"
+#include "runtimes/onnx/tensor_text.h"
 
 namespace dormouse::onnx {
 namespace {
 
 constexpr std::size_t keys_max = 100'000;
+
+Error refused(std::string why) {
+  return {Code::invalid_argument, std::move(why)};
+}
+
+// In both -1 is any number; a shape without dimensions is left open.
+bool may_be(std::span<const std::int64_t> shape, std::initializer_list<std::int64_t> wanted) {
+  const auto alike = [](std::int64_t a, std::int64_t b) { return a < 0 || b < 0 || a == b; };
+  return shape.empty() || std::ranges::equal(shape, wanted, alike);
+}
+
+bool takes_lines(const wire::TensorSpec& input) {
+  return input.type == wire::DataType::fp32 && may_be(input.shape, {1, 3, line_height, -1}) &&
+         (input.shape.empty() || input.shape.back() < 0);
+}
+
+bool gives_steps(const wire::TensorSpec& output) {
+  return output.type == wire::DataType::fp32 && may_be(output.shape, {1, -1, -1});
+}
 
 }  // namespace
 
@@ -26,12 +46,29 @@ LineInput line_input(Extent picture) {
            .border = 127.5f}};  // The grey in the middle.
 }
 
+Result<std::size_t> characters_of(const wire::Signature& signature) {
+  if (signature.inputs.size() != 1 || signature.outputs.size() != 1) {
+    return refused("text-line wants a model that makes one tensor of one tensor");
+  }
+  const wire::TensorSpec& input = signature.inputs.front();
+  const wire::TensorSpec& output = signature.outputs.front();
+  if (!takes_lines(input)) {
+    return refused("the model's input \"" + input.name + "\" is " + describe(input) +
+                   ": text-line wants FP32 [1,3,48,width] of any width");
+  }
+  if (!gives_steps(output)) {
+    return refused("the model's output \"" + output.name + "\" is " + describe(output) +
+                   ": text-line wants FP32 [1,steps,characters]");
+  }
+  const std::int64_t last = output.shape.empty() ? -1 : output.shape.back();
+  return static_cast<std::size_t>(std::max<std::int64_t>(last, 0));
+}
+
 Result<std::vector<std::string>> read_keys(Bytes file) {
-  const auto lines = lines_of(file);
-  if (lines.size() >= keys_max) return Error{Code::invalid_argument, "too many keys"};
-  std::vector<std::string> keys = {""};
-  keys.insert(keys.end(), lines.begin(), lines.end());
-  keys.emplace_back(" ");
+  auto keys = read_lines(file, keys_max);
+  if (!keys) return keys;
+  keys->insert(keys->begin(), "");
+  keys->emplace_back(" ");
   return keys;
 }
 
@@ -44,6 +81,12 @@ Result<TextLine> read_line(std::span<const std::int64_t> shape, std::span<const 
     return Error{Code::function_failed, "the model's answer is not [1, steps, " +
                                             std::to_string(keys.size()) +
                                             "], as the file of keys has it"};
+  }
+  const auto odd = std::ranges::find_if(values, [](float value) { return std::isnan(value); });
+  if (odd != values.end()) {
+    const auto step = static_cast<std::size_t>(odd - values.begin()) / keys.size();
+    return Error{Code::function_failed,
+                 "the model's answer for step " + std::to_string(step) + " is not a number"};
   }
   TextLine line;
   std::size_t last = 0, characters = 0;

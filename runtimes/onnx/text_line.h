@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "runtimes/onnx/framing.h"
 #include "runtimes/onnx/picture_tensor.h"
+#include "wire/tensors.h"
 
 namespace dormouse::onnx {
 
@@ -29,7 +30,13 @@ struct LineInput {
 LineInput line_input(Extent picture);
 inline constexpr Sampling line_sampling = {.antialias = false};
 
+// How many characters the model tells apart, by its signature; 0 if that leaves it open.
+// invalid_argument if it takes something else than FP32 [1,3,48,width], whatever the width, or
+// gives something else than FP32 [1,steps,characters].
+Result<std::size_t> characters_of(const wire::Signature&);
+
 // The characters that the model tells apart: blank, those of the file, a line each, and a space.
+// invalid_argument if the file has over 100,000 lines, or one that is not UTF-8.
 Result<std::vector<std::string>> read_keys(Bytes file);
 
 struct TextLine {
@@ -37,7 +44,8 @@ struct TextLine {
   double confidence = 0;  // The mean over the characters; 0 if there are none.
 };
 
-// `shape` is the model's answer's: [1, steps, keys].
+// `shape` is the model's answer's: [1, steps, keys]. function_failed if it is another, or if one of
+// the values is not a number.
 Result<TextLine> read_line(std::span<const std::int64_t> shape, std::span<const float> values,
                            const std::vector<std::string>& keys);
 

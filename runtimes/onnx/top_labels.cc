@@ -12,7 +12,10 @@
 namespace dormouse::onnx {
 namespace {
 
-constexpr std::size_t label_bytes_max = 1024;
+Error failed(std::ptrdiff_t class_index, const char* why) {
+  return {Code::function_failed,
+          "the model's answer for class " + std::to_string(class_index) + " " + why};
+}
 
 // The highest is taken from each, so that the largest power is 1. Where all are, or the highest is,
 // infinite, a difference would be no number.
@@ -27,34 +30,6 @@ void softmax(std::span<float> scores) {
   for (float& score : scores) score = static_cast<float>(score / sum);
 }
 
-// How many bytes the character that `text` begins with has; 0 if it is none.
-std::size_t character_bytes(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = at(0);
-  if (first < 0x80) return 1;
-  const std::size_t size = first < 0xc2   ? 0
-                           : first < 0xe0 ? 2
-                           : first < 0xf0 ? 3
-                           : first < 0xf5 ? 4
-                                          : 0;
-  if (size == 0 || text.size() < size) return 0;
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((at(i) & 0xc0) != 0x80) return 0;
-  }
-  const bool overlong = (first == 0xe0 && at(1) < 0xa0) || (first == 0xf0 && at(1) < 0x90);
-  const bool beyond = (first == 0xed && at(1) > 0x9f) || (first == 0xf4 && at(1) > 0x8f);
-  return overlong || beyond ? 0 : size;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t size = character_bytes(text);
-    if (size == 0) return false;
-    text.remove_prefix(size);
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string_view name(Activation activation) {
@@ -66,14 +41,17 @@ std::string_view name(Activation activation) {
   CHECK_UNREACHABLE("every Activation has a name");
 }
 
-void activate(Activation activation, std::span<float> scores) {
+Result<> activate(Activation activation, std::span<float> scores) {
+  const auto odd = std::ranges::find_if(scores, [](float score) { return std::isnan(score); });
+  if (odd != scores.end()) return failed(odd - scores.begin(), "is not a number");
   switch (activation) {
-    case Activation::softmax: softmax(scores); return;
+    case Activation::softmax: softmax(scores); return ok;
     case Activation::sigmoid:
       for (float& score : scores) score = 1 / (1 + std::exp(-score));
-      return;
-    case Activation::none: return;
+      return ok;
+    case Activation::none: return ok;
   }
+  CHECK_UNREACHABLE("every Activation makes scores");
 }
 
 bool are_probabilities(std::span<const float> scores) {
@@ -87,9 +65,7 @@ Result<std::vector<Label>> top_labels(std::span<const float> scores, std::size_t
                                       std::span<const std::string> labels) {
   const auto odd = std::ranges::find_if_not(scores, [](float s) { return std::isfinite(s); });
   if (odd != scores.end()) {
-    return Error{Code::function_failed,
-                 "the model's answer for class " + std::to_string(odd - scores.begin()) +
-                     (std::isnan(*odd) ? " is not a number" : " is infinite")};
+    return failed(odd - scores.begin(), std::isnan(*odd) ? "is not a number" : "is infinite");
   }
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
@@ -119,20 +95,12 @@ std::string to_json(std::span<const Label> labels) {
 }
 
 Result<std::vector<std::string>> read_labels(Bytes file) {
-  const auto refused = [](std::string why) {
-    return Error{Code::invalid_argument, std::move(why)};
+  const auto is_line_end = [](std::byte byte) {
+    return byte == std::byte('\n') || byte == std::byte('\r');
   };
-  auto lines = lines_of(file);
-  while (!lines.empty() && lines.back().empty()) lines.pop_back();
-  if (lines.empty()) return refused("it is empty");
-  if (lines.size() > classes_max) return refused("it has more than 1,000,000 lines");
-  std::vector<std::string> labels;
-  for (const std::string_view line : lines) {
-    labels.emplace_back(line);
-    const std::string where = "its line " + std::to_string(labels.size());
-    if (!is_utf8(line)) return refused(where + " is not UTF-8");
-    if (line.size() > label_bytes_max) return refused(where + " is over 1024 bytes");
-  }
+  while (!file.empty() && is_line_end(file.back())) file = file.first(file.size() - 1);
+  auto labels = read_lines(file, classes_max);
+  if (labels && labels->empty()) return Error{Code::invalid_argument, "it is empty"};
   return labels;
 }
 

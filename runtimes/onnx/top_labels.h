@@ -23,8 +23,9 @@ enum class Activation : std::uint8_t {
 };
 std::string_view name(Activation);
 
-// No number is too large for it; a NaN makes NaN of its class alone (sigmoid, none) or of all.
-void activate(Activation, std::span<float> scores);
+// No number is too large for it, infinite ones included. function_failed names the first class
+// whose number is none, and scores are as they were.
+Result<> activate(Activation, std::span<float> scores);
 
 // From 0 to 1, and 1 together, within what rounding explains: what softmax has made already.
 bool are_probabilities(std::span<const float> scores);

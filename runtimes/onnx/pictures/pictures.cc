@@ -17,8 +17,11 @@ namespace {
 struct Limits {
   std::uint32_t side_max;
   std::uint64_t pixels_max;
-  bool allow(std::uint64_t width, std::uint64_t height) const {
-    return width <= side_max && height <= side_max && width * height <= pixels_max;
+  // An outcome: decoded if it may be.
+  int judge(std::uint64_t width, std::uint64_t height) const {
+    if (width > side_max || height > side_max) return dormouse_picture_too_long;
+    if (width * height > pixels_max) return dormouse_picture_too_large;
+    return dormouse_picture_decoded;
   }
 };
 
@@ -35,27 +38,75 @@ int give_up(dormouse_picture& out, int outcome) {
   return outcome;
 }
 
-int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) {
-    return dormouse_picture_malformed;
-  }
-  if (!limits.allow(image.width, image.height)) {
-    png_image_free(&image);
-    return dormouse_picture_too_large;
-  }
-  image.format = PNG_FORMAT_BGR;
-  // Others read 16 bits as they read 8; libpng takes them for linear.
-  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
-  const png_color white{255, 255, 255};  // What shows through where a picture is transparent.
-  const bool decoded = make_room(out, image.width, image.height) &&
-                       png_image_finish_read(&image, &white, out.pixels, 0, nullptr) != 0;
-  png_image_free(&image);
-  return decoded ? dormouse_picture_decoded : give_up(out, dormouse_picture_malformed);
+// libpng leaves by longjmp; nothing between setjmp and there has a destructor.
+struct PngInput {
+  std::string_view rest;
+  std::jmp_buf escape;
+};
+
+[[noreturn]] void leave_png(png_structp decoder, png_const_charp) {
+  std::longjmp(static_cast<PngInput*>(png_get_error_ptr(decoder))->escape, 1);
+}
+void bear_warnings(png_structp, png_const_charp) {
+}
+void read_png(png_structp decoder, png_bytep into, std::size_t size) {
+  std::string_view& rest = static_cast<PngInput*>(png_get_io_ptr(decoder))->rest;
+  if (size > rest.size()) leave_png(decoder, "");
+  std::memcpy(into, rest.data(), size);
+  rest.remove_prefix(size);
 }
 
-// libjpeg leaves by longjmp; nothing between setjmp and there has a destructor.
+// Blue, green, red, whatever it holds; white shows through where it is transparent, mixed by the
+// values as they are, as browsers and Pillow do it.
+void want_bgr(png_structp decoder, png_infop info) {
+  const png_uint_16 most = png_get_bit_depth(decoder, info) == 16 ? 0xffff : 0xff;
+  const png_color_16 white{0, most, most, most, most};
+  const bool alpha = (png_get_color_type(decoder, info) & PNG_COLOR_MASK_ALPHA) != 0 ||
+                     png_get_valid(decoder, info, PNG_INFO_tRNS) != 0;
+  png_set_expand(decoder);
+  png_set_gray_to_rgb(decoder);
+  if (alpha) png_set_background(decoder, &white, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1);
+  png_set_scale_16(decoder);
+  png_set_bgr(decoder);
+}
+
+void read_rows(png_structp decoder, png_infop info, dormouse_picture& out) {
+  const std::size_t row = std::size_t{3} * out.width;
+  const int passes = png_set_interlace_handling(decoder);
+  png_read_update_info(decoder, info);
+  if (png_get_rowbytes(decoder, info) != row) leave_png(decoder, "");
+  for (int pass = 0; pass < passes; ++pass) {
+    for (std::size_t y = 0; y < out.height; ++y) {
+      png_read_row(decoder, out.pixels + y * row, nullptr);
+    }
+  }
+}
+
+int decode_png(std::string_view bytes, Limits limits, dormouse_picture& out) {
+  PngInput input{.rest = bytes};
+  png_structp decoder =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, leave_png, bear_warnings);
+  png_infop info = decoder == nullptr ? nullptr : png_create_info_struct(decoder);
+  const auto leave_with = [&](int outcome) {
+    png_destroy_read_struct(&decoder, &info, nullptr);
+    return outcome == dormouse_picture_decoded ? outcome : give_up(out, outcome);
+  };
+  if (info == nullptr || setjmp(input.escape) != 0) return leave_with(dormouse_picture_malformed);
+  png_set_read_fn(decoder, &input, read_png);
+  // Only what pixels are made of. Of the rest gAMA and iCCP would change their values.
+  png_set_keep_unknown_chunks(decoder, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  png_read_info(decoder, info);
+  const std::uint32_t width = png_get_image_width(decoder, info);
+  const std::uint32_t height = png_get_image_height(decoder, info);
+  const int judged = limits.judge(width, height);
+  if (judged != dormouse_picture_decoded) return leave_with(judged);
+  if (!make_room(out, width, height)) return leave_with(dormouse_picture_malformed);
+  want_bgr(decoder, info);
+  read_rows(decoder, info, out);
+  return leave_with(dormouse_picture_decoded);
+}
+
+// libjpeg leaves by longjmp, too.
 struct JpegErrors {
   jpeg_error_mgr manager;
   std::jmp_buf escape;
@@ -71,6 +122,11 @@ void refuse_warnings(j_common_ptr decoder, int level) {
   if (level < 0) leave_jpeg(decoder);
 }
 
+void bound_scans(j_common_ptr common) {
+  const auto* decoder = reinterpret_cast<j_decompress_ptr>(common);
+  if (decoder->input_scan_number > jpeg_scans_max) leave_jpeg(common);
+}
+
 // The first of the markers that is EXIF's.
 unsigned orientation_of(const jpeg_decompress_struct& decoder) {
   constexpr std::string_view exif("Exif\0\0", 6);
@@ -79,6 +135,12 @@ unsigned orientation_of(const jpeg_decompress_struct& decoder) {
     if (bytes.starts_with(exif)) return picture_orientation(bytes.substr(exif.size()));
   }
   return 1;
+}
+
+// By its header.
+int judge_jpeg(const jpeg_decompress_struct& decoder, Limits limits) {
+  const bool cmyk = decoder.jpeg_color_space == JCS_CMYK || decoder.jpeg_color_space == JCS_YCCK;
+  return cmyk ? dormouse_picture_cmyk : limits.judge(decoder.image_width, decoder.image_height);
 }
 
 // Makes a picture upright. False: there is no room for a second one, and this one is as it was.
@@ -113,13 +175,16 @@ int decode_jpeg(std::string_view bytes, Limits limits, dormouse_picture& out) {
     return give_up(out, dormouse_picture_malformed);
   }
   jpeg_create_decompress(&decoder);
+  jpeg_progress_mgr progress{.progress_monitor = bound_scans};
+  decoder.progress = &progress;
   decoder.mem->max_memory_to_use = 256L << 20;
   jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_save_markers(&decoder, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&decoder, TRUE);
-  if (!limits.allow(decoder.image_width, decoder.image_height)) {
+  const int judged = judge_jpeg(decoder, limits);
+  if (judged != dormouse_picture_decoded) {
     jpeg_destroy_decompress(&decoder);
-    return dormouse_picture_too_large;
+    return judged;
   }
   decoder.out_color_space = JCS_EXT_BGR;
   jpeg_start_decompress(&decoder);
@@ -153,9 +218,11 @@ int decode_webp(std::string_view bytes, Limits limits, dormouse_picture& out) {
   if (WebPGetFeatures(data, bytes.size(), &found) != VP8_STATUS_OK) {
     return dormouse_picture_malformed;
   }
+  if (found.has_animation != 0) return dormouse_picture_animated;
   const auto width = static_cast<std::uint32_t>(found.width);
   const auto height = static_cast<std::uint32_t>(found.height);
-  if (!limits.allow(width, height)) return dormouse_picture_too_large;
+  const int judged = limits.judge(width, height);
+  if (judged != dormouse_picture_decoded) return judged;
   const bool alpha = found.has_alpha != 0;
   const int channels = alpha ? 4 : 3;
   const auto decode = alpha ? WebPDecodeBGRAInto : WebPDecodeBGRInto;

@@ -10,6 +10,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// Each scan of a progressive JPEG goes over the whole picture, and may be of a dozen bytes: a small
+// file would take long. Encoders make about ten.
+inline constexpr int jpeg_scans_max = 100;
+
 extern "C" {
 
 struct dormouse_picture {
@@ -22,7 +26,10 @@ enum dormouse_picture_outcome {
   dormouse_picture_decoded = 0,
   dormouse_picture_malformed = 1,
   dormouse_picture_too_large = 2,
-  dormouse_picture_unknown = 3,  // Not one of the three, by its first bytes.
+  dormouse_picture_unknown = 3,   // Not one of the three, by its first bytes.
+  dormouse_picture_too_long = 4,  // A side of it.
+  dormouse_picture_cmyk = 5,      // A JPEG for printers.
+  dormouse_picture_animated = 6,  // A WebP of several.
 };
 
 // `pixels_max` bounds width × height, `side_max` each of them.

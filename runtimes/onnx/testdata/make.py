@@ -92,3 +92,17 @@ save("channels_half", [helper.make_node("Cast", ["image"], ["floats"], to=F),
 # The classes are all numbers of the picture, so that an answer tells what the model was given.
 save("flatten", [helper.make_node("Flatten", ["image"], ["numbers"])],
      [picture], [tensor("numbers", F, ["n", "all"])])
+
+# Takes no bright picture: it looks up its answer by the brightness, in a table that ends too early.
+table = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(2, 3), "table")
+three = numpy_helper.from_array(np.array([3], dtype=np.float32), "three")
+save("picky", [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+               helper.make_node("Mul", ["mean", "three"], ["place"]),
+               helper.make_node("Cast", ["place"], ["index"], to=TensorProto.INT64),
+               helper.make_node("Gather", ["table", "index"], ["scores"], axis=0)],
+     [tensor("image", F, [1, 1, 8, 8])], [tensor("scores", F, [1, 3])], [table, three])
+
+# Lines of text: the characters are the channels of a column, and neither shape says how many.
+save("columns", [helper.make_node("ReduceMean", ["image"], ["means"], axes=[2], keepdims=0),
+                 helper.make_node("Transpose", ["means"], ["steps"], perm=[0, 2, 1])],
+     [picture], [tensor("steps", F, ["n", "t", "k"])])
