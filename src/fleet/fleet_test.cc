@@ -277,8 +277,7 @@ TEST(Networks, ThatCannotBeFailTheDeploy) {
   EXPECT_TRUE(why(world.run(world.try_out(inside))).contains("10.0.0.7, of a private network"));
   EXPECT_TRUE(world.launcher.state.attached.empty());
   world.launcher.state.attach_fails = Error{Code::unavailable, "nft is not installed"};
-  EXPECT_EQ(why(world.run(world.try_out(world_at_large))),
-            "network: nft is not installed");
+  EXPECT_EQ(why(world.run(world.try_out(world_at_large))), "network: nft is not installed");
   EXPECT_TRUE(world.launcher.state.revealed.empty());
 }
 
