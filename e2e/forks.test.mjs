@@ -34,17 +34,6 @@ async function deploy(name, code, more = {}) {
   assert.equal(notes.template, "yes");
 }
 
-async function allGone(name) {
-  const { instances, running } = await platform.status(name);
-  return running + instances.busy + instances.stopping === 0;
-}
-
-const asleep = (name) =>
-  eventually("asleep", async () => {
-    const { instances, memory_bytes } = await platform.status(name);
-    return memory_bytes === 0 && Object.values(instances).every((count) => count === 0);
-  });
-
 const deafInPython = `import os, signal
 def handler(how, context):
     if how == "stop": os.kill(os.getpid(), signal.SIGSTOP)
@@ -73,7 +62,7 @@ async function outlive(name, timeout, waves) {
     const began = performance.now();
     const answers = await Promise.all(kinds.map((how) => invoke(name, how)));
     for (const { status, text } of answers) assert.equal(status, 504, text);
-    await eventually("they are gone", () => allGone(name));
+    await eventually("they are gone", () => platform.isIdle(name));
     const took = performance.now() - began;
     assert.ok(took <= timeout + 1000, `wave ${wave}: gone after ${took.toFixed(0)} ms`);
   }
@@ -197,7 +186,7 @@ time.sleep(float(os.environ["SECONDS"]))
 def handler(event, context): return event`;
     const sleeps = { keep_alive: "0ms", template_keep_alive: "0s" };
     await deploy("z4", slow, { ...sleeps, env: { SECONDS: "1.5" }, start_timeout: "20s" });
-    await asleep("z4");
+    await platform.asleep("z4");
     const answers = await Promise.all(Array.from({ length: 5 }, (_, i) => invoke("z4", i)));
     for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
     const refused = await platform.deploy(
@@ -331,5 +320,5 @@ test("an answer without end ends at its deadline, and the daemon does not hold i
   );
   const grown = platform.memoryOfDaemon() - before;
   assert.ok(grown <= 8 << 20, `the daemon has grown by ${grown} bytes`);
-  await eventually("it is gone", () => allGone("endless"));
+  await eventually("it is gone", () => platform.isIdle("endless"));
 });

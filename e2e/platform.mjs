@@ -257,6 +257,19 @@ ${this.options.config ?? ""}`,
     return functions.find((each) => each.name === name);
   }
 
+  // Nothing of it runs, and nothing is on its way out.
+  async isIdle(name) {
+    const { instances, running } = await this.status(name);
+    return running + instances.busy + instances.stopping === 0;
+  }
+
+  asleep(name) {
+    return eventually(`${name} is asleep`, async () => {
+      const { instances, memory_bytes } = await this.status(name);
+      return memory_bytes === 0 && Object.values(instances).every((count) => count === 0);
+    });
+  }
+
   // The name of this platform's cgroups.
   mark() {
     const file = path.join(this.data, "sandboxes/id");

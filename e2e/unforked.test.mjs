@@ -131,17 +131,6 @@ async function deploy(kind, name, more = {}, fail = "") {
   assert.equal(done.code, 0, done.stderr);
 }
 
-async function allGone(name) {
-  const { instances, running } = await platform.status(name);
-  return running + instances.busy + instances.stopping === 0;
-}
-
-const asleep = (name) =>
-  eventually("asleep", async () => {
-    const { instances, memory_bytes } = await platform.status(name);
-    return memory_bytes === 0 && Object.values(instances).every((count) => count === 0);
-  });
-
 // The programs of one function, by what lies with its code: not what waits to be one.
 function serversOf(name) {
   return platform.inSandboxes().filter((pid) => {
@@ -173,7 +162,7 @@ for (const kind of Object.keys(kinds)) {
         const began = performance.now();
         const answers = await Promise.all(["spin", "stop", "deaf"].map((how) => invoke(`${kind}-deaf`, how)));
         for (const { status, text } of answers) assert.equal(status, 504, text);
-        await eventually("they are gone", () => allGone(`${kind}-deaf`));
+        await eventually("they are gone", () => platform.isIdle(`${kind}-deaf`));
         const took = performance.now() - began;
         assert.ok(took <= timeout + 1000, `gone after ${took.toFixed(0)} ms`);
       }
@@ -233,7 +222,7 @@ for (const kind of Object.keys(kinds)) {
       await stillGood();
       await deploy(kind, bad, { timeout: "20s", max_instances: 1, keep_alive: "0ms" });
       assert.deepEqual((await told(bad)).tmp, []);
-      await asleep(bad);
+      await platform.asleep(bad);
     });
 
     test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
@@ -249,7 +238,7 @@ for (const kind of Object.keys(kinds)) {
     test("Z2: from zero to 700 calls a second, none fails", async () => {
       const most = 2;
       await deploy(kind, `${kind}-z2`, { keep_alive: "5s", concurrency: 100, max_instances: most, queue: 5000 });
-      await asleep(`${kind}-z2`);
+      await platform.asleep(`${kind}-z2`);
       const answers = await openLoop(700, nightly ? 30 : 3, () => invoke(`${kind}-z2`, "sleep", 2));
       assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
       const { instances } = await platform.status(`${kind}-z2`);
@@ -260,7 +249,7 @@ for (const kind of Object.keys(kinds)) {
       const name = `${kind}-z3`;
       const flag = path.join(path.dirname(platform.attempts), name);
       await deploy(kind, name, { runtime: `windowed-${kind}`, keep_alive: "0ms", max_instances: 1 }, failing(name));
-      await asleep(name);
+      await platform.asleep(name);
       writeFileSync(flag, "");
       chmodSync(flag, 0o666);
       const began = Date.now();
@@ -287,7 +276,7 @@ for (const kind of Object.keys(kinds)) {
       const slow = "await new Promise((resolve) => setTimeout(resolve, Number(process.env.MS)));";
       const name = `${kind}-z4`;
       await deploy(kind, name, { keep_alive: "0ms", env: { MS: "1500" }, start_timeout: "20s", concurrency: 5 }, slow);
-      await asleep(name);
+      await platform.asleep(name);
       const answers = await Promise.all(Array.from({ length: 5 }, (_, i) => invoke(name, i)));
       for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
       await assert.rejects(
@@ -339,7 +328,7 @@ test("O5, O6: readers that do not read cost little, and are cut; those that leav
   // Half of them leave, the others are cut at their deadline.
   for (const socket of slow.slice(readers / 2)) socket.destroy();
   await eventually("who left is gone", async () => (await platform.status("web-slow")).running <= readers / 2, 2000);
-  await eventually("the others are cut", () => allGone("web-slow"), 15_000);
+  await eventually("the others are cut", () => platform.isIdle("web-slow"), 15_000);
   for (const socket of slow) socket.destroy();
 });
 
@@ -364,5 +353,5 @@ test("P10: what floods a WebSocket that nobody reads fills no memory", async () 
   assert.equal((await invoke("web-flood", "beside")).text, '"beside"');
   // What was never taken from a client hides its FIN: only a reset is seen before the timeout.
   socket.resetAndDestroy();
-  await eventually("its place is free", () => allGone("web-flood"));
+  await eventually("its place is free", () => platform.isIdle("web-flood"));
 });

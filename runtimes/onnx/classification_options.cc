@@ -55,12 +55,15 @@ std::optional<std::vector<float>> numbers(std::string_view text) {
   return all;
 }
 
-template <class Value, std::size_t N>
-Result<Value> one_of(std::string_view given,
-                     const std::pair<std::string_view, Value> (&choices)[N]) {
+template <class Value, std::size_t N, class Into>
+Result<> choose(std::string_view given, const std::pair<std::string_view, Value> (&choices)[N],
+                Into& into) {
   std::string allowed;
   for (const auto& [word, value] : choices) {
-    if (given == word) return value;
+    if (given == word) {
+      into = value;
+      return ok;
+    }
     allowed += (allowed.empty() ? "" : ", ") + std::string(word);
   }
   return not_allowed(given, allowed);
@@ -87,10 +90,7 @@ Result<> read_size(std::string_view given, Classification& into) {
 Result<> read_resize(std::string_view given, Classification& into) {
   constexpr std::pair<std::string_view, Resize> choices[] = {
       {"stretch", Resize::stretch}, {"crop", Resize::crop}, {"pad", Resize::pad}};
-  const auto chosen = one_of(given, choices);
-  if (!chosen) return chosen.error();
-  into.resize = *chosen;
-  return ok;
+  return choose(given, choices, into.resize);
 }
 
 Result<> read_crop_pct(std::string_view given, Classification& into) {
@@ -103,19 +103,13 @@ Result<> read_crop_pct(std::string_view given, Classification& into) {
 Result<> read_interpolation(std::string_view given, Classification& into) {
   constexpr std::pair<std::string_view, Filter> choices[] = {{"bilinear", Filter::bilinear},
                                                              {"bicubic", Filter::bicubic}};
-  const auto chosen = one_of(given, choices);
-  if (!chosen) return chosen.error();
-  into.interpolation = *chosen;
-  return ok;
+  return choose(given, choices, into.interpolation);
 }
 
 Result<> read_channel_order(std::string_view given, Classification& into) {
   constexpr std::pair<std::string_view, Colours> choices[] = {{"rgb", Colours::rgb},
                                                               {"bgr", Colours::bgr}};
-  const auto chosen = one_of(given, choices);
-  if (!chosen) return chosen.error();
-  into.channel_order = *chosen;
-  return ok;
+  return choose(given, choices, into.channel_order);
 }
 
 Result<> read_scale(std::string_view given, Classification& into) {
@@ -153,10 +147,7 @@ Result<> read_activation(std::string_view given, Classification& into) {
   constexpr std::pair<std::string_view, Activation> choices[] = {{"softmax", Activation::softmax},
                                                                  {"sigmoid", Activation::sigmoid},
                                                                  {"none", Activation::none}};
-  const auto chosen = one_of(given, choices);
-  if (!chosen) return chosen.error();
-  into.activation = *chosen;
-  return ok;
+  return choose(given, choices, into.activation);
 }
 
 Result<> read_top_k(std::string_view given, Classification& into) {

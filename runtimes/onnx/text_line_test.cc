@@ -17,11 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 TEST(TextLine, ReadsTheLikeliestCharacters) {
   const auto keys = read_keys(as_bytes("a\nb\r\n"));
   ASSERT_TRUE(keys);

@@ -31,6 +31,11 @@ Error error_of(const wire::Failure& failure) {
 
 }  // namespace
 
+std::string content(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 WorkerDriver::WorkerDriver(const std::filesystem::path& code, const std::filesystem::path& out,
                            std::vector<std::string> before) {
   int both[2];

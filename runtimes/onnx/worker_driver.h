@@ -30,6 +30,8 @@ std::string raw(std::initializer_list<T> values) {
   return out;
 }
 
+std::string content(const std::filesystem::path&);  // Of a file.
+
 class WorkerDriver {
  public:
   // `before` goes in front of the worker's command line: strace and its options.
