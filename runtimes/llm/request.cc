@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
-#include <cmath>
 #include <limits>
 
 namespace dormouse::llm {
@@ -18,12 +17,14 @@ Error not_done(std::string_view field, std::string_view why) {
   return {Code::unsupported, std::string(field) + ": " + std::string(why)};
 }
 
-Result<double> number(std::string_view field, const json::value& value, double least, double most) {
-  const std::string range = "expected a number from " + json::serialize(json::value(least)) +
-                            " to " + json::serialize(json::value(most));
+Result<double> number(std::string_view field, const json::value& value, std::int64_t least,
+                      std::int64_t most) {
+  const std::string range =
+      "expected a number from " + std::to_string(least) + " to " + std::to_string(most);
   if (!value.is_number()) return refused(field, range);
   const double given = value.to_number<double>();
-  if (!std::isfinite(given) || given < least || given > most) return refused(field, range);
+  const bool within = given >= static_cast<double>(least) && given <= static_cast<double>(most);
+  if (!within) return refused(field, range);
   return given;
 }
 
@@ -144,7 +145,7 @@ using Read = Result<>(Request&, Field, Value);
 
 template <auto member, std::int64_t least, std::int64_t most>
 Result<> read_number(Request& request, Field field, Value value) {
-  const auto given = number(field, value, static_cast<double>(least), static_cast<double>(most));
+  const auto given = number(field, value, least, most);
   if (!given) return given.error();
   request.sampling.*member = static_cast<float>(*given);
   return ok;

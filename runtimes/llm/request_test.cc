@@ -108,17 +108,16 @@ TEST(Request, ChecksMessages) {
   EXPECT_TRUE(of(R"([{"role":"user"}])").starts_with("messages[0].content: "));
   EXPECT_TRUE(of(R"([{"role":"user","content":""},{"role":"king","content":""}])")
                   .starts_with("messages[1].role: "));
-  EXPECT_TRUE(
-      of(R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])")
-          .starts_with("messages[0].content[0].type: "));
+  EXPECT_TRUE(of(R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])")
+                  .starts_with("messages[0].content[0].type: "));
   EXPECT_EQ(of(R"([{"role":"user","content":[{"type":"text","text":"x"}]},
                    {"role":"assistant","content":null,"tool_calls":[]}])"),
             "none");
 }
 
 TEST(Request, OffersOnlyTheToolThatIsChosen) {
-  const auto request = read_request(
-      chat, with(R"("tool_choice":{"type":"function","function":{"name":"b"}},"tools":[
+  const auto request =
+      read_request(chat, with(R"("tool_choice":{"type":"function","function":{"name":"b"}},"tools":[
                     {"type":"function","function":{"name":"a"}},
                     {"type":"function","function":{"name":"b"}}])"));
   ASSERT_TRUE(request) << request.error().message;
@@ -164,11 +163,12 @@ TEST(Request, RefusesWhatIsNoJson) {
 
 // M9: numbers that nobody would send are errors, or are in range.
 TEST(Request, SurvivesTenThousandRandomNumbers) {
-  const char* const fields[] = {"temperature",  "top_p",      "min_p", "top_k",
-                                "n",            "max_tokens", "seed",  "frequency_penalty",
-                                "top_logprobs", "presence_penalty"};
-  const char* const oddities[] = {"-1", "1e999", "-1e999", "9223372036854775808", "1e-400", "0.0",
-                                  "-0", "18446744073709551616", "null", "true", "\"1\"", "[1]"};
+  const char* const fields[] = {
+      "temperature",       "top_p",        "min_p",           "top_k", "n", "max_tokens", "seed",
+      "frequency_penalty", "top_logprobs", "presence_penalty"};
+  const char* const oddities[] = {"-1",     "1e999", "-1e999", "9223372036854775808",
+                                  "1e-400", "0.0",   "-0",     "18446744073709551616",
+                                  "null",   "true",  "\"1\"",  "[1]"};
   std::mt19937_64 random(7);
   int taken = 0;
   for (int i = 0; i < 10'000; ++i) {

@@ -34,8 +34,7 @@ TEST(Slots, ComputeTheLastTokenAnew) {
 
 TEST(Slots, ShareABeginningAndKeepTheConversation) {
   // Another question after the same system prompt: what the first one said stays.
-  const Place where =
-      placed({{{1, 2, 3, 4, 5, 6, 7, 8}, false, 9}, {{}, false, 0}}, {1, 2, 3, 9});
+  const Place where = placed({{{1, 2, 3, 4, 5, 6, 7, 8}, false, 9}, {{}, false, 0}}, {1, 2, 3, 9});
   EXPECT_EQ(where.slot, 1U);
   EXPECT_EQ(where.source, 0U);
   EXPECT_EQ(where.tokens, 3U);

@@ -22,7 +22,10 @@ TEST(TextStream, KeepsCharactersWhole) {
 
 TEST(TextStream, ReplacesWhatIsNoUtf8) {
   TextStream text({});
-  EXPECT_EQ(text.add("a\xFF" "b"), "a\xEF\xBF\xBD" "b");
+  EXPECT_EQ(text.add("a\xFF"
+                     "b"),
+            "a\xEF\xBF\xBD"
+            "b");
   EXPECT_EQ(text.add("\xE2\x82"), "");
   EXPECT_EQ(text.rest(), "\xEF\xBF\xBD\xEF\xBF\xBD");
   EXPECT_EQ(text.add("\x80\x80\x80\x80"), "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
