@@ -3,10 +3,17 @@
 #include <chat.h>
 #include <json-schema-to-grammar.h>
 
+#include <exception>
+
 #include "base/bytes.h"
 
 namespace dormouse::llm {
 namespace {
+
+Error refused(const std::exception& failure) {
+  return {Code::invalid_argument,
+          "messages: the model's chat template: " + std::string(failure.what())};
+}
 
 common_chat_templates_inputs inputs_of(const Request& request) {
   common_chat_templates_inputs inputs;
@@ -45,24 +52,40 @@ void ChatTemplates::Free::operator()(common_chat_templates* templates) const {
 
 ChatTemplates::~ChatTemplates() = default;
 
-ChatTemplates::ChatTemplates(const Model& model, const std::string& source)
-    : templates_(common_chat_templates_init(model.model(), source).release()),
-      source_(common_chat_templates_source(templates_.get())) {
-  Request request{.messages = R"([{"role":"user","content":"x"}])"};
-  const auto params = common_chat_templates_apply(templates_.get(), inputs_of(request));
-  thinks_ = params.supports_thinking;
+Result<std::unique_ptr<ChatTemplates>> ChatTemplates::read(const Model& model,
+                                                           const std::string& source) {
+  std::unique_ptr<ChatTemplates> read(new ChatTemplates());
+  try {
+    read->templates_.reset(common_chat_templates_init(model.model(), source).release());
+    read->source_ = common_chat_templates_source(read->templates_.get());
+    const Request hello{.messages = R"([{"role":"user","content":"Hello"}])"};
+    const auto params = common_chat_templates_apply(read->templates_.get(), inputs_of(hello));
+    read->thinks_ = params.supports_thinking;
+  } catch (const std::exception& failure) {
+    return refused(failure);
+  }
+  return read;
 }
 
-ChatPrompt ChatTemplates::apply(const Request& request) const {
+Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
+  const std::string& effort = request.reasoning_effort;
+  if (!effort.empty() && effort != "none" && !source_.contains("reasoning_effort")) {
+    return Error{Code::unsupported, "reasoning_effort: this model has no efforts but \"none\""};
+  }
+  try {
+    return rendered(request);
+  } catch (const std::exception& failure) {
+    return refused(failure);
+  }
+}
+
+ChatPrompt ChatTemplates::rendered(const Request& request) const {
   common_chat_templates_inputs inputs = inputs_of(request);
   // To find out how tool calls and thoughts are written takes many renderings.
   inputs.force_pure_content = inputs.tools.empty() && !thinks_;
   if (request.reasoning_effort == "none") {
     inputs.enable_thinking = false;
   } else if (!request.reasoning_effort.empty()) {
-    if (!source_.contains("reasoning_effort")) {
-      throw std::invalid_argument("reasoning_effort: this model has no efforts but \"none\"");
-    }
     inputs.chat_template_kwargs["reasoning_effort"] = '"' + request.reasoning_effort + '"';
   }
   common_chat_params params = common_chat_templates_apply(templates_.get(), inputs);

@@ -41,14 +41,16 @@ struct ChatPrompt {
 
 class ChatTemplates {
  public:
-  // Reads them, or `source` instead. Throws what llama.cpp throws.
-  explicit ChatTemplates(const Model&, const std::string& source = "");
+  // Reads them, or `source` instead.
+  static Result<std::unique_ptr<ChatTemplates>> read(const Model&, const std::string& source = "");
   ~ChatTemplates();
 
-  // Throws likewise.
-  ChatPrompt apply(const Request&) const;
+  Result<ChatPrompt> apply(const Request&) const;
 
  private:
+  ChatTemplates() = default;
+  ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws.
+
   struct Free {
     void operator()(common_chat_templates*) const;
   };

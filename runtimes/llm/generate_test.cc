@@ -52,7 +52,7 @@ class Generate : public testing::Test {
     ASSERT_TRUE(opened) << opened.error().message;
     model = std::move(*opened);
     if (!model->embeds()) engine = std::make_unique<Engine>(model.get());
-    templates = std::make_unique<ChatTemplates>(*model);
+    templates = *ChatTemplates::read(*model);
     renderer = std::make_unique<Renderer>(model.get(), templates.get(), -1);
   }
 

@@ -11,7 +11,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <exception>
 #include <fstream>
 #include <optional>
 
@@ -88,13 +87,10 @@ void confine() {
 
 // The first byte says whether it is a prompt, or what is wrong.
 std::string answer(const ChatTemplates& templates, std::string_view body) {
-  try {
-    const auto request = read_request("chat.completions", body);
-    if (!request) return "-" + request.error().message;
-    return "+" + encode(templates.apply(*request));
-  } catch (const std::exception& failure) {
-    return "-messages: the model's chat template: " + std::string(failure.what());
-  }
+  const auto request = read_request("chat.completions", body);
+  if (!request) return "-" + request.error().message;
+  const auto prompt = templates.apply(*request);
+  return prompt ? "+" + encode(*prompt) : "-" + prompt.error().message;
 }
 
 void serve(const Model& model, const ChatTemplates* templates, const std::string& source,
@@ -102,16 +98,12 @@ void serve(const Model& model, const ChatTemplates* templates, const std::string
   std::unique_ptr<ChatTemplates> own;
   while (const auto body = receive_message(socket)) {
     set_alarm(limit_ms(body->size(), templates == nullptr));
-    std::string said;
-    try {
-      if (templates == nullptr) {
-        own = std::make_unique<ChatTemplates>(model, source);
-        templates = own.get();
-      }
-      said = answer(*templates, *body);
-    } catch (const std::exception& failure) {
-      said = "-" + std::string(failure.what());
+    if (!own && templates == nullptr) {
+      auto read = ChatTemplates::read(model, source);
+      if (!read) return (void)send_message(socket, "-" + read.error().message);
+      own = std::move(*read);
     }
+    const std::string said = answer(own ? *own : *templates, *body);
     set_alarm(0);
     if (!send_message(socket, said)) return;
   }

@@ -71,8 +71,9 @@ TEST_F(Rendered, EndsALoopWithoutEnd) {
   // What only messages with a certain word set off gets through the reading of it.
   const std::string source = "{% for m in messages %}{% if m.content == 'Hello' %}" +
                              nested_loops() + "{% endif %}{{ m.content }}{% endfor %}";
-  const ChatTemplates templates(*model, source);
-  Renderer renderer(model.get(), &templates, -1);
+  const auto templates = ChatTemplates::read(*model, source);
+  ASSERT_TRUE(templates) << templates.error().message;
+  Renderer renderer(model.get(), templates->get(), -1);
   const auto fine = renderer.render(R"({"messages":[{"role":"user","content":"Good day"}]})");
   ASSERT_TRUE(fine) << fine.error().message;
   const auto endless = renderer.render(hello);

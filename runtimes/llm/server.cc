@@ -106,15 +106,16 @@ class Server {
 
   // Once with a limit, before this process reads them itself.
   Result<std::string> try_templates() {
-    if (llama_model_chat_template(model_->model(), nullptr) == nullptr) {
-      templates_ = std::make_unique<ChatTemplates>(*model_);
-      return std::string("none in the model: ChatML is used");
+    const bool own = llama_model_chat_template(model_->model(), nullptr) != nullptr;
+    if (own) {
+      Renderer trial(model_.get(), nullptr, wire_.socket());
+      auto rendered = trial.render(R"({"messages":[{"role":"user","content":"Hello"}]})");
+      if (!rendered) return std::move(rendered).error().during("model");
     }
-    Renderer trial(model_.get(), nullptr, wire_.socket());
-    auto rendered = trial.render(R"({"model":"","messages":[{"role":"user","content":"Hello"}]})");
-    if (!rendered) return std::move(rendered).error().during("model");
-    templates_ = std::make_unique<ChatTemplates>(*model_);
-    return std::string("the model's own");
+    auto templates = ChatTemplates::read(*model_);
+    if (!templates) return std::move(templates).error().during("model");
+    templates_ = std::move(*templates);
+    return std::string(own ? "the model's own" : "none in the model: ChatML is used");
   }
 
   // Returns in instances only.

@@ -51,7 +51,7 @@ struct Network {
 
 // How a language model is run.
 struct Llm {
-  std::int32_t context = 0;  // Tokens of one conversation; 0: as the model was trained, at most 4096.
+  std::int32_t context = 0;  // Tokens of a conversation; 0: as it was trained, at most 4096.
   std::string weights = "memory";  // "mapped": they stay in the file, which the node may let go of.
   std::string pooling;  // "", "none", "mean", "cls", "last": how tokens become one vector.
   friend bool operator==(const Llm&, const Llm&) = default;

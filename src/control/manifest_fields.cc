@@ -135,8 +135,8 @@ const std::array<Field, 27> fields{{
           "`none` or `host`"},
      "Whether the function sees the Python packages that the host has installed, read-only."},
     {"llm.context", Count{[](Manifest& m) -> std::int32_t& { return m.llm.context; }, 0, 1 << 22},
-     "How many tokens a conversation may have, prompt and answer together, for `llm`. 0: as many as "
-     "the model was trained with, at most 4096."},
+     "How many tokens a conversation may have, prompt and answer together, for `llm`. 0: as many "
+     "as the model was trained with, at most 4096."},
     {"llm.weights",
      Text{[](Manifest& m) -> std::string& { return m.llm.weights; }, check_weights,
           "`memory` or `mapped`"},
