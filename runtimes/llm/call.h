@@ -33,13 +33,16 @@ struct Invocation {
   std::string id;
   std::string_view wanted;  // "chat.completions", …; "": by the body.
   std::string_view body;
-  std::int64_t now = 0;  // Seconds since 1970.
+  std::int64_t now = 0;          // Seconds since 1970.
+  std::span<const Token> known;  // What a conversation said before, if it goes on.
 };
 
 class Call {
  public:
   virtual ~Call() = default;
   virtual bool over() const = 0;
+  // Of the engine: where what it read and said is, for a conversation; nullopt if it failed.
+  virtual std::optional<std::size_t> slot() const { return std::nullopt; }
 };
 
 // The tokens of a text; an error that names `field` if there are none, too many, or ones that the

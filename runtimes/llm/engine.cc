@@ -25,18 +25,18 @@ void Engine::add(Run* run) {
 
 void Engine::remove(Run* run) {
   std::erase(waiting_, run);
-  const auto slot = slot_of(run);
+  const auto slot = running_slot(run);
   if (slot) end(*slot);
 }
 
-std::optional<std::size_t> Engine::slot_of(const Run* run) const {
+std::optional<std::size_t> Engine::running_slot(const Run* run) const {
   const auto found = std::ranges::find(running_, run);
   if (run == nullptr || found == running_.end()) return std::nullopt;
   return static_cast<std::size_t>(found - running_.begin());
 }
 
 bool Engine::has_work() const {
-  const bool has_room = std::ranges::find(running_, nullptr) != running_.end();
+  const bool has_room = std::ranges::any_of(slots_, [](const Slot& slot) { return !slot.busy; });
   return (has_room && !waiting_.empty()) ||
          std::ranges::any_of(running_, [](const Run* run) { return run && !run->stalled(); });
 }
@@ -72,6 +72,7 @@ void Engine::begin(Run* run, const Place& where) {
                      run->tokens_.begin() + static_cast<std::ptrdiff_t>(kept));
   slot.busy = true;
   run->reused_ = kept;
+  run->slot_ = where.slot;
   running_[where.slot] = run;
 }
 
@@ -161,8 +162,12 @@ bool Engine::save(std::size_t slot, std::span<std::byte> to) const {
 }
 
 bool Engine::restore(std::span<const Token> tokens, std::span<const std::byte> state) {
-  // No prompt: the slot that was idle longest.
-  const auto where = place(slots_, {});
+  const bool has_it = std::ranges::any_of(slots_, [&](const Slot& slot) {
+    return slot.tokens.size() >= tokens.size() &&
+           std::equal(tokens.begin(), tokens.end(), slot.tokens.begin());
+  });
+  if (has_it) return true;
+  const auto where = place(slots_, {});  // The slot that was idle longest.
   if (!where) return false;
   Slot& slot = slots_[where->slot];
   llama_memory_seq_rm(model_->memory(), sequence(where->slot), -1, -1);

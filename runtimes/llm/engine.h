@@ -31,13 +31,15 @@ class Run {
 
   const std::vector<Token>& tokens() const { return tokens_; }
   std::size_t prompt_tokens() const { return prompt_; }
-  std::size_t reused_tokens() const { return reused_; }  // Of the prompt, once it has a slot.
+  std::size_t reused_tokens() const { return reused_; }      // Of the prompt, once it has a slot.
+  std::optional<std::size_t> slot() const { return slot_; }  // The one it has, or had last.
 
  private:
   friend class Engine;
   std::vector<Token> tokens_;  // The prompt, then what was generated.
   std::size_t prompt_;
   std::size_t reused_ = 0;
+  std::optional<std::size_t> slot_;
 };
 
 class Engine {
@@ -53,16 +55,19 @@ class Engine {
   // One step. Runs may be added and removed by what it calls, but for the Run that is asked.
   Result<> step();
 
-  // The state of a sequence as bytes, and back again: `tokens` and what was computed for them.
-  // ---- conversations
-  std::optional<std::size_t> slot_of(const Run*) const;
+  // What was computed for a slot's tokens, as bytes, and back again.
+  const std::vector<Token>& computed(std::size_t slot) const { return slots_[slot].tokens; }
   std::uint64_t state_bytes(std::size_t slot) const;
   bool save(std::size_t slot, std::span<std::byte> to) const;
-  const Slot& slot(std::size_t index) const { return slots_[index]; }
-  // Puts it into a slot that is idle, for the next prompt; false if it is none of this model's.
+  // Nothing goes into an idle slot while it is held.
+  void hold(std::size_t slot) { slots_[slot].busy = true; }
+  void let_go(std::size_t slot) { slots_[slot].busy = running_[slot] != nullptr; }
+  // Puts it into a slot that is idle, for the next prompt, unless one has it already; false if it
+  // is none of this model's, or there is no room.
   bool restore(std::span<const Token> tokens, std::span<const std::byte> state);
 
  private:
+  std::optional<std::size_t> running_slot(const Run*) const;
   struct Row {
     std::size_t slot;
     std::int32_t row;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtimes/llm/call.h"
+#include "runtimes/llm/conversation.h"
 
 namespace dormouse::llm {
 namespace {
@@ -19,6 +20,9 @@ class GeneratingCall final : public Call, public Choice::Listener {
       : engine_(engine), outlet_(outlet), heading_(std::move(heading)) {}
   ~GeneratingCall() override { withdraw(); }
   bool over() const override { return over_; }
+  std::optional<std::size_t> slot() const override {
+    return failed_ ? std::nullopt : choices_.front()->slot();
+  }
 
   Result<> start(Model* model, const Request& request, std::vector<std::vector<Token>> prompts,
                  const ChatPrompt* chat) {
@@ -89,7 +93,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
 
   void failed(Choice&, const Error& error) override {
     if (over_) return;
-    over_ = true;
+    over_ = failed_ = true;
     withdraw();
     outlet_->count(usage());
     outlet_->fail(error);
@@ -125,15 +129,16 @@ class GeneratingCall final : public Call, public Choice::Listener {
   std::vector<Said> said_;
   std::vector<bool> begun_, ended_;
   Usage usage_;
-  bool over_ = false;
+  bool over_ = false, failed_ = false;
 };
 
 Result<std::vector<std::vector<Token>>> prompts_of(const Model& model, const Request& request,
-                                                   const ChatPrompt& chat) {
+                                                   const ChatPrompt& chat,
+                                                   std::span<const Token> known) {
   std::vector<std::vector<Token>> prompts;
   if (request.operation == Operation::chat) {
     // What marks a chat's parts in the text are tokens of their own.
-    auto tokens = tokens_of(model, model.tokens(chat.text, true), "messages");
+    auto tokens = tokens_of(model, continued(model, known, chat.text), "messages");
     if (!tokens) return std::move(tokens).error();
     prompts.push_back(std::move(*tokens));
     return prompts;
@@ -164,7 +169,7 @@ Result<std::unique_ptr<Call>> generate(Model* model, Engine* engine, Renderer* r
     if (!rendered) return std::move(rendered).error();
     chat = std::move(*rendered);
   }
-  auto prompts = prompts_of(*model, request, chat);
+  auto prompts = prompts_of(*model, request, chat, invocation.known);
   if (!prompts) return std::move(prompts).error();
   auto call = std::make_unique<GeneratingCall>(engine, outlet, heading_of(invocation, request));
   auto started = call->start(model, request, std::move(*prompts), is_chat ? &chat : nullptr);

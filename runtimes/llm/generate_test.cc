@@ -310,8 +310,8 @@ TEST_F(Generate, AnswersMoreThanItHasSlotsFor) {
 TEST_F(Generate, TakesAStateBackElsewhere) {
   const Kept first = asked(prompt("the cat and the mouse"));
   std::size_t slot = 0;
-  while (engine->slot(slot).tokens.empty()) ++slot;
-  const std::vector<Token> tokens = engine->slot(slot).tokens;
+  while (engine->computed(slot).empty()) ++slot;
+  const std::vector<Token> tokens = engine->computed(slot);
   std::vector<std::byte> state(engine->state_bytes(slot));
   ASSERT_TRUE(engine->save(slot, state));
 
@@ -322,7 +322,8 @@ TEST_F(Generate, TakesAStateBackElsewhere) {
   EXPECT_EQ(again.text(), first.text());
 
   std::vector<std::byte> damaged(state.begin(), state.begin() + 40);
-  EXPECT_FALSE(engine->restore(tokens, damaged));
+  EXPECT_TRUE(engine->restore(tokens, damaged));  // It has them.
+  EXPECT_FALSE(engine->restore(std::vector<Token>{5, 6, 7}, damaged));
   EXPECT_EQ(asked(prompt("one more")).usage.generated, 24U);
 }
 

@@ -172,12 +172,12 @@ void Model::start_threads() {
   llama_attach_threadpool(context_.get(), threads_->pool, threads_->pool);
 }
 
-std::vector<Token> Model::tokens(std::string_view text, bool marked) const {
+std::vector<Token> Model::tokens(std::string_view text, bool marked, bool whole) const {
   const auto size = static_cast<std::int32_t>(text.size());
   std::vector<Token> tokens(text.size() + 8);
   const auto tokenize = [&] {
     return llama_tokenize(vocabulary_, text.data(), size, tokens.data(),
-                          static_cast<std::int32_t>(tokens.size()), true, marked);
+                          static_cast<std::int32_t>(tokens.size()), whole, marked);
   };
   std::int32_t count = tokenize();
   if (count < 0) {

@@ -57,8 +57,9 @@ class Model {
   const llama_vocab* vocabulary() const { return vocabulary_; }
   llama_memory_t memory() const { return llama_get_memory(context_.get()); }
 
-  // `marked`: special tokens that are written out in the text are those tokens.
-  std::vector<Token> tokens(std::string_view text, bool marked) const;
+  // `marked`: special tokens that are written out in the text are those tokens. `whole`: with what
+  // the model wants at a text's ends.
+  std::vector<Token> tokens(std::string_view text, bool marked, bool whole = true) const;
   // The bytes that it says: "" for one that only marks something, unless `marks` asks for its name.
   std::string piece(Token, bool marks = false) const;
   bool ends(Token token) const { return llama_vocab_is_eog(vocabulary_, token); }
