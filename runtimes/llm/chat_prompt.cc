@@ -10,9 +10,13 @@
 namespace dormouse::llm {
 namespace {
 
+// What the template itself says, without where llama.cpp saw it.
 Error refused(const std::exception& failure) {
-  return {Code::invalid_argument,
-          "messages: the model's chat template: " + std::string(failure.what())};
+  constexpr std::string_view own_words = "Jinja Exception: ";
+  std::string_view what = failure.what();
+  const auto at = what.rfind(own_words);
+  what = at == what.npos ? what.substr(0, what.find('\n')) : what.substr(at + own_words.size());
+  return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
 }
 
 common_chat_templates_inputs inputs_of(const Request& request) {
@@ -61,6 +65,8 @@ Result<std::unique_ptr<ChatTemplates>> ChatTemplates::read(const Model& model,
     const Request hello{.messages = R"([{"role":"user","content":"Hello"}])"};
     const auto params = common_chat_templates_apply(read->templates_.get(), inputs_of(hello));
     read->thinks_ = params.supports_thinking;
+    const auto can = common_chat_templates_get_caps(read->templates_.get());
+    read->calls_tools_ = can.contains("supports_tool_calls") && can.at("supports_tool_calls");
   } catch (const std::exception& failure) {
     return refused(failure);
   }
@@ -71,6 +77,9 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
   const std::string& effort = request.reasoning_effort;
   if (!effort.empty() && effort != "none" && !source_.contains("reasoning_effort")) {
     return Error{Code::unsupported, "reasoning_effort: this model has no efforts but \"none\""};
+  }
+  if (!request.tools.empty() && !calls_tools_ && request.tool_choice != ToolChoice::none) {
+    return Error{Code::unsupported, "tools: this model's chat template does not know of tools"};
   }
   try {
     return rendered(request);

@@ -57,6 +57,7 @@ class ChatTemplates {
   std::unique_ptr<common_chat_templates, Free> templates_;
   std::string source_;
   bool thinks_ = false;  // Its answers may have a part that is thought and not said.
+  bool calls_tools_ = false;
 };
 
 // For the way between two processes.

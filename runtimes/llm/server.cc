@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <map>
 #include <optional>
 
@@ -57,6 +58,16 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
                   .pooling = option(options, "llm.pooling", "")};
 }
 
+Result<std::string> text_of(const std::string& path) {
+  constexpr std::size_t bytes_max = 1 << 20;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(bytes_max + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (!text.empty() && text.size() <= bytes_max) return text;
+  return Error{Code::invalid_argument, "expected a file of 1 byte to 1 MiB"};
+}
+
 class Server {
  public:
   Server(int socket, std::string folder)
@@ -96,7 +107,7 @@ class Server {
     model_ = std::move(*model);
     wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
     if (!model_->embeds()) {
-      auto rendered = try_templates();
+      auto rendered = try_templates(option(options, "llm.chat_template", ""));
       if (!rendered) return std::move(rendered).error();
       ready.notes["chat template"] = *rendered;
     }
@@ -105,17 +116,20 @@ class Server {
   }
 
   // Once with a limit, before this process reads them itself.
-  Result<std::string> try_templates() {
-    const bool own = llama_model_chat_template(model_->model(), nullptr) != nullptr;
-    if (own) {
-      Renderer trial(model_.get(), nullptr, wire_.socket());
+  Result<std::string> try_templates(const std::string& file) {
+    auto source = file.empty() ? Result<std::string>("") : text_of(folder_ + "/" + file);
+    if (!source) return std::move(source).error().during("llm.chat_template");
+    const bool brings = llama_model_chat_template(model_->model(), nullptr) != nullptr;
+    if (brings || !source->empty()) {
+      Renderer trial(model_.get(), nullptr, wire_.socket(), *source);
       auto rendered = trial.render(R"({"messages":[{"role":"user","content":"Hello"}]})");
-      if (!rendered) return std::move(rendered).error().during("model");
+      if (!rendered) return std::move(rendered).error();
     }
-    auto templates = ChatTemplates::read(*model_);
-    if (!templates) return std::move(templates).error().during("model");
+    auto templates = ChatTemplates::read(*model_, *source);
+    if (!templates) return std::move(templates).error();
     templates_ = std::move(*templates);
-    return std::string(own ? "the model's own" : "none in the model: ChatML is used");
+    if (!source->empty()) return file;
+    return std::string(brings ? "the model's own" : "none in the model: ChatML is used");
   }
 
   // Returns in instances only.

@@ -5,6 +5,7 @@
 //   "concurrency"  sequences at a time    "threads"  that compute
 //   "llm.context"  tokens of a sequence   "llm.weights"  "memory" or "mapped"
 //   "llm.pooling"  "none", "mean", "cls", "last"; "": as the model says
+//   "llm.chat_template"  a file likewise; "": what the model brings
 //   "template"     "yes": fork instances of it
 #pragma once
 

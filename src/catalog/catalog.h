@@ -51,9 +51,10 @@ struct Network {
 
 // How a language model is run.
 struct Llm {
-  std::int32_t context = 0;  // Tokens of a conversation; 0: as it was trained, at most 4096.
+  std::int32_t context = 0;        // Tokens of a conversation; 0: as it was trained, at most 4096.
   std::string weights = "memory";  // "mapped": they stay in the file, which the node may let go of.
-  std::string pooling;  // "", "none", "mean", "cls", "last": how tokens become one vector.
+  std::string pooling;        // "", "none", "mean", "cls", "last": how tokens become one vector.
+  std::string chat_template;  // A file of the revision, in Jinja; "": what the model brings.
   friend bool operator==(const Llm&, const Llm&) = default;
 };
 

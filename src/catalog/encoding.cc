@@ -113,12 +113,14 @@ void put_llm(std::string& out, const Llm& llm) {
   put(out, llm.context);
   put_sized(out, llm.weights);
   put_sized(out, llm.pooling);
+  put_sized(out, llm.chat_template);
 }
 
 Llm get_llm(Reader& in) {
   Llm llm{.context = in.get<std::int32_t>()};
   llm.weights = in.get_sized();
   llm.pooling = in.get_sized();
+  llm.chat_template = in.get_sized();
   return llm;
 }
 

@@ -88,8 +88,7 @@ Result<> check_together(const Manifest& manifest) {
   }
   const bool calls_handler = manifest.runtime == "python" || manifest.runtime == "node";
   const bool is_model = manifest.runtime == "onnx" || manifest.runtime == "llm";
-  const bool others =
-      calls_handler || is_model || manifest.runtime == "executable";
+  const bool others = calls_handler || is_model || manifest.runtime == "executable";
   if (others && !manifest.command.empty()) {
     return refused("command is for the runtime web, not for " + manifest.runtime);
   }

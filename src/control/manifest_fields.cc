@@ -96,7 +96,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 27> fields{{
+const std::array<Field, 28> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -105,7 +105,8 @@ const std::array<Field, 27> fields{{
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
      "How the files are brought to life: `onnx`, `llm`, `python`, `node`, `executable`, "
-     "`web`.", true},
+     "`web`.",
+     true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
@@ -147,6 +148,11 @@ const std::array<Field, 27> fields{{
           "nothing, `none`, `mean`, `cls` or `last`"},
      "How a model's vectors of tokens become one of the text, if it is to make embeddings. Without "
      "it: as the model says."},
+    {"llm.chat_template",
+     Text{[](Manifest& m) -> std::string& { return m.llm.chat_template; }, check_model,
+          "the path of a file of the deploy"},
+     "How a chat becomes a text for the model, as a Jinja template. Without it: as the model "
+     "says."},
     {"memory",
      Size{[](Manifest& m) -> std::int64_t& { return m.resources.memory_bytes; }, 16 * mib, 4 * tib},
      "What an instance may hold, and what is billed. One that takes more is killed."},

@@ -36,6 +36,7 @@ wire::Options options_of(const catalog::Draft& draft) {
     options["llm.context"] = std::to_string(manifest.llm.context);
     options["llm.weights"] = manifest.llm.weights;
     options["llm.pooling"] = manifest.llm.pooling;
+    options["llm.chat_template"] = manifest.llm.chat_template;
   }
   if (!manifest.model.empty()) options["model"] = manifest.model;
   if (const auto* model = find(draft, manifest.model))
