@@ -26,19 +26,19 @@ def samples(folder):
     return json.loads((folder / "samples.json").read_text())
 
 
-class TinyStories(unittest.TestCase):
-    def each(self):
-        for folder in STORIES:
-            with self.subTest(folder.name):
-                yield folder, llama_cpp.Model(LLAMA, folder / "model.gguf")
+def stories():
+    for folder in STORIES:
+        yield folder, llama_cpp.Model(LLAMA, folder / "model.gguf")
 
+
+class TinyStories(unittest.TestCase):
     def test_texts_become_the_tokens_that_were_learned(self):
-        for folder, model in self.each():
+        for folder, model in stories():
             for sample in samples(folder)["texts"]:
                 self.assertEqual(model.tokens(sample["text"]), sample["tokens"], sample["text"])
 
     def test_llama_cpp_goes_on_as_torch_did(self):
-        for folder, model in self.each():
+        for folder, model in stories():
             for sample in samples(folder)["greedy"]:
                 model.forget()
                 self.assertGreaterEqual(len(sample["tokens"]), 64)
@@ -51,7 +51,7 @@ class TinyStories(unittest.TestCase):
                 self.assertGreaterEqual(same, 0.9 * len(sample["tokens"]))
 
     def test_a_prompt_is_what_the_template_makes_of_a_chat(self):
-        for folder, model in self.each():
+        for folder, model in stories():
             prompt = samples(folder)["greedy"][0]["prompt"]
             chat = "<|user|>Tell me of Moses.<|end|><|assistant|>"
             self.assertEqual(model.tokens(chat, special=True), prompt)
