@@ -12,6 +12,12 @@ Heading heading_of(const Invocation& invocation, const Request& request) {
           .has_logprobs = request.logprobs.has_value()};
 }
 
+Error overflow(const Model& model, std::string_view field, std::string_view tokens) {
+  return {Code::invalid_argument, std::string(field) + ": context: it has " + std::string(tokens) +
+                                      " tokens, and the model's context is " +
+                                      std::to_string(model.context_tokens())};
+}
+
 Result<std::vector<Token>> tokens_of(const Model& model, const Text& text, std::string_view field) {
   const std::string at = std::string(field) + ": ";
   std::vector<Token> tokens;
@@ -22,15 +28,15 @@ Result<std::vector<Token>> tokens_of(const Model& model, const Text& text, std::
     }
     tokens = *given;
   } else {
-    tokens = model.tokens(std::get<std::string>(text), false);
+    const auto& words = std::get<std::string>(text);
+    if (model.overflows(words.size())) return overflow(model, field, "more");
+    tokens = model.tokens(words, false);
   }
   if (tokens.empty()) return Error{Code::invalid_argument, at + "is empty"};
   const auto most = static_cast<std::size_t>(model.context_tokens());
   // What is generated wants room for one token at least.
   if (tokens.size() + (model.embeds() ? 0 : 1) <= most) return tokens;
-  return Error{Code::invalid_argument, at + "context: it has " + std::to_string(tokens.size()) +
-                                           " tokens, and the model's context is " +
-                                           std::to_string(most)};
+  return overflow(model, field, std::to_string(tokens.size()));
 }
 
 Result<std::unique_ptr<EmbeddingCall>> EmbeddingCall::make(Model* model, Outlet* outlet,

@@ -49,6 +49,9 @@ class Call {
 // model does not have.
 Result<std::vector<Token>> tokens_of(const Model&, const Text&, std::string_view field);
 
+// The error of a text of so many tokens, for which the context has no room.
+Error overflow(const Model&, std::string_view field, std::string_view tokens);
+
 // A chat's or a completion's. The Error is the answer, and there is no Call.
 Result<std::unique_ptr<Call>> generate(Model*, Engine*, Renderer*, Outlet*, const Invocation&,
                                        Request);

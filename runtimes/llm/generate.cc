@@ -164,6 +164,9 @@ Result<std::unique_ptr<Call>> generate(Model* model, Engine* engine, Renderer* r
   }
   ChatPrompt chat;
   const bool is_chat = request.operation == Operation::chat;
+  if (is_chat && model->overflows(request.message_bytes)) {
+    return overflow(*model, "messages", "more");
+  }
   if (is_chat) {
     auto rendered = renderer->render(invocation.body);
     if (!rendered) return std::move(rendered).error();

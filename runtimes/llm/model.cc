@@ -115,6 +115,7 @@ Result<> Model::load() {
   }
   for (Token token = 0; token < llama_vocab_n_tokens(vocabulary_); ++token) {
     if (ends(token)) end_tokens_.push_back(token);
+    token_bytes_max_ = std::max(token_bytes_max_, piece(token, true).size());
   }
   return ok;
 }
@@ -205,6 +206,10 @@ std::string Model::piece(Token token, bool marks) const {
 
 bool Model::has(Token token) const {
   return token >= 0 && token < llama_vocab_n_tokens(vocabulary_);
+}
+
+bool Model::overflows(std::size_t bytes) const {
+  return bytes / token_bytes_max_ > static_cast<std::size_t>(context_tokens_);
 }
 
 wire::Options Model::notes() const {

@@ -64,6 +64,8 @@ class Model {
   std::string piece(Token, bool marks = false) const;
   bool ends(Token token) const { return llama_vocab_is_eog(vocabulary_, token); }
   bool has(Token token) const;
+  // Whether so many bytes of text surely are more tokens than its context has.
+  bool overflows(std::size_t bytes) const;
   const std::vector<Token>& end_tokens() const { return end_tokens_; }
 
   wire::Options notes() const;  // What a person should know of it.
@@ -81,6 +83,7 @@ class Model {
   std::unique_ptr<Threads> threads_;
   const llama_vocab* vocabulary_ = nullptr;
   std::vector<Token> end_tokens_;
+  std::size_t token_bytes_max_ = 1;
   std::int32_t context_tokens_ = 0;
   std::int32_t batch_tokens_ = 0;
   bool embeds_ = false;

@@ -69,14 +69,14 @@ std::string nested_loops() {
 
 TEST_F(Rendered, EndsALoopWithoutEnd) {
   // What only messages with a certain word set off gets through the reading of it.
-  const std::string source = "{% for m in messages %}{% if m.content == 'Hello' %}" +
+  const std::string source = "{% for m in messages %}{% if m.content == 'Good night' %}" +
                              nested_loops() + "{% endif %}{{ m.content }}{% endfor %}";
   const auto templates = ChatTemplates::read(*model, source);
   ASSERT_TRUE(templates) << templates.error().message;
   Renderer renderer(model.get(), templates->get(), -1);
   const auto fine = renderer.render(R"({"messages":[{"role":"user","content":"Good day"}]})");
   ASSERT_TRUE(fine) << fine.error().message;
-  const auto endless = renderer.render(hello);
+  const auto endless = renderer.render(R"({"messages":[{"role":"user","content":"Good night"}]})");
   ASSERT_FALSE(endless);
   EXPECT_TRUE(endless.error().message.contains("no end in time")) << endless.error().message;
   const auto after = renderer.render(R"({"messages":[{"role":"user","content":"Good day"}]})");

@@ -106,6 +106,8 @@ Result<> check_part(const std::string& field, const json::value& part) {
   }
   const json::value* said = object->if_contains(type->get_string());
   if (said == nullptr || !said->is_string()) return refused(field, "has no text");
+  const json::value* text = object->if_contains("text");
+  if (text != nullptr && !text->is_string()) return refused(field + ".text", "expected a string");
   return ok;
 }
 
@@ -135,6 +137,18 @@ Result<> check_message(const std::string& field, const json::value& message) {
     if (!good) return good;
   }
   return ok;
+}
+
+std::size_t content_bytes(const json::object& message) {
+  const json::value* content = message.if_contains("content");
+  if (content == nullptr || content->is_null()) return 0;
+  if (content->is_string()) return content->get_string().size();
+  std::size_t bytes = 0;
+  for (const json::value& part : content->get_array()) {
+    const json::value* text = part.get_object().if_contains("text");
+    if (text != nullptr) bytes += text->get_string().size();
+  }
+  return bytes;
 }
 
 // ---- one function for each field, or for each kind of field
@@ -181,6 +195,9 @@ Result<> read_messages(Request& request, Field field, Value value) {
   for (std::size_t i = 0; i < value.get_array().size(); ++i) {
     const auto good = check_message("messages[" + std::to_string(i) + "]", value.get_array()[i]);
     if (!good) return good;
+  }
+  for (const json::value& message : value.get_array()) {
+    request.message_bytes += content_bytes(message.get_object());
   }
   request.messages = json::serialize(value);
   return ok;

@@ -43,8 +43,9 @@ struct Request {
   Operation operation = Operation::chat;
   std::string model;  // As it was given, to be said again.
 
-  std::string messages;  // JSON, of a chat.
-  std::string tools;     // JSON; "": none.
+  std::string messages;           // JSON, of a chat,
+  std::size_t message_bytes = 0;  // and how long its contents are together.
+  std::string tools;              // JSON; "": none.
   ToolChoice tool_choice = ToolChoice::automatic;
   bool parallel_tool_calls = true;
   std::string json_schema;       // Of the answer; "": any text.

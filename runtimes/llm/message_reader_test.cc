@@ -1,0 +1,113 @@
+#include "runtimes/llm/message_reader.h"
+
+#include <gtest/gtest.h>
+
+#include "runtimes/llm/reply.h"
+
+namespace dormouse::llm {
+namespace {
+
+// As Qwen's and Hermes' models have it.
+constexpr const char* calling = R"({%- if tools %}<|im_start|>system
+Tools:{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+<tool_call>
+{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %})";
+
+constexpr std::string_view wake =
+    R"({"messages":[{"role":"user","content":"Wake me"}],"tools":[{"type":"function","function":
+        {"name":"wake","parameters":{"type":"object","properties":{"hour":{"type":"integer"}},
+         "required":["hour"]}}}]})";
+
+class Reading : public testing::Test {
+ protected:
+  Reading() {
+    auto opened = Model::open({.path = std::string(LLM_TESTDATA) + "/llama.gguf", .context = 64});
+    CHECK(opened);
+    model = std::move(*opened);
+  }
+  ChatPrompt prompt(const char* source, std::string_view body) {
+    const auto templates = ChatTemplates::read(*model, source);
+    CHECK(templates);
+    auto prompt = (*templates)->apply(*read_request("", body));
+    CHECK(prompt);
+    return std::move(*prompt);
+  }
+  // All that is read when it comes in pieces of so many bytes.
+  static Said read(const ChatPrompt& prompt, std::string_view text, std::size_t piece) {
+    MessageReader reader(&prompt);
+    Said said;
+    for (std::size_t at = 0; at < text.size(); at += piece) {
+      auto delta = reader.add(std::string(text.substr(at, piece)));
+      EXPECT_TRUE(delta);
+      if (delta) add(said, std::move(*delta));
+    }
+    auto rest = reader.end("");
+    EXPECT_TRUE(rest) << rest.error().message;
+    if (rest) add(said, std::move(*rest));
+    if (reader.called()) said.finish = Finish::tool_calls;
+    return said;
+  }
+  std::unique_ptr<Model> model;
+};
+
+TEST_F(Reading, ACallOfATool) {
+  const ChatPrompt asked = prompt(calling, wake);
+  EXPECT_TRUE(asked.text.contains("\"wake\""));
+  EXPECT_TRUE(asked.of_tools);
+  EXPECT_FALSE(asked.grammar.empty());
+  for (const std::size_t piece : {1U, 7U, 1000U}) {
+    const Said said =
+        read(asked, "<tool_call>\n{\"name\": \"wake\", \"arguments\": {\"hour\": 6}}\n</tool_call>",
+             piece);
+    ASSERT_EQ(said.delta.calls.size(), 1U) << piece;
+    EXPECT_EQ(said.delta.calls[0].name, "wake");
+    EXPECT_EQ(said.delta.calls[0].arguments, "{\"hour\": 6}");
+    EXPECT_FALSE(said.delta.calls[0].id.empty());
+    EXPECT_EQ(said.finish, Finish::tool_calls);
+  }
+}
+
+TEST_F(Reading, WhatIsOnlySaid) {
+  const Said said = read(prompt(calling, wake), "Good night.", 3);
+  EXPECT_EQ(said.delta.content, "Good night.");
+  EXPECT_TRUE(said.delta.calls.empty());
+  EXPECT_EQ(said.finish, Finish::stop);
+}
+
+TEST_F(Reading, ThoughtsApart) {
+  constexpr const char* thinking =
+      R"({%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' and message.reasoning_content %}<think>
+{{ message.reasoning_content }}
+</think>
+
+{% endif %}{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and not enable_thinking %}<think>
+
+</think>
+
+{% endif %}{% endif %})";
+  const ChatPrompt asked = prompt(thinking, R"({"messages":[{"role":"user","content":"Why?"}]})");
+  const Said said = read(asked, "<think>\nIt is late.\n</think>\n\nSleep.", 4);
+  EXPECT_EQ(said.delta.content, "Sleep.");
+  EXPECT_TRUE(said.delta.thought.starts_with("It is late."));
+}
+
+TEST_F(Reading, RefusesToolsThatTheModelDoesNotKnow) {
+  const auto templates = ChatTemplates::read(*model);
+  ASSERT_TRUE(templates);
+  const auto asked = (*templates)->apply(*read_request("", wake));
+  ASSERT_FALSE(asked);
+  EXPECT_EQ(asked.error().code, Code::unsupported);
+  EXPECT_TRUE(asked.error().message.starts_with("tools: "));
+}
+
+}  // namespace
+}  // namespace dormouse::llm
