@@ -49,8 +49,8 @@ int port_of(const wire::Descriptor& listener) {
 int Adapter::run() {
   child_ended_ = ends_of_children();
   if (!child_ended_ || !say_hello()) return 1;
-  auto loaded = await_load(receiver_);
-  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
+  auto loaded = wire::await_load(receiver_);
+  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : wire::protocol_broken;
   if (!*loaded) return 0;
   options_ = std::move(**loaded);
   if (const auto begun = begin(); !begun) return wire_.tell_init_failed(begun.error());
@@ -152,13 +152,13 @@ std::optional<int> Adapter::turn() {
 std::optional<int> Adapter::hear() {
   for (;;) {
     auto frame = receiver_.receive();
-    if (!frame) return frame.error().code == Code::unavailable ? 0 : protocol_broken;
+    if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
     if (!*frame) return std::nullopt;
     if ((*frame)->header.type == wire::Type::drain) {
       draining_ = true;
     } else if (const auto obeyed = api_->obey(**frame); !obeyed) {
       std::fprintf(stderr, "worker: %s\n", obeyed.error().message.c_str());
-      return protocol_broken;
+      return wire::protocol_broken;
     }
   }
 }

@@ -42,7 +42,7 @@ class Adapter {
   void accept_one();
   int leave(int status);
 
-  WireEnd wire_;
+  wire::WorkerEnd wire_;
   wire::FrameReceiver receiver_;
   const std::vector<std::string> command_;
   std::optional<Interpreter> interpreter_;

@@ -7,7 +7,7 @@
 
 #include "http/head.h"
 #include "runtimes/executable/error_document.h"
-#include "runtimes/executable/mapping.h"
+#include "wire/mapping.h"
 
 namespace dormouse::executable {
 namespace {
@@ -55,7 +55,7 @@ Reply reply_of(const wire::CallAnswer& said, const wire::Frame& frame) {
     reply.body = said.inline_body;
   } else if (said.body_size > 0) {
     const std::uint64_t end = said.body_offset + said.body_size;
-    const auto mapping = map(frame.descriptors[0].number(), end, PROT_READ);
+    const auto mapping = wire::map(frame.descriptors[0].number(), end, PROT_READ);
     if (!mapping) return failed_call(Code::unavailable, mapping.error().message);
     const auto* const bytes = static_cast<const char*>(mapping->get());
     reply.further = {bytes + said.body_offset, said.body_size};
@@ -107,7 +107,8 @@ void InnerCalls::give_room(const wire::Frame& frame) {
   InnerCall call = std::exchange(pending.call, {});
   std::string problem = frame.descriptors.empty() ? "there is no room for the body" : "";
   if (problem.empty() && pending.client != nullptr) {
-    const auto room = map(frame.descriptors[0].number(), call.body.size(), PROT_READ | PROT_WRITE);
+    const auto room =
+        wire::map(frame.descriptors[0].number(), call.body.size(), PROT_READ | PROT_WRITE);
     if (room) {
       std::memcpy(room->get(), call.body.data(), call.body.size());
     } else {

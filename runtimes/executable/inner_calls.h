@@ -1,7 +1,7 @@
 // Calls of other functions that the program makes over HTTP: frames `call` on the wire, and their
 // answers as HTTP's. docs/calling.md says what a program sees.
 //
-// Ownership  Borrows the WireEnd, and each Connection until it is answered or lost.
+// Ownership  Borrows the wire::WorkerEnd, and each Connection until it is answered or lost.
 // Threads    The adapter's one. Nothing here blocks.
 // Errors     Every call is answered: with what the function said, or with the error of the
 // platform. Bounds     64 calls at a time. One whose client has gone counts until the daemon has
@@ -13,7 +13,7 @@
 #include <string>
 
 #include "runtimes/executable/connection.h"
-#include "runtimes/executable/wire_end.h"
+#include "wire/worker_end.h"
 
 namespace dormouse::executable {
 
@@ -26,7 +26,7 @@ struct InnerCall {
 
 class InnerCalls {
  public:
-  explicit InnerCalls(WireEnd* wire) : wire_(wire) {}
+  explicit InnerCalls(wire::WorkerEnd* wire) : wire_(wire) {}
 
   void begin(Connection& client, InnerCall);
   void lost(const Connection& client);
@@ -44,7 +44,7 @@ class InnerCalls {
 
   void send(std::uint64_t handle, const InnerCall&, bool in_memfd);
 
-  WireEnd* const wire_;
+  wire::WorkerEnd* const wire_;
   std::map<std::uint64_t, Pending> pending_;  // By handle.
   std::uint64_t last_ = wire::call_bit;
 };

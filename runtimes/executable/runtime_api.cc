@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "runtimes/executable/error_document.h"
-#include "runtimes/executable/mapping.h"
+#include "wire/mapping.h"
 
 namespace dormouse::executable {
 namespace {
@@ -96,7 +96,7 @@ Result<> RuntimeApi::add_calls(wire::Frame& frame) {
       const wire::Descriptor body = std::move(frame.descriptors[taken++]);
       const std::uint64_t offset = call.item.body_offset, size = call.item.body_size;
       if (size > 0) {
-        const auto mapping = map(body.number(), offset + size, PROT_READ);
+        const auto mapping = wire::map(body.number(), offset + size, PROT_READ);
         if (!mapping) {
           post_failed(call, mapping.error().code, mapping.error().message);
           continue;
@@ -122,7 +122,7 @@ Result<> RuntimeApi::give_room(wire::Frame& frame) {
     post_failed(*call, Code::function_failed, "there is no room for the answer");
   } else {
     const auto room =
-        map(frame.descriptors[0].number(), call->answer.size(), PROT_READ | PROT_WRITE);
+        wire::map(frame.descriptors[0].number(), call->answer.size(), PROT_READ | PROT_WRITE);
     if (!room) {
       post_failed(*call, room.error().code, room.error().message);
     } else {

@@ -2,7 +2,7 @@
 // invocations from the wire become events, what the program posts becomes their answers. Beside it,
 // what the program calls other functions by.
 //
-// Ownership  Outlives every Connection. Borrows the WireEnd.
+// Ownership  Outlives every Connection. Borrows the wire::WorkerEnd.
 // Bounds     As many calls as the daemon gives; an answer of the size that its call allows.
 #pragma once
 
@@ -17,14 +17,14 @@
 
 #include "runtimes/executable/connection.h"
 #include "runtimes/executable/inner_calls.h"
-#include "runtimes/executable/wire_end.h"
+#include "wire/worker_end.h"
 
 namespace dormouse::executable {
 
 class RuntimeApi final : public Service {
  public:
   // `options` are those of `load`, and stay. `booted`: an interpreter was there before the code.
-  RuntimeApi(WireEnd* wire, const wire::Options* options, bool booted)
+  RuntimeApi(wire::WorkerEnd* wire, const wire::Options* options, bool booted)
       : wire_(wire), options_(options), booted_(booted), inner_calls_(wire) {}
 
   // The program has asked for work, or failed to begin: it speaks this API and not the wire.
@@ -85,7 +85,7 @@ class RuntimeApi final : public Service {
   void end(Call&);
   void refuse_answer(Connection&, const std::string& id);
 
-  WireEnd* const wire_;
+  wire::WorkerEnd* const wire_;
   const wire::Options* const options_;
   const bool booted_;
   InnerCalls inner_calls_;

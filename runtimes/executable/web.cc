@@ -105,8 +105,8 @@ int WebProgram::run() {
   wire_.post(wire::Type::hello, 0,
              wire::encode(wire::Hello{.runtime = "web", .runtime_version = "1"}));
   if (!wire_.flush()) return 1;
-  auto loaded = await_load(receiver_);
-  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : protocol_broken;
+  auto loaded = wire::await_load(receiver_);
+  if (!loaded) return loaded.error().code == Code::unavailable ? 0 : wire::protocol_broken;
   if (!*loaded) return 0;
   options_ = std::move(**loaded);
   if (const auto begun = begin(); !begun) return wire_.tell_init_failed(begun.error());
@@ -157,9 +157,9 @@ std::optional<int> WebProgram::turn() {
 std::optional<int> WebProgram::hear() {
   for (;;) {
     const auto frame = receiver_.receive();
-    if (!frame) return frame.error().code == Code::unavailable ? 0 : protocol_broken;
+    if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
     if (!*frame) return std::nullopt;
-    if ((*frame)->header.type != wire::Type::drain) return protocol_broken;
+    if ((*frame)->header.type != wire::Type::drain) return wire::protocol_broken;
     kill(-child_, SIGTERM);
   }
 }

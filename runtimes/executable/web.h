@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "runtimes/executable/wire_end.h"
 #include "wire/messages.h"
 #include "wire/socket.h"
+#include "wire/worker_end.h"
 
 namespace dormouse::executable {
 
@@ -33,7 +33,7 @@ class WebProgram {
   std::optional<int> turn();  // An exit status: it is over.
   std::optional<int> hear();
 
-  WireEnd wire_;
+  wire::WorkerEnd wire_;
   wire::FrameReceiver receiver_;
   wire::Options options_;
   wire::Descriptor child_ended_;  // Readable when a child has.

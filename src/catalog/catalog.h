@@ -49,6 +49,15 @@ struct Network {
   friend bool operator==(const Network&, const Network&) = default;
 };
 
+// How a language model is run.
+struct Llm {
+  std::int32_t context = 0;        // Tokens of a conversation; 0: as it was trained, at most 4096.
+  std::string weights = "memory";  // "mapped": they stay in the file, which the node may let go of.
+  std::string pooling;        // "", "none", "mean", "cls", "last": how tokens become one vector.
+  std::string chat_template;  // A file of the revision, in Jinja; "": what the model brings.
+  friend bool operator==(const Llm&, const Llm&) = default;
+};
+
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
   std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
@@ -74,6 +83,7 @@ struct Manifest {
   std::map<std::string, SecretUse> secrets;  // By environment variable.
   Network network;
   std::map<std::string, std::string> labels;  // What tools want to remember; nothing depends on it.
+  Llm llm;
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

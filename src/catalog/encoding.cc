@@ -7,7 +7,7 @@
 namespace dormouse::catalog {
 namespace {
 
-// Versions 2 to 6 add fields at the manifest's end. A draft that has only defaults there is
+// Versions 2 to 7 add fields at the manifest's end. A draft that has only defaults there is
 // written as the version before, so that its bytes, and with them its digest, are those it had
 // before there were any.
 constexpr std::uint8_t version_plain = 1;
@@ -16,6 +16,7 @@ constexpr std::uint8_t version_of_secrets = 3;
 constexpr std::uint8_t version_of_command = 4;
 constexpr std::uint8_t version_of_network = 5;
 constexpr std::uint8_t version_of_labels = 6;
+constexpr std::uint8_t version_of_llm = 7;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -108,8 +109,24 @@ Network get_network(Reader& in) {
   return network;
 }
 
+void put_llm(std::string& out, const Llm& llm) {
+  put(out, llm.context);
+  put_sized(out, llm.weights);
+  put_sized(out, llm.pooling);
+  put_sized(out, llm.chat_template);
+}
+
+Llm get_llm(Reader& in) {
+  Llm llm{.context = in.get<std::int32_t>()};
+  llm.weights = in.get_sized();
+  llm.pooling = in.get_sized();
+  llm.chat_template = in.get_sized();
+  return llm;
+}
+
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (m.llm != defaults.llm) return version_of_llm;
   if (!m.labels.empty()) return version_of_labels;
   if (m.network != defaults.network) return version_of_network;
   if (!m.command.empty()) return version_of_command;
@@ -143,6 +160,7 @@ void put_manifest(std::string& out, const Manifest& m) {
   if (version_of(m) >= version_of_command) put_list(out, m.command);
   if (version_of(m) >= version_of_network) put_network(out, m.network);
   if (version_of(m) >= version_of_labels) put_texts(out, m.labels);
+  if (version_of(m) >= version_of_llm) put_llm(out, m.llm);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -168,6 +186,7 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   if (version >= version_of_command) m.command = get_list(in);
   if (version >= version_of_network) m.network = get_network(in);
   if (version >= version_of_labels) m.labels = get_texts(in);
+  if (version >= version_of_llm) m.llm = get_llm(in);
   return m;
 }
 
@@ -189,7 +208,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_labels) return damaged;
+  if (version < version_plain || version > version_of_llm) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

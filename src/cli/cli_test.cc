@@ -379,12 +379,14 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   receipt.begun.function = "a";
   receipt.run = std::chrono::microseconds(1930);
   receipt.price = {2'100'000};
+  receipt.tokens = {1234, 7, 11};
   world.ledger.end(receipt);
   const auto ran = run_it({"invoke", "a", "--data", "hi", "--receipt"});
   EXPECT_EQ(ran.out, "hi as text/plain; charset=utf-8");
   EXPECT_TRUE(ran.err.starts_with("\nreceipt ")) << ran.err;  // Not on the answer's line.
   expect_in(ran.err, "1.93 ms");
   expect_in(ran.err, "0.0000021 USD");
+  expect_in(ran.err, "11 generated; of the prompt 1,234 read, 7 reused");
 }
 
 TEST_F(Cli, DoesNotLetALogDriveTheTerminal) {

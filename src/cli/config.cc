@@ -194,8 +194,9 @@ Result<> read_binds(const json::value& value, std::vector<sandbox::Bind>& out) {
 
 Result<> read_runtime_field(std::string_view name, const json::value& value,
                             fleet::Runtime& runtime) {
-  constexpr std::string_view known[] = {"root",     "argv",  "env",      "binds",  "blanks",
-                                        "prepares", "forks", "loopback", "listens"};
+  constexpr std::string_view known[] = {"root",    "argv",           "env",   "binds",
+                                        "blanks",  "prepares",       "forks", "loopback",
+                                        "listens", "language_models"};
   if (name == "root") {
     std::string root;
     auto done = read_text(value, root);
@@ -210,6 +211,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "forks") return read_flag(value, runtime.forks);
   if (name == "loopback") return read_flag(value, runtime.loopback);
   if (name == "listens") return read_flag(value, runtime.listens);
+  if (name == "language_models") return read_flag(value, runtime.language_models);
   return control::unknown_name("field", name, known);
 }
 
@@ -291,8 +293,8 @@ const Entry entries[] = {
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
      "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
-     "`blanks` (whole number, `1`), `prepares`, `forks`, `loopback` and `listens` (true or false, "
-     "`false`).",
+     "`blanks` (whole number, `1`), `prepares`, `forks`, `loopback`, `listens` and "
+     "`language_models` (true or false, `false`).",
      read_runtimes},
     {"limits.connections", "whole number", "`10000`", "Connections at a time; more get 503.",
      [](Json v, DaemonConfig& c) {

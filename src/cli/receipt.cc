@@ -16,30 +16,40 @@ std::string size_at(const json::value& value, std::string_view path) {
   return readable_size(static_cast<std::uint64_t>(count_at(value, path)));
 }
 
+std::string tokens_text(const json::value& receipt) {
+  return readable_count(count_at(receipt, "tokens.generated")) + " generated; of the prompt " +
+         readable_count(count_at(receipt, "tokens.prompt_read")) + " read, " +
+         readable_count(count_at(receipt, "tokens.prompt_reused")) + " reused";
+}
+
 std::string receipt_text(const json::value& receipt) {
   const double wake = number_at(receipt, "wake.sandbox_ms") + number_at(receipt, "wake.code_ms") +
                       number_at(receipt, "wake.load_ms");
   const std::string phases = " (sandbox " + readable_ms(number_at(receipt, "wake.sandbox_ms")) +
                              ", code " + readable_ms(number_at(receipt, "wake.code_ms")) +
                              ", load " + readable_ms(number_at(receipt, "wake.load_ms")) + ")";
-  return table({"receipt", text_at(receipt, "invocation")},
-               {{"attempt", std::to_string(count_at(receipt, "attempt")) + " of " +
-                                text_at(receipt, "function") + "@" +
-                                std::to_string(count_at(receipt, "revision"))},
-                {"at", readable_time(text_at(receipt, "at"))},
-                {"outcome", text_at(receipt, "outcome")},
-                {"found it", text_at(receipt, "rung")},
-                {"queue", readable_ms(number_at(receipt, "queue_ms"))},
-                {"wake", readable_ms(wake) + (wake > 0 ? phases : "")},
-                {"run", readable_ms(number_at(receipt, "run_ms"))},
-                {"billed", readable_count(count_at(receipt, "billed_ms")) + " ms of " +
-                               size_at(receipt, "declared_memory_bytes")},
-                {"cpu", readable_ms(number_at(receipt, "cpu_ms")) +
-                            (flag_at(receipt, "shared") ? ", shared with other calls" : "")},
-                {"peak memory", size_at(receipt, "peak_memory_bytes")},
-                {"request", size_at(receipt, "request_bytes")},
-                {"response", size_at(receipt, "response_bytes")},
-                {"cost", text_at(receipt, "price") + " " + text_at(receipt, "currency")}});
+  std::vector<std::vector<std::string>> rows = {
+      {"attempt", std::to_string(count_at(receipt, "attempt")) + " of " +
+                      text_at(receipt, "function") + "@" +
+                      std::to_string(count_at(receipt, "revision"))},
+      {"at", readable_time(text_at(receipt, "at"))},
+      {"outcome", text_at(receipt, "outcome")},
+      {"found it", text_at(receipt, "rung")},
+      {"queue", readable_ms(number_at(receipt, "queue_ms"))},
+      {"wake", readable_ms(wake) + (wake > 0 ? phases : "")},
+      {"run", readable_ms(number_at(receipt, "run_ms"))},
+      {"billed", readable_count(count_at(receipt, "billed_ms")) + " ms of " +
+                     size_at(receipt, "declared_memory_bytes")},
+      {"cpu", readable_ms(number_at(receipt, "cpu_ms")) +
+                  (flag_at(receipt, "shared") ? ", shared with other calls" : "")},
+      {"peak memory", size_at(receipt, "peak_memory_bytes")},
+      {"request", size_at(receipt, "request_bytes")},
+      {"response", size_at(receipt, "response_bytes")},
+      {"cost", text_at(receipt, "price") + " " + text_at(receipt, "currency")}};
+  if (at(receipt, "tokens") != nullptr) {
+    rows.insert(rows.end() - 1, {"tokens", tokens_text(receipt)});
+  }
+  return table({"receipt", text_at(receipt, "invocation")}, rows);
 }
 
 Exit receipt(Shell* shell, const std::string& id) {

@@ -47,6 +47,11 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
   };
   add("onnx", root_of("onnx"),
       {.argv = {"/bin/init", "/bin/worker"}, .prepares = true, .forks = true});
+  add("llm", root_of("llm"),
+      {.argv = {"/bin/init", "/bin/worker"},
+       .waits_unused = false,
+       .forks = true,
+       .language_models = true});
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/json.hpp>
 #include <iostream>
 #include <memory>
@@ -14,6 +15,28 @@ struct Options {
   std::string by, since;
 };
 
+std::string usage_table(const json::value& answer) {
+  const json::array& sums = list_at(answer, "sums");
+  const bool has_tokens = std::ranges::any_of(
+      sums, [](const json::value& sum) { return at(sum, "tokens") != nullptr; });
+  std::vector<std::string> heading = {"FUNCTION", "CALLS", "FAILED", "BILLED MS"};
+  if (has_tokens) heading.insert(heading.end(), {"TOKENS READ", "REUSED", "GENERATED"});
+  heading.push_back(text_at(answer, "currency"));
+  std::vector<std::vector<std::string>> rows;
+  for (const json::value& sum : sums) {
+    const auto count = [&](const char* what) { return readable_count(count_at(sum, what)); };
+    const std::string name = text_at(sum, "function");
+    auto& row = rows.emplace_back(std::vector<std::string>{
+        name.empty() ? "all" : name, count("calls"), count("failed"), count("billed_ms")});
+    if (has_tokens) {
+      row.insert(row.end(), {count("tokens.prompt_read"), count("tokens.prompt_reused"),
+                             count("tokens.generated")});
+    }
+    row.push_back(text_at(sum, "price"));
+  }
+  return table(heading, rows);
+}
+
 Exit usage(Shell* shell, const Options& options) {
   std::string target = "/api/v1/usage?by=" + escaped(options.by);
   if (!options.since.empty()) target += "&since=" + escaped(options.since);
@@ -23,15 +46,7 @@ Exit usage(Shell* shell, const Options& options) {
     *shell->out << json::serialize(*answer) << "\n";
     return Exit::ok;
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const json::value& sum : list_at(*answer, "sums")) {
-    const std::string name = text_at(sum, "function");
-    rows.push_back({name.empty() ? "all" : name, readable_count(count_at(sum, "calls")),
-                    readable_count(count_at(sum, "failed")),
-                    readable_count(count_at(sum, "billed_ms")), text_at(sum, "price")});
-  }
-  *shell->out << table({"FUNCTION", "CALLS", "FAILED", "BILLED MS", text_at(*answer, "currency")},
-                       rows);
+  *shell->out << usage_table(*answer);
   return Exit::ok;
 }
 

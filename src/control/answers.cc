@@ -51,6 +51,12 @@ json::object pages_json(const sandbox::Pages& pages) {
           {"own_bytes", pages.own}};
 }
 
+json::object tokens_json(const ledger::Tokens& tokens) {
+  return {{"prompt_read", tokens.prompt_read},
+          {"prompt_reused", tokens.prompt_reused},
+          {"generated", tokens.generated}};
+}
+
 json::object file_json(const catalog::File& file) {
   return {{"path", file.path}, {"digest", file.digest.text()}, {"size", file.size}};
 }
@@ -135,36 +141,41 @@ json::object line_json(const logs::Line& line) {
 }
 
 json::object sum_json(const ledger::Sum& sum) {
-  return {{"function", sum.function},   {"calls", sum.calls},   {"failed", sum.failed},
-          {"billed_ms", sum.billed_ms}, {"mib_ms", sum.mib_ms}, {"price", text(sum.price)}};
+  json::object all = {{"function", sum.function}, {"calls", sum.calls},
+                      {"failed", sum.failed},     {"billed_ms", sum.billed_ms},
+                      {"mib_ms", sum.mib_ms},     {"price", text(sum.price)}};
+  if (sum.tokens.any()) all["tokens"] = tokens_json(sum.tokens);
+  return all;
 }
 
 json::object receipt_json(const ledger::Receipt& receipt, const std::string& currency) {
   const ledger::Begun& begun = receipt.begun;
-  return {{"invocation", begun.key.id.text()},
-          {"attempt", begun.key.attempt},
-          {"function", begun.function},
-          {"revision", begun.revision},
-          {"revision_digest", begun.revision_digest},
-          {"node", begun.node},
-          {"at", time_text(begun.at)},
-          {"outcome", receipt.failure ? name(*receipt.failure) : "answered"},
-          {"interrupted", receipt.interrupted},
-          {"rung", ledger::name(receipt.rung)},
-          {"queue_ms", milliseconds(receipt.queue)},
-          {"wake", json::object{{"sandbox_ms", milliseconds(receipt.wake.sandbox)},
-                                {"code_ms", milliseconds(receipt.wake.code)},
-                                {"load_ms", milliseconds(receipt.wake.load)}}},
-          {"run_ms", milliseconds(receipt.run)},
-          {"billed_ms", receipt.billed_ms},
-          {"declared_memory_bytes", receipt.declared_memory_bytes},
-          {"peak_memory_bytes", receipt.peak_memory_bytes},
-          {"cpu_ms", milliseconds(receipt.cpu)},
-          {"shared", receipt.shared},
-          {"request_bytes", receipt.request_bytes},
-          {"response_bytes", receipt.response_bytes},
-          {"price", text(receipt.price)},
-          {"currency", currency}};
+  json::object all = {{"invocation", begun.key.id.text()},
+                      {"attempt", begun.key.attempt},
+                      {"function", begun.function},
+                      {"revision", begun.revision},
+                      {"revision_digest", begun.revision_digest},
+                      {"node", begun.node},
+                      {"at", time_text(begun.at)},
+                      {"outcome", receipt.failure ? name(*receipt.failure) : "answered"},
+                      {"interrupted", receipt.interrupted},
+                      {"rung", ledger::name(receipt.rung)},
+                      {"queue_ms", milliseconds(receipt.queue)},
+                      {"wake", json::object{{"sandbox_ms", milliseconds(receipt.wake.sandbox)},
+                                            {"code_ms", milliseconds(receipt.wake.code)},
+                                            {"load_ms", milliseconds(receipt.wake.load)}}},
+                      {"run_ms", milliseconds(receipt.run)},
+                      {"billed_ms", receipt.billed_ms},
+                      {"declared_memory_bytes", receipt.declared_memory_bytes},
+                      {"peak_memory_bytes", receipt.peak_memory_bytes},
+                      {"cpu_ms", milliseconds(receipt.cpu)},
+                      {"shared", receipt.shared},
+                      {"request_bytes", receipt.request_bytes},
+                      {"response_bytes", receipt.response_bytes},
+                      {"price", text(receipt.price)},
+                      {"currency", currency}};
+  if (receipt.tokens.any()) all["tokens"] = tokens_json(receipt.tokens);
+  return all;
 }
 
 json::object secret_json(const secrets::Fact& fact, const std::vector<std::string>& functions) {

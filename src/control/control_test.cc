@@ -576,11 +576,15 @@ TEST(Invocation, HasItsReceipts) {
   World world;
   const auto id = InvocationId::make({1'700'000'000'000}, {1, 1});
   EXPECT_EQ(world.get("/api/v1/invocations/" + id.text()).status, 404);
-  world.ledger.end(receipt_of(id));
+  ledger::Receipt ended = receipt_of(id);
+  ended.tokens = {5, 7, 11};
+  world.ledger.end(ended);
   const auto receipts = world.get("/api/v1/invocations/" + id.text()).json().at("receipts");
   EXPECT_EQ(receipts.as_array().size(), 1u);
   EXPECT_EQ(receipts.at(0).at("price").as_string(), "0.0000021");
   EXPECT_EQ(receipts.at(0).at("run_ms").as_double(), 1.5);
+  EXPECT_EQ(json::serialize(receipts.at(0).at("tokens")),
+            R"({"prompt_read":5,"prompt_reused":7,"generated":11})");
   EXPECT_EQ(world.get("/api/v1/invocations/x").status, 400);
 }
 

@@ -199,6 +199,13 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
     }
   }
   if (!has_model) return refused("model: \"" + draft.manifest.model + "\" is not among the files");
+  const std::string& chat_template = draft.manifest.llm.chat_template;
+  const bool has_template =
+      chat_template.empty() ||
+      std::ranges::find(draft.files, chat_template, &catalog::File::path) != draft.files.end();
+  if (!has_template) {
+    return refused("llm.chat_template: \"" + chat_template + "\" is not among the files");
+  }
   return check_secrets(draft.manifest, *secrets_);
 }
 

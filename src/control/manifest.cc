@@ -11,6 +11,8 @@ namespace {
 
 using catalog::Manifest;
 
+constexpr std::int32_t llm_sequences_max = 64;  // As runtimes/llm has it.
+
 Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
 }
@@ -85,10 +87,17 @@ Result<> check_together(const Manifest& manifest) {
                    ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
   }
   const bool calls_handler = manifest.runtime == "python" || manifest.runtime == "node";
-  const bool others =
-      calls_handler || manifest.runtime == "onnx" || manifest.runtime == "executable";
+  const bool is_model = manifest.runtime == "onnx" || manifest.runtime == "llm";
+  const bool others = calls_handler || is_model || manifest.runtime == "executable";
   if (others && !manifest.command.empty()) {
     return refused("command is for the runtime web, not for " + manifest.runtime);
+  }
+  if (manifest.runtime != "llm" && manifest.llm != catalog::Llm{}) {
+    return refused("llm is for the runtime llm, not for " + manifest.runtime);
+  }
+  if (manifest.runtime == "llm" && manifest.concurrency > llm_sequences_max) {
+    return refused("concurrency is at most " + std::to_string(llm_sequences_max) +
+                   " for the runtime llm");
   }
   if (calls_handler && manifest.handler.empty()) {
     return refused("handler is missing: say module.function, as app.handler");

@@ -81,11 +81,22 @@ Result<> check_packages(std::string_view whose) {
   return ok;
 }
 
+Result<> check_weights(std::string_view where) {
+  if (where != "memory" && where != "mapped") return refused("neither");
+  return ok;
+}
+
+Result<> check_pooling(std::string_view how) {
+  constexpr std::string_view ways[] = {"", "none", "mean", "cls", "last"};
+  if (std::ranges::find(ways, how) == std::end(ways)) return refused("none of them");
+  return ok;
+}
+
 using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 24> fields{{
+const std::array<Field, 28> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
@@ -93,7 +104,9 @@ const std::array<Field, 24> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`, `python`, `node`, `executable`, `web`.", true},
+     "How the files are brought to life: `onnx`, `llm`, `python`, `node`, `executable`, "
+     "`web`.",
+     true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
@@ -122,6 +135,24 @@ const std::array<Field, 24> fields{{
      Text{[](Manifest& m) -> std::string& { return m.python_packages; }, check_packages,
           "`none` or `host`"},
      "Whether the function sees the Python packages that the host has installed, read-only."},
+    {"llm.context", Count{[](Manifest& m) -> std::int32_t& { return m.llm.context; }, 0, 1 << 22},
+     "How many tokens a conversation may have, prompt and answer together, for `llm`. 0: as many "
+     "as the model was trained with, at most 4096."},
+    {"llm.weights",
+     Text{[](Manifest& m) -> std::string& { return m.llm.weights; }, check_weights,
+          "`memory` or `mapped`"},
+     "Where the weights of a language model are: in memory, in the order that the processor likes "
+     "best; or in the file, of which the node keeps in memory what it has room for."},
+    {"llm.pooling",
+     Text{[](Manifest& m) -> std::string& { return m.llm.pooling; }, check_pooling,
+          "nothing, `none`, `mean`, `cls` or `last`"},
+     "How a model's vectors of tokens become one of the text, if it is to make embeddings. Without "
+     "it: as the model says."},
+    {"llm.chat_template",
+     Text{[](Manifest& m) -> std::string& { return m.llm.chat_template; }, check_model,
+          "the path of a file of the deploy"},
+     "How a chat becomes a text for the model, as a Jinja template. Without it: as the model "
+     "says."},
     {"memory",
      Size{[](Manifest& m) -> std::int64_t& { return m.resources.memory_bytes; }, 16 * mib, 4 * tib},
      "What an instance may hold, and what is billed. One that takes more is killed."},

@@ -76,7 +76,9 @@ constexpr std::string_view schemas = R"json({
   "sums":{"type":"array","items":{"$ref":"#/components/schemas/Sum"}}}},
 "Sum": {"type":"object","required":["function","calls","failed","billed_ms","mib_ms","price"],"properties":{
   "function":{"type":"string"},"calls":{"type":"integer"},"failed":{"type":"integer"},"billed_ms":{"type":"integer"},
-  "mib_ms":{"type":"integer"},"price":{"type":"string"}}},
+  "mib_ms":{"type":"integer"},"price":{"type":"string"},"tokens":{"$ref":"#/components/schemas/Tokens"}}},
+"Tokens": {"type":"object","required":["prompt_read","prompt_reused","generated"],"properties":{"prompt_read":{"type":"integer"},
+  "prompt_reused":{"type":"integer"},"generated":{"type":"integer"}}},
 "Receipts": {"type":"object","required":["invocation","receipts"],"properties":{"invocation":{"type":"string"},
   "receipts":{"type":"array","items":{"$ref":"#/components/schemas/Receipt"}}}},
 "Receipt": {"type":"object","required":["invocation","attempt","function","revision","revision_digest","node","at","outcome","interrupted","rung","queue_ms","wake","run_ms","billed_ms","declared_memory_bytes","peak_memory_bytes","cpu_ms","shared","request_bytes","response_bytes","price","currency"],"properties":{
@@ -86,7 +88,8 @@ constexpr std::string_view schemas = R"json({
   "wake":{"type":"object","required":["sandbox_ms","code_ms","load_ms"],"properties":{"sandbox_ms":{"type":"number"},"code_ms":{"type":"number"},"load_ms":{"type":"number"}}},
   "run_ms":{"type":"number"},"billed_ms":{"type":"integer"},"declared_memory_bytes":{"type":"integer"},
   "peak_memory_bytes":{"type":"integer"},"cpu_ms":{"type":"number"},"shared":{"type":"boolean"},
-  "request_bytes":{"type":"integer"},"response_bytes":{"type":"integer"},"price":{"type":"string"},"currency":{"type":"string"}}}
+  "request_bytes":{"type":"integer"},"response_bytes":{"type":"integer"},"price":{"type":"string"},"currency":{"type":"string"},
+  "tokens":{"$ref":"#/components/schemas/Tokens"}}}
 })json";
 
 std::string reference(std::string_view schema) {

@@ -86,8 +86,10 @@ json::object secret_uses_json(const SecretUses& uses) {
 }
 
 Result<> check_secret_uses(const catalog::Manifest& manifest) {
-  if (manifest.runtime == "onnx" && !manifest.secrets.empty()) {
-    return refused("secrets: a model of the runtime onnx has no code that could read them");
+  const bool is_model = manifest.runtime == "onnx" || manifest.runtime == "llm";
+  if (is_model && !manifest.secrets.empty()) {
+    return refused("secrets: a model of the runtime " + manifest.runtime +
+                   " has no code that could read them");
   }
   for (const auto& [variable, _] : manifest.secrets) {
     if (manifest.env.contains(variable)) {

@@ -97,6 +97,9 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
                                     failure, response_bytes, options_.rates);
   if (it.settlement) written.request_bytes += it.settlement->request_bytes();
+  written.tokens = it.tokens;
+  // Who leaves half-way pays for what was delivered; the rest of a whole answer is on its way.
+  if (it.flow) written.tokens = ended ? it.flow->tokens_counted() : it.flow->tokens_taken();
   parts_.ledger->end(written);
   if (where != nullptr && where->worker && reports(it)) report(*where, it, written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
@@ -202,6 +205,9 @@ void Shard::count(const Call& it, const Outcome& outcome) {
   const ledger::Receipt& receipt = *outcome.receipt;
   counters.queue.add(receipt.queue);
   counters.run.add(receipt.run);
+  counters.tokens.prompt_read += receipt.tokens.prompt_read;
+  counters.tokens.prompt_reused += receipt.tokens.prompt_reused;
+  counters.tokens.generated += receipt.tokens.generated;
   if (receipt.rung == ledger::Rung::awake || receipt.rung == ledger::Rung::dozing) return;
   counters.wake_sandbox.add(receipt.wake.sandbox);
   counters.wake_code.add(receipt.wake.code);

@@ -47,6 +47,7 @@ struct Runtime {
   bool forks = false;                // May become a template: docs/formats/template.md.
   bool loopback = false;             // Its processes may speak IP with each other.
   bool listens = false;              // Its programs are HTTP servers: calls go to their port.
+  bool language_models = false;      // Its workers are ours, and count tokens.
 };
 
 // Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.
@@ -147,6 +148,7 @@ class Recent {
 struct Counters {                                 // Since this process started.
   std::map<std::string, std::uint64_t> outcomes;  // "ok" or the name of a Code → calls.
   Histogram queue, wake_sandbox, wake_code, wake_load, run;
+  ledger::Tokens tokens;
   std::map<ledger::Rung, Recent> wakes;  // By where from: all phases together.
 };
 

@@ -8,9 +8,18 @@ bool Flow::add(std::string_view piece) {
   if (piece.size() > credit_) return false;
   credit_ -= piece.size();
   response_bytes_ += piece.size();
-  if (!piece.empty()) pieces_.emplace_back(piece);
+  if (!piece.empty()) pieces_.push_back({std::string(piece), {}});
   wake();
   return true;
+}
+
+void Flow::counted(const ledger::Tokens& tokens) {
+  tokens_counted_ = tokens;
+  if (pieces_.empty()) {
+    tokens_taken_ = tokens;
+  } else {
+    pieces_.back().tokens = tokens;
+  }
 }
 
 asio::awaitable<Result<std::optional<std::string>>> Flow::take() {
@@ -20,9 +29,10 @@ asio::awaitable<Result<std::optional<std::string>>> Flow::take() {
     auto waiting = woken();
     if (!co_await std::move(waiting)) co_return Error{Code::cancelled, "the client went away"};
   }
-  std::string piece = std::move(pieces_.front());
+  Piece piece = std::move(pieces_.front());
   pieces_.pop_front();
-  co_return piece;
+  if (piece.tokens) tokens_taken_ = *piece.tokens;
+  co_return std::move(piece.bytes);
 }
 
 }  // namespace dormouse::fleet

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "fleet/settlement.h"
+#include "ledger/receipt.h"
 #include "wire/frame.h"
 
 namespace dormouse::fleet {
@@ -16,6 +17,11 @@ class Flow final : public Settlement {
  public:
   // False: the worker sent more than it had credit for.
   bool add(std::string_view piece);
+  // What the worker has counted, with all pieces so far in it.
+  void counted(const ledger::Tokens&);
+  // All of what it has counted, or that of the pieces that the reader took.
+  const ledger::Tokens& tokens_counted() const { return tokens_counted_; }
+  const ledger::Tokens& tokens_taken() const { return tokens_taken_; }
   // Gives the worker's credit back; the reader took so much.
   void granted(std::size_t bytes) { credit_ += bytes; }
 
@@ -26,7 +32,12 @@ class Flow final : public Settlement {
 
  private:
   std::uint64_t response_bytes_ = 0;
-  std::deque<std::string> pieces_;
+  struct Piece {
+    std::string bytes;
+    std::optional<ledger::Tokens> tokens;  // Up to and with this piece, if that was said.
+  };
+  std::deque<Piece> pieces_;
+  ledger::Tokens tokens_counted_, tokens_taken_;
   std::size_t credit_ = wire::credit_window_bytes;
 };
 

@@ -248,7 +248,9 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());
   } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
     where.settled = true;  // Calls may have been sent before.
-  } else if (type != wire::Type::stats) {
+  } else if (type == wire::Type::stats) {
+    stats(key, frame);
+  } else {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
   return !where.stopping || type == wire::Type::result || type == wire::Type::failed;

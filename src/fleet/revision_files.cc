@@ -32,6 +32,12 @@ wire::Options options_of(const catalog::Draft& draft) {
                         {"threads", std::to_string(manifest.threads)},
                         {"concurrency", std::to_string(manifest.concurrency)},
                         {"python.packages", manifest.python_packages}};
+  if (manifest.llm != catalog::Llm{}) {
+    options["llm.context"] = std::to_string(manifest.llm.context);
+    options["llm.weights"] = manifest.llm.weights;
+    options["llm.pooling"] = manifest.llm.pooling;
+    options["llm.chat_template"] = manifest.llm.chat_template;
+  }
   if (!manifest.model.empty()) options["model"] = manifest.model;
   if (const auto* model = find(draft, manifest.model))
     options["model.digest"] = model->digest.text();

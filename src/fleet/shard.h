@@ -88,6 +88,7 @@ class Shard final : public Fleet {
     bool over = false;       // Its outcome is on the way: nothing more may end it.
     bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
+    ledger::Tokens tokens;  // Until there is a flow.
     Room room;
     Outcome outcome{.answer = Answer{}, .receipt = {}};
     async::OneShot<bool> told;               // The outcome is there.
@@ -193,6 +194,8 @@ class Shard final : public Fleet {
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);
+  void stats(InstanceKey, const wire::Frame&);
+  bool is_language_model(const catalog::Revision&) const;
   void forget(CallKey);
   void break_off(InstanceKey, const std::string& why);
   void shun(InstanceKey);

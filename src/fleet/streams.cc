@@ -32,6 +32,7 @@ class ShardStream final : public Stream {
 // The head of a streamed answer. It leaves at the end of the turn, as every answer does.
 void Shard::begin_stream(Call& it, wire::Answer head) {
   it.flow = std::make_shared<Flow>();
+  it.flow->counted(it.tokens);
   it.settlement = it.flow;
   Answer answer;
   answer.content = std::move(head.content);
@@ -61,6 +62,28 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   const Duration run = parts_.clock->now() - it->timing.dispatched;
   const Duration cpu = finish_attempt(*it, Answer{});
   happen(scheduling::Ended{key, run, cpu, true});
+}
+
+bool Shard::is_language_model(const catalog::Revision& revision) const {
+  const auto runtime = options_.runtimes.find(revision.manifest.runtime);
+  return runtime != options_.runtimes.end() && runtime->second.language_models;
+}
+
+// A language model's worker says how many tokens a call has taken so far. Of another runtime, it is
+// some user's code that says so.
+void Shard::stats(InstanceKey from, const wire::Frame& frame) {
+  Instance& where = *instance(from);
+  const CallKey key{frame.header.handle};
+  if (where.aborted.contains(key)) return;
+  const auto said = wire::decode_stats(frame.payload);
+  Call* const it = where.running.contains(key) ? call(key) : nullptr;
+  if (it == nullptr || !said || !is_language_model(*it->invocation.revision)) {
+    return break_off(from, "the worker counts tokens that are not its own");
+  }
+  const ledger::Tokens tokens{static_cast<std::int64_t>(said->prompt_read),
+                              static_cast<std::int64_t>(said->prompt_reused),
+                              static_cast<std::int64_t>(said->generated)};
+  it->flow ? it->flow->counted(tokens) : static_cast<void>(it->tokens = tokens);
 }
 
 void Shard::grant(CallKey key, std::size_t bytes) {

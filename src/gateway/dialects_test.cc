@@ -49,6 +49,15 @@ TEST(Route, NamesThePlace) {
       {"/v2/models/m/versions/3/infer", Place::kserve_infer, "m", "3"},
       {"/v2/models//infer", Place::nowhere, "", ""},
       {"/v2/models/m/unload", Place::nowhere, "m", ""},
+      {"/v1/models", Place::openai_models, "", ""},
+      {"/v1/models/m", Place::openai_model, "m", ""},
+      {"/v1/models/", Place::openai_nowhere, "", ""},
+      {"/v1/chat/completions", Place::openai_call, "chat.completions", ""},
+      {"/v1/completions", Place::openai_call, "completions", ""},
+      {"/v1/embeddings", Place::openai_call, "embeddings", ""},
+      {"/v1/embeddings/m", Place::openai_nowhere, "", ""},
+      {"/v1/chat", Place::openai_nowhere, "", ""},
+      {"/v1", Place::openai_nowhere, "", ""},
   };
   for (const auto& row : rows) {
     const Route got = route({.method = "GET", .path = row.path});

@@ -8,6 +8,7 @@
 #include "gateway/errors.h"
 #include "gateway/metrics.h"
 #include "gateway/native_call.h"
+#include "gateway/openai.h"
 #include "gateway/outcome.h"
 #include "gateway/route.h"
 #include "gateway/web.h"
@@ -29,6 +30,7 @@ bool speaks_kserve(Place place) {
 
 http::Response refuse(Place place, const Error& error, std::string_view invocation = {},
                       Duration retry_after = {}) {
+  if (speaks_openai(place)) return openai_error(error, retry_after);
   http::Response response = error_response(error, invocation, retry_after);
   if (speaks_kserve(place)) response.body = http::Body(kserve_error(error.message));
   return response;
@@ -50,7 +52,7 @@ http::Response wrong_method(const Route& route, std::string_view method) {
 http::Response nothing_here(const std::string& path) {
   return error_response({Code::not_found, "nothing at " + path +
                                               "; functions are at /f/{name}, models at /v2/models/"
-                                              "{name}, the control API at /api/v1"});
+                                              "{name} and /v1, the control API at /api/v1"});
 }
 
 http::Response nothing_beneath(const std::string& name) {
@@ -96,6 +98,10 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
                              "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
   }
   if (to.place == Place::nowhere) return nothing_here(head.path);
+  if (speaks_openai(to.place) && to.place != Place::openai_nowhere && !allows(to, head.method)) {
+    return wrong_method(to, head.method);
+  }
+  if (speaks_openai(to.place)) return admit_openai(to, head);
   const bool is_call =
       to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
   const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
@@ -118,6 +124,7 @@ asio::awaitable<http::Response> Gateway::handle(http::Request request) {
   Route to = route(request.head);
   if (to.place == Place::api) return parts_.api->handle(std::move(request));
   if (speaks_lambda(to.place)) return lambda(std::move(request), std::move(to));
+  if (speaks_openai(to.place)) return openai(std::move(request), std::move(to));
   if (to.place == Place::native) {
     if (auto revision = parts_.catalog->active(to.name)) {
       return native(std::move(request), std::move(revision));
@@ -145,6 +152,10 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     case Place::lambda_invoke:
     case Place::lambda_stream:
     case Place::lambda_api:
+    case Place::openai_models:
+    case Place::openai_model:
+    case Place::openai_call:
+    case Place::openai_nowhere:
     case Place::nowhere: CHECK_UNREACHABLE("admit() let it through");
   }
   auto revision = parts_.catalog->active(to.name);

@@ -1,10 +1,11 @@
 // Where invocations come in: routes a request, checks its key, turns its dialect into an
 // Invocation, and the Outcome back into that dialect. One file per dialect: native, kserve, web,
-// lambda.
+// lambda, openai.
 //
 //   POST /f/{name}                              native
 //   /f/{name}/…, {name}.localhost               web
 //   /v2/…                                       KServe v2
+//   /v1/…                                       OpenAI's API, for language models
 //   /2015-03-31/functions/… and the like        AWS Lambda's API; what deploys is somebody else's
 //   GET  /metrics                               Prometheus
 //   /api/…                                      the control API, which is somebody else's
@@ -76,6 +77,13 @@ class Gateway final : public http::Handler {
   asio::awaitable<Result<std::optional<std::string>>> next_lambda_event(
       std::shared_ptr<LambdaStream>);
   asio::awaitable<std::string> lambda_tail(LambdaInvocation);
+
+  // In invoke_openai.cc.
+  http::Admission admit_openai(const Route&, const http::Head&);
+  asio::awaitable<http::Response> openai(http::Request, Route);
+  asio::awaitable<http::Response> call_openai(http::Request, Route);
+  Result<catalog::RevisionPtr> language_model(const std::string& name) const;
+  bool is_language_model(const catalog::Revision&) const;
 
   InvocationId new_id();
   fleet::Invocation invocation(catalog::RevisionPtr);

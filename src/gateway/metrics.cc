@@ -100,6 +100,14 @@ void add_counters(Families& out, const std::string& function, const fleet::Count
   wake("sandbox", counters.wake_sandbox);
   wake("code", counters.wake_code);
   wake("load", counters.wake_load);
+  const auto tokens = [&](const char* kind, std::int64_t count) {
+    if (!counters.tokens.any()) return;
+    out.counter("dormouse_tokens_total", "Tokens of language models, by kind.",
+                {{"function", function}, {"kind", kind}}, static_cast<std::uint64_t>(count));
+  };
+  tokens("prompt_read", counters.tokens.prompt_read);
+  tokens("prompt_reused", counters.tokens.prompt_reused);
+  tokens("generated", counters.tokens.generated);
   out.histogram("dormouse_queue_seconds", "From acceptance to dispatch, without waking.",
                 {{"function", function}}, counters.queue);
   out.histogram("dormouse_run_seconds", "From dispatch to answer.", {{"function", function}},

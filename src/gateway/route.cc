@@ -78,7 +78,25 @@ Route lambda(const std::vector<std::string_view>& path) {
   return of(Place::lambda_api, "");
 }
 
+// v1 / models [/ NAME], v1 / chat / completions, v1 / completions, v1 / embeddings
+Route openai(const std::vector<std::string_view>& path) {
+  const std::size_t count = path.size();
+  if (count == 2 && path[1] == "models") return of(Place::openai_models, reading);
+  if (count == 3 && path[1] == "models" && !path[2].empty()) {
+    return of(Place::openai_model, reading, path[2]);
+  }
+  const bool is_chat = count == 3 && path[1] == "chat" && path[2] == "completions";
+  if (is_chat) return of(Place::openai_call, "POST", "chat.completions");
+  const bool is_call = count == 2 && (path[1] == "completions" || path[1] == "embeddings");
+  if (is_call) return of(Place::openai_call, "POST", path[1]);
+  return of(Place::openai_nowhere, "");
+}
+
 }  // namespace
+
+bool speaks_openai(Place place) {
+  return place >= Place::openai_models && place <= Place::openai_nowhere;
+}
 
 bool speaks_lambda(Place place) {
   return place >= Place::lambda_invoke && place <= Place::lambda_api;
@@ -103,6 +121,7 @@ Route route(const http::Head& head) {
     return route;
   }
   if (path[0] == "v2") return kserve(path);
+  if (path[0] == "v1") return openai(path);
   if (is_day(path[0])) return lambda(path);
   return {};
 }

@@ -24,12 +24,16 @@ enum class Place : std::uint8_t {
   lambda_invoke,
   lambda_stream,
   lambda_api,
+  openai_models,
+  openai_model,
+  openai_call,
+  openai_nowhere,
   nowhere,
 };
 
 struct Route {
   Place place = Place::nowhere;
-  std::string name;          // Of a function, where there is one.
+  std::string name;          // Of a function, where there is one; of OpenAI's operation.
   std::string version;       // KServe's: a revision's number; "" if not given.
   std::string path;          // Beneath: the function's own, "/any/path".
   std::string prefix;        // Beneath: what stood before it, "/f/name"; empty on its host.
@@ -38,6 +42,7 @@ struct Route {
 
 Route route(const http::Head&);
 bool speaks_lambda(Place);
+bool speaks_openai(Place);
 bool allows(const Route&, std::string_view method);
 
 }  // namespace dormouse::gateway

@@ -36,6 +36,7 @@ struct Sum {
   std::int64_t billed_ms = 0;
   std::int64_t mib_ms = 0;
   PicoUnits price;
+  Tokens tokens{};
   friend bool operator==(const Sum&, const Sum&) = default;
 };
 

@@ -136,6 +136,42 @@ TEST(Ledger, FindsAReceiptAndSumsIt) {
   EXPECT_EQ((*by_function)[1], (Sum{"g", 1, 0, 2, 256, {100}}));
 }
 
+TEST(Ledger, SumsTokensAlsoOfWhatWasThereBefore) {
+  World world;
+  world.call(1);  // A record without: as every one was before there were any.
+  const auto counting = [&](std::uint64_t n) {
+    world.ledger->begin(world.begun(n));
+    Receipt receipt = world.receipt(n);
+    receipt.tokens = {5, 7, 11};
+    world.ledger->end(receipt);
+    ASSERT_TRUE(world.ledger->flush());
+  };
+  counting(2);
+  world.settle();  // Into the store's rows.
+  counting(3);
+  EXPECT_EQ(world.total().tokens, (Tokens{10, 14, 22}));
+  const auto found = world.run(world.ledger->find(world.begun(3).key));
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->tokens, (Tokens{5, 7, 11}));
+  world.restart();
+  EXPECT_EQ(world.total().tokens, (Tokens{10, 14, 22}));
+  EXPECT_EQ(world.total().calls, 3);
+}
+
+TEST(Record, HasAsManyBytesAsBeforeWithoutTokens) {
+  std::string without, with;
+  EndedRecord record;
+  append_record(without, record);
+  EXPECT_EQ(without.size(), 9u + 32 + 3 + 48 + 48);
+  record.tokens.generated = 1;
+  append_record(with, record);
+  EXPECT_EQ(with.size(), without.size() + 24);
+  std::string_view rest = with;
+  const auto back = take_record(rest);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(std::get<EndedRecord>(*back).tokens.generated, 1);
+}
+
 TEST(Ledger, InterruptsWhatWasRunningAtACrash) {
   World world;
   world.call(1);

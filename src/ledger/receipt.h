@@ -39,6 +39,15 @@ struct Phases {        // Of waking; zero for a call that found its instance awa
   Duration load{};     // The worker, from `load` to `ready`; of a template, to fork.
 };
 
+// Of a language model; all zero for everything else.
+struct Tokens {
+  std::int64_t prompt_read = 0;    // Computed,
+  std::int64_t prompt_reused = 0;  // or found where an earlier call had computed them.
+  std::int64_t generated = 0;      // Of a stream that was left: those that were delivered.
+  bool any() const { return prompt_read != 0 || prompt_reused != 0 || generated != 0; }
+  friend bool operator==(const Tokens&, const Tokens&) = default;
+};
+
 // Written when it ended, however it ended.
 struct Receipt {
   Begun begun;
@@ -56,6 +65,7 @@ struct Receipt {
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
   PicoUnits price;
+  Tokens tokens;
 };
 
 }  // namespace dormouse::ledger

@@ -10,6 +10,12 @@ namespace {
 
 enum Type : std::uint8_t { subject = 1, begun = 2, ended = 3, carried = 4, index = 5 };
 constexpr std::uint8_t no_failure = 255;
+
+// Of `ended`.
+constexpr std::uint8_t flag_interrupted = 1;
+constexpr std::uint8_t flag_shared = 2;
+constexpr std::uint8_t flag_tokens = 4;  // Their counts end the payload.
+constexpr std::uint8_t flags_all = 7;
 constexpr std::size_t frame_bytes = sizeof(std::uint32_t) + 1 + sizeof(std::uint32_t);
 
 void put_subject(std::string& out, const Subject& s) {
@@ -51,7 +57,9 @@ BegunRecord get_begun(Reader& in) {
 void put_ended(std::string& out, const EndedRecord& e) {
   put_begun(out, e.begun);
   put(out, e.failure ? static_cast<std::uint8_t>(*e.failure) : no_failure);
-  put(out, static_cast<std::uint8_t>(e.interrupted | e.shared << 1));
+  put(out,
+      static_cast<std::uint8_t>((e.interrupted ? flag_interrupted : 0) |
+                                (e.shared ? flag_shared : 0) | (e.tokens.any() ? flag_tokens : 0)));
   put(out, static_cast<std::uint8_t>(e.rung));
   for (const Duration d : {e.queue, e.sandbox, e.code, e.load, e.run, e.cpu}) {
     put(out, std::int64_t{d.count()});
@@ -62,6 +70,10 @@ void put_ended(std::string& out, const EndedRecord& e) {
   put(out, e.request_bytes);
   put(out, e.response_bytes);
   put(out, e.price);
+  if (!e.tokens.any()) return;
+  put(out, e.tokens.prompt_read);
+  put(out, e.tokens.prompt_reused);
+  put(out, e.tokens.generated);
 }
 
 std::optional<EndedRecord> get_ended(Reader& in) {
@@ -71,10 +83,11 @@ std::optional<EndedRecord> get_ended(Reader& in) {
   const auto flags = in.get<std::uint8_t>();
   const auto rung = in.get<std::uint8_t>();
   const bool known = failure <= static_cast<std::uint8_t>(Code::cancelled) || failure == no_failure;
-  if (!known || flags > 3 || rung > static_cast<std::uint8_t>(Rung::from_template)) return {};
+  if (!known || flags > flags_all || rung > static_cast<std::uint8_t>(Rung::from_template))
+    return {};
   if (failure != no_failure) e.failure = static_cast<Code>(failure);
-  e.interrupted = flags & 1;
-  e.shared = flags & 2;
+  e.interrupted = flags & flag_interrupted;
+  e.shared = flags & flag_shared;
   e.rung = static_cast<Rung>(rung);
   for (Duration* d : {&e.queue, &e.sandbox, &e.code, &e.load, &e.run, &e.cpu}) {
     *d = Duration(in.get<std::int64_t>());
@@ -85,6 +98,10 @@ std::optional<EndedRecord> get_ended(Reader& in) {
   e.request_bytes = in.get<std::uint64_t>();
   e.response_bytes = in.get<std::uint64_t>();
   e.price = in.get<std::int64_t>();
+  if ((flags & flag_tokens) == 0) return e;
+  e.tokens.prompt_read = in.get<std::int64_t>();
+  e.tokens.prompt_reused = in.get<std::int64_t>();
+  e.tokens.generated = in.get<std::int64_t>();
   return e;
 }
 
@@ -206,6 +223,7 @@ Receipt resolve(const EndedRecord& e, const Subject& s) {
   r.request_bytes = e.request_bytes;
   r.response_bytes = e.response_bytes;
   r.price = {e.price};
+  r.tokens = e.tokens;
   return r;
 }
 
@@ -232,6 +250,7 @@ EndedRecord record_of(const Receipt& r, std::uint32_t subject_at) {
   e.request_bytes = r.request_bytes;
   e.response_bytes = r.response_bytes;
   e.price = r.price.value;
+  e.tokens = r.tokens;
   return e;
 }
 

@@ -43,6 +43,7 @@ struct EndedRecord {
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
   std::int64_t price = 0;
+  Tokens tokens;
 };
 
 // Where to look for a receipt in a finished segment.

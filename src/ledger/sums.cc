@@ -16,7 +16,11 @@ constexpr store::Migration steps[] = {
      "  PRIMARY KEY (tenant, function, revision, hour)) STRICT, WITHOUT ROWID;"
      "CREATE TABLE ledger_position ("
      "  one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER NOT NULL,"
-     "  offset INTEGER NOT NULL, chain TEXT NOT NULL) STRICT;"}};
+     "  offset INTEGER NOT NULL, chain TEXT NOT NULL) STRICT;"},
+    {"ledger",
+     "ALTER TABLE ledger_sums ADD COLUMN prompt_read INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE ledger_sums ADD COLUMN prompt_reused INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE ledger_sums ADD COLUMN generated INTEGER NOT NULL DEFAULT 0;"}};
 
 Result<> add_to(std::int64_t& to, std::int64_t more) {
   if (!__builtin_add_overflow(to, more, &to)) return ok;
@@ -24,7 +28,7 @@ Result<> add_to(std::int64_t& to, std::int64_t more) {
 }
 
 Result<Sum> sum_of(const EndedRecord& e) {
-  Sum sum{"", 1, e.failure.has_value(), e.billed_ms, 0, {e.price}};
+  Sum sum{"", 1, e.failure.has_value(), e.billed_ms, 0, {e.price}, e.tokens};
   const std::int64_t mib = metering::billed_mib(e.declared_memory_bytes);
   if (__builtin_mul_overflow(mib, e.billed_ms, &sum.mib_ms)) {
     return Error{Code::too_large, "a receipt of the ledger exceeds 64 bits"};
@@ -51,6 +55,9 @@ std::span<const store::Migration> migrations() {
 Result<> add(Sum& to, const Sum& more) {
   for (auto part : {&Sum::calls, &Sum::failed, &Sum::billed_ms, &Sum::mib_ms}) {
     if (auto added = add_to(to.*part, more.*part); !added) return added;
+  }
+  for (auto part : {&Tokens::prompt_read, &Tokens::prompt_reused, &Tokens::generated}) {
+    if (auto added = add_to(to.tokens.*part, more.tokens.*part); !added) return added;
   }
   return add_to(to.price.value, more.price.value);
 }
@@ -88,13 +95,18 @@ Result<> write_sums(store::Transaction& t, const Sums& sums, const Position& fro
   if (*stands != from) return Error{Code::conflict, "the ledger's sums stand elsewhere"};
   for (const auto& [key, sum] : sums) {
     const auto added = t.run(
-        "INSERT INTO ledger_sums VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO ledger_sums (tenant, function, revision, hour, calls, failed, billed_ms,"
+        " mib_ms, price, prompt_read, prompt_reused, generated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (tenant, function, revision, hour) DO UPDATE SET"
         " calls = calls + excluded.calls, failed = failed + excluded.failed,"
         " billed_ms = billed_ms + excluded.billed_ms, mib_ms = mib_ms + excluded.mib_ms,"
-        " price = price + excluded.price",
+        " price = price + excluded.price, prompt_read = prompt_read + excluded.prompt_read,"
+        " prompt_reused = prompt_reused + excluded.prompt_reused,"
+        " generated = generated + excluded.generated",
         {key.tenant, key.function, std::int64_t{key.revision}, key.hour, sum.calls, sum.failed,
-         sum.billed_ms, sum.mib_ms, sum.price.value});
+         sum.billed_ms, sum.mib_ms, sum.price.value, sum.tokens.prompt_read,
+         sum.tokens.prompt_reused, sum.tokens.generated});
     if (!added) return added.error();
   }
   const auto moved = t.run(
@@ -117,7 +129,8 @@ Result<> clear_sums(store::Transaction& t, std::int64_t hour) {
 Result<std::vector<Sum>> read_sums(store::Transaction& t, const Query& query) {
   const std::int64_t since = hour_of(query.since.unix_ms);
   const auto rows = t.run(
-      "SELECT function, sum(calls), sum(failed), sum(billed_ms), sum(mib_ms), sum(price)"
+      "SELECT function, sum(calls), sum(failed), sum(billed_ms), sum(mib_ms), sum(price),"
+      " sum(prompt_read), sum(prompt_reused), sum(generated)"
       " FROM ledger_sums WHERE hour >= ? AND (? = '' OR function = ?)"
       " GROUP BY function ORDER BY function",
       {since, query.function, query.function});
@@ -129,7 +142,8 @@ Result<std::vector<Sum>> read_sums(store::Transaction& t, const Query& query) {
                     number(row[2]),
                     number(row[3]),
                     number(row[4]),
-                    {number(row[5])}});
+                    {number(row[5])},
+                    {number(row[6]), number(row[7]), number(row[8])}});
   }
   return sums;
 }

@@ -49,7 +49,7 @@ enum class Type : std::uint16_t {
   fork = 17,      // daemon → template: make an instance in this slot
   forked = 18,    // instance → daemon: here I am (identity is SCM_CREDENTIALS)
   go = 19,        // daemon → instance: you are in your cgroup, begin
-  stats = 20,     // worker → daemon: counters of its own
+  stats = 20,     // worker → daemon: the tokens of this invocation so far
   drain = 21,     // daemon → worker: finish what you have, then exit
   ask_room = 22,  // worker → daemon: a large answer needs so many bytes
   room = 23,      // daemon → worker: the memfd for it; without one there is none to be had

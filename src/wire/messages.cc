@@ -301,6 +301,25 @@ Result<CallAnswer> decode_call_answer(std::string_view text) {
   return answer;
 }
 
+std::string encode(const Stats& stats) {
+  std::string out;
+  put(out, stats.prompt_read);
+  put(out, stats.prompt_reused);
+  put(out, stats.generated);
+  return out;
+}
+
+Result<Stats> decode_stats(std::string_view text) {
+  Reader reader(text);
+  Stats stats;
+  for (auto part : {&Stats::prompt_read, &Stats::prompt_reused, &Stats::generated}) {
+    stats.*part = reader.get<std::uint64_t>();
+    if (stats.*part > tokens_max) return malformed("stats");  // No sum of them may overflow.
+  }
+  if (!reader.complete()) return malformed("stats");
+  return stats;
+}
+
 std::string encode_credit(std::uint32_t bytes) {
   std::string out;
   put(out, bytes);

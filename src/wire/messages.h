@@ -112,6 +112,13 @@ struct CallAnswer {
   std::uint64_t body_offset = 0;
 };
 
+// What a language model's worker has counted in an invocation so far; the frame's handle says in
+// which.
+struct Stats {
+  std::uint64_t prompt_read = 0, prompt_reused = 0, generated = 0;  // Tokens, at most tokens_max.
+};
+inline constexpr std::uint64_t tokens_max = std::uint64_t{1} << 32;
+
 std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
@@ -123,6 +130,7 @@ std::string encode(const Answer&);
 std::string encode(const Failure&);
 std::string encode(const Call&);
 std::string encode(const CallAnswer&);
+std::string encode(const Stats&);
 std::string encode_credit(std::uint32_t bytes);
 std::string encode_ask_room(std::uint64_t bytes);
 
@@ -135,6 +143,7 @@ Result<Answer> decode_answer(std::string_view);            // Likewise.
 Result<Failure> decode_failure(std::string_view);
 Result<Call> decode_call(std::string_view);               // Likewise.
 Result<CallAnswer> decode_call_answer(std::string_view);  // Likewise.
+Result<Stats> decode_stats(std::string_view);
 Result<std::uint32_t> decode_credit(std::string_view);
 Result<std::uint64_t> decode_ask_room(std::string_view);
 

@@ -93,6 +93,17 @@ TEST(Messages, BearAnyDamage) {
   EXPECT_GT(refused, 100);
 }
 
+TEST(Stats, AreRefusedIfTheirSumCouldOverflow) {
+  const auto back = decode_stats(encode(Stats{1, 2, tokens_max}));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->prompt_read, 1u);
+  EXPECT_EQ(back->prompt_reused, 2u);
+  EXPECT_EQ(back->generated, tokens_max);
+  EXPECT_FALSE(decode_stats(encode(Stats{1, tokens_max + 1, 3})));
+  EXPECT_FALSE(decode_stats(encode(Stats{1, 2, 3}).substr(1)));
+  EXPECT_FALSE(decode_stats(encode(Stats{1, 2, 3}) + "x"));
+}
+
 TEST(Failure, NeverBlamesThePlatform) {
   const auto failure = decode_failure(encode(Failure{Code::unavailable, "it was you"}));
   ASSERT_TRUE(failure);

@@ -11,42 +11,11 @@
 #include <deque>
 #include <functional>
 
+#include "wire/mapping.h"
 #include "wire/socket.h"
 
 namespace dormouse::wire {
 namespace {
-
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(Mapping&& other) noexcept
-      : address_(std::exchange(other.address_, nullptr)), size_(other.size_) {}
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(address_, other.address_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-  ~Mapping() {
-    if (address_ != nullptr) munmap(address_, size_);
-  }
-
-  static Result<Mapping> make(int descriptor, std::size_t size, int protection) {
-    Mapping mapping;
-    // What others may not write to any more can only be mapped so, before Linux 6.7.
-    const int sharing = (protection & PROT_WRITE) != 0 ? MAP_SHARED : MAP_PRIVATE;
-    void* address = mmap(nullptr, size, protection, sharing, descriptor, 0);
-    if (address == MAP_FAILED) return system_error(Code::function_failed, "mapping a body");
-    mapping.address_ = address;
-    mapping.size_ = size;
-    return mapping;
-  }
-
-  std::byte* bytes() const { return static_cast<std::byte*>(address_); }
-
- private:
-  void* address_ = nullptr;
-  std::size_t size_ = 0;
-};
 
 class OneInvocation final : public Invocation {
  public:
@@ -59,11 +28,11 @@ class OneInvocation final : public Invocation {
 
   Result<> map_body() {
     if (!body_memfd_) return ok;
-    auto mapping =
-        Mapping::make(body_memfd_.number(), item_.body_offset + item_.body_size, PROT_READ);
+    auto mapping = map(body_memfd_.number(), item_.body_offset + item_.body_size, PROT_READ);
     if (!mapping) return std::move(mapping).error();
     body_mapping_ = std::move(*mapping);
-    body_ = Bytes(body_mapping_.bytes() + item_.body_offset, item_.body_size);
+    body_ = Bytes(static_cast<const std::byte*>(body_mapping_.get()) + item_.body_offset,
+                  item_.body_size);
     return ok;
   }
 
@@ -84,10 +53,10 @@ class OneInvocation final : public Invocation {
     }
     const auto file = ask_room_(size);
     if (!file) return file.error();
-    auto mapping = Mapping::make(file->number(), size, PROT_READ | PROT_WRITE);
+    auto mapping = map(file->number(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return std::move(mapping).error();
     result_mapping_ = std::move(*mapping);
-    room_ = {result_mapping_.bytes(), size};
+    room_ = {static_cast<std::byte*>(result_mapping_.get()), size};
     in_memfd_ = true;
     return room_;
   }
@@ -115,7 +84,7 @@ class OneInvocation final : public Invocation {
   AskRoom ask_room_;
   Descriptor body_memfd_;
   Bytes body_;
-  Mapping body_mapping_, result_mapping_;
+  std::shared_ptr<void> body_mapping_, result_mapping_;
   std::string small_;
   std::span<std::byte> room_;
   bool in_memfd_ = false;

@@ -108,6 +108,10 @@ void add(Judgement& i4, ledger::Sum& to, const Receipt& r) {
   fits = fits && !__builtin_add_overflow(to.billed_ms, r.billed_ms, &to.billed_ms);
   fits = fits && !__builtin_add_overflow(to.mib_ms, mib_ms, &to.mib_ms);
   fits = fits && !__builtin_add_overflow(to.price.value, r.price.value, &to.price.value);
+  for (auto part :
+       {&ledger::Tokens::prompt_read, &ledger::Tokens::prompt_reused, &ledger::Tokens::generated}) {
+    fits = fits && !__builtin_add_overflow(to.tokens.*part, r.tokens.*part, &(to.tokens.*part));
+  }
   i4.must(fits, "a sum exceeds 64 bits");
 }
 

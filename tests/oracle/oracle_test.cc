@@ -99,6 +99,8 @@ TEST(Oracle, SeesEachKindOfViolation) {
        },
        "I4"},
       {"a sum that differs", [](Evidence& e) { e.sums.begin()->second.calls += 1; }, "I4"},
+      {"tokens that differ", [](Evidence& e) { e.sums.begin()->second.tokens.generated += 1; },
+       "I4"},
       {"a sum that is missing", [](Evidence& e) { e.sums.clear(); }, "I4"},
       {"a sum of nothing", [](Evidence& e) { e.sums[{"g", 1, 1}] = {}; }, "I4"},
   };

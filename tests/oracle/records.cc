@@ -60,7 +60,8 @@ Result<> read_sums(const std::filesystem::path& database, Evidence* evidence) {
   if (code != SQLITE_OK) return failed();
   sqlite3_stmt* prepared = nullptr;
   const char* sql =
-      "SELECT function, revision, hour, calls, failed, billed_ms, mib_ms, price FROM ledger_sums";
+      "SELECT function, revision, hour, calls, failed, billed_ms, mib_ms, price, prompt_read,"
+      " prompt_reused, generated FROM ledger_sums";
   if (sqlite3_prepare_v2(opened, sql, -1, &prepared, nullptr) != SQLITE_OK) return failed();
   const std::unique_ptr<sqlite3_stmt, FinalizeStatement> statement(prepared);
   int stepped;
@@ -68,7 +69,13 @@ Result<> read_sums(const std::filesystem::path& database, Evidence* evidence) {
     const auto number = [&](int at) { return std::int64_t{sqlite3_column_int64(prepared, at)}; };
     const auto* name = reinterpret_cast<const char*>(sqlite3_column_text(prepared, 0));
     const SumKey key{name ? name : "", static_cast<std::int32_t>(number(1)), number(2)};
-    evidence->sums[key] = {"", number(3), number(4), number(5), number(6), {number(7)}};
+    evidence->sums[key] = {"",
+                           number(3),
+                           number(4),
+                           number(5),
+                           number(6),
+                           {number(7)},
+                           {number(8), number(9), number(10)}};
   }
   evidence->has_sums = true;
   if (stepped != SQLITE_DONE) return failed();

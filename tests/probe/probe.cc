@@ -6,6 +6,8 @@
 //   connect ADDRESS PORT · fill · kill-all
 //   wrong-handle · twice · late · huge · malformed
 //
+// A call of OpenAI's dialect is answered as language_model.h says.
+//
 // Options of the manifest's env: INIT_SLEEP ms, INIT_CRASH, INIT_CRASH_IF a file is there,
 // INIT_FAIL text. If /attempts/log can be opened, each finished invocation adds a line "id attempt
 // pid t0_us t1_us" with one write.
@@ -24,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "language_model.h"
 #include "misdeeds.h"
 #include "wire/messages.h"
 #include "wire/socket.h"
@@ -48,6 +51,9 @@ struct Call {
   std::string answer;       // When it is due.
   std::int64_t left = 0;    // Bytes still to stream.
   std::int64_t credit = wire::credit_window_bytes;
+  std::string operation;  // Of OpenAI's, if it is one.
+  Said said;
+  std::int64_t words = 0;  // Said so far.
 };
 
 class Probe {
@@ -90,7 +96,7 @@ class Probe {
       for (const wire::Item& item : *items) begin(item);
     } else if (type == wire::Type::credit && calls_.contains(handle)) {
       calls_[handle].credit += *wire::decode_credit(frame.payload);
-      pour(handle);
+      if (calls_[handle].operation.empty()) pour(handle);
     } else if (type == wire::Type::cancel && calls_.erase(handle) > 0) {
       say(wire::Type::failed, handle, wire::encode(wire::Failure{}));
     }
@@ -120,6 +126,8 @@ class Probe {
   }
 
   void begin(const wire::Item& item) {
+    const bool is_openai = !item.outputs.empty() || item.inline_body.starts_with("{");
+    if (is_openai) return begin_openai(item);
     std::istringstream words{std::string(item.inline_body)};
     std::string verb;
     words >> verb;
@@ -136,6 +144,71 @@ class Probe {
     } else if (!misbehave(item.handle, verb, rest)) {
       finish(item.handle, obey(item, verb, rest));
     }
+  }
+
+  void begin_openai(const wire::Item& item) {
+    Call& call = calls_[item.handle] = {item.id, item.attempt, now_us()};
+    call.operation = item.outputs.empty() ? "chat.completions" : item.outputs.front();
+    call.said = read_request(item.inline_body);
+    const Said& said = call.said;
+    if (fail(item.handle, said.verb)) return;
+    if (said.verb == "slowly") call.due = Clock::now() + std::chrono::milliseconds(said.pause_ms);
+    if (!said.streams) {
+      call.answer = whole_answer(call.operation, said.count);
+      return finish_due();
+    }
+    wire::Answer head{.content = {.content_type = "text/event-stream"}};
+    say(wire::Type::result, item.handle, wire::encode(head), wire::flag_streaming);
+    count_tokens(item.handle, 0);
+    if (said.verb == "torn") tear(item.handle);
+    if (said.verb == "slowly") {
+      call.answer = "a word";  // That is due, one after the other.
+      return;
+    }
+    while (call.words < said.count) say_word(item.handle, call);
+    if (said.verb == "die") std::_Exit(1);
+    if (said.verb != "stall") end_words(item.handle, call);
+  }
+
+  bool fail(std::uint64_t handle, const std::string& how) {
+    const std::map<std::string, wire::Failure> failures = {
+        {"temperature", {Code::invalid_argument, "temperature: must be between 0 and 2"}},
+        {"context", {Code::invalid_argument, "messages: context: 5000 tokens do not fit 4096"}},
+        {"broken", {Code::function_failed, "the model is broken"}}};
+    const auto failure = failures.find(how);
+    if (failure == failures.end()) return false;
+    note(calls_[handle]);
+    calls_.erase(handle);
+    say(wire::Type::failed, handle, wire::encode(failure->second));
+    return true;
+  }
+
+  void count_tokens(std::uint64_t handle, std::int64_t words) {
+    say(wire::Type::stats, handle,
+        wire::encode(wire::Stats{7, 3, static_cast<std::uint64_t>(words)}));
+  }
+
+  void say_word(std::uint64_t handle, Call& call) {
+    say(wire::Type::chunk, handle, word_event(call.operation, ++call.words));
+    count_tokens(handle, call.words);
+  }
+
+  void tear(std::uint64_t handle) {
+    for (const std::string& piece : torn_event()) say(wire::Type::chunk, handle, piece);
+  }
+
+  void end_words(std::uint64_t handle, const Call& call) {
+    if (call.said.with_usage) say(wire::Type::chunk, handle, usage_event(call.words));
+    note(call);
+    say(wire::Type::chunk, handle, done_event, wire::flag_end);
+    calls_.erase(handle);
+  }
+
+  // One that says its words slowly has said all of them, or another.
+  void go_on(std::uint64_t handle, Call& call) {
+    say_word(handle, call);
+    call.due += std::chrono::milliseconds(call.said.pause_ms);
+    if (call.words == call.said.count) end_words(handle, call);
   }
 
   std::string obey(const wire::Item& item, const std::string& verb, const std::string& rest) {
@@ -191,9 +264,12 @@ class Probe {
   }
 
   void finish(std::uint64_t handle, const std::string& text) {
-    note(calls_[handle]);
+    const Call call = calls_[handle];
+    note(call);
     calls_.erase(handle);
-    wire::Answer answer{.content = {.content_type = "text/plain"}};
+    const bool is_openai = !call.operation.empty();
+    if (is_openai) count_tokens(handle, call.said.count);
+    wire::Answer answer{.content = {.content_type = is_openai ? "application/json" : "text/plain"}};
     answer.inline_body = text;
     answer.body_size = text.size();
     say(wire::Type::result, handle, wire::encode(answer));
@@ -240,7 +316,14 @@ class Probe {
     for (const auto& [handle, call] : calls_) {
       if (!call.answer.empty() && call.due <= Clock::now()) due.push_back(handle);
     }
-    for (const std::uint64_t handle : due) finish(handle, std::string(calls_[handle].answer));
+    for (const std::uint64_t handle : due) {
+      Call& call = calls_[handle];
+      if (!call.operation.empty() && call.said.streams) {
+        go_on(handle, call);
+      } else {
+        finish(handle, std::string(call.answer));
+      }
+    }
   }
 
   int* nowhere_ = nullptr;

@@ -1,6 +1,6 @@
-// Tensors from a hostile client: KServe v2 requests in JSON and binary, and dormouse's own JSON.
-// The first byte chooses the dialect. What is understood lies within its bytes, can be answered
-// with, and survives being written as JSON and read again.
+// What a hostile client sends: KServe v2 requests in JSON and binary, dormouse's own JSON,
+// OpenAI's. The first byte chooses the dialect. What is understood lies within its bytes, can be
+// answered with, and survives being written as JSON and read again.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,6 +11,7 @@
 #include "gateway/json.h"
 #include "gateway/kserve.h"
 #include "gateway/native.h"
+#include "gateway/openai.h"
 
 namespace dormouse::gateway {
 namespace {
@@ -47,8 +48,15 @@ void read_native(std::string_view text, const wire::Signature& signature) {
   CHECK(second && second->tensors == first->tensors && second->bytes == first->bytes);
 }
 
+void read_head(std::string_view text) {
+  const auto head = read_openai_head(text);
+  const std::string error = openai_error_json(
+      head ? Error{Code::invalid_argument, head->model + ": " + head->conversation} : head.error());
+  CHECK(parse_json(error));
+}
+
 void read_as(std::uint8_t how, std::string_view text) {
-  switch (how % 4) {
+  switch (how % 5) {
     case 0: return read_infer(text, std::nullopt);
     case 1: {
       if (text.size() < 2) return;
@@ -57,6 +65,7 @@ void read_as(std::uint8_t how, std::string_view text) {
       return read_infer(text.substr(2), header);
     }
     case 2: return read_native(text, one_input);
+    case 4: return read_head(text);
     default: return read_native(text, many_inputs);
   }
 }

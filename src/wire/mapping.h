@@ -6,9 +6,9 @@
 
 #include "base/result.h"
 
-namespace dormouse::executable {
+namespace dormouse::wire {
 
 // The first `size` bytes, at least one. `protection` as for mmap(2): what is only read is private.
 Result<std::shared_ptr<void>> map(int descriptor, std::uint64_t size, int protection);
 
-}  // namespace dormouse::executable
+}  // namespace dormouse::wire

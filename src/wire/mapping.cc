@@ -1,8 +1,8 @@
-#include "runtimes/executable/mapping.h"
+#include "wire/mapping.h"
 
 #include <sys/mman.h>
 
-namespace dormouse::executable {
+namespace dormouse::wire {
 
 Result<std::shared_ptr<void>> map(int descriptor, std::uint64_t size, int protection) {
   // What others may not write to any more can only be mapped so, before Linux 6.7.
@@ -12,4 +12,4 @@ Result<std::shared_ptr<void>> map(int descriptor, std::uint64_t size, int protec
   return std::shared_ptr<void>(address, [size](void* at) { munmap(at, size); });
 }
 
-}  // namespace dormouse::executable
+}  // namespace dormouse::wire

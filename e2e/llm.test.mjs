@@ -1,0 +1,326 @@
+// Language models: GGUF files deployed as they are, spoken to by OpenAI's own client. The models are
+// tiny and their weights random (runtimes/llm/testdata), so that what they say is nonsense, and the
+// same nonsense each time.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, eventually, repository } from "./platform.mjs";
+
+const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
+const OpenAI = createRequire(path.join(deps, "clients/package.json"))("openai");
+const testdata = path.join(repository, "runtimes/llm/testdata");
+const json = { "content-type": "application/json" };
+const llama = readFileSync(path.join(testdata, "llama.gguf"));
+const bert = readFileSync(path.join(testdata, "bert.gguf"));
+
+let platform, client;
+before(async () => {
+  platform = await Platform.start();
+  await deploy("chat", llama, { concurrency: 4 });
+  await deploy("vectors", bert);
+  client = new OpenAI({ baseURL: `${platform.url}/v1`, apiKey: "none", maxRetries: 0 });
+});
+after(() => platform.stopLeavingNothing());
+
+// One thread: two that wait for each other are slow where others work, too.
+async function deploy(name, model, fields = {}) {
+  const manifest = { name, runtime: "llm", model: "model.gguf", timeout: "2m", ...fields };
+  const done = await platform.deploy(manifest, { "model.gguf": model });
+  assert.equal(done.code, 0, done.stderr);
+}
+
+const said = (content, more = {}) => ({
+  model: "chat",
+  messages: [{ role: "user", content }],
+  temperature: 0,
+  max_tokens: 16,
+  ignore_eos: true,
+  ...more,
+});
+const ask = (content, more, options) => client.chat.completions.create(said(content, more), options);
+const text = (answer) => answer.choices[0].message.content;
+
+async function failure(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert.fail("it did not fail");
+}
+
+async function receiptOf(id) {
+  return eventually("a receipt", async () => {
+    const answer = await platform.request("GET", `/api/v1/invocations/${id}`);
+    return answer.status === 200 && JSON.parse(answer.text).receipts[0];
+  });
+}
+
+test("a GGUF file is deployed by its name alone", async () => {
+  const file = path.join(mkdtempSync(path.join(platform.dir, "models-")), "my-model.gguf");
+  copyFileSync(path.join(testdata, "llama.gguf"), file);
+  const done = await platform.cli("deploy", file);
+  assert.equal(done.code, 0, done.stderr);
+  const answer = await client.chat.completions.create({
+    model: "my-model",
+    messages: [{ role: "user", content: "Hello" }],
+    max_completion_tokens: 3,
+  });
+  assert.ok(answer.usage.completion_tokens <= 3 && answer.usage.prompt_tokens > 3);
+  const shown = (await platform.cli("show", "my-model")).stdout;
+  assert.match(shown, /note: weights +in memory/);
+  assert.match(shown, /note: chat template +the model's own/);
+  assert.match(shown, /note: template +yes/);
+  assert.equal((await platform.cli("delete", "my-model")).code, 0);
+});
+
+test("an answer is the same whole, in a stream, natively, and in company", async () => {
+  const whole = await ask("the moon");
+  assert.equal(whole.usage.completion_tokens, 16);
+  assert.equal(whole.choices[0].finish_reason, "length");
+  let streamed = "", usage;
+  for await (const chunk of await ask("the moon", { stream: true, stream_options: { include_usage: true } })) {
+    streamed += chunk.choices[0]?.delta?.content ?? "";
+    usage = chunk.usage ?? usage;
+  }
+  assert.equal(streamed, text(whole));
+  assert.equal(usage.completion_tokens, 16);
+  const native = await platform.callJson("chat", said("the moon"));
+  assert.equal(native.choices[0].message.content, text(whole));
+  const together = await Promise.all(
+    ["the moon", "a mouse", "the moon", "two", "three", "the moon"].map((content) => ask(content)),
+  );
+  for (const i of [0, 2, 5]) assert.equal(text(together[i]), text(whole));
+});
+
+test("what was read before is not read again, and the receipt says so", async () => {
+  const first = "a long question about the house by the sea and who was there";
+  await ask(first);
+  const { data, response } = await ask(first).withResponse();
+  const { tokens } = await receiptOf(response.headers.get("dormouse-invocation"));
+  assert.equal(tokens.prompt_read, 1);
+  assert.equal(tokens.prompt_reused, data.usage.prompt_tokens - 1);
+  assert.equal(tokens.generated, 16);
+  assert.equal(data.usage.prompt_tokens_details.cached_tokens, tokens.prompt_reused);
+});
+
+test("it wakes from its template, and says the same", async () => {
+  const before = text(await ask("the sun"));
+  await eventually("no instance of it", async () => {
+    const { instances } = await platform.status("chat");
+    return Object.values(instances).every((count) => count === 0);
+  });
+  const { data, response } = await ask("the sun").withResponse();
+  assert.equal(text(data), before);
+  const receipt = await receiptOf(response.headers.get("dormouse-invocation"));
+  assert.equal(receipt.rung, "template");
+});
+
+test("choices, stops, seeds, likelihoods and biases are obeyed", async () => {
+  const all = text(await ask("words"));
+  const stop = all.slice(6, 9);
+  const stopped = await ask("words", { stop: [stop] });
+  assert.equal(text(stopped), all.slice(0, all.indexOf(stop)));
+  assert.equal(stopped.choices[0].finish_reason, "stop");
+  const drawn = async (seed) => (await ask("words", { temperature: 1, n: 3, seed })).choices.map((c) => c.message.content);
+  assert.deepEqual(await drawn(5), await drawn(5));
+  assert.notDeepEqual(await drawn(5), await drawn(6));
+  const { choices } = await ask("words", { logprobs: true, top_logprobs: 2, max_tokens: 2 });
+  assert.equal(choices[0].logprobs.content.length, 2);
+  for (const { logprob, bytes, top_logprobs } of choices[0].logprobs.content) {
+    assert.ok(logprob <= 0 && bytes.length > 0 && top_logprobs.length === 2);
+    assert.ok(top_logprobs[0].logprob >= top_logprobs[1].logprob);
+  }
+});
+
+test("JSON comes by the schema", async () => {
+  const schema = {
+    type: "object",
+    properties: { animal: { enum: ["mouse", "cat"] }, awake: { type: "boolean" } },
+    required: ["animal", "awake"],
+    additionalProperties: false,
+  };
+  const answer = await ask("which?", {
+    max_tokens: 100,
+    ignore_eos: false,
+    response_format: { type: "json_schema", json_schema: { name: "which", schema, strict: true } },
+  });
+  const value = JSON.parse(text(answer));
+  assert.ok(["mouse", "cat"].includes(value.animal) && typeof value.awake === "boolean");
+  assert.equal(answer.choices[0].finish_reason, "stop");
+});
+
+// As Qwen's and Hermes' models have it.
+const toolTemplate = `{%- if tools %}<|im_start|>system
+Tools:{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+<tool_call>
+{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}`;
+
+test("a tool is called, and its answer taken", async () => {
+  const manifest = { name: "caller", runtime: "llm", model: "model.gguf", llm: { chat_template: "chat.jinja" } };
+  const done = await platform.deploy(manifest, { "model.gguf": llama, "chat.jinja": toolTemplate });
+  assert.equal(done.code, 0, done.stderr);
+  const tools = [
+    {
+      type: "function",
+      function: {
+        name: "wake",
+        parameters: { type: "object", properties: { hour: { enum: [6, 7] } }, required: ["hour"] },
+      },
+    },
+  ];
+  const answer = await ask("wake me", { model: "caller", tools, tool_choice: "required", max_tokens: 120, ignore_eos: false });
+  const [call] = answer.choices[0].message.tool_calls;
+  assert.equal(answer.choices[0].finish_reason, "tool_calls");
+  assert.equal(call.function.name, "wake");
+  assert.ok([6, 7].includes(JSON.parse(call.function.arguments).hour));
+  let name = "", given = "";
+  const stream = await ask("wake me", { model: "caller", tools, tool_choice: "required", max_tokens: 120, ignore_eos: false, stream: true });
+  for await (const chunk of stream) {
+    for (const part of chunk.choices[0]?.delta?.tool_calls ?? []) {
+      name += part.function.name ?? "";
+      given += part.function.arguments ?? "";
+    }
+  }
+  assert.equal(name, "wake");
+  assert.deepEqual(JSON.parse(given), JSON.parse(call.function.arguments));
+  const messages = [
+    { role: "user", content: "wake me" },
+    answer.choices[0].message,
+    { role: "tool", tool_call_id: call.id, content: "done" },
+  ];
+  assert.equal((await ask("", { model: "caller", tools, messages })).usage.completion_tokens, 16);
+});
+
+test("completions go on from a text, or from several", async () => {
+  const { choices } = await client.completions.create({ model: "chat", prompt: ["the sea", "the river"], max_tokens: 4, n: 2, echo: true });
+  assert.deepEqual(choices.map(({ index }) => index), [0, 1, 2, 3]);
+  assert.ok(choices[0].text.includes("the sea") && choices[3].text.includes("the river"));
+});
+
+test("texts become vectors, as numbers and as bytes", async () => {
+  const input = ["the dormouse sleeps", "the dormouse wakes", "tree"];
+  const made = await client.embeddings.create({ model: "vectors", input });
+  assert.equal(made.data.length, 3);
+  const plain = await client.embeddings.create({ model: "vectors", input: input[0], encoding_format: "float" });
+  made.data[0].embedding.forEach((value, i) => assert.ok(Math.abs(value - plain.data[0].embedding[i]) < 1e-3));
+  const near = (a, b) => a.embedding.reduce((sum, value, i) => sum + value * b.embedding[i], 0);
+  assert.ok(near(made.data[0], made.data[1]) > near(made.data[0], made.data[2]));
+  const many = await client.embeddings.create({ model: "vectors", input: Array(2048).fill("tree") });
+  assert.equal(many.data.length, 2048);
+});
+
+test("what is wrong is refused with its name, and nothing breaks", async () => {
+  const rows = [
+    [() => ask("x", { temperature: 5 }), 400, "temperature", "invalid_value"],
+    [() => ask("x", { audio: { voice: "alloy" } }), 400, "audio", "unsupported_parameter"],
+    [() => ask("mouse ".repeat(3000)), 400, "messages", "context_length_exceeded"],
+    [() => ask("x", { logit_bias: { 99999999: 1 } }), 400, "logit_bias", "invalid_value"],
+    [() => ask("x", { messages: [{ role: "king", content: "x" }] }), 400, "messages[0].role", "invalid_value"],
+    [() => ask("x", { tools: [{ type: "function", function: { name: "f" } }] }), 400, "tools", "invalid_value"],
+    [() => ask("x", { messages: [{ role: "tool", content: "x", tool_call_id: "1" }] }), 400, "messages", "invalid_value"],
+    [() => client.embeddings.create({ model: "chat", input: "x" }), 400, "model", "unsupported_parameter"],
+    [() => ask("x", { model: "vectors" }), 400, "model", "unsupported_parameter"],
+    [() => client.completions.create({ model: "chat", prompt: [] }), 400, "prompt", "invalid_value"],
+  ];
+  for (const [asked, status, param, code] of rows) {
+    const error = await failure(asked());
+    assert.deepEqual([error.status, error.param, error.code], [status, param, code], error.message);
+  }
+  const torn = Buffer.concat([Buffer.from('{"model":"chat","prompt":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]);
+  assert.equal((await platform.request("POST", "/v1/completions", { body: torn, headers: json })).status, 400);
+  const large = JSON.stringify(said("m".repeat(10 << 20)));
+  const refused = await platform.request("POST", "/v1/chat/completions", { body: large, headers: json });
+  assert.equal(refused.status, 400);
+  assert.equal(JSON.parse(refused.text).error.code, "context_length_exceeded");
+  assert.equal((await ask("still there?")).usage.completion_tokens, 16);
+});
+
+test("characters that a model says in bytes are whole in each chunk", async () => {
+  // Only tokens of single bytes are left: those that begin and go on with characters of two bytes.
+  const answer = await ask("x", { stream: true, temperature: 2, seed: 3, max_tokens: 64 });
+  for await (const chunk of answer) {
+    const content = chunk.choices[0]?.delta?.content ?? "";
+    assert.equal(Buffer.from(content).toString(), content);
+  }
+});
+
+test("O6: a client that leaves frees its slot at once", async () => {
+  const leaving = Array.from({ length: 12 }, () => new AbortController());
+  const ids = await Promise.all(
+    leaving.map(async ({ signal }, i) => {
+      const asked = ask(`story ${i}`, { stream: true, max_tokens: 1900 }, { signal });
+      const { data, response } = await asked.withResponse();
+      await data[Symbol.asyncIterator]().next();
+      return response.headers.get("dormouse-invocation");
+    }),
+  );
+  const left = performance.now();
+  leaving.forEach((each) => each.abort());
+  await eventually("nothing runs", async () => (await platform.status("chat")).running === 0);
+  assert.ok(performance.now() - left < 1000, `it took ${performance.now() - left} ms`);
+  for (const id of ids) assert.equal((await receiptOf(id)).outcome, "cancelled");
+});
+
+test("a worker that is killed mid-stream ends the stream with an error, and a receipt", async () => {
+  const { data, response } = await ask("a long story", { stream: true, max_tokens: 1900 }).withResponse();
+  const chunks = data[Symbol.asyncIterator]();
+  await chunks.next();
+  for (const pid of platform.forks()) process.kill(pid, "SIGKILL");
+  const error = await failure(
+    (async () => {
+      for (;;) if ((await chunks.next()).done) return;
+    })(),
+  );
+  assert.ok(error instanceof OpenAI.APIError, String(error));
+  assert.equal((await receiptOf(response.headers.get("dormouse-invocation"))).outcome, "function_failed");
+  assert.equal((await ask("again")).usage.completion_tokens, 16);
+});
+
+test("M7: what is no model is refused when it is deployed, with the reason", async () => {
+  const cut = llama.subarray(0, llama.length - 5000);
+  const odd = Buffer.from(llama);
+  odd.writeUInt32LE(0xffffffff, 16);
+  const rows = [
+    [Buffer.from("no model"), /not a sound GGUF file: it does not begin with "GGUF"/],
+    [cut, /not a sound GGUF file: the tensor ".*" ends \d+ bytes behind the file/],
+    [odd, /not a sound GGUF file/],
+    [Buffer.concat([llama.subarray(0, 8), Buffer.alloc(4096)]), /no vocabulary|not a sound|does not load/],
+  ];
+  for (const [model, why] of rows) {
+    const done = await platform.deploy({ name: "broken", runtime: "llm", model: "model.gguf" }, { "model.gguf": model });
+    assert.notEqual(done.code, 0);
+    assert.match(done.stderr, why);
+  }
+  const wrong = [
+    [{ llm: { context: 1 << 20 } }, /llm\.context: the model was trained with 2048 tokens/],
+    [{ llm: { weights: "disk" } }, /llm\.weights/],
+    [{ concurrency: 65 }, /concurrency is at most 64/],
+    [{ llm: { chat_template: "none.jinja" } }, /llm\.chat_template: "none\.jinja" is not among/],
+  ];
+  for (const [fields, why] of wrong) {
+    const manifest = { name: "broken", runtime: "llm", model: "model.gguf", ...fields };
+    const done = await platform.deploy(manifest, { "model.gguf": llama });
+    assert.notEqual(done.code, 0, JSON.stringify(fields));
+    assert.match(done.stderr, why);
+  }
+  assert.equal((await ask("and this one?")).usage.completion_tokens, 16);
+});
+
+test("weights stay in the file if that is asked for, and any model makes vectors", async () => {
+  await deploy("mapped", llama, { llm: { weights: "mapped", context: 512 } });
+  const mapped = await client.chat.completions.create({ ...said("the moon"), model: "mapped" });
+  assert.equal(text(mapped), text(await ask("the moon")));
+  assert.match((await platform.cli("show", "mapped")).stdout, /note: weights +mapped/);
+  await deploy("pooled", llama, { llm: { pooling: "mean" } });
+  const { data } = await client.embeddings.create({ model: "pooled", input: "the moon" });
+  assert.equal(data[0].embedding.length, 64);
+});

@@ -1,0 +1,163 @@
+#include "runtimes/llm/chat_prompt.h"
+
+#include <chat.h>
+#include <json-schema-to-grammar.h>
+
+#include <exception>
+
+#include "base/bytes.h"
+
+namespace dormouse::llm {
+namespace {
+
+// What the template itself says, without where llama.cpp saw it.
+Error refused(const std::exception& failure) {
+  constexpr std::string_view own_words = "Jinja Exception: ";
+  std::string_view what = failure.what();
+  const auto at = what.rfind(own_words);
+  what = at == what.npos ? what.substr(0, what.find('\n')) : what.substr(at + own_words.size());
+  return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
+}
+
+common_chat_templates_inputs inputs_of(const Request& request) {
+  common_chat_templates_inputs inputs;
+  inputs.messages = common_chat_msgs_parse_oaicompat(common_json::parse(request.messages));
+  if (!request.tools.empty()) {
+    inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(request.tools));
+  }
+  switch (request.tool_choice) {
+    case ToolChoice::automatic: inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_AUTO; break;
+    case ToolChoice::none: inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_NONE; break;
+    case ToolChoice::required: inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED; break;
+  }
+  inputs.parallel_tool_calls = request.parallel_tool_calls;
+  inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+  return inputs;
+}
+
+void put(std::string& out, const std::vector<std::string>& texts) {
+  dormouse::put(out, static_cast<std::uint32_t>(texts.size()));
+  for (const std::string& text : texts) put_sized(out, text);
+}
+
+std::vector<std::string> strings(Reader& reader) {
+  std::vector<std::string> texts;
+  for (auto left = reader.get<std::uint32_t>(); left > 0 && reader.ok(); --left) {
+    texts.emplace_back(reader.get_sized());
+  }
+  return texts;
+}
+
+}  // namespace
+
+void ChatTemplates::Free::operator()(common_chat_templates* templates) const {
+  common_chat_templates_free(templates);
+}
+
+ChatTemplates::~ChatTemplates() = default;
+
+Result<std::unique_ptr<ChatTemplates>> ChatTemplates::read(const Model& model,
+                                                           const std::string& source) {
+  std::unique_ptr<ChatTemplates> read(new ChatTemplates());
+  try {
+    read->templates_.reset(common_chat_templates_init(model.model(), source).release());
+    read->source_ = common_chat_templates_source(read->templates_.get());
+    const Request hello{.messages = R"([{"role":"user","content":"Hello"}])"};
+    const auto params = common_chat_templates_apply(read->templates_.get(), inputs_of(hello));
+    read->thinks_ = params.supports_thinking;
+    const auto can = common_chat_templates_get_caps(read->templates_.get());
+    read->calls_tools_ = can.contains("supports_tool_calls") && can.at("supports_tool_calls");
+  } catch (const std::exception& failure) {
+    return refused(failure);
+  }
+  return read;
+}
+
+Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
+  const std::string& effort = request.reasoning_effort;
+  if (!effort.empty() && effort != "none" && !source_.contains("reasoning_effort")) {
+    return Error{Code::unsupported, "reasoning_effort: this model has no efforts but \"none\""};
+  }
+  if (!request.tools.empty() && !calls_tools_ && request.tool_choice != ToolChoice::none) {
+    return Error{Code::unsupported, "tools: this model's chat template does not know of tools"};
+  }
+  try {
+    return rendered(request);
+  } catch (const std::exception& failure) {
+    return refused(failure);
+  }
+}
+
+ChatPrompt ChatTemplates::rendered(const Request& request) const {
+  common_chat_templates_inputs inputs = inputs_of(request);
+  // To find out how tool calls and thoughts are written takes many renderings.
+  inputs.force_pure_content = inputs.tools.empty() && !thinks_;
+  if (request.reasoning_effort == "none") {
+    inputs.enable_thinking = false;
+  } else if (!request.reasoning_effort.empty()) {
+    inputs.chat_template_kwargs["reasoning_effort"] = '"' + request.reasoning_effort + '"';
+  }
+  common_chat_params params = common_chat_templates_apply(templates_.get(), inputs);
+  ChatPrompt prompt{.text = std::move(params.prompt),
+                    .grammar = std::move(params.grammar),
+                    .lazy = params.grammar_lazy,
+                    .kept_tokens = std::move(params.preserved_tokens),
+                    .stops = std::move(params.additional_stops)};
+  prompt.of_tools = !prompt.grammar.empty();
+  for (const common_grammar_trigger& trigger : params.grammar_triggers) {
+    prompt.triggers.push_back({trigger.type, trigger.value, trigger.token});
+  }
+  if (!request.json_schema.empty()) {
+    prompt.grammar = json_schema_to_grammar(common_json::parse(request.json_schema), true);
+    prompt.lazy = false;
+  }
+  if (!inputs.force_pure_content) {
+    prompt.parser = std::move(params.parser);
+    prompt.format = params.format;
+    prompt.begun = std::move(params.generation_prompt);
+  }
+  return prompt;
+}
+
+std::string encode(const ChatPrompt& prompt) {
+  std::string out;
+  put_sized(out, prompt.text);
+  put_sized(out, prompt.grammar);
+  dormouse::put(out, static_cast<std::uint8_t>(prompt.of_tools ? 1 : 0));
+  dormouse::put(out, static_cast<std::uint8_t>(prompt.lazy ? 1 : 0));
+  dormouse::put(out, static_cast<std::uint32_t>(prompt.triggers.size()));
+  for (const Trigger& trigger : prompt.triggers) {
+    dormouse::put(out, static_cast<std::int32_t>(trigger.type));
+    put_sized(out, trigger.value);
+    dormouse::put(out, trigger.token);
+  }
+  put(out, prompt.kept_tokens);
+  put(out, prompt.stops);
+  put_sized(out, prompt.parser);
+  dormouse::put(out, static_cast<std::int32_t>(prompt.format));
+  put_sized(out, prompt.begun);
+  return out;
+}
+
+Result<ChatPrompt> decode_chat_prompt(std::string_view payload) {
+  Reader reader(payload);
+  ChatPrompt prompt;
+  prompt.text = reader.get_sized();
+  prompt.grammar = reader.get_sized();
+  prompt.of_tools = reader.get<std::uint8_t>() != 0;
+  prompt.lazy = reader.get<std::uint8_t>() != 0;
+  for (auto left = reader.get<std::uint32_t>(); left > 0 && reader.ok(); --left) {
+    const auto type = reader.get<std::int32_t>();
+    std::string value(reader.get_sized());
+    prompt.triggers.push_back({type, std::move(value), reader.get<Token>()});
+  }
+  prompt.kept_tokens = strings(reader);
+  prompt.stops = strings(reader);
+  prompt.parser = reader.get_sized();
+  prompt.format = reader.get<std::int32_t>();
+  prompt.begun = reader.get_sized();
+  if (!reader.ok()) return Error{Code::function_failed, "a rendered chat is cut off"};
+  return prompt;
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,67 @@
+// A chat as one text for the model, by the template that the model brings, and what the answer has
+// to look like. Templates are programs that whoever made the model wrote: they run in a process of
+// their own, with a limit (renderer.h).
+//
+// Errors  invalid_argument: the template refuses these messages, with its own words, or has not
+//         come to an end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "runtimes/llm/model.h"
+#include "runtimes/llm/request.h"
+
+struct common_chat_templates;
+
+namespace dormouse::llm {
+
+struct Trigger {  // Of a grammar that holds only from there on. llama.cpp's kinds of them.
+  int type = 0;
+  std::string value;
+  Token token = -1;
+};
+
+struct ChatPrompt {
+  std::string text;
+  std::string grammar;  // GBNF; "": none.
+  bool of_tools = false;
+  bool lazy = false;
+  std::vector<Trigger> triggers;
+  std::vector<std::string> kept_tokens;  // Marks that the parser has to see.
+  std::vector<std::string> stops;
+  // How the answer is read; an empty parser: all of it is what is said.
+  std::string parser;
+  int format = 0;
+  std::string begun;  // What of the answer the prompt has said already.
+};
+
+class ChatTemplates {
+ public:
+  // Reads them, or `source` instead.
+  static Result<std::unique_ptr<ChatTemplates>> read(const Model&, const std::string& source = "");
+  ~ChatTemplates();
+
+  Result<ChatPrompt> apply(const Request&) const;
+
+ private:
+  ChatTemplates() = default;
+  ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws.
+
+  struct Free {
+    void operator()(common_chat_templates*) const;
+  };
+  std::unique_ptr<common_chat_templates, Free> templates_;
+  std::string source_;
+  bool thinks_ = false;  // Its answers may have a part that is thought and not said.
+  bool calls_tools_ = false;
+};
+
+// For the way between two processes.
+std::string encode(const ChatPrompt&);
+Result<ChatPrompt> decode_chat_prompt(std::string_view);
+
+}  // namespace dormouse::llm

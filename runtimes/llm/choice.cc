@@ -1,0 +1,71 @@
+#include "runtimes/llm/choice.h"
+
+#include <algorithm>
+
+namespace dormouse::llm {
+namespace {
+
+std::vector<std::string> stops_of(const Request& request, const ChatPrompt* prompt) {
+  std::vector<std::string> stops = request.stop;
+  if (prompt != nullptr) stops.insert(stops.end(), prompt->stops.begin(), prompt->stops.end());
+  return stops;
+}
+
+}  // namespace
+
+Choice::Choice(Listener* listener, const Model* model, std::size_t index, std::vector<Token> prompt,
+               std::unique_ptr<Sampler> sampler, const Request& request, const ChatPrompt* chat)
+    : Run(std::move(prompt)),
+      listener_(listener),
+      model_(model),
+      index_(index),
+      sampler_(std::move(sampler)),
+      text_(stops_of(request, chat)),
+      reader_(chat),
+      logprobs_(request.logprobs),
+      tokens_max_(static_cast<std::size_t>(model->context_tokens()) - prompt_tokens()),
+      ignores_end_(request.sampling.ignore_eos),
+      shows_marks_(chat != nullptr && !chat->parser.empty()) {
+  if (request.tokens_max) {
+    tokens_max_ = std::min(tokens_max_, static_cast<std::size_t>(*request.tokens_max));
+  }
+}
+
+std::optional<Token> Choice::next(std::int32_t row) {
+  const Token token = sampler_->choose(row);
+  ++generated_;
+  if (model_->ends(token) && !ignores_end_) {
+    finish(Finish::stop);
+    return std::nullopt;
+  }
+  if (logprobs_) report(row, token);
+  std::string text = text_.add(model_->piece(token, shows_marks_));
+  const bool over = text_.stopped() || generated_ >= tokens_max_;
+  auto delta = reader_.add(std::move(text));
+  if (!delta) {
+    listener_->failed(*this, delta.error());
+    return std::nullopt;
+  }
+  listener_->said(*this, std::move(*delta));
+  if (!over) return token;
+  finish(text_.stopped() ? Finish::stop : Finish::length);
+  return std::nullopt;
+}
+
+void Choice::finish(Finish why) {
+  const auto delta = reader_.end(text_.stopped() ? "" : text_.rest());
+  if (!delta) return listener_->failed(*this, delta.error());
+  if (!delta->empty()) listener_->said(*this, *delta);
+  listener_->ended(*this, why == Finish::stop && reader_.called() ? Finish::tool_calls : why);
+}
+
+void Choice::report(std::int32_t row, Token chosen) {
+  const auto likelihoods = sampler_->likelihoods(row, chosen, *logprobs_);
+  TokenReport report{model_->piece(chosen, true), likelihoods.front().logarithm, {}};
+  for (const Likelihood& one : std::span(likelihoods).subspan(1)) {
+    report.likeliest.emplace_back(model_->piece(one.token, true), one.logarithm);
+  }
+  reports_.push_back(std::move(report));
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,60 @@
+#include "runtimes/llm/conversation.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtimes/llm/library.h"
+
+namespace dormouse::llm {
+namespace {
+
+constexpr std::string_view magic = "DMCV";
+constexpr std::uint32_t version = 1;
+
+}  // namespace
+
+std::string conversation_head(std::span<const Token> tokens) {
+  std::string head(magic);
+  put(head, version);
+  put_sized(head, library_version());
+  put(head, static_cast<std::uint32_t>(tokens.size()));
+  head.append(as_text(std::as_bytes(tokens)));
+  return head;
+}
+
+Result<KeptConversation> read_conversation(Bytes file) {
+  Reader reader(as_text(file));
+  const bool known = reader.take(magic.size()) == magic && reader.get<std::uint32_t>() == version &&
+                     reader.get_sized() == library_version();
+  if (!known) return Error{Code::invalid_argument, "a kept conversation of another version"};
+  const std::size_t count = reader.get<std::uint32_t>();
+  const std::string_view raw = reader.take(count * sizeof(Token));
+  if (!reader.ok()) return Error{Code::invalid_argument, "a kept conversation is cut off"};
+  KeptConversation kept{std::vector<Token>(count), as_bytes(reader.rest())};
+  std::memcpy(kept.tokens.data(), raw.data(), raw.size());
+  return kept;
+}
+
+std::vector<Token> continued(const Model& model, std::span<const Token> known,
+                             std::string_view text) {
+  std::vector<Token> own = model.tokens(text, true);
+  const auto [different, _] = std::ranges::mismatch(own, known);
+  const auto same = static_cast<std::size_t>(different - own.begin());
+  if (same == known.size()) return own;
+  std::string said;
+  const bool begins = !known.empty() && known.front() == llama_vocab_bos(model.vocabulary()) &&
+                      !own.empty() && own.front() == known.front();
+  for (const Token token : known.subspan(begins ? 1 : 0)) said += model.piece(token, true);
+  if (!text.starts_with(said)) return own;
+  const std::string_view rest = text.substr(said.size());
+  std::vector<Token> following = model.tokens(rest, true, false);
+  // Only what begins with a mark is cut into the same tokens wherever it stands.
+  const bool marked =
+      !following.empty() && llama_vocab_is_control(model.vocabulary(), following[0]);
+  if (!marked) return own;
+  std::vector<Token> all(known.begin(), known.end());
+  all.insert(all.end(), following.begin(), following.end());
+  return all;
+}
+
+}  // namespace dormouse::llm

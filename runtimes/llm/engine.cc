@@ -1,0 +1,187 @@
+#include "runtimes/llm/engine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "runtimes/llm/library.h"
+
+namespace dormouse::llm {
+
+Engine::Engine(Model* model)
+    : model_(model),
+      batch_(llama_batch_init(model->batch_tokens(), 0, 1)),
+      slots_(static_cast<std::size_t>(model->sequences())),
+      running_(slots_.size(), nullptr) {
+}
+
+Engine::~Engine() {
+  llama_batch_free(batch_);
+}
+
+void Engine::add(Run* run) {
+  CHECK(!run->tokens_.empty());
+  waiting_.push_back(run);
+}
+
+void Engine::remove(Run* run) {
+  std::erase(waiting_, run);
+  const auto slot = running_slot(run);
+  if (slot) end(*slot);
+}
+
+std::optional<std::size_t> Engine::running_slot(const Run* run) const {
+  const auto found = std::ranges::find(running_, run);
+  if (run == nullptr || found == running_.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - running_.begin());
+}
+
+bool Engine::has_work() const {
+  const bool has_room = std::ranges::any_of(slots_, [](const Slot& slot) { return !slot.busy; });
+  return (has_room && !waiting_.empty()) ||
+         std::ranges::any_of(running_, [](const Run* run) { return run && !run->stalled(); });
+}
+
+void Engine::admit() {
+  while (!waiting_.empty()) {
+    Run* const run = waiting_.front();
+    const auto where = place(slots_, run->tokens_);
+    if (!where) return;
+    waiting_.pop_front();
+    begin(run, *where);
+  }
+}
+
+void Engine::begin(Run* run, const Place& where) {
+  Slot& slot = slots_[where.slot];
+  std::size_t kept = where.tokens;
+  const auto keep = static_cast<llama_pos>(kept);
+  const bool takes_over = where.source != where.slot;
+  const bool cut = model_->forgets_partly() || (!takes_over && kept == slot.tokens.size());
+  if (!cut) kept = 0;
+  if (takes_over || !cut) {
+    llama_memory_seq_rm(model_->memory(), sequence(where.slot), -1, -1);
+    if (cut && kept > 0) {
+      llama_memory_seq_cp(model_->memory(), sequence(where.source), sequence(where.slot), 0, keep);
+    }
+  } else if (kept < slot.tokens.size() &&
+             !llama_memory_seq_rm(model_->memory(), sequence(where.slot), keep, -1)) {
+    llama_memory_seq_rm(model_->memory(), sequence(where.slot), -1, -1);
+    kept = 0;
+  }
+  slot.tokens.assign(run->tokens_.begin(),
+                     run->tokens_.begin() + static_cast<std::ptrdiff_t>(kept));
+  slot.busy = true;
+  run->reused_ = kept;
+  run->slot_ = where.slot;
+  running_[where.slot] = run;
+}
+
+void Engine::end(std::size_t slot) {
+  running_[slot] = nullptr;
+  slots_[slot].busy = false;
+  slots_[slot].last_used = ++clock_;
+}
+
+// Adds the slot's next token to the batch.
+void Engine::append(std::size_t slot, bool wants_logits) {
+  const auto row = static_cast<std::size_t>(batch_.n_tokens++);
+  std::vector<Token>& computed = slots_[slot].tokens;
+  const Token token = running_[slot]->tokens_[computed.size()];
+  batch_.token[row] = token;
+  batch_.pos[row] = static_cast<llama_pos>(computed.size());
+  batch_.n_seq_id[row] = 1;
+  batch_.seq_id[row][0] = sequence(slot);
+  batch_.logits[row] = wants_logits ? 1 : 0;
+  computed.push_back(token);
+}
+
+// What the slot has to compute, as far as the batch has room: the one token that was chosen last,
+// or, if `prompts`, more of a prompt.
+void Engine::fill(std::size_t slot, bool prompts) {
+  const Run* const run = running_[slot];
+  if (run == nullptr || run->stalled()) return;
+  const std::size_t left = run->tokens_.size() - slots_[slot].tokens.size();
+  if ((left > 1) != prompts) return;
+  const auto room = static_cast<std::size_t>(model_->batch_tokens() - batch_.n_tokens);
+  const std::size_t count = std::min(left, room);
+  for (std::size_t i = 0; i < count; ++i) append(slot, i + 1 == left);
+  if (count > 0 && count == left) rows_.push_back({slot, batch_.n_tokens - 1});
+}
+
+Result<> Engine::step() {
+  admit();
+  batch_.n_tokens = 0;
+  rows_.clear();
+  for (const bool prompts : {false, true}) {
+    for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, prompts);
+  }
+  if (batch_.n_tokens == 0) return ok;
+  last_complaint();
+  const std::int32_t status = llama_decode(model_->context(), batch_);
+  if (status != 0) {
+    const Error error{Code::function_failed, "llama.cpp could not compute (" +
+                                                 std::to_string(status) + ") " + last_complaint()};
+    fail_all(error);
+    return error;
+  }
+  for (const Row& row : rows_) advance(row);
+  return ok;
+}
+
+void Engine::advance(const Row& row) {
+  Run* const run = running_[row.slot];
+  if (run == nullptr) return;  // Another one's word took it out.
+  const auto token = run->next(row.row);
+  if (token) {
+    run->tokens_.push_back(*token);
+  } else if (running_[row.slot] == run) {
+    end(row.slot);
+  }
+}
+
+// What a batch that failed has left of the sequences is not known.
+void Engine::fail_all(const Error& error) {
+  llama_memory_clear(model_->memory(), true);
+  std::vector<Run*> all(waiting_.begin(), waiting_.end());
+  std::ranges::copy_if(running_, std::back_inserter(all), [](Run* run) { return run != nullptr; });
+  waiting_.clear();
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    slots_[slot].tokens.clear();
+    end(slot);
+  }
+  for (Run* const run : all) run->fail(error);
+}
+
+std::uint64_t Engine::state_bytes(std::size_t slot) const {
+  return llama_state_seq_get_size(model_->context(), sequence(slot));
+}
+
+bool Engine::save(std::size_t slot, std::span<std::byte> to) const {
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(to.data());
+  return llama_state_seq_get_data(model_->context(), bytes, to.size(), sequence(slot)) == to.size();
+}
+
+bool Engine::restore(std::span<const Token> tokens, std::span<const std::byte> state) {
+  const bool has_it = std::ranges::any_of(slots_, [&](const Slot& slot) {
+    return slot.tokens.size() >= tokens.size() &&
+           std::equal(tokens.begin(), tokens.end(), slot.tokens.begin());
+  });
+  if (has_it) return true;
+  const auto where = place(slots_, {});  // The slot that was idle longest.
+  if (!where) return false;
+  Slot& slot = slots_[where->slot];
+  llama_memory_seq_rm(model_->memory(), sequence(where->slot), -1, -1);
+  slot.tokens.clear();
+  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(state.data());
+  const std::size_t read =
+      llama_state_seq_set_data(model_->context(), bytes, state.size(), sequence(where->slot));
+  if (read != state.size()) {
+    llama_memory_seq_rm(model_->memory(), sequence(where->slot), -1, -1);
+    return false;
+  }
+  slot.tokens.assign(tokens.begin(), tokens.end());
+  slot.last_used = ++clock_;
+  return true;
+}
+
+}  // namespace dormouse::llm

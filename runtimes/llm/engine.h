@@ -1,0 +1,94 @@
+// Continuous batching: all sequences that are being generated share each step of the model, and a
+// new one joins at the next. What was computed stays in its slot, for the next prompt that begins
+// with it.
+//
+// Threads    One.
+// Ownership  A Run belongs to its owner, who takes it out before it is destroyed.
+// Errors     function_failed: llama.cpp could not compute; all runs are out then.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "runtimes/llm/model.h"
+#include "runtimes/llm/slots.h"
+
+namespace dormouse::llm {
+
+// One sequence that is being generated.
+class Run {
+ public:
+  explicit Run(std::vector<Token> prompt) : tokens_(std::move(prompt)), prompt_(tokens_.size()) {}
+  virtual ~Run() = default;
+
+  // What follows the sequence so far, whose logits are the context's at `row`; nullopt: it is over,
+  // and out.
+  virtual std::optional<Token> next(std::int32_t row) = 0;
+  virtual bool stalled() const = 0;  // Nobody takes what it says: it waits.
+  virtual void fail(const Error&) = 0;
+
+  const std::vector<Token>& tokens() const { return tokens_; }
+  std::size_t prompt_tokens() const { return prompt_; }
+  std::size_t reused_tokens() const { return reused_; }      // Of the prompt, once it has a slot.
+  std::optional<std::size_t> slot() const { return slot_; }  // The one it has, or had last.
+
+ private:
+  friend class Engine;
+  std::vector<Token> tokens_;  // The prompt, then what was generated.
+  std::size_t prompt_;
+  std::size_t reused_ = 0;
+  std::optional<std::size_t> slot_;
+};
+
+class Engine {
+ public:
+  explicit Engine(Model*);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void add(Run*);     // At the end of the queue.
+  void remove(Run*);  // If it is in.
+  bool has_work() const;
+  // One step. Runs may be added and removed by what it calls, but for the Run that is asked.
+  Result<> step();
+
+  // What was computed for a slot's tokens, as bytes, and back again.
+  const std::vector<Token>& computed(std::size_t slot) const { return slots_[slot].tokens; }
+  std::uint64_t state_bytes(std::size_t slot) const;
+  bool save(std::size_t slot, std::span<std::byte> to) const;
+  // Nothing goes into an idle slot while it is held.
+  void hold(std::size_t slot) { slots_[slot].busy = true; }
+  void let_go(std::size_t slot) { slots_[slot].busy = running_[slot] != nullptr; }
+  // Puts it into a slot that is idle, for the next prompt, unless one has it already; false if it
+  // is none of this model's, or there is no room.
+  bool restore(std::span<const Token> tokens, std::span<const std::byte> state);
+
+ private:
+  std::optional<std::size_t> running_slot(const Run*) const;
+  struct Row {
+    std::size_t slot;
+    std::int32_t row;
+  };
+
+  void admit();
+  void begin(Run*, const Place&);
+  void fill(std::size_t slot, bool whole_prompts);
+  void append(std::size_t slot, bool wants_logits);
+  void advance(const Row&);
+  void end(std::size_t slot);
+  void fail_all(const Error&);
+  llama_seq_id sequence(std::size_t slot) const { return static_cast<llama_seq_id>(slot); }
+
+  Model* const model_;
+  llama_batch batch_;
+  std::vector<Slot> slots_;
+  std::vector<Run*> running_;  // By slot.
+  std::deque<Run*> waiting_;
+  std::vector<Row> rows_;
+  std::uint64_t clock_ = 0;
+};
+
+}  // namespace dormouse::llm

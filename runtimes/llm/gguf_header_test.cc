@@ -1,0 +1,148 @@
+#include "runtimes/llm/gguf_header.h"
+
+#include <ggml.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <random>
+
+namespace dormouse::llm {
+namespace {
+
+std::string content(const std::string& name) {
+  std::ifstream file(std::string(LLM_TESTDATA) + "/" + name, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A file, key by key and tensor by tensor.
+class Written {
+ public:
+  Written(std::uint64_t tensors, std::uint64_t keys, std::uint32_t version = 3) {
+    out_ = "GGUF";
+    number(version).number(tensors).number(keys);
+  }
+  template <class Number>
+  Written& number(Number value) {
+    put(out_, value);
+    return *this;
+  }
+  Written& text(std::string_view text) {
+    number(std::uint64_t{text.size()});
+    out_ += text;
+    return *this;
+  }
+  Written& tensor(std::string_view name, std::vector<std::uint64_t> sizes, std::uint32_t type,
+                  std::uint64_t offset) {
+    text(name).number(static_cast<std::uint32_t>(sizes.size()));
+    for (const std::uint64_t size : sizes) number(size);
+    return number(type).number(offset);
+  }
+  std::string with(std::size_t bytes) const {
+    std::string file = out_;
+    file.resize((file.size() + 31) / 32 * 32 + bytes);
+    return file;
+  }
+
+ private:
+  std::string out_;
+};
+
+std::string wrong(const std::string& file) {
+  const auto header = check_gguf(as_bytes(file));
+  return header ? "" : header.error().message;
+}
+
+TEST(GgufHeader, KnowsRealFiles) {
+  for (const char* name : {"llama.gguf", "bert.gguf"}) {
+    const std::string file = content(name);
+    const auto header = check_gguf(as_bytes(file));
+    ASSERT_TRUE(header) << name << ": " << header.error().message;
+    EXPECT_EQ(header->architecture + ".gguf", name);
+    EXPECT_GT(header->tensors, 3U);
+    EXPECT_GT(header->tensor_bytes, 0U);
+    EXPECT_LT(header->tensor_bytes, file.size());
+  }
+}
+
+TEST(GgufHeader, TakesASoundOne) {
+  Written file(1, 1);
+  file.text("general.architecture").number(8U).text("llama");
+  file.tensor("t", {32, 2}, GGML_TYPE_Q8_0, 0);
+  EXPECT_EQ(wrong(file.with(68)), "");
+  EXPECT_NE(wrong(file.with(67)), "");
+}
+
+TEST(GgufHeader, RefusesWhatIsNone) {
+  EXPECT_NE(wrong(""), "");
+  EXPECT_NE(wrong("GGML....................."), "");
+  EXPECT_NE(wrong("GGUF\3"), "");
+  EXPECT_NE(wrong(Written(0, 0, 1).with(64)), "");
+  EXPECT_NE(wrong(Written(0, 0, 4).with(64)), "");
+}
+
+TEST(GgufHeader, RefusesCountsAndLengthsBeyondTheFile) {
+  EXPECT_NE(wrong(Written(0, UINT64_MAX).with(64)), "");
+  EXPECT_NE(wrong(Written(UINT64_MAX, 0).with(64)), "");
+  EXPECT_NE(wrong(Written(0, 1).number(UINT64_MAX).with(64)), "");
+  EXPECT_NE(wrong(Written(0, 1).text("k").number(8U).number(UINT64_MAX).with(64)), "");
+  const auto array = [](std::uint32_t type, std::uint64_t count) {
+    return wrong(Written(0, 1).text("k").number(9U).number(type).number(count).with(64));
+  };
+  EXPECT_EQ(array(4, 2), "");
+  EXPECT_NE(array(4, UINT64_MAX / 2), "");  // Times four, it wraps.
+  EXPECT_NE(array(8, UINT64_MAX), "");
+  EXPECT_NE(array(9, 1), "");  // Arrays of arrays.
+  EXPECT_NE(array(77, 1), "");
+}
+
+TEST(GgufHeader, RefusesAlignmentsThatAreNone) {
+  const auto aligned = [](std::uint32_t alignment) {
+    return wrong(
+        Written(0, 1).text("general.alignment").number(4U).number(alignment).with(1 << 12));
+  };
+  EXPECT_EQ(aligned(64), "");
+  EXPECT_NE(aligned(0), "");
+  EXPECT_NE(aligned(48), "");
+  EXPECT_NE(aligned(1U << 31), "");
+}
+
+TEST(GgufHeader, RefusesTensorsThatAreNone) {
+  const auto tensor = [](std::vector<std::uint64_t> sizes, std::uint32_t type,
+                         std::uint64_t offset) {
+    return wrong(Written(1, 0).tensor("t", std::move(sizes), type, offset).with(4096));
+  };
+  EXPECT_EQ(tensor({1024}, GGML_TYPE_F32, 0), "");
+  EXPECT_NE(tensor({1025}, GGML_TYPE_F32, 0), "");
+  EXPECT_NE(tensor({1024}, GGML_TYPE_F32, 32), "");
+  EXPECT_NE(tensor({8}, GGML_TYPE_F32, 7), "");
+  EXPECT_NE(tensor({8}, GGML_TYPE_F32, UINT64_MAX - 31), "");
+  EXPECT_NE(tensor({0}, GGML_TYPE_F32, 0), "");
+  EXPECT_NE(tensor({33}, GGML_TYPE_Q8_0, 0), "");  // Blocks have 32.
+  EXPECT_NE(tensor({8}, 9999, 0), "");
+  EXPECT_NE(tensor({1ULL << 32, 1ULL << 32}, GGML_TYPE_F32, 0), "");
+  EXPECT_NE(tensor({1ULL << 62}, GGML_TYPE_F32, 0), "");
+  EXPECT_NE(tensor({1, 1, 1, 1, 1}, GGML_TYPE_F32, 0), "");
+  Written twice(2, 0);
+  twice.tensor("t", {8}, GGML_TYPE_F32, 0).tensor("t", {8}, GGML_TYPE_F32, 0);
+  EXPECT_NE(wrong(twice.with(64)), "");
+}
+
+// M1, the quick part; the fuzzer and scripts/nightly have the rest.
+TEST(GgufHeader, SurvivesMutations) {
+  const std::string file = content("llama.gguf");
+  std::mt19937_64 random(11);
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    std::string mutated = file;
+    for (int changes = 1 + static_cast<int>(random() % 4); changes > 0; --changes) {
+      mutated[random() % std::min<std::size_t>(mutated.size(), 4096)] = static_cast<char>(random());
+    }
+    if (random() % 4 == 0) mutated.resize(random() % mutated.size());
+    refused += wrong(mutated).empty() ? 0 : 1;
+  }
+  EXPECT_GT(refused, 300);
+}
+
+}  // namespace
+}  // namespace dormouse::llm

@@ -1,0 +1,50 @@
+#include "runtimes/llm/library.h"
+
+#include <dlfcn.h>
+#include <ggml-backend.h>
+#include <llama.h>
+#include <log.h>
+
+#include <filesystem>
+
+namespace dormouse::llm {
+namespace {
+
+std::string& complaint() {
+  static std::string line;  // The callback is a C function, and llama.cpp has but one.
+  return line;
+}
+
+void listen(ggml_log_level level, const char* text, void*) {
+  if (level != GGML_LOG_LEVEL_ERROR) return;
+  complaint() = text;
+  while (complaint().ends_with('\n')) complaint().pop_back();
+}
+
+}  // namespace
+
+Result<> open_library() {
+  llama_log_set(listen, nullptr);
+  common_log_set_verbosity_thold(-1);  // Its first line would start a thread.
+  Dl_info where{};
+  if (dladdr(reinterpret_cast<void*>(&ggml_backend_load_all_from_path), &where) == 0) {
+    return Error{Code::unavailable, "llama.cpp is not where it was loaded from"};
+  }
+  const std::string folder = std::filesystem::path(where.dli_fname).parent_path();
+  ggml_backend_load_all_from_path(folder.c_str());
+  if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr) {
+    return Error{Code::unavailable, "llama.cpp has no back end for this processor"};
+  }
+  llama_backend_init();
+  return ok;
+}
+
+std::string library_version() {
+  return llama_version();
+}
+
+std::string last_complaint() {
+  return std::exchange(complaint(), {});
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,22 @@
+// The worker: llm [CODE]. The folder is /code inside a sandbox; tests without one name their own.
+// llama.cpp and its back end are there before `load` comes, so that a worker that waits blank has
+// paid for them.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "runtimes/llm/library.h"
+#include "runtimes/llm/server.h"
+#include "wire/worker.h"
+
+int main(int count, char** arguments) {
+  const auto opened = dormouse::llm::open_library();
+  if (!opened) {
+    std::fprintf(stderr, "llm: %s\n", opened.error().message.c_str());
+    return 1;
+  }
+  const int status =
+      dormouse::llm::serve(dormouse::wire::given_socket(), count > 1 ? arguments[1] : "/code");
+  std::fflush(nullptr);
+  _exit(status);  // What would be freed piece by piece, a fork would first have to copy.
+}

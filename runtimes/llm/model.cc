@@ -1,0 +1,220 @@
+#include "runtimes/llm/model.h"
+
+#include <fcntl.h>
+#include <ggml-backend.h>
+#include <ggml-cpu.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+
+#include "runtimes/llm/gguf_header.h"
+#include "runtimes/llm/library.h"
+#include "wire/socket.h"
+
+namespace dormouse::llm {
+namespace {
+
+constexpr std::int32_t batch_tokens_max = 512;  // Of one step, and so until a cancel is heard.
+
+std::string mib(std::uint64_t bytes) {
+  return std::to_string((bytes + (1 << 19)) >> 20) + " MiB";
+}
+
+Result<> check_file(const std::string& path) {
+  const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status{};
+  if (!file || fstat(file.number(), &status) != 0) {
+    return system_error(Code::invalid_argument, "opening the model");
+  }
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (!S_ISREG(status.st_mode) || size == 0) {
+    return Error{Code::invalid_argument, "model: it is empty, or no file"};
+  }
+  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
+  if (mapped == MAP_FAILED) return system_error(Code::function_failed, "mapping the model");
+  auto header = check_gguf(Bytes(static_cast<const std::byte*>(mapped), size));
+  munmap(mapped, size);
+  if (!header) return std::move(header).error().during("model");
+  return ok;
+}
+
+std::optional<enum llama_pooling_type> pooling(std::string_view name) {
+  if (name.empty()) return LLAMA_POOLING_TYPE_UNSPECIFIED;
+  if (name == "none") return LLAMA_POOLING_TYPE_NONE;
+  if (name == "mean") return LLAMA_POOLING_TYPE_MEAN;
+  if (name == "cls") return LLAMA_POOLING_TYPE_CLS;
+  if (name == "last") return LLAMA_POOLING_TYPE_LAST;
+  return std::nullopt;
+}
+
+// Of the back end that is loaded, which is found out as the program runs.
+template <class Function>
+Function of_backend(const char* name) {
+  const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+  const ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
+  return reinterpret_cast<Function>(ggml_backend_reg_get_proc_address(backend, name));
+}
+
+std::string said(std::string what) {
+  const std::string complaint = last_complaint();
+  return complaint.empty() ? what : what + ": " + complaint;
+}
+
+}  // namespace
+
+// They wait for work beside the thread that computes, which is one of their number.
+struct Model::Threads {
+  explicit Threads(std::int32_t count) {
+    ggml_threadpool_params params = ggml_threadpool_params_default(count);
+    pool = of_backend<decltype(&ggml_threadpool_new)>("ggml_threadpool_new")(&params);
+  }
+  ~Threads() {
+    if (pool != nullptr) of_backend<decltype(&ggml_threadpool_free)>("ggml_threadpool_free")(pool);
+  }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+  ggml_threadpool_t pool = nullptr;
+};
+
+Model::Model(const Settings& settings) : settings_(settings) {
+}
+
+Model::~Model() {
+  if (threads_) llama_detach_threadpool(context_.get());
+}
+
+Result<std::unique_ptr<Model>> Model::open(const Settings& settings) {
+  if (auto sound = check_file(settings.path); !sound) return std::move(sound).error();
+  std::unique_ptr<Model> model(new Model(settings));
+  try {
+    if (auto loaded = model->load(); !loaded) return std::move(loaded).error();
+    if (auto made = model->make_context(); !made) return std::move(made).error();
+  } catch (const std::exception& failure) {
+    return Error{Code::invalid_argument, said("model: " + std::string(failure.what()))};
+  }
+  return model;
+}
+
+Result<> Model::load() {
+  llama_model_params params = llama_model_default_params();
+  params.use_extra_bufts = !settings_.mapped;
+  // Into memory of its own, which goes into huge pages: page tables are what a fork copies.
+  params.load_mode = settings_.mapped ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
+  last_complaint();
+  model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
+  if (!model_) {
+    return Error{Code::invalid_argument, said("model: llama.cpp does not load it")};
+  }
+  vocabulary_ = llama_model_get_vocab(model_.get());
+  if (llama_vocab_n_tokens(vocabulary_) == 0) {
+    return Error{Code::invalid_argument, "model: it has no vocabulary"};
+  }
+  for (Token token = 0; token < llama_vocab_n_tokens(vocabulary_); ++token) {
+    if (ends(token)) end_tokens_.push_back(token);
+  }
+  return ok;
+}
+
+Result<> Model::make_context() {
+  const std::int32_t trained = llama_model_n_ctx_train(model_.get());
+  const auto asked = pooling(settings_.pooling);
+  if (!asked) {
+    return Error{Code::invalid_argument, "llm.pooling: expected none, mean, cls or last"};
+  }
+  if (settings_.context > trained && trained > 0) {
+    return Error{Code::invalid_argument, "llm.context: the model was trained with " +
+                                             std::to_string(trained) + " tokens, not " +
+                                             std::to_string(settings_.context)};
+  }
+  context_tokens_ = settings_.context > 0 ? settings_.context
+                    : trained > 0         ? std::min(trained, context_default)
+                                          : context_default;
+  // What encodes sees all of a text at once.
+  const bool encodes = llama_model_has_encoder(model_.get()) || *asked > LLAMA_POOLING_TYPE_NONE;
+  llama_context_params params = llama_context_default_params();
+  params.n_seq_max = static_cast<std::uint32_t>(settings_.sequences);
+  params.n_ctx = static_cast<std::uint32_t>(context_tokens_ * settings_.sequences);
+  params.kv_unified = true;  // So that sequences share what they begin with.
+  params.swa_full = true;    // So that the end of a sequence can be taken off.
+  params.n_threads = params.n_threads_batch = settings_.threads;
+  params.pooling_type = *asked;
+  params.no_perf = true;
+  batch_tokens_ = std::min(context_tokens_, batch_tokens_max);
+  params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_tokens_);
+  if (encodes) {
+    batch_tokens_ = context_tokens_;
+    params.embeddings = true;
+    params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_tokens_);
+  }
+  context_.reset(llama_init_from_model(model_.get(), params));
+  if (!context_) {
+    return Error{Code::invalid_argument, said("model: llama.cpp makes no context of it")};
+  }
+  embeds_ = llama_pooling_type(context_.get()) > LLAMA_POOLING_TYPE_NONE;
+  if (embeds_) {
+    llama_set_embeddings(context_.get(), true);
+  } else if (!llama_model_has_decoder(model_.get()) || llama_model_has_encoder(model_.get())) {
+    return Error{Code::unsupported,
+                 "model: it neither continues a text nor makes one vector of it"};
+  }
+  forgets_partly_ = !llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get());
+  return ok;
+}
+
+void Model::start_threads() {
+  if (settings_.threads <= 1) return;
+  threads_ = std::make_unique<Threads>(settings_.threads);
+  if (threads_->pool == nullptr) return threads_.reset();
+  llama_attach_threadpool(context_.get(), threads_->pool, threads_->pool);
+}
+
+std::vector<Token> Model::tokens(std::string_view text, bool marked, bool whole) const {
+  const auto size = static_cast<std::int32_t>(text.size());
+  std::vector<Token> tokens(text.size() + 8);
+  const auto tokenize = [&] {
+    return llama_tokenize(vocabulary_, text.data(), size, tokens.data(),
+                          static_cast<std::int32_t>(tokens.size()), whole, marked);
+  };
+  std::int32_t count = tokenize();
+  if (count < 0) {
+    tokens.resize(static_cast<std::size_t>(-count));
+    count = tokenize();
+  }
+  tokens.resize(static_cast<std::size_t>(std::max(count, 0)));
+  return tokens;
+}
+
+std::string Model::piece(Token token, bool marks) const {
+  std::string piece(32, '\0');
+  const auto write = [&] {
+    return llama_token_to_piece(vocabulary_, token, piece.data(),
+                                static_cast<std::int32_t>(piece.size()), 0, marks);
+  };
+  std::int32_t size = write();
+  if (size < 0) {
+    piece.resize(static_cast<std::size_t>(-size));
+    size = write();
+  }
+  piece.resize(static_cast<std::size_t>(std::max(size, 0)));
+  return piece;
+}
+
+bool Model::has(Token token) const {
+  return token >= 0 && token < llama_vocab_n_tokens(vocabulary_);
+}
+
+wire::Options Model::notes() const {
+  char description[128] = {};
+  llama_model_desc(model_.get(), description, sizeof description);
+  return {{"model", description},
+          {"context", std::to_string(context_tokens_) + " tokens, " +
+                          std::to_string(settings_.sequences) + " at a time"},
+          {"weights", std::string(settings_.mapped ? "mapped" : "in memory") + ", " +
+                          mib(llama_model_size(model_.get()))}};
+}
+
+}  // namespace dormouse::llm

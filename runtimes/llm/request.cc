@@ -1,0 +1,550 @@
+#include "runtimes/llm/request.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <limits>
+
+namespace dormouse::llm {
+namespace {
+
+namespace json = boost::json;
+
+Error refused(std::string_view field, std::string_view why) {
+  return {Code::invalid_argument, std::string(field) + ": " + std::string(why)};
+}
+Error not_done(std::string_view field, std::string_view why) {
+  return {Code::unsupported, std::string(field) + ": " + std::string(why)};
+}
+
+Result<double> number(std::string_view field, const json::value& value, std::int64_t least,
+                      std::int64_t most) {
+  const std::string range =
+      "expected a number from " + std::to_string(least) + " to " + std::to_string(most);
+  if (!value.is_number()) return refused(field, range);
+  const double given = value.to_number<double>();
+  const bool within = given >= static_cast<double>(least) && given <= static_cast<double>(most);
+  if (!within) return refused(field, range);
+  return given;
+}
+
+Result<std::int64_t> whole(std::string_view field, const json::value& value, std::int64_t least,
+                           std::int64_t most) {
+  boost::system::error_code inexact;
+  const auto given = value.to_number<std::int64_t>(inexact);
+  if (!inexact && given >= least && given <= most) return given;
+  return refused(field, "expected a whole number from " + std::to_string(least) + " to " +
+                            std::to_string(most));
+}
+
+Result<bool> flag(std::string_view field, const json::value& value) {
+  if (!value.is_bool()) return refused(field, "expected true or false");
+  return value.get_bool();
+}
+
+Result<std::string> text(std::string_view field, const json::value& value) {
+  if (!value.is_string()) return refused(field, "expected a string");
+  return std::string(value.get_string());
+}
+
+Result<std::vector<Token>> tokens(std::string_view field, const json::array& given) {
+  std::vector<Token> tokens;
+  for (const json::value& value : given) {
+    const auto token = whole(field, value, 0, std::numeric_limits<Token>::max());
+    if (!token) return token.error();
+    tokens.push_back(static_cast<Token>(*token));
+  }
+  return tokens;
+}
+
+// A string, an array of strings, an array of tokens, or an array of arrays of tokens.
+Result<std::vector<Text>> texts(std::string_view field, const json::value& value) {
+  constexpr std::string_view forms =
+      "expected a string, an array of strings, an array of tokens, or an array of those";
+  std::vector<Text> texts;
+  if (value.is_string()) {
+    texts.emplace_back(std::string(value.get_string()));
+    return texts;
+  }
+  if (!value.is_array()) return refused(field, forms);
+  const json::array& array = value.get_array();
+  if (array.empty()) return refused(field, "is empty");
+  if (array.front().is_number()) {
+    auto all = tokens(field, array);
+    if (!all) return std::move(all).error();
+    texts.emplace_back(std::move(*all));
+    return texts;
+  }
+  if (array.size() > texts_max) {
+    return refused(field, "at most " + std::to_string(texts_max) + " at a time");
+  }
+  for (const json::value& element : array) {
+    if (element.is_string()) {
+      texts.emplace_back(std::string(element.get_string()));
+    } else if (element.is_array()) {
+      auto one = tokens(field, element.get_array());
+      if (!one) return std::move(one).error();
+      texts.emplace_back(std::move(*one));
+    } else {
+      return refused(field, forms);
+    }
+  }
+  return texts;
+}
+
+// ---- fields of one chat message
+
+Result<> check_part(const std::string& field, const json::value& part) {
+  const json::object* object = part.if_object();
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  if (type == nullptr || !type->is_string()) {
+    return refused(field, "expected an object with a \"type\"");
+  }
+  if (type->get_string() != "text" && type->get_string() != "refusal") {
+    return not_done(field + ".type",
+                    "only \"text\" is understood, not \"" + std::string(type->get_string()) + "\"");
+  }
+  const json::value* said = object->if_contains(type->get_string());
+  if (said == nullptr || !said->is_string()) return refused(field, "has no text");
+  return ok;
+}
+
+Result<> check_message(const std::string& field, const json::value& message) {
+  const json::object* object = message.if_object();
+  if (object == nullptr) return refused(field, "expected an object");
+  const json::value* role = object->if_contains("role");
+  if (role == nullptr || !role->is_string()) {
+    return refused(field + ".role", "expected a string");
+  }
+  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool"};
+  if (std::ranges::find(roles, std::string_view(role->get_string())) == std::end(roles)) {
+    return refused(field + ".role", "expected system, developer, user, assistant or tool");
+  }
+  const json::value* content = object->if_contains("content");
+  if (content == nullptr || content->is_null()) {
+    if (role->get_string() == "assistant") return ok;
+    return refused(field + ".content", "is missing");
+  }
+  if (content->is_string()) return ok;
+  if (!content->is_array()) {
+    return refused(field + ".content", "expected a string, or an array of parts");
+  }
+  for (std::size_t i = 0; i < content->get_array().size(); ++i) {
+    const auto good =
+        check_part(field + ".content[" + std::to_string(i) + "]", content->get_array()[i]);
+    if (!good) return good;
+  }
+  return ok;
+}
+
+// ---- one function for each field, or for each kind of field
+
+using Field = std::string_view;
+using Value = const json::value&;
+using Read = Result<>(Request&, Field, Value);
+
+template <auto member, std::int64_t least, std::int64_t most>
+Result<> read_number(Request& request, Field field, Value value) {
+  const auto given = number(field, value, least, most);
+  if (!given) return given.error();
+  request.sampling.*member = static_cast<float>(*given);
+  return ok;
+}
+
+template <auto member>
+Result<> read_flag(Request& request, Field field, Value value) {
+  const auto given = flag(field, value);
+  if (!given) return given.error();
+  request.*member = *given;
+  return ok;
+}
+
+template <auto member, std::int64_t least, std::int64_t most>
+Result<> read_count(Request& request, Field field, Value value) {
+  const auto given = whole(field, value, least, most);
+  if (!given) return given.error();
+  request.*member = static_cast<std::int32_t>(*given);
+  return ok;
+}
+
+Result<> read_model(Request& request, Field field, Value value) {
+  auto given = text(field, value);
+  if (!given) return std::move(given).error();
+  request.model = std::move(*given);
+  return ok;
+}
+
+Result<> read_messages(Request& request, Field field, Value value) {
+  if (!value.is_array() || value.get_array().empty()) {
+    return refused(field, "expected an array of at least one message");
+  }
+  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+    const auto good = check_message("messages[" + std::to_string(i) + "]", value.get_array()[i]);
+    if (!good) return good;
+  }
+  request.messages = json::serialize(value);
+  return ok;
+}
+
+Result<> read_texts(Request& request, Field field, Value value) {
+  auto given = texts(field, value);
+  if (!given) return std::move(given).error();
+  request.texts = std::move(*given);
+  return ok;
+}
+
+Result<> read_top_k(Request& request, Field field, Value value) {
+  const auto given = whole(field, value, 0, std::numeric_limits<std::int32_t>::max());
+  if (!given) return given.error();
+  request.sampling.top_k = static_cast<std::int32_t>(*given);
+  return ok;
+}
+
+Result<> read_ignore_eos(Request& request, Field field, Value value) {
+  const auto given = flag(field, value);
+  if (!given) return given.error();
+  request.sampling.ignore_eos = *given;
+  return ok;
+}
+
+// Any 64-bit number is a seed to OpenAI; it is folded into the 32 bits that sampling takes.
+Result<> read_seed(Request& request, Field field, Value value) {
+  const auto given = whole(field, value, std::numeric_limits<std::int64_t>::min(),
+                           std::numeric_limits<std::int64_t>::max());
+  if (!given) return given.error();
+  const auto bits = static_cast<std::uint64_t>(*given);
+  constexpr std::uint32_t at_random = 0xFFFFFFFF;  // What llama.cpp takes for "none".
+  const auto folded = static_cast<std::uint32_t>(bits ^ (bits >> 32));
+  request.sampling.seed = folded == at_random ? 0 : folded;
+  return ok;
+}
+
+Result<> read_stop(Request& request, Field field, Value value) {
+  constexpr std::size_t stops_max = 4, bytes_max = 1024;
+  const json::array one{value};
+  if (!value.is_string() && !value.is_array()) {
+    return refused(field, "expected a string, or an array of at most 4");
+  }
+  const json::array& all = value.is_array() ? value.get_array() : one;
+  if (all.size() > stops_max) return refused(field, "at most 4 sequences");
+  for (const json::value& stop : all) {
+    if (!stop.is_string()) return refused(field, "expected strings");
+    if (stop.get_string().empty() || stop.get_string().size() > bytes_max) {
+      return refused(field, "a sequence has 1 to 1024 bytes");
+    }
+    request.stop.emplace_back(stop.get_string());
+  }
+  return ok;
+}
+
+Result<> read_logit_bias(Request& request, Field field, Value value) {
+  constexpr std::size_t biases_max = 1024;
+  if (!value.is_object()) return refused(field, "expected an object of tokens and biases");
+  if (value.get_object().size() > biases_max) return refused(field, "at most 1024 tokens");
+  for (const auto& [key, bias] : value.get_object()) {
+    Token token = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
+    if (error != std::errc() || end != key.data() + key.size() || token < 0) {
+      return refused(field, "\"" + std::string(key) + "\" is not the number of a token");
+    }
+    const auto given = number(field, bias, -100, 100);
+    if (!given) return given.error();
+    // -100 is a ban, by OpenAI's words.
+    const bool banned = *given <= -100;
+    request.sampling.logit_bias.emplace_back(
+        token, banned ? -std::numeric_limits<float>::infinity() : static_cast<float>(*given));
+  }
+  return ok;
+}
+
+constexpr std::int32_t top_logprobs_max = 20;
+
+Result<> read_chat_logprobs(Request& request, Field field, Value value) {
+  const auto given = flag(field, value);
+  if (!given) return given.error();
+  if (*given && !request.logprobs) request.logprobs = 0;
+  if (!*given && request.logprobs) return refused("top_logprobs", "wants \"logprobs\": true");
+  return ok;
+}
+
+Result<> read_text_logprobs(Request& request, Field field, Value value) {
+  const auto given = whole(field, value, 0, top_logprobs_max);
+  if (!given) return given.error();
+  request.logprobs = static_cast<std::int32_t>(*given);
+  return ok;
+}
+
+Result<> read_stream_options(Request& request, Field field, Value value) {
+  if (!value.is_object()) return refused(field, "expected an object");
+  for (const auto& [key, option] : value.get_object()) {
+    const std::string name = std::string(field) + "." + std::string(key);
+    const auto given = flag(name, option);
+    if (!given) return given.error();
+    if (key == "include_usage") {
+      request.include_usage = *given;
+    } else if (key != "include_obfuscation") {
+      return not_done(name, "is not supported");
+    } else if (*given) {
+      return not_done(name, "is not supported: chunks are as long as what they say");
+    }
+  }
+  return ok;
+}
+
+Result<> read_response_format(Request& request, Field field, Value value) {
+  const json::object* object = value.if_object();
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  if (type == nullptr || !type->is_string()) {
+    return refused(field, "expected an object with a \"type\"");
+  }
+  if (type->get_string() == "text") return ok;
+  if (type->get_string() == "json_object") {
+    request.json_schema = R"({"type":"object"})";
+    return ok;
+  }
+  if (type->get_string() != "json_schema") {
+    return refused("response_format.type", "expected text, json_object or json_schema");
+  }
+  const json::value* format = object->if_contains("json_schema");
+  const json::value* schema = format != nullptr && format->is_object()
+                                  ? format->get_object().if_contains("schema")
+                                  : nullptr;
+  if (schema == nullptr || !schema->is_object()) {
+    return refused("response_format.json_schema.schema", "expected an object");
+  }
+  request.json_schema = json::serialize(*schema);
+  return ok;
+}
+
+Result<> read_tools(Request& request, Field field, Value value) {
+  constexpr std::size_t tools_max = 128;
+  if (!value.is_array()) return refused(field, "expected an array");
+  if (value.get_array().empty()) return ok;
+  if (value.get_array().size() > tools_max) return refused(field, "at most 128");
+  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+    const std::string name = "tools[" + std::to_string(i) + "]";
+    const json::object* tool = value.get_array()[i].if_object();
+    const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
+    if (type == nullptr || *type != "function") {
+      return not_done(name + ".type", "only \"function\" is understood");
+    }
+    const json::value* function = tool->if_contains("function");
+    const json::value* called = function != nullptr && function->is_object()
+                                    ? function->get_object().if_contains("name")
+                                    : nullptr;
+    if (called == nullptr || !called->is_string() || called->get_string().empty()) {
+      return refused(name + ".function.name", "expected a string");
+    }
+  }
+  request.tools = json::serialize(value);
+  return ok;
+}
+
+// One certain function: that one alone is offered, and must be called.
+Result<> keep_one_tool(Request& request, std::string_view name) {
+  const json::value all = request.tools.empty() ? json::array() : json::parse(request.tools);
+  for (const json::value& tool : all.as_array()) {
+    if (tool.at("function").at("name").get_string() != name) continue;
+    request.tools = json::serialize(json::array{tool});
+    request.tool_choice = ToolChoice::required;
+    return ok;
+  }
+  return refused("tool_choice.function.name", "\"" + std::string(name) + "\" is not among tools");
+}
+
+Result<> read_tool_choice(Request& request, Field field, Value value) {
+  if (const json::object* object = value.if_object()) {
+    const json::value* function = object->if_contains("function");
+    const json::value* name = function != nullptr && function->is_object()
+                                  ? function->get_object().if_contains("name")
+                                  : nullptr;
+    if (name == nullptr || !name->is_string()) {
+      return refused("tool_choice.function.name", "expected a string");
+    }
+    return keep_one_tool(request, name->get_string());
+  }
+  if (value == "auto") return ok;
+  if (value == "none") {
+    request.tool_choice = ToolChoice::none;
+  } else if (value == "required") {
+    if (request.tools.empty()) return refused(field, "\"required\" wants tools");
+    request.tool_choice = ToolChoice::required;
+  } else {
+    return refused(field, "expected auto, none, required, or a function");
+  }
+  return ok;
+}
+
+Result<> read_reasoning_effort(Request& request, Field field, Value value) {
+  constexpr std::string_view efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+  const bool known =
+      value.is_string() &&
+      std::ranges::find(efforts, std::string_view(value.get_string())) != std::end(efforts);
+  if (!known) return refused(field, "expected none, minimal, low, medium, high or xhigh");
+  request.reasoning_effort = std::string(value.get_string());
+  return ok;
+}
+
+Result<> read_encoding(Request& request, Field field, Value value) {
+  if (value == "float") return ok;
+  if (value != "base64") return refused(field, "expected float or base64");
+  request.base64 = true;
+  return ok;
+}
+
+// What only labels a request, for whoever reads logs elsewhere.
+Result<> read_label(Request&, Field, Value) {
+  return ok;
+}
+
+// What is fine as long as it asks for nothing.
+Result<> read_false(Request&, Field field, Value value) {
+  if (value.is_bool() && !value.get_bool()) return ok;
+  return not_done(field, "is not supported");
+}
+Result<> read_one(Request&, Field field, Value value) {
+  if (value == 1) return ok;
+  return not_done(field, "is not supported");
+}
+Result<> read_text_modality(Request&, Field field, Value value) {
+  if (value == json::array{"text"}) return ok;
+  return not_done(field, "only [\"text\"] is supported");
+}
+Result<> read_service_tier(Request&, Field field, Value value) {
+  if (value == "auto" || value == "default") return ok;
+  return not_done(field, "there is but one tier here: auto or default");
+}
+
+constexpr unsigned chat = 1, completion = 2, embedding = 4;
+constexpr unsigned generating = chat | completion, all = generating | embedding;
+constexpr std::int64_t tokens_most = std::numeric_limits<std::int32_t>::max();
+
+struct Entry {
+  std::string_view name;
+  unsigned operations;
+  Read* read;
+};
+
+// In the order in which they are read: `tools` before what chooses among them.
+constexpr Entry entries[] = {
+    {"model", all, read_model},
+    {"messages", chat, read_messages},
+    {"prompt", completion, read_texts},
+    {"input", embedding, read_texts},
+    {"temperature", generating, read_number<&Sampling::temperature, 0, 2>},
+    {"top_p", generating, read_number<&Sampling::top_p, 0, 1>},
+    {"min_p", generating, read_number<&Sampling::min_p, 0, 1>},
+    {"top_k", generating, read_top_k},
+    {"frequency_penalty", generating, read_number<&Sampling::frequency_penalty, -2, 2>},
+    {"presence_penalty", generating, read_number<&Sampling::presence_penalty, -2, 2>},
+    {"seed", generating, read_seed},
+    {"logit_bias", generating, read_logit_bias},
+    {"ignore_eos", generating, read_ignore_eos},
+    {"n", generating, read_count<&Request::choices, 1, choices_max>},
+    {"max_tokens", generating, read_count<&Request::tokens_max, 1, tokens_most>},
+    {"max_completion_tokens", chat, read_count<&Request::tokens_max, 1, tokens_most>},
+    {"stop", generating, read_stop},
+    {"top_logprobs", chat, read_count<&Request::logprobs, 0, top_logprobs_max>},
+    {"logprobs", chat, read_chat_logprobs},
+    {"logprobs", completion, read_text_logprobs},
+    {"stream", generating, read_flag<&Request::stream>},
+    {"stream_options", generating, read_stream_options},
+    {"response_format", chat, read_response_format},
+    {"tools", chat, read_tools},
+    {"tool_choice", chat, read_tool_choice},
+    {"parallel_tool_calls", chat, read_flag<&Request::parallel_tool_calls>},
+    {"reasoning_effort", chat, read_reasoning_effort},
+    {"echo", completion, read_flag<&Request::echo>},
+    {"best_of", completion, read_one},
+    {"encoding_format", embedding, read_encoding},
+    {"dimensions", embedding, read_count<&Request::dimensions, 1, tokens_most>},
+    {"modalities", chat, read_text_modality},
+    {"service_tier", generating, read_service_tier},
+    {"store", chat, read_false},
+    {"user", all, read_label},
+    {"metadata", chat, read_label},
+    {"conversation", all, read_label},  // The daemon has read it.
+    {"prompt_cache_key", chat, read_label},
+    {"prompt_cache_retention", chat, read_label},
+    {"safety_identifier", chat, read_label},
+};
+
+unsigned bit(Operation operation) {
+  return 1U << static_cast<unsigned>(operation);
+}
+
+Result<> check_names(const json::object& body, Operation operation) {
+  for (const auto& [key, value] : body) {
+    bool elsewhere = false, here = false;
+    for (const Entry& entry : entries) {
+      if (entry.name != std::string_view(key)) continue;
+      here = here || (entry.operations & bit(operation)) != 0;
+      elsewhere = true;
+    }
+    if (here || value.is_null()) continue;
+    if (elsewhere) return refused(key, "does not belong to this kind of request");
+    const std::string_view name = std::string_view(key).substr(0, 64);
+    return not_done(name, "is not supported");
+  }
+  return ok;
+}
+
+Result<Operation> operation(std::string_view wanted, const json::object& body) {
+  if (wanted == "chat.completions") return Operation::chat;
+  if (wanted == "completions") return Operation::completion;
+  if (wanted == "embeddings") return Operation::embedding;
+  if (!wanted.empty()) {
+    return not_done("body", "\"" + std::string(wanted) + "\" is not an output of a language model");
+  }
+  if (body.contains("messages")) return Operation::chat;
+  if (body.contains("prompt")) return Operation::completion;
+  if (body.contains("input")) return Operation::embedding;
+  return refused("body", "expected \"messages\", \"prompt\" or \"input\"");
+}
+
+Result<> check_whole(const Request& request) {
+  const bool has_input = !request.messages.empty() || !request.texts.empty();
+  if (!has_input) {
+    constexpr std::string_view names[] = {"messages", "prompt", "input"};
+    return refused(names[static_cast<std::size_t>(request.operation)], "is missing");
+  }
+  if (request.include_usage && !request.stream) {
+    return refused("stream_options", "wants \"stream\": true");
+  }
+  if (request.texts.size() * static_cast<std::size_t>(request.choices) > texts_max) {
+    return refused("n", "prompts times choices are over " + std::to_string(texts_max));
+  }
+  if (!request.tools.empty() && !request.json_schema.empty()) {
+    return not_done("response_format", "is not supported together with tools");
+  }
+  return ok;
+}
+
+}  // namespace
+
+Result<Request> read_request(std::string_view wanted, std::string_view body) {
+  json::parse_options options;
+  options.max_depth = 64;
+  boost::system::error_code failure;
+  const json::value value = json::parse(body, failure, {}, options);
+  if (failure) return refused("body", "is not JSON: " + failure.message());
+  const json::object* object = value.if_object();
+  if (object == nullptr) return refused("body", "expected an object");
+  const auto what = operation(wanted, *object);
+  if (!what) return what.error();
+  if (auto known = check_names(*object, *what); !known) return known.error();
+
+  Request request{.operation = *what};
+  for (const Entry& entry : entries) {
+    const json::value* given = object->if_contains(entry.name);
+    if (given == nullptr || given->is_null() || (entry.operations & bit(*what)) == 0) continue;
+    if (auto read = entry.read(request, entry.name, *given); !read) return read.error();
+  }
+  if (request.logprobs && *what == Operation::chat && !object->contains("logprobs")) {
+    return refused("top_logprobs", "wants \"logprobs\": true");
+  }
+  if (auto good = check_whole(request); !good) return good.error();
+  return request;
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,199 @@
+#include "runtimes/llm/request.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace dormouse::llm {
+namespace {
+
+constexpr std::string_view chat = "chat.completions";
+
+std::string with(const std::string& fields) {
+  return R"({"model":"m","messages":[{"role":"user","content":"Hi"}])" +
+         (fields.empty() ? "" : "," + fields) + "}";
+}
+
+std::string error_of(std::string_view wanted, const std::string& body) {
+  const auto request = read_request(wanted, body);
+  return request ? "none" : request.error().message;
+}
+
+TEST(Request, HasOpenAisDefaults) {
+  const auto request = read_request(chat, with(""));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->model, "m");
+  EXPECT_EQ(request->sampling.temperature, 1);
+  EXPECT_EQ(request->sampling.top_p, 1);
+  EXPECT_EQ(request->choices, 1);
+  EXPECT_FALSE(request->stream);
+  EXPECT_FALSE(request->tokens_max);
+  EXPECT_EQ(request->messages, R"([{"role":"user","content":"Hi"}])");
+}
+
+TEST(Request, ReadsWhatItIsTold) {
+  const auto request = read_request(
+      chat, with(R"("temperature":0.5,"top_p":0.9,"n":3,"max_completion_tokens":7,"stop":["a","b"],
+                    "seed":-1,"stream":true,"stream_options":{"include_usage":true},
+                    "logprobs":true,"top_logprobs":4,"logit_bias":{"5":-100,"6":2.5},
+                    "frequency_penalty":-2,"presence_penalty":2,"user":"u","metadata":{"a":"b"})"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->sampling.temperature, 0.5F);
+  EXPECT_EQ(request->choices, 3);
+  EXPECT_EQ(request->tokens_max, 7);
+  EXPECT_EQ(request->stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request->sampling.seed, 0U);  // -1, folded.
+  EXPECT_TRUE(request->stream && request->include_usage);
+  EXPECT_EQ(request->logprobs, 4);
+  ASSERT_EQ(request->sampling.logit_bias.size(), 2U);
+  EXPECT_TRUE(std::isinf(request->sampling.logit_bias[0].second));
+  EXPECT_EQ(request->sampling.logit_bias[1].second, 2.5F);
+}
+
+TEST(Request, NamesTheFieldThatIsWrong) {
+  const std::pair<std::string, std::string> wrong[] = {
+      {R"("temperature":2.5)", "temperature: "},
+      {R"("temperature":"hot")", "temperature: "},
+      {R"("top_p":-0.1)", "top_p: "},
+      {R"("n":0)", "n: "},
+      {R"("n":1.5)", "n: "},
+      {R"("max_tokens":0)", "max_tokens: "},
+      {R"("max_tokens":9223372036854775808)", "max_tokens: "},
+      {R"("stop":["a","b","c","d","e"])", "stop: "},
+      {R"("stop":"")", "stop: "},
+      {R"("seed":"x")", "seed: "},
+      {R"("top_logprobs":3)", "top_logprobs: "},
+      {R"("logit_bias":{"x":1})", "logit_bias: "},
+      {R"("logit_bias":{"1":101})", "logit_bias: "},
+      {R"("response_format":{"type":"xml"})", "response_format.type: "},
+      {R"("response_format":{"type":"json_schema"})", "response_format.json_schema.schema: "},
+      {R"("tool_choice":"required")", "tool_choice: "},
+      {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name: "},
+      {R"("stream_options":{"include_usage":true})", "stream_options: "},
+      {R"("reasoning_effort":"a lot")", "reasoning_effort: "},
+  };
+  for (const auto& [fields, message] : wrong) {
+    EXPECT_TRUE(error_of(chat, with(fields)).starts_with(message))
+        << fields << " gave " << error_of(chat, with(fields));
+  }
+}
+
+TEST(Request, NeverPassesOverWhatItDoesNotDo) {
+  const std::pair<std::string, std::string> unsupported[] = {
+      {R"("audio":{"voice":"alloy"})", "audio: "},
+      {R"("store":true)", "store: "},
+      {R"("prediction":{})", "prediction: "},
+      {R"("web_search_options":{})", "web_search_options: "},
+      {R"("service_tier":"priority")", "service_tier: "},
+      {R"("modalities":["text","audio"])", "modalities: "},
+      {R"("functions":[])", "functions: "},
+      {R"("prompt":"x")", "prompt: "},
+      {R"("stream_options":{"include_obfuscation":true})", "stream_options.include_obfuscation: "},
+  };
+  for (const auto& [fields, message] : unsupported) {
+    EXPECT_TRUE(error_of(chat, with(fields)).starts_with(message))
+        << fields << " gave " << error_of(chat, with(fields));
+  }
+  EXPECT_EQ(error_of(chat, with(R"("audio":null,"store":false)")), "none");
+}
+
+TEST(Request, ChecksMessages) {
+  const auto of = [](const std::string& messages) {
+    return error_of(chat, R"({"messages":)" + messages + "}");
+  };
+  EXPECT_TRUE(of("[]").starts_with("messages: "));
+  EXPECT_TRUE(of(R"("Hi")").starts_with("messages: "));
+  EXPECT_TRUE(of(R"([{"content":"x"}])").starts_with("messages[0].role: "));
+  EXPECT_TRUE(of(R"([{"role":"user"}])").starts_with("messages[0].content: "));
+  EXPECT_TRUE(of(R"([{"role":"user","content":""},{"role":"king","content":""}])")
+                  .starts_with("messages[1].role: "));
+  EXPECT_TRUE(of(R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])")
+                  .starts_with("messages[0].content[0].type: "));
+  EXPECT_EQ(of(R"([{"role":"user","content":[{"type":"text","text":"x"}]},
+                   {"role":"assistant","content":null,"tool_calls":[]}])"),
+            "none");
+}
+
+TEST(Request, OffersOnlyTheToolThatIsChosen) {
+  const auto request =
+      read_request(chat, with(R"("tool_choice":{"type":"function","function":{"name":"b"}},"tools":[
+                    {"type":"function","function":{"name":"a"}},
+                    {"type":"function","function":{"name":"b"}}])"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->tool_choice, ToolChoice::required);
+  EXPECT_EQ(request->tools, R"([{"type":"function","function":{"name":"b"}}])");
+  EXPECT_TRUE(error_of(chat, with(R"("tools":[],"tool_choice":{"function":{"name":"b"}})"))
+                  .starts_with("tool_choice.function.name: "));
+}
+
+TEST(Request, TellsOperationsApart) {
+  EXPECT_EQ(read_request("", with(""))->operation, Operation::chat);
+  EXPECT_EQ(read_request("", R"({"prompt":"x"})")->operation, Operation::completion);
+  EXPECT_EQ(read_request("", R"({"input":"x"})")->operation, Operation::embedding);
+  EXPECT_EQ(error_of("", "{}"), R"(body: expected "messages", "prompt" or "input")");
+  EXPECT_EQ(error_of("completions", "{}"), "prompt: is missing");
+  EXPECT_EQ(error_of("embeddings", R"({"input":[]})"), "input: is empty");
+  EXPECT_TRUE(error_of("logits", "{}").starts_with("body: "));
+}
+
+TEST(Request, TakesTextsInFourForms) {
+  const auto texts = [](const std::string& prompt) {
+    const auto request = read_request("completions", R"({"prompt":)" + prompt + "}");
+    return request ? request->texts : std::vector<Text>();
+  };
+  EXPECT_EQ(texts(R"("a")"), (std::vector<Text>{"a"}));
+  EXPECT_EQ(texts(R"(["a","b"])"), (std::vector<Text>{"a", "b"}));
+  EXPECT_EQ(texts("[1,2]"), (std::vector<Text>{std::vector<Token>{1, 2}}));
+  EXPECT_EQ(texts("[[1],[2,3]]"),
+            (std::vector<Text>{std::vector<Token>{1}, std::vector<Token>{2, 3}}));
+  EXPECT_EQ(texts("[1,\"a\"]").size(), 0U);
+  EXPECT_EQ(texts("[-1]").size(), 0U);
+}
+
+TEST(Request, RefusesWhatIsNoJson) {
+  EXPECT_TRUE(error_of(chat, "").starts_with("body: "));
+  EXPECT_TRUE(error_of(chat, "[1").starts_with("body: "));
+  EXPECT_TRUE(error_of(chat, "[]").starts_with("body: "));
+  EXPECT_TRUE(error_of(chat, "{\"model\":\"\xff\"}").starts_with("body: "));
+  std::string deep;
+  for (int i = 0; i < 10'000; ++i) deep += "[";
+  EXPECT_TRUE(error_of(chat, deep).starts_with("body: "));
+}
+
+// M9: numbers that nobody would send are errors, or are in range.
+TEST(Request, SurvivesTenThousandRandomNumbers) {
+  const char* const fields[] = {
+      "temperature",       "top_p",        "min_p",           "top_k", "n", "max_tokens", "seed",
+      "frequency_penalty", "top_logprobs", "presence_penalty"};
+  const char* const oddities[] = {"-1",     "1e999", "-1e999", "9223372036854775808",
+                                  "1e-400", "0.0",   "-0",     "18446744073709551616",
+                                  "null",   "true",  "\"1\"",  "[1]"};
+  std::mt19937_64 random(7);
+  int taken = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string field = fields[random() % std::size(fields)];
+    const double exponent = static_cast<double>(random() % 40) - 20;
+    const double value = std::pow(10, exponent) * (random() % 2 == 0 ? 1 : -1);
+    const std::string given =
+        random() % 3 == 0 ? oddities[random() % std::size(oddities)] : std::to_string(value);
+    std::string extra = "\"" + field + "\":" + given;
+    if (field == "top_logprobs") extra += R"(,"logprobs":true)";
+    const auto request = read_request(chat, with(extra));
+    if (!request) {
+      EXPECT_TRUE(request.error().message.starts_with(field) ||
+                  request.error().message.starts_with("body: "))
+          << extra << " gave " << request.error().message;
+      continue;
+    }
+    ++taken;
+    EXPECT_TRUE(request->sampling.temperature >= 0 && request->sampling.temperature <= 2);
+    EXPECT_TRUE(request->sampling.top_p >= 0 && request->sampling.top_p <= 1);
+    EXPECT_TRUE(request->choices >= 1 && request->choices <= choices_max);
+    EXPECT_TRUE(request->sampling.top_k >= 0 && request->tokens_max.value_or(1) >= 1);
+  }
+  EXPECT_GT(taken, 500);
+}
+
+}  // namespace
+}  // namespace dormouse::llm

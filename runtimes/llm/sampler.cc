@@ -1,0 +1,122 @@
+#include "runtimes/llm/sampler.h"
+
+#include <sampling.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <numeric>
+
+namespace dormouse::llm {
+namespace {
+
+void put_grammar(common_params_sampling& params, const Model& model, const ChatPrompt& prompt) {
+  if (prompt.grammar.empty()) return;
+  params.grammar = {
+      prompt.of_tools ? COMMON_GRAMMAR_TYPE_TOOL_CALLS : COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT,
+      prompt.grammar};
+  params.grammar_lazy = prompt.lazy;
+  params.generation_prompt = prompt.of_tools ? prompt.begun : "";
+  for (const std::string& mark : prompt.kept_tokens) {
+    const auto tokens = common_tokenize(model.vocabulary(), mark, false, true);
+    if (tokens.size() == 1) params.preserved_tokens.insert(tokens.front());
+  }
+  for (const Trigger& trigger : prompt.triggers) {
+    common_grammar_trigger one;
+    one.type = static_cast<common_grammar_trigger_type>(trigger.type);
+    one.value = trigger.value;
+    one.token = trigger.token;
+    if (one.type == COMMON_GRAMMAR_TRIGGER_TYPE_WORD) {
+      // A word that is one token is waited for as that.
+      const auto tokens = common_tokenize(model.vocabulary(), one.value, false, true);
+      if (tokens.size() == 1 && params.preserved_tokens.contains(tokens.front())) {
+        one.type = COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN;
+        one.token = tokens.front();
+      }
+    }
+    params.grammar_triggers.push_back(std::move(one));
+  }
+}
+
+common_params_sampling params_of(const Model& model, const Request& request,
+                                 const ChatPrompt* prompt, std::uint32_t seed) {
+  const Sampling& wishes = request.sampling;
+  common_params_sampling params;
+  params.seed = wishes.seed.value_or(seed);
+  params.no_perf = true;
+  params.temp = wishes.temperature;
+  params.top_p = wishes.top_p;
+  params.min_p = wishes.min_p;
+  params.top_k = wishes.temperature == 0 ? 1 : wishes.top_k;  // The likeliest needs no sorting.
+  params.penalty_freq = wishes.frequency_penalty;
+  params.penalty_present = wishes.presence_penalty;
+  const bool penalises = wishes.frequency_penalty != 0 || wishes.presence_penalty != 0;
+  params.penalty_last_n = penalises ? model.context_tokens() : 0;
+  params.samplers = {COMMON_SAMPLER_TYPE_PENALTIES, COMMON_SAMPLER_TYPE_TOP_K,
+                     COMMON_SAMPLER_TYPE_TOP_P, COMMON_SAMPLER_TYPE_MIN_P,
+                     COMMON_SAMPLER_TYPE_TEMPERATURE};
+  for (const auto& [token, bias] : wishes.logit_bias) params.logit_bias.push_back({token, bias});
+  if (wishes.ignore_eos) {
+    for (const Token end : model.end_tokens()) {
+      params.logit_bias.push_back({end, -std::numeric_limits<float>::infinity()});
+    }
+  }
+  if (prompt != nullptr) put_grammar(params, model, *prompt);
+  return params;
+}
+
+}  // namespace
+
+void Sampler::Free::operator()(common_sampler* sampler) const {
+  common_sampler_free(sampler);
+}
+
+Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request& request,
+                                               const ChatPrompt* prompt, std::uint32_t seed) {
+  for (const auto& [token, bias] : request.sampling.logit_bias) {
+    if (!model->has(token)) {
+      return Error{Code::invalid_argument,
+                   "logit_bias: the model has no token " + std::to_string(token)};
+    }
+  }
+  auto params = params_of(*model, request, prompt, seed);
+  const Error unreadable{Code::invalid_argument,
+                         "response_format: its schema is none that can be followed"};
+  try {
+    Chain chain(common_sampler_init(model->model(), params));
+    if (!chain) return unreadable;
+    return std::unique_ptr<Sampler>(new Sampler(model, std::move(chain)));
+  } catch (const std::exception&) {
+    return unreadable;
+  }
+}
+
+Token Sampler::choose(std::int32_t row) {
+  const Token token = common_sampler_sample(chain_.get(), model_->context(), row);
+  common_sampler_accept(chain_.get(), token, true);
+  return token;
+}
+
+std::vector<Likelihood> Sampler::likelihoods(std::int32_t row, Token chosen,
+                                             std::int32_t count) const {
+  const float* const logits = llama_get_logits_ith(model_->context(), row);
+  const auto size = static_cast<std::size_t>(llama_vocab_n_tokens(model_->vocabulary()));
+  const float most = *std::max_element(logits, logits + size);
+  double sum = 0;
+  for (std::size_t i = 0; i < size; ++i) sum += std::exp(static_cast<double>(logits[i] - most));
+  const auto all = static_cast<float>(most + std::log(sum));
+
+  const std::size_t wanted = std::min(static_cast<std::size_t>(count), size);
+  std::vector<Token> order(wanted == 0 ? 0 : size);
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
+                    [&](Token left, Token right) { return logits[left] > logits[right]; });
+  std::vector<Likelihood> likelihoods{{chosen, logits[chosen] - all}};
+  for (std::size_t i = 0; i < wanted; ++i) {
+    likelihoods.push_back({order[i], logits[order[i]] - all});
+  }
+  return likelihoods;
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,48 @@
+// Chooses the next token of one sequence: llama.cpp's chain of samplers, with what the request
+// wants of it, and a grammar that the answer has to follow.
+//
+// Errors  invalid_argument: the grammar cannot be read.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "runtimes/llm/chat_prompt.h"
+#include "runtimes/llm/model.h"
+#include "runtimes/llm/request.h"
+
+struct common_sampler;
+
+namespace dormouse::llm {
+
+// How likely a token was, before the request's own wishes: the natural logarithm.
+struct Likelihood {
+  Token token = 0;
+  float logarithm = 0;
+};
+
+class Sampler {
+ public:
+  // `prompt`: of a chat, nullptr otherwise. `seed` is used if the request has none.
+  static Result<std::unique_ptr<Sampler>> make(const Model*, const Request&, const ChatPrompt*,
+                                               std::uint32_t seed);
+
+  Token choose(std::int32_t row);
+
+  // Of `chosen`, then of the `count` likeliest, at `row`.
+  std::vector<Likelihood> likelihoods(std::int32_t row, Token chosen, std::int32_t count) const;
+
+ private:
+  struct Free {
+    void operator()(common_sampler*) const;
+  };
+  using Chain = std::unique_ptr<common_sampler, Free>;
+  Sampler(const Model* model, Chain chain) : model_(model), chain_(std::move(chain)) {}
+
+  const Model* model_;
+  Chain chain_;
+};
+
+}  // namespace dormouse::llm

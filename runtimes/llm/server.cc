@@ -1,0 +1,341 @@
+#include "runtimes/llm/server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "runtimes/include/dormouse.h"
+#include "runtimes/llm/library.h"
+#include "runtimes/llm/outgoing.h"
+#include "runtimes/llm/zeros.h"
+#include "wire/mapping.h"
+
+namespace dormouse::llm {
+namespace {
+
+std::string option(const wire::Options& options, const std::string& key, std::string otherwise) {
+  const auto found = options.find(key);
+  return found == options.end() || found->second.empty() ? otherwise : found->second;
+}
+
+Result<std::int32_t> count(const wire::Options& options, const std::string& key,
+                           std::int32_t otherwise, std::int32_t least, std::int32_t most) {
+  const std::string text = option(options, key, std::to_string(otherwise));
+  std::int32_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  if (whole && value >= least && value <= most) return value;
+  return Error{Code::invalid_argument, key + ": expected " + std::to_string(least) + " to " +
+                                           std::to_string(most) + ", got \"" + text + "\""};
+}
+
+Result<Settings> settings_of(const wire::Options& options, const std::string& folder) {
+  constexpr std::int32_t context_max = 1 << 22, threads_max = 512;
+  const auto context = count(options, "llm.context", 0, 0, context_max);
+  if (!context) return context.error();
+  const auto sequences = count(options, "concurrency", 1, 1, sequences_max);
+  if (!sequences) return sequences.error();
+  const auto threads = count(options, "threads", 1, 1, threads_max);
+  if (!threads) return threads.error();
+  const std::string weights = option(options, "llm.weights", "memory");
+  if (weights != "memory" && weights != "mapped") {
+    return Error{Code::invalid_argument, "llm.weights: expected memory or mapped"};
+  }
+  return Settings{.path = folder + "/" + option(options, "model", "model.gguf"),
+                  .context = *context,
+                  .sequences = *sequences,
+                  .threads = *threads,
+                  .mapped = weights == "mapped",
+                  .pooling = option(options, "llm.pooling", "")};
+}
+
+Result<std::string> text_of(const std::string& path) {
+  constexpr std::size_t bytes_max = 1 << 20;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(bytes_max + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (!text.empty() && text.size() <= bytes_max) return text;
+  return Error{Code::invalid_argument, "expected a file of 1 byte to 1 MiB"};
+}
+
+class Server {
+ public:
+  Server(int socket, std::string folder)
+      : receiver_(socket), wire_(socket), folder_(std::move(folder)) {}
+
+  int run() {
+    wire_.post(wire::Type::hello, 0,
+               wire::encode(wire::Hello{.runtime = "llm", .runtime_version = library_version()}));
+    if (!wire_.flush()) return 1;
+    const auto loaded = wire::await_load(receiver_);
+    if (!loaded) {
+      return loaded.error().code == Code::unavailable ? 0 : wire::protocol_broken;
+    }
+    if (!*loaded) return 0;
+    const bool is_template = option(**loaded, "template", "no") == "yes";
+    if (!is_template && dormouse_drop_capabilities() != 0) return 1;
+    auto ready = load(**loaded);
+    if (!ready) return wire_.tell_init_failed(ready.error());
+    wire_.post(wire::Type::ready, 0, wire::encode(*ready));
+    if (!wire_.flush()) return 1;
+    if (is_template) become_instance();
+    return serve();
+  }
+
+ private:
+  struct Running {
+    std::shared_ptr<void> mapping;  // Of the body.
+    std::unique_ptr<Outgoing> outgoing;
+    std::unique_ptr<Call> call;
+  };
+
+  Result<wire::Ready> load(const wire::Options& options) {
+    const auto settings = settings_of(options, folder_);
+    if (!settings) return settings.error();
+    auto model = Model::open(*settings);
+    if (!model) return std::move(model).error();
+    model_ = std::move(*model);
+    wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
+    if (!model_->embeds()) {
+      auto rendered = try_templates(option(options, "llm.chat_template", ""));
+      if (!rendered) return std::move(rendered).error();
+      ready.notes["chat template"] = *rendered;
+    }
+    give_back_zeros();
+    return ready;
+  }
+
+  // Once with a limit, before this process reads them itself.
+  Result<std::string> try_templates(const std::string& file) {
+    auto source = file.empty() ? Result<std::string>("") : text_of(folder_ + "/" + file);
+    if (!source) return std::move(source).error().during("llm.chat_template");
+    const bool brings = llama_model_chat_template(model_->model(), nullptr) != nullptr;
+    if (brings || !source->empty()) {
+      Renderer trial(model_.get(), nullptr, wire_.socket(), *source);
+      auto rendered = trial.render(R"({"messages":[{"role":"user","content":"Hello"}]})");
+      if (!rendered) return std::move(rendered).error();
+    }
+    auto templates = ChatTemplates::read(*model_, *source);
+    if (!templates) return std::move(templates).error();
+    templates_ = std::move(*templates);
+    if (!source->empty()) return file;
+    return std::string(brings ? "the model's own" : "none in the model: ChatML is used");
+  }
+
+  // Returns in instances only.
+  void become_instance() {
+    for (dormouse_slot slot{}; dormouse_wait_fork(wire_.socket(), &slot) == 1;) {
+      if (fork() == 0) {
+        if (dormouse_enter(wire_.socket(), &slot) != 0) _exit(1);
+        receiver_ = wire::FrameReceiver(wire_.socket());
+        wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+        if (!wire_.flush()) _exit(1);
+        return;
+      }
+      close(slot.socket);  // If there is no fork, the daemon sees its end.
+      close(slot.output);
+    }
+    _exit(0);
+  }
+
+  int serve() {
+    fcntl(wire_.socket(), F_SETFL, fcntl(wire_.socket(), F_GETFL) | O_NONBLOCK);
+    model_->start_threads();
+    if (model_->embeds()) {
+      embedder_ = std::make_unique<Embedder>(model_.get());
+    } else {
+      engine_ = std::make_unique<Engine>(model_.get());
+      renderer_ = std::make_unique<Renderer>(model_.get(), templates_.get(), wire_.socket());
+      constexpr int quiet_ms = 3;
+      // One that is made for a call gets it at once.
+      if (await(quiet_ms) == 0) (void)renderer_->start();
+    }
+    for (;;) {
+      const auto status = turn();
+      if (status) return *status;
+    }
+  }
+
+  // Frames, one step of the model, and what came of it. A status: it is over.
+  std::optional<int> turn() {
+    if (await(has_work() ? 0 : -1) < 0) return 1;
+    for (;;) {
+      auto frame = receiver_.receive();
+      if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
+      if (!*frame) break;
+      const auto obeyed = obey(**frame);
+      if (!obeyed) {
+        std::fprintf(stderr, "llm: %s\n", obeyed.error().message.c_str());
+        return wire::protocol_broken;
+      }
+    }
+    if (has_work()) step();
+    sweep();
+    if (!wire_.flush()) return 0;
+    if (draining_ && running_.empty() && !wire_.has_more()) return 0;
+    return std::nullopt;
+  }
+
+  // Until a frame may be there, or the socket takes more of what there is to send.
+  int await(int patience_ms) const {
+    const short events = wire_.has_more() ? POLLIN | POLLOUT : POLLIN;
+    pollfd ready{wire_.socket(), events, 0};
+    return poll(&ready, 1, patience_ms);
+  }
+
+  bool has_work() const {
+    if (engine_) return engine_->has_work();
+    for (const auto& [handle, running] : running_) {
+      if (!running.call->over()) return true;
+    }
+    return false;
+  }
+
+  void step() {
+    if (engine_) {
+      const auto computed = engine_->step();  // Its runs know of a failure.
+      if (!computed) std::fprintf(stderr, "llm: %s\n", computed.error().message.c_str());
+      return;
+    }
+    for (auto& [handle, running] : running_) {
+      if (running.call->over()) continue;
+      return static_cast<EmbeddingCall&>(*running.call).step(embedder_.get());
+    }
+  }
+
+  void sweep() {
+    std::erase_if(running_, [](const auto& entry) {
+      const Running& running = entry.second;
+      return running.outgoing->over() && (!running.call || running.call->over());
+    });
+  }
+
+  Result<> obey(wire::Frame& frame) {
+    const auto found = running_.find(frame.header.handle);
+    switch (frame.header.type) {
+      case wire::Type::invoke: return invoke(frame);
+      case wire::Type::cancel:
+        if (found != running_.end()) cancel(found->first);
+        return ok;
+      case wire::Type::credit: {
+        const auto bytes = wire::decode_credit(frame.payload);
+        if (!bytes) return bytes.error();
+        if (found != running_.end()) found->second.outgoing->add_credit(*bytes);
+        return ok;
+      }
+      case wire::Type::room:
+        if (found != running_.end()) found->second.outgoing->take_room(frame);
+        return ok;
+      case wire::Type::drain: draining_ = true; return ok;
+      case wire::Type::hello:
+      case wire::Type::load:
+      case wire::Type::prepare:
+      case wire::Type::prepared:
+      case wire::Type::ready:
+      case wire::Type::init_failed:
+      case wire::Type::body:
+      case wire::Type::chunk:
+      case wire::Type::result:
+      case wire::Type::failed:
+      case wire::Type::log:
+      case wire::Type::call:
+      case wire::Type::answer:
+      case wire::Type::fork:
+      case wire::Type::forked:
+      case wire::Type::go:
+      case wire::Type::stats:
+      case wire::Type::ask_room: break;
+    }
+    return Error{Code::invalid_argument, "a frame that this worker does not take"};
+  }
+
+  void cancel(std::uint64_t handle) {
+    Running& running = running_.at(handle);
+    running.call.reset();
+    running.outgoing->fail({Code::cancelled, "nobody waits for it"});
+    running_.erase(handle);
+  }
+
+  Result<> invoke(wire::Frame& frame) {
+    const auto items = wire::decode_items(frame.payload);
+    if (!items) return items.error();
+    std::size_t taken = 0;
+    for (const wire::Item& item : *items) {
+      wire::Descriptor body;
+      if (item.has_body_memfd) {
+        if (taken == frame.descriptors.size()) {
+          return Error{Code::invalid_argument, "an invocation without the memfd of its body"};
+        }
+        body = std::move(frame.descriptors[taken++]);
+      }
+      Running running;
+      running.outgoing = std::make_unique<Outgoing>(&wire_, item.handle, item.result_bytes_max);
+      auto begun = begin(running, item, body);
+      if (!begun) running.outgoing->fail(begun.error());
+      if (begun || !running.outgoing->over()) running_.emplace(item.handle, std::move(running));
+    }
+    return ok;
+  }
+
+  Result<> begin(Running& running, const wire::Item& item, const wire::Descriptor& body) {
+    std::string_view text = item.inline_body;
+    if (item.has_body_memfd && item.body_size > 0) {
+      auto mapping = wire::map(body.number(), item.body_offset + item.body_size, PROT_READ);
+      if (!mapping) return std::move(mapping).error();
+      running.mapping = std::move(*mapping);
+      text = {static_cast<const char*>(running.mapping.get()) + item.body_offset, item.body_size};
+    }
+    if (item.content.is_tensors) {
+      return Error{Code::unsupported, "a language model takes JSON, not tensors"};
+    }
+    const Invocation invocation{.id = item.id.text(),
+                                .wanted = item.outputs.empty()
+                                              ? std::string_view()
+                                              : std::string_view(item.outputs.front()),
+                                .body = text,
+                                .now = std::time(nullptr)};
+    auto request = read_request(invocation.wanted, text);
+    if (!request) return std::move(request).error();
+    if (embedder_) {
+      auto call = EmbeddingCall::make(model_.get(), running.outgoing.get(), invocation,
+                                      std::move(*request));
+      if (!call) return std::move(call).error();
+      running.call = std::move(*call);
+      return ok;
+    }
+    auto call = generate(model_.get(), engine_.get(), renderer_.get(), running.outgoing.get(),
+                         invocation, std::move(*request));
+    if (!call) return std::move(call).error();
+    running.call = std::move(*call);
+    return ok;
+  }
+
+  wire::FrameReceiver receiver_;
+  wire::WorkerEnd wire_;
+  const std::string folder_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<ChatTemplates> templates_;
+  std::unique_ptr<Renderer> renderer_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Embedder> embedder_;
+  std::map<std::uint64_t, Running> running_;
+  bool draining_ = false;
+};
+
+}  // namespace
+
+int serve(int socket, std::string code_folder) {
+  return Server(socket, std::move(code_folder)).run();
+}
+
+}  // namespace dormouse::llm

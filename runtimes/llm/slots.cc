@@ -1,0 +1,39 @@
+#include "runtimes/llm/slots.h"
+
+#include <algorithm>
+
+namespace dormouse::llm {
+namespace {
+
+std::size_t common(std::span<const Token> left, std::span<const Token> right) {
+  const auto [end, other] = std::ranges::mismatch(left, right);
+  return static_cast<std::size_t>(end - left.begin());
+}
+
+}  // namespace
+
+std::optional<Place> place(std::span<const Slot> slots, std::span<const Token> prompt) {
+  const auto reusable = prompt.first(prompt.empty() ? 0 : prompt.size() - 1);
+  std::optional<std::size_t> oldest, continued;
+  std::size_t best = 0, shared = 0, kept = 0;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
+    const std::size_t same = common(slot.tokens, reusable);
+    if (same > shared) {
+      best = i;
+      shared = same;
+    }
+    if (slot.busy) continue;
+    if (!oldest || slot.last_used < slots[*oldest].last_used) oldest = i;
+    if (same > kept && same * 2 >= slot.tokens.size()) {
+      continued = i;
+      kept = same;
+    }
+  }
+  if (!oldest) return std::nullopt;
+  if (continued && kept == shared) return Place{*continued, *continued, kept};
+  if (best == *oldest) return Place{best, best, shared};
+  return Place{*oldest, shared == 0 ? *oldest : best, shared};
+}
+
+}  // namespace dormouse::llm

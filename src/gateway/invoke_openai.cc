@@ -1,0 +1,147 @@
+// OpenAI's API: from a request to an invocation of a language model, and from its outcome to what
+// OpenAI's clients expect. What a request asks for, and what is answered, the worker reads and
+// writes: here they pass as they are.
+#include <algorithm>
+#include <utility>
+
+#include "gateway/gateway.h"
+#include "gateway/native_call.h"
+#include "gateway/openai.h"
+#include "gateway/outcome.h"
+
+namespace dormouse::gateway {
+namespace {
+
+http::Response json_response(std::string body) {
+  http::Response response;
+  response.fields.add("Content-Type", "application/json");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+Error no_model(const std::string& name) {
+  return {Code::not_found, "model: there is no model \"" + name +
+                               "\"; GET /v1/models lists those there are, `dormouse deploy "
+                               "model.gguf` makes one"};
+}
+
+Error nothing_here(const std::string& path) {
+  return {Code::not_found, "nothing at " + path +
+                               "; there are /v1/models, /v1/chat/completions, /v1/completions and "
+                               "/v1/embeddings"};
+}
+
+// A stream on its way out. One that fails says so in a last event.
+struct OpenAiStream {
+  std::shared_ptr<fleet::Stream> pieces;
+  bool failed = false;
+};
+
+asio::awaitable<Result<std::optional<std::string>>> next_piece(
+    std::shared_ptr<OpenAiStream> stream) {
+  if (stream->failed) co_return std::nullopt;
+  auto taking = stream->pieces->next();
+  auto piece = co_await std::move(taking);
+  if (piece || piece.error().code == Code::cancelled) co_return piece;
+  stream->failed = true;
+  co_return openai_error_event(piece.error());
+}
+
+http::Response stream_response(fleet::Answer answer) {
+  auto stream = std::make_shared<OpenAiStream>(std::move(answer.stream));
+  http::Response response = bytes_response(std::move(answer));
+  response.fields.add("Cache-Control", "no-cache");
+  response.body = http::Pieces([stream] { return next_piece(stream); });
+  response.trailers = [stream] {
+    http::Fields fields;
+    const auto& receipt = stream->pieces->receipt();
+    if (receipt) add_fields(fields, receipt->begun.key.id, receipt);
+    return fields;
+  };
+  return response;
+}
+
+}  // namespace
+
+bool Gateway::is_language_model(const catalog::Revision& revision) const {
+  const auto runtime = parts_.fleet->runtimes().find(revision.manifest.runtime);
+  return runtime != parts_.fleet->runtimes().end() && runtime->second.language_models;
+}
+
+Result<catalog::RevisionPtr> Gateway::language_model(const std::string& name) const {
+  auto revision = parts_.catalog->active(name);
+  if (!revision) return no_model(name);
+  if (is_language_model(*revision)) return revision;
+  return Error{Code::not_found, "model: \"" + name + "\" is a function of runtime " +
+                                    revision->manifest.runtime +
+                                    ", and no language model; call it at /f/" + name};
+}
+
+// Which model is called is in the body: it may be as long as any model takes.
+http::Admission Gateway::admit_openai(const Route& to, const http::Head& head) {
+  if (to.place == Place::openai_nowhere) return openai_error(nothing_here(head.path));
+  if (to.place != Place::openai_call) return std::uint64_t{0};
+  if (!is_json(head.fields.find("Content-Type").value_or(""))) {
+    return openai_error({Code::invalid_argument, "Content-Type must be application/json"});
+  }
+  std::int64_t most = catalog::Manifest().body_bytes_max;
+  for (const auto& [name, _] : parts_.catalog->all()) {
+    const auto revision = parts_.catalog->active(name);
+    if (is_language_model(*revision)) most = std::max(most, revision->manifest.body_bytes_max);
+  }
+  const auto bytes_max = static_cast<std::uint64_t>(most);
+  if (head.content_length.value_or(0) <= bytes_max) return bytes_max;
+  return openai_error({Code::too_large, "the body has more bytes than any model here takes"});
+}
+
+asio::awaitable<http::Response> Gateway::openai(http::Request request, Route to) {
+  if (to.place == Place::openai_call) {
+    auto calling = call_openai(std::move(request), std::move(to));
+    co_return co_await std::move(calling);
+  }
+  if (to.place == Place::openai_model) {
+    const auto revision = language_model(to.name);
+    if (!revision) co_return openai_error(revision.error());
+    co_return json_response(openai_model({to.name, (*revision)->created}));
+  }
+  std::vector<OpenAiModel> models;
+  for (const auto& [name, _] : parts_.catalog->all()) {
+    const auto revision = parts_.catalog->active(name);
+    if (is_language_model(*revision)) models.push_back({name, revision->created});
+  }
+  co_return json_response(openai_models(models));
+}
+
+asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Route to) {
+  const auto text = request.body.view();
+  if (!text) co_return openai_error(text.error());
+  auto work = [&] { return read_openai_head(*text); };
+  auto reading = off_loop(text->size(), work);
+  const auto named = co_await std::move(reading);
+  if (!named) co_return openai_error(named.error());
+  auto revision = language_model(named->model);
+  if (!revision) co_return openai_error(revision.error());
+  const auto bytes_max = static_cast<std::uint64_t>((*revision)->manifest.body_bytes_max);
+  if (text->size() > bytes_max) {
+    co_return openai_error({Code::too_large, "the body is larger than the model's max_body, " +
+                                                 std::to_string(bytes_max) + " bytes"});
+  }
+  fleet::Invocation call = invocation(*std::move(revision));
+  const InvocationId id = call.id;
+  call.content.content_type = "application/json";
+  call.outputs = {to.name};
+  call.body = std::move(request.body);
+  auto running = parts_.fleet->invoke(std::move(call));
+  fleet::Outcome outcome = co_await std::move(running);
+  if (outcome.answer && (outcome.answer->lease || outcome.answer->content.is_tensors)) {
+    outcome.answer = Error{Code::function_failed, "what answered is no language model"};
+  }
+  http::Response response = !outcome.answer
+                                ? openai_error(outcome.answer.error(), outcome.retry_after)
+                            : outcome.answer->stream ? stream_response(std::move(*outcome.answer))
+                                                     : bytes_response(std::move(*outcome.answer));
+  add_fields(response.fields, id, outcome.receipt);
+  co_return response;
+}
+
+}  // namespace dormouse::gateway

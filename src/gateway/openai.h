@@ -1,0 +1,44 @@
+// OpenAI's dialect: the paths, the errors and the lists of models. Of a request the platform reads
+// the name of the model and of the conversation, and nothing else: its worker reads the rest, in
+// its sandbox. Source: github.com/openai/openai-openapi. Pure. docs/openai.md.
+//
+//   {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "…"}}
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "http/message.h"
+#include "http/server.h"
+
+namespace dormouse::gateway {
+
+// What a body says of whom it is for; the rest of it is only held to be JSON.
+struct OpenAiHead {
+  std::string model;
+  std::string conversation;  // "": none. Of "conversation": "ID" or {"id": "ID"}.
+};
+
+// invalid_argument: "PARAM: WHY", or what is wrong with the JSON. Blocks on long texts.
+Result<OpenAiHead> read_openai_head(std::string_view body);
+
+// The object above. A message of a caller's fault that begins with "PARAM: " names the param; if it
+// goes on with "context: ", the code is context_length_exceeded.
+std::string openai_error_json(const Error&);
+http::Response openai_error(const Error&, Duration retry_after = {});
+
+// What ends a stream that failed half-way.
+std::string openai_error_event(const Error&);
+
+struct OpenAiModel {
+  std::string id;
+  WallTime deployed;
+};
+std::string openai_model(const OpenAiModel&);
+std::string openai_models(const std::vector<OpenAiModel>&);
+
+}  // namespace dormouse::gateway

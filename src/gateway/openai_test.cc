@@ -1,0 +1,170 @@
+#include "gateway/openai.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "gateway/json.h"
+
+namespace dormouse::gateway {
+namespace {
+
+TEST(OpenAiHead, IsTheModelAndTheConversationWhereverTheyStand) {
+  struct {
+    const char* body;
+    const char* model;
+    const char* conversation;
+  } rows[] = {
+      {R"({"model":"m"})", "m", ""},
+      {R"({"messages":[{"model":"no","role":"user"}],"model":"m"})", "m", ""},
+      {R"({"model":"m","metadata":{"model":"no","id":"no","conversation":"no"}})", "m", ""},
+      {R"({"model":"m","conversation":"c"})", "m", "c"},
+      {R"({"conversation":{"id":"c"},"model":"m"})", "m", "c"},
+      {R"({"conversation":{"of":{"id":"no"},"x":["id"]},"model":"m"})", "m", ""},
+      {R"({"model":"m","conversation":null,"n":1,"t":0.5,"u":18446744073709551615})", "m", ""},
+      {R"({"model":"m","stop":["model","conversation"]})", "m", ""},
+      {R"({"mod\u0065l":"caf\u00e9"})", "café", ""},
+  };
+  for (const auto& row : rows) {
+    const auto head = read_openai_head(row.body);
+    ASSERT_TRUE(head) << row.body << ": " << head.error().message;
+    EXPECT_EQ(head->model, row.model) << row.body;
+    EXPECT_EQ(head->conversation, row.conversation) << row.body;
+  }
+}
+
+TEST(OpenAiHead, IsRefusedWithTheParamThatIsWrong) {
+  struct {
+    std::string body, why;
+  } rows[] = {
+      {"{}", "model: is missing; GET /v1/models lists them"},
+      {R"({"model":1})", "model: must be a string"},
+      {R"({"model":null})", "model: must be a string"},
+      {R"({"model":{"id":"m"}})", "model: must be a string"},
+      {R"({"model":["m"]})", "model: must be a string"},
+      {R"({"model":"m","model":"n"})", "model: is there twice"},
+      {R"({"model":"m","conversation":7})", "conversation: must be a string"},
+      {R"({"model":"m","conversation":{"id":7}})", "conversation: must be a string"},
+      {R"({"model":"m","conversation":"a","conversation":{"id":"b"}})",
+       "conversation: is there twice"},
+      {R"("model")", "the body must be a JSON object"},
+      {"[]", "the body must be a JSON object"},
+      {"", "not acceptable JSON: incomplete JSON at byte 0"},
+      {R"({"model":"m"} x)", "not acceptable JSON: extra data at byte 14"},
+      {R"({"model":"m","x":)" + std::string(101, '[') + std::string(101, ']') + "}",
+       "not acceptable JSON: too deep at byte 116"},
+      {"{\"model\":\"m\",\"x\":\"\xff\"}", "not acceptable JSON: syntax error at byte 18"},
+  };
+  for (const auto& row : rows) {
+    const auto head = read_openai_head(row.body);
+    ASSERT_FALSE(head) << row.body;
+    EXPECT_EQ(head.error().message, row.why) << row.body;
+  }
+}
+
+TEST(OpenAiHead, KeepsNoMoreOfANameThanAnErrorNeeds) {
+  const auto head = read_openai_head(R"({"model":")" + std::string(100'000, 'm') + "\"}");
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->model.size(), 257u);
+}
+
+TEST(OpenAiError, HasTheFieldsThatClientsHaveClassesFor) {
+  struct {
+    Error error;
+    int status;
+    const char *message, *type, *param, *code;
+  } rows[] = {
+      {{Code::invalid_argument, "temperature: must be between 0 and 2"},
+       400,
+       "temperature: must be between 0 and 2",
+       "invalid_request_error",
+       "\"temperature\"",
+       "\"invalid_value\""},
+      {{Code::invalid_argument, "messages[1].content: context: there are 5000 tokens, 4096 fit"},
+       400,
+       "messages[1].content: there are 5000 tokens, 4096 fit",
+       "invalid_request_error",
+       "\"messages[1].content\"",
+       "\"context_length_exceeded\""},
+      {{Code::invalid_argument, "context: there is no context"},
+       400,
+       "context: there is no context",
+       "invalid_request_error",
+       "\"context\"",
+       "\"invalid_value\""},
+      {{Code::invalid_argument, "not acceptable JSON: it is cut"},
+       400,
+       "not acceptable JSON: it is cut",
+       "invalid_request_error",
+       "null",
+       "\"invalid_value\""},
+      {{Code::unsupported, "tools: this model's template has none"},
+       400,
+       "tools: this model's template has none",
+       "invalid_request_error",
+       "\"tools\"",
+       "\"unsupported_parameter\""},
+      {{Code::unauthorized, "a key is needed"},
+       401,
+       "a key is needed",
+       "invalid_request_error",
+       "null",
+       "\"invalid_api_key\""},
+      {{Code::not_found, "model: there is none"},
+       404,
+       "model: there is none",
+       "invalid_request_error",
+       "\"model\"",
+       "\"model_not_found\""},
+      {{Code::throttled, "the queue is full"},
+       429,
+       "the queue is full",
+       "rate_limit_error",
+       "null",
+       "\"rate_limit_exceeded\""},
+      {{Code::function_failed, "temperature: too hot"},
+       502,
+       "temperature: too hot",
+       "server_error",
+       "null",
+       "\"server_error\""},
+      {{Code::unavailable, "stopping"},
+       503,
+       "stopping",
+       "server_error",
+       "null",
+       "\"service_unavailable\""},
+      {{Code::deadline_exceeded, "timed out"},
+       504,
+       "timed out",
+       "server_error",
+       "null",
+       "\"timeout\""},
+  };
+  for (const auto& row : rows) {
+    const auto response = openai_error(row.error);
+    EXPECT_EQ(response.status, row.status) << row.message;
+    const auto body = parse_json(*std::get<http::Body>(response.body).view());
+    ASSERT_TRUE(body);
+    const json::value& error = body->at("error");
+    EXPECT_EQ(error.at("message").as_string(), row.message);
+    EXPECT_EQ(error.at("type").as_string(), row.type) << row.message;
+    EXPECT_EQ(json::serialize(error.at("param")), row.param) << row.message;
+    EXPECT_EQ(json::serialize(error.at("code")), row.code) << row.message;
+    EXPECT_EQ(response.fields.find("Retry-After").has_value(),
+              row.status == 429 || row.status == 503);
+  }
+  EXPECT_EQ(
+      openai_error({Code::throttled, "full"}, std::chrono::seconds(7)).fields.find("Retry-After"),
+      "7");
+}
+
+TEST(OpenAiModels, AreListedWithWhenTheyWereDeployed) {
+  EXPECT_EQ(openai_models({{"chat", {1'700'000'000'999}}}),
+            R"({"object":"list","data":[{"id":"chat","object":"model","created":1700000000,)"
+            R"("owned_by":"dormouse"}]})");
+  EXPECT_EQ(openai_models({}), R"({"object":"list","data":[]})");
+}
+
+}  // namespace
+}  // namespace dormouse::gateway
