@@ -8,7 +8,7 @@ a transformer of a few million weights, then its file is written for llama.cpp:
   FOLDER/figures.txt    what it is worth, as printed
   FOLDER/samples.json   how this script splits some texts into tokens, and goes on from some prompts,
                         always with the likeliest token: what runs the file has to agree
-  FOLDER/made-of        the digest of the text, of these scripts, and of what was asked for
+  FOLDER/made-of        the digest of the text, of the scripts that learn, and of what was asked for
 
 Where made-of is up to date there is nothing to do. FOLDER is $DORMOUSE_DEPS/tiny-stories/10-minutes if it is
 not said, or 1-minute. So many minutes the learning takes on two free cores; the number of its steps is fixed,
@@ -31,8 +31,8 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEPS = pathlib.Path(os.environ.get("DORMOUSE_DEPS") or HERE.parents[1] / ".deps").resolve()
-SCRIPTS = ("make.py", "passages.py", "tokenizer.py", "transformer.py", "learning.py", "figures.py",
-           "export.py")
+# What comes out depends on these.
+SCRIPTS = ("passages.py", "tokenizer.py", "transformer.py", "learning.py", "figures.py", "export.py")
 NAMES = {1: "1-minute", 10: "10-minutes"}
 
 

@@ -1,0 +1,61 @@
+// examples/tiny-stories, deployed as it is, with the model that scripts/setup --test has made: it
+// talks, in words of the text that it has learned from, and ends by itself.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { Platform, repository } from "./platform.mjs";
+
+const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
+const model = path.join(deps, "tiny-stories/1-minute/model.gguf");
+const skip = !existsSync(model) && `${model} is not there: scripts/setup --test makes it`;
+
+let platform;
+before(async () => {
+  if (skip) return;
+  platform = await Platform.start();
+  const manifest = readFileSync(path.join(repository, "examples/tiny-stories/dormouse.yaml"), "utf8");
+  const done = await platform.deploy(manifest, { "model.gguf": readFileSync(model) });
+  assert.equal(done.code, 0, done.stderr);
+});
+after(() => platform?.stopLeavingNothing());
+
+async function say(messages, more = {}) {
+  const asked = { model: "tiny-stories", messages, temperature: 0.8, max_tokens: 200, ...more };
+  const answer = await platform.request("POST", "/v1/chat/completions", {
+    body: JSON.stringify(asked),
+    headers: { "content-type": "application/json" },
+  });
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text).choices[0];
+}
+
+const user = (content) => ({ role: "user", content });
+const words = (text) => text.toLowerCase().match(/[a-z]+(?:'[a-z]+)?/g) ?? [];
+
+test("it talks in the words of its text, and ends by itself", { skip }, async () => {
+  const book = execFileSync("bible", ["-f", "gen1:1-rev22:21"], { encoding: "utf8", maxBuffer: 1 << 24 });
+  const known = new Set(words(book));
+  const asked = ["Tell me of Moses.", "Who is David?", "Tell me a story.", "What of the sea?"];
+  const said = [];
+  for (let seed = 1; seed <= 3; ++seed) {
+    for (const each of asked) said.push(await say([user(each)], { seed }));
+  }
+  const all = said.flatMap(({ message }) => words(message.content));
+  assert.ok(all.length >= 100, `${all.length} words`);
+  const share = all.filter((word) => known.has(word)).length / all.length;
+  assert.ok(share >= 0.9, `${share} of what it says are words of the text`);
+  const ended = said.filter(({ finish_reason: reason }) => reason === "stop").length;
+  assert.ok(ended >= said.length / 2, `${ended} of ${said.length} ended by themselves`);
+  for (const { message } of said) assert.doesNotMatch(message.content, /<\|/);
+});
+
+test("a conversation goes on, with a system's word before it", { skip }, async () => {
+  const messages = [{ role: "system", content: "You tell stories." }, user("Tell me of Moses.")];
+  for (let turn = 0; turn < 3; ++turn) {
+    const { message } = await say(messages, { temperature: 0 });
+    assert.ok(words(message.content).length > 0);
+    messages.push(message, user("Go on."));
+  }
+});
