@@ -212,10 +212,19 @@ bool Model::overflows(std::size_t bytes) const {
   return bytes / token_bytes_max_ > static_cast<std::size_t>(context_tokens_);
 }
 
+std::string Model::description() const {
+  char buffer[128] = {};
+  llama_model_desc(model_.get(), buffer, sizeof buffer);
+  std::string description = buffer;
+  // It knows the names of some sizes only.
+  const std::uint64_t millions = (llama_model_n_params(model_.get()) + 500'000) / 1'000'000;
+  const auto at = description.find("?B");
+  if (at != description.npos) description.replace(at, 2, std::to_string(millions) + "M");
+  return description;
+}
+
 wire::Options Model::notes() const {
-  char description[128] = {};
-  llama_model_desc(model_.get(), description, sizeof description);
-  return {{"model", description},
+  return {{"model", description()},
           {"context", std::to_string(context_tokens_) + " tokens, " +
                           std::to_string(settings_.sequences) + " at a time"},
           {"weights", std::string(settings_.mapped ? "mapped" : "in memory") + ", " +

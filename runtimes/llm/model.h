@@ -73,6 +73,7 @@ class Model {
  private:
   explicit Model(const Settings&);
   Result<> load();
+  std::string description() const;
   Result<> make_context();
 
   struct Threads;
