@@ -85,6 +85,7 @@ DaemonConfig resolve(DaemonConfig config) {
   find_resources(config.node);
   find_runtimes(config.runtimes);
   if (config.master_key.empty()) config.master_key = fs::path(config.data) / "master.key";
+  config.conversations.dir = fs::path(config.data) / "conversations";
   if (config.node_name.empty()) {
     char name[256] = {};
     gethostname(name, sizeof(name) - 1);
