@@ -18,6 +18,7 @@
 #include "catalog/catalog.h"
 #include "control/archive.h"
 #include "control/lambda_control.h"
+#include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "fleet/network.h"
 #include "gateway/gateway.h"
@@ -157,6 +158,7 @@ std::map<std::string, std::string> of_the_state() {
   const metering::RateCard rates;
   const control::ArchiveLimits zip;
   const fleet::RenewalTerms renewal;
+  const conversations::Options kept;
   return {
       {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
       {"zip: unpacked", bytes(zip.bytes_max)},
@@ -167,6 +169,10 @@ std::map<std::string, std::string> of_the_state() {
       {"logs: line", bytes(logs.line_bytes_max)},
       {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
       {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
+      {"conversations: on disk", bytes(kept.bytes_max)},
+      {"conversations: each", bytes(kept.size_max)},
+      {"conversations: how many", count(static_cast<std::int64_t>(kept.count_max))},
+      {"conversations: name", bytes(conversations::name_bytes_max)},
       {"secrets: name", bytes(secrets::name_bytes_max)},
       {"secrets: value", bytes(secrets::value_bytes_max)},
       {"rates: a call", count(rates.per_call.value) + " pico-units"},
@@ -174,6 +180,7 @@ std::map<std::string, std::string> of_the_state() {
       {"rates: waking", rates.bills_waking ? "billed" : "not billed"},
       {"fleet: answer", bytes(fleet::Options{}.answer_bytes_max)},
       {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
+      {"fleet: grace to keep", time(fleet::Options{}.keep_grace)},
       {"fleet: forks that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_forks))},
       {"fleet: slots that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_slots))},
       {"fleet: a fork becomes ready", time(fleet::Options{}.settling_max)},

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "runtimes/include/dormouse.h"
+#include "runtimes/llm/keeper.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
 #include "runtimes/llm/zeros.h"
@@ -155,6 +156,7 @@ class Server {
       embedder_ = std::make_unique<Embedder>(model_.get());
     } else {
       engine_ = std::make_unique<Engine>(model_.get());
+      keeper_ = std::make_unique<Keeper>(&wire_, engine_.get());
       renderer_ = std::make_unique<Renderer>(model_.get(), templates_.get(), wire_.socket());
       constexpr int quiet_ms = 3;
       // One that is made for a call gets it at once.
@@ -182,7 +184,7 @@ class Server {
     if (has_work()) step();
     sweep();
     if (!wire_.flush()) return 0;
-    if (draining_ && running_.empty() && !wire_.has_more()) return 0;
+    if (draining_ && running_.empty() && !waits_for_room() && !wire_.has_more()) return 0;
     return std::nullopt;
   }
 
@@ -192,6 +194,8 @@ class Server {
     pollfd ready{wire_.socket(), events, 0};
     return poll(&ready, 1, patience_ms);
   }
+
+  bool waits_for_room() const { return keeper_ && keeper_->waits(); }
 
   bool has_work() const {
     if (engine_) return engine_->has_work();
@@ -214,9 +218,13 @@ class Server {
   }
 
   void sweep() {
-    std::erase_if(running_, [](const auto& entry) {
-      const Running& running = entry.second;
-      return running.outgoing->over() && (!running.call || running.call->over());
+    std::erase_if(running_, [this](const auto& entry) {
+      const auto& [handle, running] = entry;
+      if (!running.outgoing->over() || (running.call && !running.call->over())) return false;
+      const auto slot = running.call ? running.call->slot() : std::nullopt;
+      if (keeper_ && slot) keeper_->keep(handle, *slot);
+      if (keeper_) keeper_->forget(handle);
+      return true;
     });
   }
 
@@ -234,8 +242,10 @@ class Server {
         return ok;
       }
       case wire::Type::room:
+        if (keeper_ && keeper_->take_room(frame)) return ok;
         if (found != running_.end()) found->second.outgoing->take_room(frame);
         return ok;
+      case wire::Type::state: return keeper_ ? keeper_->take_state(frame) : ok;
       case wire::Type::drain: draining_ = true; return ok;
       case wire::Type::hello:
       case wire::Type::load:
@@ -254,7 +264,8 @@ class Server {
       case wire::Type::forked:
       case wire::Type::go:
       case wire::Type::stats:
-      case wire::Type::ask_room: break;
+      case wire::Type::ask_room:
+      case wire::Type::keep: break;
     }
     return Error{Code::invalid_argument, "a frame that this worker does not take"};
   }
@@ -264,6 +275,7 @@ class Server {
     running.call.reset();
     running.outgoing->fail({Code::cancelled, "nobody waits for it"});
     running_.erase(handle);
+    if (keeper_) keeper_->forget(handle);
   }
 
   Result<> invoke(wire::Frame& frame) {
@@ -282,6 +294,7 @@ class Server {
       running.outgoing = std::make_unique<Outgoing>(&wire_, item.handle, item.result_bytes_max);
       auto begun = begin(running, item, body);
       if (!begun) running.outgoing->fail(begun.error());
+      if (!begun && keeper_) keeper_->forget(item.handle);
       if (begun || !running.outgoing->over()) running_.emplace(item.handle, std::move(running));
     }
     return ok;
@@ -298,12 +311,11 @@ class Server {
     if (item.content.is_tensors) {
       return Error{Code::unsupported, "a language model takes JSON, not tensors"};
     }
-    const Invocation invocation{.id = item.id.text(),
-                                .wanted = item.outputs.empty()
-                                              ? std::string_view()
-                                              : std::string_view(item.outputs.front()),
-                                .body = text,
-                                .now = std::time(nullptr)};
+    Invocation invocation{.id = item.id.text(),
+                          .wanted = item.outputs.empty() ? std::string_view()
+                                                         : std::string_view(item.outputs.front()),
+                          .body = text,
+                          .now = std::time(nullptr)};
     auto request = read_request(invocation.wanted, text);
     if (!request) return std::move(request).error();
     if (embedder_) {
@@ -313,6 +325,8 @@ class Server {
       running.call = std::move(*call);
       return ok;
     }
+    const std::vector<Token> known = keeper_->known(item.handle);
+    invocation.known = known;
     auto call = generate(model_.get(), engine_.get(), renderer_.get(), running.outgoing.get(),
                          invocation, std::move(*request));
     if (!call) return std::move(call).error();
@@ -327,6 +341,7 @@ class Server {
   std::unique_ptr<ChatTemplates> templates_;
   std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<Embedder> embedder_;
   std::map<std::uint64_t, Running> running_;
   bool draining_ = false;

@@ -30,10 +30,10 @@ constexpr std::array<Status, 8> statuses{{
 }};
 
 using Add = void (*)(CLI::App&, Shell*);
-constexpr std::array<Add, 18> commands{
-    add_serve,     add_init,     add_dev,    add_deploy, add_list,   add_show,
-    add_revisions, add_rollback, add_delete, add_invoke, add_logs,   add_usage,
-    add_receipt,   add_doctor,   add_config, add_key,    add_secret, add_version};
+constexpr std::array<Add, 19> commands{
+    add_serve,    add_init,   add_dev,    add_deploy, add_list,          add_show,  add_revisions,
+    add_rollback, add_delete, add_invoke, add_logs,   add_conversations, add_usage, add_receipt,
+    add_doctor,   add_config, add_key,    add_secret, add_version};
 
 // Options and commands of the program; the globals may stand before or after the command.
 void build(CLI::App& app, Shell* shell) {

@@ -389,6 +389,16 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   expect_in(ran.err, "11 generated; of the prompt 1,234 read, 7 reused");
 }
 
+TEST_F(Cli, ListsConversationsAndForgetsOne) {
+  run_it({"deploy", write("reader.onnx", "one")});
+  world.conversations.keep({{"default", "reader", "12ab"}, "of tuesday"}, nullptr, 700);
+  expect_in(run_it({"conversations", "reader"}).out, "of tuesday    700 B  2023-11-14 22:13:20");
+  EXPECT_EQ(run_it({"conversations", "reader", "--forget", "of tuesday"}).out,
+            "of tuesday is forgotten\n");
+  EXPECT_EQ(run_it({"conversations", "reader", "--forget", "of tuesday"}).exit, 5);
+  EXPECT_EQ(run_it({"conversations", "nobody"}).exit, 5);
+}
+
 TEST_F(Cli, DoesNotLetALogDriveTheTerminal) {
   run_it({"deploy", write("reader.onnx", "one")});
   world.logs.append("reader", {.revision = 1, .text = "\x1b]0;evil\x07 caf\xc3\xa9 \xc2\x9b"});

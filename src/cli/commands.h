@@ -19,6 +19,7 @@ void add_rollback(CLI::App&, Shell*);
 void add_delete(CLI::App&, Shell*);
 void add_invoke(CLI::App&, Shell*);
 void add_logs(CLI::App&, Shell*);
+void add_conversations(CLI::App&, Shell*);
 void add_usage(CLI::App&, Shell*);
 void add_receipt(CLI::App&, Shell*);
 void add_doctor(CLI::App&, Shell*);

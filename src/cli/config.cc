@@ -71,6 +71,13 @@ Result<> read_size(const json::value& value, std::int64_t& out) {
   return ok;
 }
 
+Result<> read_size(const json::value& value, std::uint64_t& out) {
+  std::int64_t bytes = 0;
+  auto done = read_size(value, bytes);
+  if (done) out = static_cast<std::uint64_t>(bytes);
+  return done;
+}
+
 Result<> read_duration(const json::value& value, Duration& out) {
   if (!value.is_string()) return refused("a duration as \"30s\" is needed");
   const auto duration = control::parse_duration(std::string_view(value.get_string()));
@@ -194,9 +201,17 @@ Result<> read_binds(const json::value& value, std::vector<sandbox::Bind>& out) {
 
 Result<> read_runtime_field(std::string_view name, const json::value& value,
                             fleet::Runtime& runtime) {
-  constexpr std::string_view known[] = {"root",    "argv",           "env",   "binds",
-                                        "blanks",  "prepares",       "forks", "loopback",
-                                        "listens", "language_models"};
+  constexpr std::string_view known[] = {"root",
+                                        "argv",
+                                        "env",
+                                        "binds",
+                                        "blanks",
+                                        "prepares",
+                                        "forks",
+                                        "loopback",
+                                        "listens",
+                                        "language_models",
+                                        "keeps_conversations"};
   if (name == "root") {
     std::string root;
     auto done = read_text(value, root);
@@ -212,6 +227,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "loopback") return read_flag(value, runtime.loopback);
   if (name == "listens") return read_flag(value, runtime.listens);
   if (name == "language_models") return read_flag(value, runtime.language_models);
+  if (name == "keeps_conversations") return read_flag(value, runtime.keeps_conversations);
   return control::unknown_name("field", name, known);
 }
 
@@ -290,11 +306,17 @@ const Entry entries[] = {
      [](Json v, DaemonConfig& c) { return read_flag(v, c.rates.bills_waking); }},
     {"rates.currency", "text", "`USD`", "What prices are in; only shown.",
      [](Json v, DaemonConfig& c) { return read_text(v, c.currency); }},
+    {"conversations.disk", "size", "`4GiB`",
+     "What all conversations of language models together may take on disk; the oldest used go "
+     "first.",
+     [](Json v, DaemonConfig& c) { return read_size(v, c.conversations.bytes_max); }},
+    {"conversations.each", "size", "`512MiB`", "What is kept of one conversation, at most.",
+     [](Json v, DaemonConfig& c) { return read_size(v, c.conversations.size_max); }},
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
      "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
-     "`blanks` (whole number, `1`), `prepares`, `forks`, `loopback`, `listens` and "
-     "`language_models` (true or false, `false`).",
+     "`blanks` (whole number, `1`), `prepares`, `forks`, `loopback`, `listens`, "
+     "`language_models` and `keeps_conversations` (true or false, `false`).",
      read_runtimes},
     {"limits.connections", "whole number", "`10000`", "Connections at a time; more get 503.",
      [](Json v, DaemonConfig& c) {

@@ -10,6 +10,7 @@
 
 #include "base/resources.h"
 #include "base/result.h"
+#include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "http/server.h"
 #include "metering/metering.h"
@@ -29,6 +30,7 @@ struct DaemonConfig {
   std::vector<sandbox::Ipv4> resolvers;  // Whom functions ask for names; empty: the host's.
   metering::RateCard rates;
   std::string currency = "USD";
+  conversations::Options conversations;            // Without a folder: one in `data`.
   std::map<std::string, fleet::Runtime> runtimes;  // Over those that come with the program.
   http::Limits limits;
 };

@@ -51,7 +51,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
       {.argv = {"/bin/init", "/bin/worker"},
        .waits_unused = false,
        .forks = true,
-       .language_models = true});
+       .language_models = true,
+       .keeps_conversations = true});
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),
@@ -90,6 +91,7 @@ DaemonConfig resolve(DaemonConfig config) {
   find_resources(config.node);
   find_runtimes(config.runtimes);
   if (config.master_key.empty()) config.master_key = fs::path(config.data) / "master.key";
+  config.conversations.dir = fs::path(config.data) / "conversations";
   if (config.node_name.empty()) {
     char name[256] = {};
     gethostname(name, sizeof(name) - 1);

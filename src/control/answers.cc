@@ -178,6 +178,13 @@ json::object receipt_json(const ledger::Receipt& receipt, const std::string& cur
   return all;
 }
 
+json::object conversation_json(const conversations::Entry& entry) {
+  return {{"id", entry.key.name},
+          {"revision_digest", entry.key.revision.digest},
+          {"bytes", entry.bytes},
+          {"used", time_text(entry.used)}};
+}
+
 json::object secret_json(const secrets::Fact& fact, const std::vector<std::string>& functions) {
   return {{"name", fact.name},
           {"version", fact.version},

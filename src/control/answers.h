@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "gateway/json.h"
 #include "ledger/ledger.h"
@@ -24,6 +25,7 @@ json::object revision_json(const catalog::Revision&);
 json::object line_json(const logs::Line&);
 json::object sum_json(const ledger::Sum&);
 json::object receipt_json(const ledger::Receipt&, const std::string& currency);
+json::object conversation_json(const conversations::Entry&);
 json::object secret_json(const secrets::Fact&, const std::vector<std::string>& functions);
 json::object fault_json(const Error&);  // What is under "error".
 

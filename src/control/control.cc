@@ -181,6 +181,9 @@ asio::awaitable<http::Response> Control::dispatch(Operation operation, Parameter
     case Operation::logs: co_return logs(parameters[0], request.head.query);
     case Operation::usage: co_return co_await usage(request.head.query);
     case Operation::invocation: co_return co_await invocation(parameters[0]);
+    case Operation::conversations: co_return conversations(parameters[0]);
+    case Operation::conversation_forget:
+      co_return forget_conversation(parameters[0], parameters[1]);
     case Operation::secrets: co_return secrets();
     case Operation::secret_set: co_return co_await set_secret(parameters[0], std::move(request));
     case Operation::secret_remove: co_return co_await remove_secret(parameters[0]);
@@ -398,6 +401,23 @@ asio::awaitable<http::Response> Control::invocation(std::string text) {
         {Code::not_found, "there is no receipt of " + id->text() + " (yet, or any more)"});
   }
   co_return answer({{"invocation", id->text()}, {"receipts", std::move(receipts)}});
+}
+
+http::Response Control::conversations(const std::string& function) const {
+  const auto revision = deps_.catalog->active(function);
+  if (!revision) return error_response(no_function(function));
+  auto kept = deps_.conversations->of(revision->tenant, function);
+  std::ranges::sort(kept, std::greater(), &conversations::Entry::turn);
+  json::array all;
+  for (const conversations::Entry& each : kept) all.push_back(conversation_json(each));
+  return answer({{"conversations", std::move(all)}});
+}
+
+http::Response Control::forget_conversation(const std::string& function, const std::string& id) {
+  const auto revision = deps_.catalog->active(function);
+  if (!revision) return error_response(no_function(function));
+  if (deps_.conversations->drop(revision->tenant, function, id)) return answer({{"removed", id}});
+  return error_response({Code::not_found, "nothing is kept of such a conversation"});
 }
 
 http::Response Control::secrets() const {

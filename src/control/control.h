@@ -28,6 +28,7 @@
 #include "control/lambda_control.h"
 #include "control/routes.h"
 #include "control/secret_changes.h"
+#include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "gateway/keys.h"
 #include "http/server.h"
@@ -57,6 +58,7 @@ struct Deps {
   fleet::Fleet* fleet = nullptr;
   ledger::Ledger* ledger = nullptr;
   logs::Logs* logs = nullptr;
+  conversations::Conversations* conversations = nullptr;
   const gateway::Keys* keys = nullptr;  // empty(): none is asked for.
   Hosts hosts;
   NodeFacts node;
@@ -98,6 +100,8 @@ class Control final : public http::Handler {
   http::Response logs(const std::string& name, const std::string& query);
   asio::awaitable<http::Response> usage(std::string query);
   asio::awaitable<http::Response> invocation(std::string id);
+  http::Response conversations(const std::string& function) const;
+  http::Response forget_conversation(const std::string& function, const std::string& id);
   http::Response secrets() const;
   asio::awaitable<http::Response> set_secret(std::string name, http::Request);
   asio::awaitable<http::Response> remove_secret(std::string name);

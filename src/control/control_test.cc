@@ -572,6 +572,24 @@ TEST(Usage, IsSummedAndExact) {
   EXPECT_EQ(world.get("/api/v1/usage?by=moon").status, 400);
 }
 
+TEST(Conversations, AreListedTheLastUsedFirstAndForgottenByName) {
+  World world;
+  deploy(world, digest_a);
+  for (const char* name : {"a", "b c", "d"}) {
+    world.conversations.keep({{"default", "reader", "12ab"}, name}, nullptr, 7);
+  }
+  world.conversations.keep({{"default", "other", "12ab"}, "e"}, nullptr, 7);
+  const std::string all = "/api/v1/functions/reader/conversations";
+  const auto listed = world.get(all).json().at("conversations");
+  ASSERT_EQ(listed.as_array().size(), 3u);
+  EXPECT_EQ(json::serialize(listed.at(0)),
+            R"({"id":"d","revision_digest":"12ab","bytes":7,"used":"2023-11-14T22:13:20.000Z"})");
+  EXPECT_EQ(world.ask(request_of("DELETE", all + "/b%20c", "", World::plain())).status, 200);
+  EXPECT_EQ(world.ask(request_of("DELETE", all + "/b%20c", "", World::plain())).status, 404);
+  EXPECT_EQ(world.get(all).json().at("conversations").as_array().size(), 2u);
+  EXPECT_EQ(world.get("/api/v1/functions/nobody/conversations").status, 404);
+}
+
 TEST(Invocation, HasItsReceipts) {
   World world;
   const auto id = InvocationId::make({1'700'000'000'000}, {1, 1});
@@ -697,6 +715,7 @@ TEST(OpenApi, DescribesEveryRouteAndWhatItReallyAnswers) {
     world.fleet.more.wakes[ledger::Rung::blank].add(1ms);
     world.secrets.known["reader"] = {{"reader", 1, {}}, "value"};
     world.ledger.end(receipt_of(id));
+    world.conversations.keep({{"default", "reader", "12ab"}, id.text()}, nullptr, 7);
     const auto reply = world.ask(example_of(route, id.text()));
     ASSERT_EQ(reply.status, 200) << route.pattern << ": " << reply.body;
     const auto lines = route.streams ? lines_of(reply.body) : std::vector{reply.json()};

@@ -97,6 +97,7 @@ class World {
   FakeFleet fleet{&clock};
   FakeLedger ledger;
   FakeLogs logs{&clock};
+  FakeConversations conversations;
   gateway::Keys keys;
   std::unique_ptr<Control> control;
 
@@ -111,6 +112,7 @@ class World {
     all.fleet = &fleet;
     all.ledger = &ledger;
     all.logs = &logs;
+    all.conversations = &conversations;
     all.keys = &keys;
     all.node = {"node-1", "0.1.0", "/data", "127.0.0.1:8080", "USD", clock.wall(), {1000, 1 << 30}};
     all.examine = [] {

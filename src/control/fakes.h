@@ -10,6 +10,7 @@
 
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
@@ -101,6 +102,34 @@ class FakeCatalog final : public catalog::Catalog {
 
   std::map<std::string, catalog::Function, std::less<>> functions;
   std::optional<Error> refuses;  // What publish() fails with.
+};
+
+class FakeConversations final : public conversations::Conversations {
+ public:
+  asio::awaitable<std::optional<conversations::State>> find(conversations::Key) override {
+    co_return std::nullopt;
+  }
+  void keep(conversations::Key key, std::shared_ptr<const wire::Descriptor>,
+            std::uint64_t size) override {
+    shelf.put(key, size, {1'700'000'000'000});
+  }
+  std::uint64_t size_max() const override { return 1'000; }
+  std::vector<conversations::Entry> of(std::string_view tenant,
+                                       std::string_view function) const override {
+    return shelf.of(tenant, function);
+  }
+  bool drop(std::string_view tenant, std::string_view function, std::string_view name) override {
+    bool any = false;
+    for (const auto& each : shelf.of(tenant, function)) {
+      if (each.key.name == name) any = shelf.erase(each.key);
+    }
+    return any;
+  }
+  void drop_function(std::string_view, std::string_view) override {}
+  void retain(const std::set<conversations::Revision>&) override {}
+  asio::awaitable<void> close() override { co_return; }
+
+  conversations::Shelf shelf{1'000, 10};
 };
 
 class FakeSecrets final : public secrets::Secrets {

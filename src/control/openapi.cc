@@ -64,6 +64,9 @@ constexpr std::string_view schemas = R"json({
 "Tensor": {"type":"object","required":["name","datatype","shape"],"properties":{
   "name":{"type":"string"},"datatype":{"type":"string"},"shape":{"type":"array","items":{"type":"integer"}}}},
 "Rollback": {"type":"object","required":[],"properties":{"revision":{"type":"integer"}}},
+"Conversations": {"type":"object","required":["conversations"],"properties":{"conversations":{"type":"array","items":{"$ref":"#/components/schemas/Conversation"}}}},
+"Conversation": {"type":"object","required":["id","revision_digest","bytes","used"],"properties":{"id":{"type":"string"},
+  "revision_digest":{"type":"string"},"bytes":{"type":"integer"},"used":{"type":"string"}}},
 "Secrets": {"type":"object","required":["secrets"],"properties":{"secrets":{"type":"array","items":{"$ref":"#/components/schemas/Secret"}}}},
 "SecretSet": {"type":"object","required":["secret"],"properties":{"secret":{"$ref":"#/components/schemas/Secret"}}},
 "Secret": {"type":"object","required":["name","version","set","functions"],"properties":{"name":{"type":"string"},

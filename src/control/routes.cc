@@ -13,7 +13,7 @@ constexpr std::uint64_t small_bytes_max = 64 << 10;
 using enum Operation;
 using enum Accepts;
 
-const std::array<Route, 17> table{{
+const std::array<Route, 19> table{{
     {"GET", "/api/v1/node", node, nothing, 0, false, "Node", "", "What this node is and has.", {}},
     {"GET",
      "/api/v1/doctor",
@@ -122,6 +122,26 @@ const std::array<Route, 17> table{{
      {{"after", "Only lines after this sequence number. Left out: the last ones."},
       {"lines", "How many lines at most, before following: 1 to 10000, or else 100."},
       {"follow", "`true`: goes on with each line as it comes."}}},
+    {"GET",
+     "/api/v1/functions/{name}/conversations",
+     conversations,
+     nothing,
+     0,
+     false,
+     "Conversations",
+     "",
+     "What is kept of a language model's conversations, the last used first.",
+     {}},
+    {"DELETE",
+     "/api/v1/functions/{name}/conversations/{id}",
+     conversation_forget,
+     nothing,
+     0,
+     false,
+     "Removed",
+     "",
+     "Forgets what is kept of a conversation.",
+     {}},
     {"GET",
      "/api/v1/usage",
      usage,

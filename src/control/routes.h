@@ -25,6 +25,8 @@ enum class Operation : std::uint8_t {
   logs,
   usage,
   invocation,
+  conversations,
+  conversation_forget,
   secrets,
   secret_set,
   secret_remove,

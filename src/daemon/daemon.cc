@@ -93,6 +93,7 @@ class Platform {
   std::unique_ptr<secrets::Secrets> secrets_;
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<logs::Logs> logs_;
+  std::unique_ptr<conversations::Conversations> conversations_;
   std::unique_ptr<sandbox::Launcher> launcher_;
   std::unique_ptr<fleet::Fleet> fleet_;
   std::unique_ptr<control::Control> control_;
@@ -140,11 +141,14 @@ Result<> Platform::open_state() {
   }
   if (done)
     done = take(logs_, logs::open(executor_, clock_.get(), {.dir = dir / "logs"}), "the logs");
+  if (done) {
+    auto opened = conversations::open(executor_, clock_.get(), config_.conversations);
+    done = take(conversations_, std::move(opened), "the conversations");
+  }
   return done;
 }
 
 Result<> Platform::open_fleet() {
-  const fs::path dir = config_.data;
   const auto launching = take(
       launcher_, sandbox::linux_launcher(executor_, clock_.get(), sandboxes()), "the sandboxes");
   if (!launching) return launching;
@@ -154,12 +158,13 @@ Result<> Platform::open_fleet() {
                               .blobs = blobs_.get(),
                               .ledger = ledger_.get(),
                               .logs = logs_.get(),
-                              .secrets = secrets_.get()},
+                              .secrets = secrets_.get(),
+                              .conversations = conversations_.get()},
                              {.runtimes = config_.runtimes,
                               .node = config_.node,
                               .rates = config_.rates,
                               .node_name = config_.node_name,
-                              .dir = dir / "prepare"});
+                              .dir = fs::path(config_.data) / "prepare"});
   for (const auto& [name, function] : catalog_->all()) fleet_->serve(name, catalog_->active(name));
   return ok;
 }
@@ -197,6 +202,7 @@ Result<> Platform::open_doors() {
                     .fleet = fleet_.get(),
                     .ledger = ledger_.get(),
                     .logs = logs_.get(),
+                    .conversations = conversations_.get(),
                     .keys = &keys_,
                     .hosts = known_hosts(),
                     .node = facts(),
@@ -222,13 +228,9 @@ Result<> Platform::open_doors() {
 }
 
 asio::awaitable<void> Platform::collect_garbage() {
-  std::set<std::string> trees;
-  for (const auto& [_, function] : catalog_->all()) {
-    for (const auto& [number, revision] : function.revisions) {
-      trees.insert(fleet::tree_name(*revision));
-    }
-  }
-  auto collecting = blobs_->collect(catalog_->live_blobs(), std::move(trees), stale_upload);
+  conversations_->retain(fleet::revisions_in(*catalog_));
+  auto collecting =
+      blobs_->collect(catalog_->live_blobs(), fleet::tree_names(*catalog_), stale_upload);
   const auto freed = co_await std::move(collecting);
   if (freed && *freed > 0) spdlog::info("removed {} bytes that no revision uses", *freed);
   if (!freed) spdlog::warn("blobs that no revision uses stay: {}", freed.error().message);
@@ -240,6 +242,7 @@ asio::awaitable<void> Platform::stop() {
   co_await control_->stop();
   co_await fleet_->drain(Duration(0));
   co_await tasks_.join();
+  co_await conversations_->close();
   const auto closed = co_await ledger_->close();
   if (!closed) spdlog::error("the ledger: {}", closed.error().message);
 }
@@ -260,8 +263,7 @@ Result<> serve(const cli::DaemonConfig& config) {
   // Before anything is there that would be left behind: a signal from now on waits for run().
   asio::signal_set signals(io, SIGTERM, SIGINT);
   Platform platform(io, config);
-  const auto built = platform.build();
-  if (!built) return built;
+  if (auto built = platform.build(); !built) return built;
   spdlog::info("dormouse {} serves http://{}:{} from {}", DORMOUSE_VERSION, config.host,
                platform.port(), config.data);
   if (config.key_file.empty()) {

@@ -6,11 +6,14 @@
 namespace dormouse::fleet {
 
 asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
-  return invoke_within({}, std::move(invocation));
+  const bool is_turn =
+      !invocation.conversation.empty() && keeps_conversations(*invocation.revision);
+  return is_turn ? invoke_turn(std::move(invocation)) : invoke_within({}, std::move(invocation));
 }
 
 // `caller`: the call that it is made in, and ends with; 0: none.
-asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocation) {
+asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocation,
+                                              std::optional<conversations::State> state) {
   const FunctionKey key = serving(invocation.revision->manifest.name);
   if (closing_) {
     co_return Outcome{.answer = Error{Code::unavailable, "the platform is stopping"},
@@ -21,10 +24,12 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
     co_return Outcome{.answer = Error{Code::not_found, "the function is gone"}, .receipt = {}};
   }
   Served& served = served_.at(key);
+  if (invocation.revision->digest != served.revision->digest) state.reset();  // Of another one.
   invocation.revision = served.revision;
   const CallKey name{++calls_made_};
   Call& it = *(calls_[name] = std::make_unique<Call>(name, std::move(invocation)));
   it.function = key;
+  it.state = std::move(state);
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
   it.deadline = std::min(it.timing.accepted + it.invocation.revision->manifest.timeout,
@@ -185,6 +190,7 @@ void Shard::break_off(InstanceKey key, const std::string& why) {
   if (!where.stopping) spdlog::warn("instance {} is ended: {}", where.name, why);
   if (where.end_reason.empty()) where.end_reason = why;
   where.stopping = true;
+  where.leaving = false;
   where.worker->sandbox().kill();
   shun(key);
 }

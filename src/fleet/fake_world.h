@@ -69,15 +69,18 @@ class World {
             *ledger::open(io.get_executor(), clock_.get(), store_.get(), {.dir = dir_ / "ledger"})),
         ledger(real_ledger_.get()),
         logs_(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
-        fleet(
-            make_fleet(io.get_executor(),
-                       {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get(), secrets.get()},
-                       with_surroundings(std::move(options), dir_))) {}
+        conversations(
+            *conversations::open(io.get_executor(), clock_.get(), {.dir = dir_ / "conversations"})),
+        fleet(make_fleet(io.get_executor(),
+                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get(),
+                          secrets.get(), conversations.get()},
+                         with_surroundings(std::move(options), dir_))) {}
   ~World() {
     run(fleet->drain(1s));
     EXPECT_EQ(launcher.state.living, 0);
     EXPECT_TRUE(run(ledger.close()));
     fleet.reset();
+    run(conversations->close());
     std::filesystem::remove_all(dir_);
   }
 
@@ -151,6 +154,17 @@ class World {
     return fleet->invoke(std::move(invocation));
   }
 
+  // One of a conversation.
+  asio::awaitable<Outcome> turn(std::string name, std::string conversation, std::string text) {
+    Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
+                          .revision = revisions_.at(name),
+                          .content = {.content_type = "text/plain"},
+                          .body = http::Body(std::move(text)),
+                          .conversation = std::move(conversation),
+                          .accepted = clock_->now()};
+    return fleet->invoke(std::move(invocation));
+  }
+
   template <class T>
   T run(asio::awaitable<T> task) {
     auto result = asio::co_spawn(io, std::move(task), asio::use_future);
@@ -205,6 +219,7 @@ class World {
   std::uint64_t calls_ = 0;
 
  public:
+  std::unique_ptr<conversations::Conversations> conversations;
   std::unique_ptr<Fleet> fleet;
 };
 

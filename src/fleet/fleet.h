@@ -22,6 +22,7 @@
 #include "async/clock.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "conversations/conversations.h"
 #include "fleet/renewal.h"
 #include "http/message.h"
 #include "http/upstream.h"
@@ -48,6 +49,7 @@ struct Runtime {
   bool loopback = false;             // Its processes may speak IP with each other.
   bool listens = false;              // Its programs are HTTP servers: calls go to their port.
   bool language_models = false;      // Its workers are ours, and count tokens.
+  bool keeps_conversations = false;  // They keep what they computed of a conversation, too.
 };
 
 // Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.
@@ -59,6 +61,7 @@ struct Invocation {
   wire::Content content;
   http::Body body;
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
+  std::string conversation;          // "": none. Of a runtime that keeps them.
   TimePoint accepted;
   std::int32_t depth = 0;      // How many functions called each other before this one.
   TimePoint deadline = never;  // Its function's timeout may end sooner.
@@ -181,6 +184,8 @@ struct Options {
   // An idle instance goes after this, if it can be forked again; keep_alive, if that is less.
   Duration keep_alive_forked = std::chrono::seconds(2);
   RenewalTerms renewal;
+  // For idle workers that keep conversations: from asking one to leave to SIGKILL.
+  Duration keep_grace = std::chrono::seconds(10);
   Duration settling_max =
       std::chrono::seconds(10);  // From `go` until a fork says that it is ready.
 };
@@ -193,6 +198,7 @@ struct Parts {
   ledger::Ledger* ledger;
   logs::Logs* logs;
   const secrets::Secrets* secrets;
+  conversations::Conversations* conversations;
 };
 
 // Who hears how a trial goes: a line for a person at each step, and each line that the code

@@ -239,8 +239,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
   } else if (type == wire::Type::ask_room) {
-    const bool for_call = (frame.header.handle & wire::call_bit) != 0;
-    for_call ? give_call_room(key, frame) : give_room(key, frame);
+    ask_room(key, frame);
   } else if (type == wire::Type::call) {
     begin_inner_call(key, frame);
   } else if (type == wire::Type::init_failed && where.forked_from != InstanceKey{}) {
@@ -248,12 +247,23 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());
   } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
     where.settled = true;  // Calls may have been sent before.
+  } else if (type == wire::Type::keep) {
+    keep_conversation(key, frame);
   } else if (type == wire::Type::stats) {
     stats(key, frame);
   } else {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
-  return !where.stopping || type == wire::Type::result || type == wire::Type::failed;
+  // What was asked to leave may still have to keep something.
+  const bool is_farewell = type == wire::Type::ask_room || type == wire::Type::keep;
+  return !where.stopping || type == wire::Type::result || type == wire::Type::failed ||
+         (is_farewell && where.leaving);
+}
+
+void Shard::ask_room(InstanceKey key, const wire::Frame& frame) {
+  if ((frame.header.handle & wire::call_bit) != 0) return give_call_room(key, frame);
+  if ((frame.header.handle & wire::keep_bit) != 0) return give_keep_room(key, frame);
+  give_room(key, frame);
 }
 
 void Shard::flush(InstanceKey key) {

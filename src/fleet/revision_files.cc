@@ -51,6 +51,24 @@ wire::Options options_of(const catalog::Draft& draft) {
   return options;
 }
 
+std::set<std::string> tree_names(const catalog::Catalog& catalog) {
+  std::set<std::string> names;
+  for (const auto& [_, function] : catalog.all()) {
+    for (const auto& [number, revision] : function.revisions) names.insert(tree_name(*revision));
+  }
+  return names;
+}
+
+std::set<conversations::Revision> revisions_in(const catalog::Catalog& catalog) {
+  std::set<conversations::Revision> all;
+  for (const auto& [name, function] : catalog.all()) {
+    for (const auto& [number, revision] : function.revisions) {
+      all.insert({revision->tenant, name, std::string(revision->digest.hex())});
+    }
+  }
+  return all;
+}
+
 sandbox::Limits limits_of(const catalog::Manifest& manifest) {
   return {.memory_bytes_max = static_cast<std::uint64_t>(manifest.resources.memory_bytes),
           .cpu_millicores_max = static_cast<std::uint32_t>(manifest.resources.cpu_millicores)};

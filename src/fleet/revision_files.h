@@ -1,11 +1,13 @@
 // A revision's files, as a folder to lay out and as what its worker is told. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "conversations/shelf.h"
 #include "sandbox/sandbox.h"
 #include "wire/messages.h"
 
@@ -14,6 +16,10 @@ namespace dormouse::fleet {
 // One path element that names exactly these files: the same files give the same name.
 std::string tree_name(const catalog::Draft&);
 std::vector<std::pair<std::string, Digest>> tree_files(const catalog::Draft&);
+
+// Of all revisions that there are: what is kept of others can go.
+std::set<std::string> tree_names(const catalog::Catalog&);
+std::set<conversations::Revision> revisions_in(const catalog::Catalog&);
 
 // What the manifest tells a worker at `prepare` and `load`: "name", "memory_mib" (as declared,
 // whole MiB), "threads", "concurrency", "python.packages"; and if they are set "model",

@@ -62,6 +62,8 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
   if (before != FunctionKey{}) {
     serving_.erase(function);
     served_.at(before).withdrawn = true;
+    const std::string& tenant = served_.at(before).revision->tenant;
+    if (!revision) parts_.conversations->drop_function(tenant, function);
     happen(scheduling::Withdrawn{before});
     release(before);
   }
@@ -170,6 +172,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     finish_attempt(*it, std::move(ordered).error());
     return happen(scheduling::Ended{wanted.call, {}, {}, true});
   }
+  if (keeps_conversations(*it->invocation.revision)) hand_over_conversation(*it, *where);
   where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));
   to_flush(wanted.instance, *where);
 }
@@ -209,9 +212,11 @@ void Shard::on(const scheduling::Stop& wanted) {
   if (where->end_reason.empty()) where->end_reason = "the instance was stopped";
   if (!where->worker) return;  // wake() sees it, and ends.
   if (wanted.manner == scheduling::Manner::kill) return where->worker->sandbox().kill();
+  where->leaving = true;
   where->worker->post(wire::Type::drain, 0, "");
   to_flush(wanted.instance, *where);
-  tasks_.spawn(kill_after(wanted.instance, options_.drain_grace));
+  const bool keeps = keeps_conversations(*served_.at(where->function).revision);
+  tasks_.spawn(kill_after(wanted.instance, keeps ? options_.keep_grace : options_.drain_grace));
 }
 
 // ---- turns and ticks ----
@@ -344,6 +349,8 @@ asio::awaitable<void> Shard::drain(Duration grace) {
   while (!calls_.empty() && parts_.clock->now() < until) {
     co_await parts_.clock->sleep_until(parts_.clock->now() + look_again);
   }
+  auto keeping = let_keep();
+  co_await std::move(keeping);
   for (const auto& [_, each] : instances_) {
     each->stopping = true;
     if (each->end_reason.empty()) each->end_reason = "the platform is stopping";

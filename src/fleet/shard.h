@@ -88,7 +88,8 @@ class Shard final : public Fleet {
     bool over = false;       // Its outcome is on the way: nothing more may end it.
     bool delivered = false;  // invoke() has returned: the rest is a Stream's.
     ledger::Begun record;
-    ledger::Tokens tokens;  // Until there is a flow.
+    ledger::Tokens tokens;                      // Until there is a flow.
+    std::optional<conversations::State> state;  // That its conversation was left in.
     Room room;
     Outcome outcome{.answer = Answer{}, .receipt = {}};
     async::OneShot<bool> told;               // The outcome is there.
@@ -132,8 +133,9 @@ class Shard final : public Fleet {
     ledger::Rung rung = ledger::Rung::artefact;
     bool ready = false;
     bool stopping = false;
-    bool fresh = true;    // Nothing ran in it yet.
-    bool settled = true;  // False: a fork that has not yet said that it is ready.
+    bool leaving = false;  // It was asked to, and may still have something to keep.
+    bool fresh = true;     // Nothing ran in it yet.
+    bool settled = true;   // False: a fork that has not yet said that it is ready.
     bool in_flush = false;
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
@@ -146,10 +148,12 @@ class Shard final : public Fleet {
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;
-    SecretUses secrets;                        // Of its manifest.
-    std::map<std::uint64_t, Room> call_rooms;  // For calls that it is about to make, by handle.
-    std::set<std::uint64_t> calling;           // Those that it makes.
-    std::uint64_t gathered_bytes = 0;          // Of streams that answer them.
+    SecretUses secrets;                            // Of its manifest.
+    std::map<std::uint64_t, Room> call_rooms;      // For calls that it is about to make, by handle.
+    std::set<std::uint64_t> calling;               // Those that it makes.
+    std::uint64_t gathered_bytes = 0;              // Of streams that answer them.
+    std::map<CallKey, std::string> conversations;  // Of the last calls that it was given.
+    std::map<std::uint64_t, Room> keep_rooms;      // For what it is about to keep, by handle.
     std::vector<std::unique_ptr<http::Upstream>> connections;  // To its program; nobody uses them.
   };
 
@@ -214,9 +218,18 @@ class Shard final : public Fleet {
   void begin_inner_call(InstanceKey, const wire::Frame&);
   Result<Invocation> inner_invocation(const Instance&, const wire::Call&) const;
   asio::awaitable<void> run_inner_call(InnerCall, Invocation);
-  asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation);
+  asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation,
+                                         std::optional<conversations::State> = {});
   asio::awaitable<Result<Answer>> gather(InstanceKey by, Answer);
   void answer_inner_call(InstanceKey, std::uint64_t handle, Result<Answer>);
+
+  // conversing.cc: how what was computed of a conversation is kept, and found again.
+  bool keeps_conversations(const catalog::Revision&) const;
+  asio::awaitable<Outcome> invoke_turn(Invocation);
+  void hand_over_conversation(Call&, Instance&);
+  void give_keep_room(InstanceKey, const wire::Frame&);
+  void keep_conversation(InstanceKey, const wire::Frame&);
+  asio::awaitable<void> let_keep();
 
   // leases.cc: how calls go to programs that are HTTP servers.
   void lease(Call&, InstanceKey to);
@@ -233,6 +246,7 @@ class Shard final : public Fleet {
   asio::awaitable<void> listen(InstanceKey);
   void part_from(InstanceKey);
   bool hear(InstanceKey, const wire::Frame&);
+  void ask_room(InstanceKey, const wire::Frame&);
   asio::awaitable<void> write_rest(InstanceKey);
   asio::awaitable<void> follow_output(InstanceKey);
   asio::awaitable<void> mourn(InstanceKey);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "conversations/conversations.h"
 #include "gateway/gateway.h"
 #include "gateway/native_call.h"
 #include "gateway/openai.h"
@@ -77,6 +78,22 @@ Result<catalog::RevisionPtr> Gateway::language_model(const std::string& name) co
                                     ", and no language model; call it at /f/" + name};
 }
 
+// `name` as a header or a body gave it; empty: none.
+Result<> Gateway::place_in_conversation(fleet::Invocation* call, std::string name) const {
+  if (name.empty()) return ok;
+  if (!conversations::is_name(name)) {
+    return Error{Code::invalid_argument,
+                 "conversation: must be 1 to 128 characters of printable ASCII"};
+  }
+  const auto runtime = parts_.fleet->runtimes().find(call->revision->manifest.runtime);
+  if (runtime == parts_.fleet->runtimes().end() || !runtime->second.keeps_conversations) {
+    return Error{Code::unsupported, "conversation: functions of runtime " +
+                                        call->revision->manifest.runtime + " keep none"};
+  }
+  call->conversation = std::move(name);
+  return ok;
+}
+
 // Which model is called is in the body: it may be as long as any model takes.
 http::Admission Gateway::admit_openai(const Route& to, const http::Head& head) {
   if (to.place == Place::openai_nowhere) return openai_error(nothing_here(head.path));
@@ -117,7 +134,7 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
   if (!text) co_return openai_error(text.error());
   auto work = [&] { return read_openai_head(*text); };
   auto reading = off_loop(text->size(), work);
-  const auto named = co_await std::move(reading);
+  auto named = co_await std::move(reading);
   if (!named) co_return openai_error(named.error());
   auto revision = language_model(named->model);
   if (!revision) co_return openai_error(revision.error());
@@ -128,6 +145,10 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
   }
   fleet::Invocation call = invocation(*std::move(revision));
   const InvocationId id = call.id;
+  const auto in_header = request.head.fields.find("Dormouse-Conversation");
+  const auto placed = place_in_conversation(
+      &call, in_header ? std::string(*in_header) : std::move(named->conversation));
+  if (!placed) co_return openai_error(placed.error());
   call.content.content_type = "application/json";
   call.outputs = {to.name};
   call.body = std::move(request.body);

@@ -53,6 +53,8 @@ enum class Type : std::uint16_t {
   drain = 21,     // daemon → worker: finish what you have, then exit
   ask_room = 22,  // worker → daemon: a large answer needs so many bytes
   room = 23,      // daemon → worker: the memfd for it; without one there is none to be had
+  keep = 24,      // worker → daemon: what it has computed of a conversation
+  state = 25,     // daemon → worker, before an `invoke`: what was kept of its conversation
 };
 
 enum Flag : std::uint16_t {

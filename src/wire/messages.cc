@@ -320,6 +320,44 @@ Result<Stats> decode_stats(std::string_view text) {
   return stats;
 }
 
+std::string encode(const Keep& keep) {
+  std::string out;
+  put(out, keep.invocation);
+  put_sized(out, keep.conversation);
+  put(out, keep.size);
+  return out;
+}
+
+Result<Keep> decode_keep(std::string_view text) {
+  Reader reader(text);
+  Keep keep;
+  keep.invocation = reader.get<std::uint64_t>();
+  keep.conversation = reader.get_sized();
+  keep.size = reader.get<std::uint64_t>();
+  if (!reader.complete()) return malformed("keep");
+  return keep;
+}
+
+std::string encode(const State& state) {
+  std::string out;
+  put_sized(out, state.conversation);
+  put(out, static_cast<std::uint8_t>(state.has_state));
+  put(out, state.offset);
+  put(out, state.size);
+  return out;
+}
+
+Result<State> decode_state(std::string_view text) {
+  Reader reader(text);
+  State state;
+  state.conversation = reader.get_sized();
+  state.has_state = reader.get<std::uint8_t>() != 0;
+  state.offset = reader.get<std::uint64_t>();
+  state.size = reader.get<std::uint64_t>();
+  if (!reader.complete()) return malformed("state");
+  return state;
+}
+
 std::string encode_credit(std::uint32_t bytes) {
   std::string out;
   put(out, bytes);

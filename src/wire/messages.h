@@ -119,6 +119,24 @@ struct Stats {
 };
 inline constexpr std::uint64_t tokens_max = std::uint64_t{1} << 32;
 
+// What a worker has computed of a conversation, to be had again in a later invocation. It lies in
+// the room that was asked for under the frame's handle: the worker's own number, with keep_bit and
+// without call_bit, never used twice on a socket.
+inline constexpr std::uint64_t keep_bit = std::uint64_t{1} << 62;
+struct Keep {
+  std::uint64_t invocation = 0;  // Of this conversation; it may have ended.
+  std::string conversation;
+  std::uint64_t size = 0;
+};
+
+// The conversation that the next invocation with the frame's handle is of.
+struct State {
+  std::string conversation;
+  bool has_state = false;    // The frame's descriptor has it: so many bytes,
+  std::uint64_t offset = 0;  // from here on, which is a multiple of 4,096.
+  std::uint64_t size = 0;
+};
+
 std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);
@@ -131,6 +149,8 @@ std::string encode(const Failure&);
 std::string encode(const Call&);
 std::string encode(const CallAnswer&);
 std::string encode(const Stats&);
+std::string encode(const Keep&);
+std::string encode(const State&);
 std::string encode_credit(std::uint32_t bytes);
 std::string encode_ask_room(std::uint64_t bytes);
 
@@ -144,6 +164,8 @@ Result<Failure> decode_failure(std::string_view);
 Result<Call> decode_call(std::string_view);               // Likewise.
 Result<CallAnswer> decode_call_answer(std::string_view);  // Likewise.
 Result<Stats> decode_stats(std::string_view);
+Result<Keep> decode_keep(std::string_view);
+Result<State> decode_state(std::string_view);
 Result<std::uint32_t> decode_credit(std::string_view);
 Result<std::uint64_t> decode_ask_room(std::string_view);
 

@@ -104,6 +104,22 @@ TEST(Stats, AreRefusedIfTheirSumCouldOverflow) {
   EXPECT_FALSE(decode_stats(encode(Stats{1, 2, 3}) + "x"));
 }
 
+TEST(Conversation, SurvivesTheWire) {
+  const auto keep = decode_keep(encode(Keep{7, "c", 9}));
+  ASSERT_TRUE(keep);
+  EXPECT_EQ(keep->invocation, 7u);
+  EXPECT_EQ(keep->conversation, "c");
+  EXPECT_EQ(keep->size, 9u);
+  const auto state = decode_state(encode(State{"c", true, 4096, 9}));
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->conversation, "c");
+  EXPECT_TRUE(state->has_state);
+  EXPECT_EQ(state->offset, 4096u);
+  EXPECT_EQ(state->size, 9u);
+  EXPECT_FALSE(decode_keep(encode(Keep{7, "c", 9}) + "x"));
+  EXPECT_FALSE(decode_state(encode(State{"c", true, 4096, 9}).substr(1)));
+}
+
 TEST(Failure, NeverBlamesThePlatform) {
   const auto failure = decode_failure(encode(Failure{Code::unavailable, "it was you"}));
   ASSERT_TRUE(failure);

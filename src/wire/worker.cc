@@ -175,7 +175,9 @@ class Server {
       case Type::go:
       case Type::stats:
       case Type::ask_room:
-      case Type::room: break;
+      case Type::room:
+      case Type::keep:
+      case Type::state: break;
     }
     return Error{Code::invalid_argument, "a frame that this worker does not take"};
   }

@@ -35,7 +35,9 @@ Said read_request(std::string_view body) {
   if (text.empty()) text = last_string(body, "input");
   Said said;
   std::istringstream words(text);
-  words >> said.verb >> said.count >> said.pause_ms;
+  words >> said.verb;
+  if (said.verb == "remember") words >> said.word;
+  words >> said.count >> said.pause_ms;
   said.streams = body.find(R"("stream":true)") != body.npos;
   said.with_usage = body.find(R"("include_usage":true)") != body.npos;
   return said;
@@ -76,13 +78,16 @@ std::string whole_answer(std::string_view operation, std::int64_t words) {
   }
   std::string text;
   for (std::int64_t n = 1; n <= words; ++n) text += "w" + std::to_string(n) + " ";
+  return whole_answer(operation, text, words);
+}
+
+std::string whole_answer(std::string_view operation, std::string_view text, std::int64_t words) {
   const bool is_chat = operation == "chat.completions";
   return std::string(R"({"id":"x","object":")") +
          (is_chat ? "chat.completion" : "text_completion") +
          R"(","created":1,"model":"probe","choices":[{"index":0,"finish_reason":"stop",)" +
-         (is_chat ? R"("message":{"role":"assistant","content":")" + text + R"("}}])"
-                  : R"("text":")" + text + R"("}])") +
-         R"(,"usage":)" + usage(words) + "}";
+         (is_chat ? R"("message":{"role":"assistant","content":")" : R"("text":")") +
+         std::string(text) + (is_chat ? R"("}}])" : R"("}])") + R"(,"usage":)" + usage(words) + "}";
 }
 
 }  // namespace dormouse::probe

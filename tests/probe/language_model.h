@@ -6,6 +6,7 @@
 //   slowly N MS         N words, one each MS ms
 //   torn                one event in pieces, cut within characters
 //   die N               N words, and then the worker is gone
+//   remember WORD       all words of its conversation, and this one; then keeps them
 //   temperature, context, broken      the failures of these names
 #pragma once
 
@@ -17,7 +18,7 @@
 namespace dormouse::probe {
 
 struct Said {
-  std::string verb;
+  std::string verb, word;
   std::int64_t count = 0, pause_ms = 0;
   bool streams = false;
   bool with_usage = false;
@@ -32,5 +33,6 @@ std::vector<std::string> torn_event();  // Of "größe 😀".
 
 // The whole answer.
 std::string whole_answer(std::string_view operation, std::int64_t words);
+std::string whole_answer(std::string_view operation, std::string_view text, std::int64_t words);
 
 }  // namespace dormouse::probe

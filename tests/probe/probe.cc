@@ -94,13 +94,18 @@ class Probe {
     } else if (type == wire::Type::invoke) {
       const auto items = wire::decode_items(frame.payload);
       for (const wire::Item& item : *items) begin(item);
+    } else if (type == wire::Type::state) {
+      take_state(frame);
+    } else if (type == wire::Type::room) {
+      fill_room(frame);
     } else if (type == wire::Type::credit && calls_.contains(handle)) {
       calls_[handle].credit += *wire::decode_credit(frame.payload);
       if (calls_[handle].operation.empty()) pour(handle);
     } else if (type == wire::Type::cancel && calls_.erase(handle) > 0) {
       say(wire::Type::failed, handle, wire::encode(wire::Failure{}));
     }
-    return type != wire::Type::drain;
+    leaving_ = leaving_ || type == wire::Type::drain;
+    return !leaving_ || !keeping_.empty();
   }
 
   void load(std::string_view payload) {
@@ -152,6 +157,7 @@ class Probe {
     call.said = read_request(item.inline_body);
     const Said& said = call.said;
     if (fail(item.handle, said.verb)) return;
+    if (said.verb == "remember") return remember(item.handle, call);
     if (said.verb == "slowly") call.due = Clock::now() + std::chrono::milliseconds(said.pause_ms);
     if (!said.streams) {
       call.answer = whole_answer(call.operation, said.count);
@@ -168,6 +174,40 @@ class Probe {
     while (call.words < said.count) say_word(item.handle, call);
     if (said.verb == "die") std::_Exit(1);
     if (said.verb != "stall") end_words(item.handle, call);
+  }
+
+  // What is kept is the words themselves. What a fresh instance was handed over goes first.
+  void remember(std::uint64_t handle, Call& call) {
+    const std::string name = std::exchange(conversation_of_[handle], "");
+    std::string& words = conversations_[name];
+    words += call.said.word + " ";
+    call.answer = whole_answer(call.operation, words, 1);
+    finish(handle, std::string(call.answer));
+    if (name.empty()) return;
+    const std::uint64_t own = ++keeps_ | wire::keep_bit;
+    keeping_[own] = {handle, name, words};
+    say(wire::Type::ask_room, own, wire::encode_ask_room(words.size()));
+  }
+
+  void take_state(const wire::Frame& frame) {
+    const auto state = wire::decode_state(frame.payload);
+    conversation_of_[frame.header.handle] = state->conversation;
+    if (!state->has_state || conversations_.contains(state->conversation)) return;
+    std::string words(state->size, '\0');
+    const int file = frame.descriptors.front().number();
+    if (pread(file, words.data(), words.size(), static_cast<off_t>(state->offset)) > 0) {
+      conversations_[state->conversation] = words;
+    }
+  }
+
+  void fill_room(const wire::Frame& frame) {
+    const auto kept = keeping_.extract(frame.header.handle);
+    if (!kept || frame.descriptors.empty()) return;
+    const auto& [handle, name, words] = kept.mapped();
+    const int room = frame.descriptors.front().number();
+    if (pwrite(room, words.data(), words.size(), 0) != std::ssize(words)) return;
+    say(wire::Type::keep, frame.header.handle,
+        wire::encode(wire::Keep{handle, name, words.size()}));
   }
 
   bool fail(std::uint64_t handle, const std::string& how) {
@@ -329,6 +369,16 @@ class Probe {
   int* nowhere_ = nullptr;
   wire::FrameReceiver receiver_{socket_number};
   std::map<std::uint64_t, Call> calls_;
+
+  struct Kept {
+    std::uint64_t handle = 0;
+    std::string name, words;
+  };
+  std::map<std::string, std::string> conversations_;  // Their words, by name.
+  std::map<std::uint64_t, std::string> conversation_of_;
+  std::map<std::uint64_t, Kept> keeping_;
+  std::uint64_t keeps_ = 0;
+  bool leaving_ = false;  // As soon as all is kept.
 };
 
 }  // namespace

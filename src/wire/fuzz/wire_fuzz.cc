@@ -55,7 +55,7 @@ void read_frames(std::string_view text) {
 }
 
 void read_as(std::uint8_t what, std::string_view text) {
-  switch (what % 14) {
+  switch (what % 16) {
     case 0: return read_frames(text);
     case 1: return round_trip(text, decode_hello);
     case 2: return round_trip(text, decode_load);
@@ -68,6 +68,8 @@ void read_as(std::uint8_t what, std::string_view text) {
     case 10: return round_trip(text, decode_call);
     case 11: return round_trip(text, decode_call_answer);
     case 12: return round_trip(text, decode_stats);
+    case 13: return round_trip(text, decode_keep);
+    case 14: return round_trip(text, decode_state);
     case 9: return static_cast<void>(decode_ask_room(text));
     default: static_cast<void>(decode_credit(text));
   }

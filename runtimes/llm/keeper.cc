@@ -1,0 +1,70 @@
+#include "runtimes/llm/keeper.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "wire/mapping.h"
+
+namespace dormouse::llm {
+
+Result<> Keeper::take_state(wire::Frame& frame) {
+  auto state = wire::decode_state(frame.payload);
+  if (!state) return std::move(state).error();
+  Open open{.name = std::move(state->conversation)};
+  if (state->has_state && state->size > 0) {
+    if (frame.descriptors.empty()) {
+      return Error{Code::invalid_argument, "a conversation's state without its descriptor"};
+    }
+    const auto mapped =
+        wire::map(frame.descriptors.front().number(), state->offset + state->size, PROT_READ);
+    if (!mapped) return mapped.error();
+    const Bytes bytes(static_cast<const std::byte*>(mapped->get()) + state->offset, state->size);
+    auto kept = read_conversation(bytes);
+    if (kept && engine_->restore(kept->tokens, kept->state)) open.tokens = std::move(kept->tokens);
+  }
+  open_.insert_or_assign(frame.header.handle, std::move(open));
+  return ok;
+}
+
+std::vector<Token> Keeper::known(std::uint64_t invocation) const {
+  const auto found = open_.find(invocation);
+  return found == open_.end() ? std::vector<Token>() : found->second.tokens;
+}
+
+void Keeper::keep(std::uint64_t invocation, std::size_t slot) {
+  const auto found = open_.find(invocation);
+  if (found == open_.end()) return;
+  Asked asked{.invocation = invocation, .name = std::move(found->second.name), .slot = slot};
+  open_.erase(found);
+  asked.head = conversation_head(engine_->computed(slot));
+  asked.size = asked.head.size() + engine_->state_bytes(slot);
+  engine_->hold(slot);
+  const std::uint64_t handle = ++last_ | wire::keep_bit;
+  wire_->post(wire::Type::ask_room, handle, wire::encode_ask_room(asked.size));
+  asked_.emplace(handle, std::move(asked));
+}
+
+bool Keeper::take_room(wire::Frame& frame) {
+  const auto found = asked_.find(frame.header.handle);
+  if (found == asked_.end()) return false;
+  const Asked asked = std::move(found->second);
+  asked_.erase(found);
+  if (!frame.descriptors.empty() && write(asked, frame.descriptors.front().number())) {
+    wire_->post(wire::Type::keep, frame.header.handle,
+                wire::encode(wire::Keep{asked.invocation, asked.name, asked.size}));
+  }
+  engine_->let_go(asked.slot);
+  return true;
+}
+
+Result<> Keeper::write(const Asked& asked, int room) const {
+  const auto mapped = wire::map(room, asked.size, PROT_READ | PROT_WRITE);
+  if (!mapped) return mapped.error();
+  const std::span<std::byte> to(static_cast<std::byte*>(mapped->get()), asked.size);
+  std::memcpy(to.data(), asked.head.data(), asked.head.size());
+  if (engine_->save(asked.slot, to.subspan(asked.head.size()))) return ok;
+  return Error{Code::function_failed, "the state of a conversation has another size than it said"};
+}
+
+}  // namespace dormouse::llm

@@ -1,0 +1,57 @@
+// The conversations of a worker's invocations: what comes with them, and what is kept when they
+// have ended. docs/formats/conversation.md.
+//
+// Ownership  Borrows the wire and the engine.
+// Errors     Only a broken protocol. What cannot be recalled or kept is computed anew another time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtimes/llm/conversation.h"
+#include "runtimes/llm/engine.h"
+#include "wire/messages.h"
+#include "wire/worker_end.h"
+
+namespace dormouse::llm {
+
+class Keeper {
+ public:
+  Keeper(wire::WorkerEnd* wire, Engine* engine) : wire_(wire), engine_(engine) {}
+
+  // A frame `state`: of which conversation the invocation with its handle will be. Brings back what
+  // was kept, if there is a slot for it.
+  Result<> take_state(wire::Frame&);
+  // The tokens that it begins with; empty: nothing is known of it.
+  std::vector<Token> known(std::uint64_t invocation) const;
+  // It has ended without anything to keep.
+  void forget(std::uint64_t invocation) { open_.erase(invocation); }
+  // It has ended, and `slot` has what was computed for it. Nothing, if it is of no conversation.
+  void keep(std::uint64_t invocation, std::size_t slot);
+  // A frame `room`; false: it was not asked for here.
+  bool take_room(wire::Frame&);
+  bool waits() const { return !asked_.empty(); }  // For room.
+
+ private:
+  struct Open {
+    std::string name;
+    std::vector<Token> tokens;
+  };
+  struct Asked {
+    std::uint64_t invocation = 0;
+    std::string name, head;
+    std::size_t slot = 0;
+    std::uint64_t size = 0;
+  };
+  Result<> write(const Asked&, int room) const;
+
+  wire::WorkerEnd* const wire_;
+  Engine* const engine_;
+  std::map<std::uint64_t, Open> open_;
+  std::map<std::uint64_t, Asked> asked_;
+  std::uint64_t last_ = 0;
+};
+
+}  // namespace dormouse::llm
