@@ -13,7 +13,7 @@ import transformer
 
 BITS_PER_BYTE_MAX, SHARE_OF_WORDS_MIN = 2.0, 0.9
 VOCABULARY, CONTEXT = 4096, 1024
-SHORT, LONG_FROM = 256, 0.8  # Tokens in a row at first, and when rows become as long as the context.
+SHORT, LONG_FROM = 256, 0.9  # Tokens in a row at first, and when rows become as long as the context.
 SEED = 1
 TEXTS = ["In the beginning God created the heaven and the earth.", "Hello, world!", "  two  spaces ",
          "The dormouse sleeps; 12 cats wake up.\n\nThen?", "naïve café, 漢字 and 😀", "<|user|> is no token",
@@ -31,7 +31,7 @@ class Plan:
 
 
 PLANS = {1: Plan(width=128, layers=3, heads=4, hidden=352, steps=140, tokens=2048),
-         10: Plan(width=160, layers=4, heads=5, hidden=448, steps=450, tokens=4096)}
+         10: Plan(width=160, layers=4, heads=5, hidden=448, steps=400, tokens=4096)}
 
 
 def say(text):

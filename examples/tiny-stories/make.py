@@ -11,7 +11,7 @@ a transformer of a few million weights, then its file is written for llama.cpp:
   FOLDER/made-of        the digest of the text, of the scripts that learn, and of what was asked for
 
 Where made-of is up to date there is nothing to do. FOLDER is $DORMOUSE_DEPS/tiny-stories/10-minutes if it is
-not said, or 1-minute. So many minutes the learning takes on two free cores; the number of its steps is fixed,
+not said, or 1-minute. The learning takes so many minutes at most on two free cores; its steps are fixed,
 so that a busy machine takes longer and comes to the same model. It fails if the model is not good enough.
 
 Needs Debian's bible-kjv, python3-torch, libopenblas0-pthread, python3-numpy and python3-yaml, and gguf-py in

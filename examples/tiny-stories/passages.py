@@ -87,7 +87,7 @@ class Layout:
             words = passage.split(" ")
             cut = self.random.integers(2, 13)
             if cut < len(words) - 4:
-                return " ".join(words[:cut]), " ".join(words[cut:])
+                return " ".join(words[:cut]), " " + " ".join(words[cut:])
         if chance < 0.8 or (first and chance < 0.95):
             return self.choose(ASKED).format(self.subject(passage)), passage
         return self.choose(OPENED if first else WENT_ON), passage
