@@ -3,14 +3,17 @@
 // same nonsense each time.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
 import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { promisify } from "node:util";
 import { Platform, eventually, repository } from "./platform.mjs";
 
 const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
 const OpenAI = createRequire(path.join(deps, "clients/package.json"))("openai");
 const testdata = path.join(repository, "runtimes/llm/testdata");
+const run = promisify(execFile);
 const json = { "content-type": "application/json" };
 const llama = readFileSync(path.join(testdata, "llama.gguf"));
 const bert = readFileSync(path.join(testdata, "bert.gguf"));
@@ -106,16 +109,49 @@ test("what was read before is not read again, and the receipt says so", async ()
   assert.equal(data.usage.prompt_tokens_details.cached_tokens, tokens.prompt_reused);
 });
 
+test("examples/search-notes finds what is nearest", async () => {
+  const notes = mkdtempSync(path.join(platform.dir, "notes-"));
+  writeFileSync(path.join(notes, "a.md"), "the dormouse sleeps\n\nthe river and the sea");
+  writeFileSync(path.join(notes, "b.txt"), "a tree");
+  const search = path.join(repository, "examples/search-notes/search.py");
+  const { stdout } = await run(search, [notes, "who sleeps"], { env: { ...process.env, DORMOUSE_URL: platform.url } });
+  assert.match(stdout.split("\n")[0], /a\.md: the dormouse sleeps/);
+});
+
 test("it wakes from its template, and says the same", async () => {
   const before = text(await ask("the sun"));
-  await eventually("no instance of it", async () => {
-    const { instances } = await platform.status("chat");
-    return Object.values(instances).every((count) => count === 0);
-  });
+  await asleep("chat");
   const { data, response } = await ask("the sun").withResponse();
   assert.equal(text(data), before);
   const receipt = await receiptOf(response.headers.get("dormouse-invocation"));
   assert.equal(receipt.rung, "template");
+});
+
+const asleep = (name) =>
+  eventually(`no instance of ${name}`, async () => {
+    const { instances } = await platform.status(name);
+    return Object.values(instances).every((count) => count === 0);
+  });
+
+test("a conversation goes on after it slept, and after the platform was killed", async () => {
+  const messages = [{ role: "user", content: "a story of the house by the sea and the one who was there" }];
+  let before = 0;
+  for (const between of [() => asleep("chat"), () => platform.kill("SIGKILL").then(() => platform.serve()), null]) {
+    const { data, response } = await ask("", { messages, conversation: "evening", ignore_eos: false }).withResponse();
+    const { tokens, outcome } = await receiptOf(response.headers.get("dormouse-invocation"));
+    assert.equal(outcome, "answered");
+    // But for the last token that was said, all is known: the next turn reads what is new.
+    assert.ok(tokens.prompt_reused >= before - 1, `${tokens.prompt_reused} of ${before}`);
+    before = data.usage.prompt_tokens + data.usage.completion_tokens;
+    messages.push({ role: "assistant", content: text(data) }, { role: "user", content: "and then?" });
+    await eventually("it is kept", async () => (await platform.cli("conversations", "chat")).stdout.includes("evening"));
+    if (between) await between();
+    client = new OpenAI({ baseURL: `${platform.url}/v1`, apiKey: "none", maxRetries: 0 });
+  }
+  // Another conversation, of another name, knows nothing of it once that is out of memory.
+  await asleep("chat");
+  const other = await ask("", { messages: messages.slice(0, 1), conversation: "morning" });
+  assert.equal(other.usage.prompt_tokens_details.cached_tokens, 0);
 });
 
 test("choices, stops, seeds, likelihoods and biases are obeyed", async () => {

@@ -59,3 +59,14 @@ test("a conversation goes on, with a system's word before it", { skip }, async (
     messages.push(message, user("Go on."));
   }
 });
+
+test("examples/story-teller streams on what the model says", { skip }, async () => {
+  const done = await platform.cli("deploy", path.join(repository, "examples/story-teller"));
+  assert.equal(done.code, 0, done.stderr);
+  const answer = await platform.request("POST", "/f/story-teller", {
+    body: JSON.stringify({ begin: "And David said", length: 4 }),
+    headers: { "content-type": "application/json" },
+  });
+  assert.equal(answer.status, 200, answer.text);
+  assert.ok(answer.text.startsWith("And David said") && answer.text.length > 40, answer.text);
+});
