@@ -85,6 +85,16 @@ void Shard::keep_conversation(InstanceKey from, const wire::Frame& frame) {
   parts_.conversations->keep(key_of(revision, keep->conversation), room.mapped().file, keep->size);
 }
 
+// What it kept as it left, if its end was noticed sooner.
+void Shard::hear_farewell(InstanceKey key) {
+  Instance& dead = *instance(key);
+  while (dead.leaving) {
+    const auto frame = dead.worker->poll();
+    if (!frame || !*frame) return;
+    if ((*frame)->header.type == wire::Type::keep) keep_conversation(key, **frame);
+  }
+}
+
 // Before the platform stops: workers leave by themselves, so that they keep what they have.
 asio::awaitable<void> Shard::let_keep() {
   constexpr Duration look_again = std::chrono::milliseconds(10);

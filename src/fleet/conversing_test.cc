@@ -20,6 +20,10 @@ class Keeping {
     const std::uint64_t handle = frame.header.handle;
     if (frame.header.type == wire::Type::state) take(frame);
     if (frame.header.type == wire::Type::invoke) answer(frame);
+    if (frame.header.type == wire::Type::cancel) {
+      talker_.say(wire::Type::chunk, handle, "which was under way");
+      talker_.say(wire::Type::failed, handle, wire::encode(wire::Failure{}));
+    }
     if (frame.header.type == wire::Type::room) {
       fill(handle, frame);
       return !leaving_;
@@ -45,6 +49,7 @@ class Keeping {
     const auto items = wire::decode_items(frame.payload);
     const std::uint64_t call = items->front().handle;
     const std::string told(items->front().inline_body);
+    if (told == "stream") return stream(call);
     wire::Answer answer;
     answer.inline_body = known_;
     answer.body_size = known_.size();
@@ -62,6 +67,12 @@ class Keeping {
     } else {
       ask(std::move(kept));
     }
+  }
+
+  void stream(std::uint64_t call) {
+    later_ = Kept{{call, std::exchange(conversation_, ""), 6}, "stream"};
+    talker_.say(wire::Type::result, call, wire::encode(wire::Answer{}), wire::flag_streaming);
+    talker_.say(wire::Type::chunk, call, "a word");
   }
 
   struct Kept {
@@ -149,6 +160,16 @@ TEST(Conversation, IsKeptByAWorkerThatIsAskedToLeave) {
   EXPECT_EQ(kept(world), 0u);
   world.run(world.fleet->drain(std::chrono::seconds(1)));
   EXPECT_TRUE(is_kept(world, "later"));
+}
+
+TEST(Conversation, IsKeptThoughItsClientLeftHalfWay) {
+  World world(keep_all, that_keep());
+  world.deploy("f");
+  Outcome begun = world.run(world.turn("f", "c", "stream"));
+  ASSERT_TRUE(begun.answer && begun.answer->stream);
+  begun.answer->stream.reset();
+  EXPECT_TRUE(is_kept(world, "stream"));
+  EXPECT_EQ(World::text(world.run(world.turn("f", "c", "x"))), "stream");
 }
 
 TEST(Conversation, ThatIsNotItsOwnEndsTheWorkerAndKeepsNothing) {

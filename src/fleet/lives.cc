@@ -254,10 +254,8 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   } else {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
-  // What was asked to leave may still have to keep something.
-  const bool is_farewell = type == wire::Type::ask_room || type == wire::Type::keep;
-  return !where.stopping || type == wire::Type::result || type == wire::Type::failed ||
-         (is_farewell && where.leaving);
+  const bool is_an_end = type == wire::Type::result || type == wire::Type::failed;
+  return !where.stopping || where.leaving || is_an_end;
 }
 
 void Shard::ask_room(InstanceKey key, const wire::Frame& frame) {
@@ -372,6 +370,7 @@ void Shard::report(Instance& where, const Call& it, const ledger::Receipt& recei
 asio::awaitable<void> Shard::mourn(InstanceKey key) {
   auto dying = instance(key)->worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
+  hear_farewell(key);
   Instance& dead = *instance(key);
   while (log_output(dead).any) {
   }

@@ -211,12 +211,14 @@ void Shard::on(const scheduling::Stop& wanted) {
   where->stopping = true;
   if (where->end_reason.empty()) where->end_reason = "the instance was stopped";
   if (!where->worker) return;  // wake() sees it, and ends.
-  if (wanted.manner == scheduling::Manner::kill) return where->worker->sandbox().kill();
+  const bool keeps = where->ready && keeps_conversations(*served_.at(where->function).revision);
+  const bool kills = wanted.manner == scheduling::Manner::kill;
+  if (kills && !keeps) return where->worker->sandbox().kill();
   where->leaving = true;
   where->worker->post(wire::Type::drain, 0, "");
   to_flush(wanted.instance, *where);
-  const bool keeps = keeps_conversations(*served_.at(where->function).revision);
-  tasks_.spawn(kill_after(wanted.instance, keeps ? options_.keep_grace : options_.drain_grace));
+  const bool has_time = keeps && !kills;
+  tasks_.spawn(kill_after(wanted.instance, has_time ? options_.keep_grace : options_.drain_grace));
 }
 
 // ---- turns and ticks ----

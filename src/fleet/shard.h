@@ -230,6 +230,7 @@ class Shard final : public Fleet {
   void give_keep_room(InstanceKey, const wire::Frame&);
   void keep_conversation(InstanceKey, const wire::Frame&);
   asio::awaitable<void> let_keep();
+  void hear_farewell(InstanceKey);
 
   // leases.cc: how calls go to programs that are HTTP servers.
   void lease(Call&, InstanceKey to);
