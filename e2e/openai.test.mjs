@@ -254,6 +254,10 @@ test("O6, L10: streams that are dropped free their slots, and are counted as far
   });
   const took = performance.now() - left;
   assert.ok(took <= 200 + lag, `it took ${took} ms, a request ${lag} ms`);
+  await eventually("the same instance has all its slots", async () => {
+    const { starting, busy, dozing, stopping } = (await platform.status("crowd")).instances;
+    return starting + busy + stopping === 0 && dozing === 1;
+  });
   for (const { id } of streams) {
     const { tokens, outcome } = await receiptOf(id);
     assert.equal(outcome, "cancelled");

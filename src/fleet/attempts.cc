@@ -59,11 +59,42 @@ void Shard::forget(CallKey key) {
 // Its client is gone.
 void Shard::leave(CallKey key) {
   Call* const left = call(key);
-  if (left == nullptr || left->over) return;
+  if (left == nullptr || left->over || cancel_in_place(*left)) return;
   happen(scheduling::Left{key});
   Call* const waits = call(key);
   if (waits == nullptr || waits->over) return;
   finish(*waits, {.answer = Error{Code::cancelled, "the client went away"}, .receipt = {}});
+}
+
+// A language model's worker gives a call up within a step: its instance goes on, with the others
+// that run there and what it has computed. Until it says so, the call's slot is taken.
+bool Shard::cancel_in_place(Call& it) {
+  Instance* const where = instance(it.instance);
+  const bool runs = where != nullptr && !where->stopping && where->running.contains(it.key);
+  if (!runs || !is_language_model(*it.invocation.revision)) return false;
+  where->running.erase(it.key);
+  where->aborted.insert(it.key);
+  where->cancelling[it.key] = it.timing.dispatched;
+  where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(it.key), "");
+  to_flush(it.instance, *where);
+  tasks_.spawn(mind_cancelling(it.instance, it.key));
+  finish_attempt(it, Error{Code::cancelled, "the client went away"});
+  return true;
+}
+
+// One that does not is ended as any other is whose client left.
+asio::awaitable<void> Shard::mind_cancelling(InstanceKey where, CallKey key) {
+  co_await parts_.clock->sleep_until(parts_.clock->now() + options_.drain_grace);
+  const Instance* const it = instance(where);
+  if (it != nullptr && it->cancelling.contains(key)) happen(scheduling::Left{key});
+}
+
+// Its worker has done with it.
+void Shard::end_aborted(Instance& where, CallKey key) {
+  where.aborted.erase(key);
+  const auto since = where.cancelling.extract(key);
+  const Duration run = since ? parts_.clock->now() - since.mapped() : Duration(0);
+  happen(scheduling::Ended{key, run, {}, true});
 }
 
 // The outcome leaves at the end of the turn, after what the ledger has to say of it.
@@ -116,7 +147,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
 void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   Instance& where = *instance(from);
   const CallKey key{frame.header.handle};
-  if (where.aborted.erase(key) > 0) return happen(scheduling::Ended{key, {}, {}, true});
+  if (where.aborted.contains(key)) return end_aborted(where, key);
   if (where.running.erase(key) == 0) {
     return break_off(from, "the worker answered a call that it was not given");
   }

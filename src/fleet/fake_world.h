@@ -129,13 +129,14 @@ class World {
   }
 
   void deploy(std::string name, std::map<std::string, std::string> env = {}, Duration timeout = 30s,
-              std::int64_t memory_bytes = 64 << 20) {
+              std::int64_t memory_bytes = 64 << 20, std::int32_t concurrency = 1) {
     auto revision = std::make_shared<catalog::Revision>(
         catalog::Revision{{}, "default", 1, catalog::digest_of({}), {}});
     revision->manifest.name = name;
     revision->manifest.runtime = "speaker";
     revision->manifest.timeout = timeout;
     revision->manifest.resources.memory_bytes = memory_bytes;
+    revision->manifest.concurrency = concurrency;
     revision->manifest.instances_max = 32;
     for (const auto& [key, value] : env) revision->load_options["env." + key] = value;
     revisions_[name] = revision;

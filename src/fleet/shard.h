@@ -142,7 +142,8 @@ class Shard final : public Fleet {
     std::function<void(std::string)>
         printed;  // Of a trial: hears what it prints, instead of the log.
     std::set<CallKey> running;
-    std::set<CallKey> aborted;  // Their answers may still come, and are dropped.
+    std::set<CallKey> aborted;                // Their answers may still come, and are dropped.
+    std::map<CallKey, TimePoint> cancelling;  // Those of them whose slot is still taken: since.
     sandbox::Usage used;
     std::uint64_t used_in_turn = 0;  // When `used` was read.
     std::uint64_t memory_bytes_max = 0;
@@ -201,6 +202,9 @@ class Shard final : public Fleet {
   void stats(InstanceKey, const wire::Frame&);
   bool is_language_model(const catalog::Revision&) const;
   void forget(CallKey);
+  bool cancel_in_place(Call&);
+  asio::awaitable<void> mind_cancelling(InstanceKey, CallKey);
+  void end_aborted(Instance&, CallKey);
   void break_off(InstanceKey, const std::string& why);
   void shun(InstanceKey);
   void count(const Call&, const Outcome&);

@@ -46,9 +46,8 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   const CallKey key{frame.header.handle};
   const bool last = (frame.header.flags & wire::flag_end) != 0;
   if (where.aborted.contains(key)) {
-    if (!last) return;
-    where.aborted.erase(key);
-    return happen(scheduling::Ended{key, {}, {}, true});
+    if (last) end_aborted(where, key);
+    return;
   }
   Call* const it = where.running.contains(key) ? call(key) : nullptr;
   if (it == nullptr || !it->flow) {

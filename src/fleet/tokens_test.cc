@@ -10,7 +10,7 @@ class Counting {
  public:
   explicit Counting(int socket) : socket_(socket), talker_(socket) {
     while (const auto frame = talker_.hear()) {
-      if (frame->header.type == wire::Type::cancel) {
+      if (frame->header.type == wire::Type::cancel && !stubborn_) {
         count(frame->header.handle, 9);
         talker_.say(wire::Type::failed, frame->header.handle, wire::encode(wire::Failure{}));
       }
@@ -26,7 +26,8 @@ class Counting {
   }
 
   void answer(std::uint64_t handle, const std::string& how) {
-    if (how == "stream" || how == "stall") return stream(handle, how == "stream");
+    stubborn_ = how == "stubborn";
+    if (how == "stream" || how == "stall" || stubborn_) return stream(handle, how == "stream");
     count(how == "another's" ? handle + 1 : handle, how == "many" ? wire::tokens_max + 1 : 5);
     talker_.say(wire::Type::result, handle, wire::encode(wire::Answer{}));
     if (how == "late") count(handle, 6);
@@ -47,6 +48,7 @@ class Counting {
 
   int socket_;
   Talker talker_;
+  bool stubborn_ = false;
 };
 
 void count_tokens(int socket) {
@@ -100,6 +102,32 @@ TEST(Tokens, OfAStreamThatIsLeftAreThoseThatWereDelivered) {
   // What it says of the call that was left changes nothing.
   EXPECT_TRUE(world.run(world.call("f", "whole")).answer);
   EXPECT_EQ(world.fleet->snapshot().counters.at("f").tokens, (ledger::Tokens{60, 24, 7}));
+  EXPECT_EQ(world.launcher.state.killed, 0);  // It has said that it gave the call up.
+}
+
+TEST(Cancel, EndsALanguageModelThatDoesNotGiveACallUp) {
+  Options options = of_language_models();
+  options.drain_grace = 10ms;
+  World world(count_tokens, options);
+  world.deploy("f");
+  Outcome outcome = world.run(world.call("f", "stubborn"));
+  ASSERT_TRUE(outcome.answer && outcome.answer->stream);
+  outcome.answer->stream.reset();
+  EXPECT_TRUE(world.comes([&] { return world.launcher.state.killed == 1; }));
+  EXPECT_TRUE(world.run(world.call("f", "whole")).answer);
+}
+
+TEST(Cancel, CostsNoOtherCallOfALanguageModel) {
+  World world(count_tokens, of_language_models());
+  world.deploy("f", {}, 30s, 64 << 20, 2);
+  Outcome left = world.run(world.call("f", "stall"));
+  Outcome stays = world.run(world.call("f", "stall"));
+  ASSERT_TRUE(left.answer && left.answer->stream && stays.answer && stays.answer->stream);
+  left.answer->stream.reset();
+  EXPECT_TRUE(world.run(world.call("f", "whole")).answer);
+  EXPECT_EQ(world.launcher.state.living, 2);  // One, and a blank.
+  EXPECT_EQ(world.run(read(stays.answer->stream.get(), 5)), "word word word word word ");
+  EXPECT_EQ(world.launcher.state.killed, 0);
 }
 
 TEST(Tokens, ThatAWorkerMayNotCountEndItAndNothingElse) {
