@@ -43,6 +43,7 @@ class Call {
   virtual bool over() const = 0;
   // Of the engine: where what it read and said is, for a conversation; nullopt if it failed.
   virtual std::optional<std::size_t> slot() const { return std::nullopt; }
+  virtual std::span<const Token> tail() const { return {}; }  // Said last, and not computed.
 };
 
 // The tokens of a text; an error that names `field` if there are none, too many, or ones that the

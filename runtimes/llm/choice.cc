@@ -48,6 +48,7 @@ std::optional<Token> Choice::next(std::int32_t row) {
   }
   listener_->said(*this, std::move(*delta));
   if (!over) return token;
+  if (!text_.stopped()) tail_ = {token};
   finish(text_.stopped() ? Finish::stop : Finish::length);
   return std::nullopt;
 }

@@ -36,7 +36,8 @@ class Choice final : public Run {
          std::unique_ptr<Sampler>, const Request&, const ChatPrompt*);
 
   std::size_t index() const { return index_; }
-  std::size_t generated() const { return generated_; }  // Tokens, also the one that only ends it.
+  std::size_t generated() const { return generated_; }   // Tokens, also the one that only ends it.
+  std::span<const Token> tail() const { return tail_; }  // What it said last, for want of room.
   std::vector<TokenReport> take_reports() { return std::exchange(reports_, {}); }
 
   std::optional<Token> next(std::int32_t row) override;
@@ -59,6 +60,7 @@ class Choice final : public Run {
   bool shows_marks_;
   std::size_t generated_ = 0;
   std::vector<TokenReport> reports_;
+  std::vector<Token> tail_;
 };
 
 }  // namespace dormouse::llm

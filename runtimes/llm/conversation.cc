@@ -13,10 +13,11 @@ constexpr std::uint32_t version = 1;
 
 }  // namespace
 
-std::string conversation_head(std::span<const Token> tokens) {
+std::string conversation_head(std::span<const Token> tokens, std::size_t computed) {
   std::string head(magic);
   put(head, version);
   put_sized(head, library_version());
+  put(head, static_cast<std::uint32_t>(computed));
   put(head, static_cast<std::uint32_t>(tokens.size()));
   head.append(as_text(std::as_bytes(tokens)));
   return head;
@@ -27,10 +28,12 @@ Result<KeptConversation> read_conversation(Bytes file) {
   const bool known = reader.take(magic.size()) == magic && reader.get<std::uint32_t>() == version &&
                      reader.get_sized() == library_version();
   if (!known) return Error{Code::invalid_argument, "a kept conversation of another version"};
+  const std::size_t computed = reader.get<std::uint32_t>();
   const std::size_t count = reader.get<std::uint32_t>();
   const std::string_view raw = reader.take(count * sizeof(Token));
-  if (!reader.ok()) return Error{Code::invalid_argument, "a kept conversation is cut off"};
-  KeptConversation kept{std::vector<Token>(count), as_bytes(reader.rest())};
+  if (!reader.ok() || computed > count)
+    return Error{Code::invalid_argument, "a kept conversation is cut off"};
+  KeptConversation kept{std::vector<Token>(count), computed, as_bytes(reader.rest())};
   std::memcpy(kept.tokens.data(), raw.data(), raw.size());
   return kept;
 }

@@ -17,11 +17,12 @@ namespace dormouse::llm {
 
 struct KeptConversation {
   std::vector<Token> tokens;
-  Bytes state;  // llama.cpp's own, which follows the head to the end of the file.
+  std::size_t computed = 0;  // So many of them; the last that was said may not be.
+  Bytes state;               // llama.cpp's own, which follows the head to the end of the file.
 };
 
 // What stands before the state.
-std::string conversation_head(std::span<const Token>);
+std::string conversation_head(std::span<const Token>, std::size_t computed);
 Result<KeptConversation> read_conversation(Bytes file);
 
 // The tokens of a text that begins with what `known` say: those, and what follows them. Words that

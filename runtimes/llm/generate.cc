@@ -23,6 +23,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
   std::optional<std::size_t> slot() const override {
     return failed_ ? std::nullopt : choices_.front()->slot();
   }
+  std::span<const Token> tail() const override { return choices_.front()->tail(); }
 
   Result<> start(Model* model, const Request& request, std::vector<std::vector<Token>> prompts,
                  const ChatPrompt* chat) {

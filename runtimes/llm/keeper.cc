@@ -21,7 +21,9 @@ Result<> Keeper::take_state(wire::Frame& frame) {
     if (!mapped) return mapped.error();
     const Bytes bytes(static_cast<const std::byte*>(mapped->get()) + state->offset, state->size);
     auto kept = read_conversation(bytes);
-    if (kept && engine_->restore(kept->tokens, kept->state)) open.tokens = std::move(kept->tokens);
+    const bool is_back =
+        kept && engine_->restore(std::span(kept->tokens).first(kept->computed), kept->state);
+    if (is_back) open.tokens = std::move(kept->tokens);
   }
   open_.insert_or_assign(frame.header.handle, std::move(open));
   return ok;
@@ -32,12 +34,15 @@ std::vector<Token> Keeper::known(std::uint64_t invocation) const {
   return found == open_.end() ? std::vector<Token>() : found->second.tokens;
 }
 
-void Keeper::keep(std::uint64_t invocation, std::size_t slot) {
+void Keeper::keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail) {
   const auto found = open_.find(invocation);
   if (found == open_.end()) return;
   Asked asked{.invocation = invocation, .name = std::move(found->second.name), .slot = slot};
   open_.erase(found);
-  asked.head = conversation_head(engine_->computed(slot));
+  std::vector<Token> tokens = engine_->computed(slot);
+  const std::size_t computed = tokens.size();
+  tokens.insert(tokens.end(), tail.begin(), tail.end());
+  asked.head = conversation_head(tokens, computed);
   asked.size = asked.head.size() + engine_->state_bytes(slot);
   engine_->hold(slot);
   const std::uint64_t handle = ++last_ | wire::keep_bit;

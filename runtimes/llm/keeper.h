@@ -28,8 +28,9 @@ class Keeper {
   std::vector<Token> known(std::uint64_t invocation) const;
   // It has ended without anything to keep.
   void forget(std::uint64_t invocation) { open_.erase(invocation); }
-  // It has ended, and `slot` has what was computed for it. Nothing, if it is of no conversation.
-  void keep(std::uint64_t invocation, std::size_t slot);
+  // It has ended, `slot` has what was computed for it, and `tail` was said last and not computed.
+  // Nothing, if it is of no conversation.
+  void keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail);
   // A frame `room`; false: it was not asked for here.
   bool take_room(wire::Frame&);
   bool waits() const { return !asked_.empty(); }  // For room.

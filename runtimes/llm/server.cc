@@ -222,7 +222,7 @@ class Server {
       const auto& [handle, running] = entry;
       if (!running.outgoing->over() || (running.call && !running.call->over())) return false;
       const auto slot = running.call ? running.call->slot() : std::nullopt;
-      if (keeper_ && slot) keeper_->keep(handle, *slot);
+      if (keeper_ && slot) keeper_->keep(handle, *slot, running.call->tail());
       if (keeper_) keeper_->forget(handle);
       return true;
     });
