@@ -69,6 +69,10 @@ std::string said(std::string what) {
 struct Model::Threads {
   explicit Threads(std::int32_t count) {
     ggml_threadpool_params params = ggml_threadpool_params_default(count);
+    // They look for work for some milliseconds after each step, and then sleep. As llama.cpp has it
+    // they look for a fifth of a second, which whoever computes beside them then waits for.
+    params.poll = 1;
+    params.paused = true;
     pool = of_backend<decltype(&ggml_threadpool_new)>("ggml_threadpool_new")(&params);
   }
   ~Threads() {
