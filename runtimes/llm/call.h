@@ -34,15 +34,17 @@ struct Invocation {
   std::string_view wanted;  // "chat.completions", …; "": by the body.
   std::string_view body;
   std::int64_t now = 0;          // Seconds since 1970.
-  std::span<const Token> known;  // What a conversation said before, if it goes on.
+  bool is_kept = false;          // It is of a conversation,
+  std::span<const Token> known;  // which said this before.
 };
 
 class Call {
  public:
   virtual ~Call() = default;
   virtual bool over() const = 0;
-  // Of the engine: where what it read and said is, for a conversation; nullopt if it failed.
-  virtual std::optional<std::size_t> slot() const { return std::nullopt; }
+  // Of the engine, for a conversation: the slot of what it read and said, held since that ended;
+  // whoever takes it lets it go. nullopt if there is nothing to keep.
+  virtual std::optional<std::size_t> take_slot() { return std::nullopt; }
   virtual std::span<const Token> tail() const { return {}; }  // Said last, and not computed.
 };
 

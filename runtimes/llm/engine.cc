@@ -11,7 +11,8 @@ Engine::Engine(Model* model)
     : model_(model),
       batch_(llama_batch_init(model->batch_tokens(), 0, 1)),
       slots_(static_cast<std::size_t>(model->sequences())),
-      running_(slots_.size(), nullptr) {
+      running_(slots_.size(), nullptr),
+      held_(slots_.size()) {
 }
 
 Engine::~Engine() {
@@ -39,6 +40,15 @@ bool Engine::has_work() const {
   const bool has_room = std::ranges::any_of(slots_, [](const Slot& slot) { return !slot.busy; });
   return (has_room && !waiting_.empty()) ||
          std::ranges::any_of(running_, [](const Run* run) { return run && !run->stalled(); });
+}
+
+void Engine::hold(std::size_t slot) {
+  slots_[slot].busy = held_[slot] = true;
+}
+
+void Engine::let_go(std::size_t slot) {
+  held_[slot] = false;
+  slots_[slot].busy = running_[slot] != nullptr;
 }
 
 void Engine::admit() {
@@ -78,7 +88,7 @@ void Engine::begin(Run* run, const Place& where) {
 
 void Engine::end(std::size_t slot) {
   running_[slot] = nullptr;
-  slots_[slot].busy = false;
+  slots_[slot].busy = held_[slot];
   slots_[slot].last_used = ++clock_;
 }
 

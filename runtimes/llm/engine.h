@@ -59,9 +59,9 @@ class Engine {
   const std::vector<Token>& computed(std::size_t slot) const { return slots_[slot].tokens; }
   std::uint64_t state_bytes(std::size_t slot) const;
   bool save(std::size_t slot, std::span<std::byte> to) const;
-  // Nothing goes into an idle slot while it is held.
-  void hold(std::size_t slot) { slots_[slot].busy = true; }
-  void let_go(std::size_t slot) { slots_[slot].busy = running_[slot] != nullptr; }
+  // Nothing else goes into a slot while it is held, also after its run has ended.
+  void hold(std::size_t slot);
+  void let_go(std::size_t slot);
   // Puts it into a slot that is idle, for the next prompt, unless one has it already; false if it
   // is none of this model's, or there is no room.
   bool restore(std::span<const Token> tokens, std::span<const std::byte> state);
@@ -86,6 +86,7 @@ class Engine {
   llama_batch batch_;
   std::vector<Slot> slots_;
   std::vector<Run*> running_;  // By slot.
+  std::vector<bool> held_;     // Likewise.
   std::deque<Run*> waiting_;
   std::vector<Row> rows_;
   std::uint64_t clock_ = 0;

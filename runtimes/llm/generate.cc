@@ -1,6 +1,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "runtimes/llm/call.h"
 #include "runtimes/llm/conversation.h"
@@ -16,12 +17,15 @@ std::uint32_t random_seed() {
 
 class GeneratingCall final : public Call, public Choice::Listener {
  public:
-  GeneratingCall(Engine* engine, Outlet* outlet, Heading heading)
-      : engine_(engine), outlet_(outlet), heading_(std::move(heading)) {}
-  ~GeneratingCall() override { withdraw(); }
+  GeneratingCall(Engine* engine, Outlet* outlet, Heading heading, bool is_kept)
+      : engine_(engine), outlet_(outlet), heading_(std::move(heading)), is_kept_(is_kept) {}
+  ~GeneratingCall() override {
+    withdraw();
+    if (held_) engine_->let_go(*held_);
+  }
   bool over() const override { return over_; }
-  std::optional<std::size_t> slot() const override {
-    return failed_ ? std::nullopt : choices_.front()->slot();
+  std::optional<std::size_t> take_slot() override {
+    return failed_ ? std::nullopt : std::exchange(held_, std::nullopt);
   }
   std::span<const Token> tail() const override { return choices_.front()->tail(); }
 
@@ -88,8 +92,15 @@ class GeneratingCall final : public Call, public Choice::Listener {
     if (!begun_[index]) said(choice, {});
     ended_[index] = true;
     said_[index].finish = finish;
+    if (index == 0 && is_kept_) hold(*choice.slot());
     if (heading_.stream) outlet_->send(final_event(heading_, index, finish));
     if (std::ranges::find(ended_, false) == ended_.end()) close();
+  }
+
+  // Before the engine gives it to the next in the queue.
+  void hold(std::size_t slot) {
+    engine_->hold(slot);
+    held_ = slot;
   }
 
   void failed(Choice&, const Error& error) override {
@@ -124,6 +135,8 @@ class GeneratingCall final : public Call, public Choice::Listener {
   Engine* const engine_;
   Outlet* const outlet_;
   const Heading heading_;
+  const bool is_kept_;
+  std::optional<std::size_t> held_;
   std::size_t siblings_ = 1;
   std::vector<std::unique_ptr<Choice>> choices_;  // Those of one prompt follow each other.
   std::vector<std::string> echoes_;               // By prompt.
@@ -175,7 +188,8 @@ Result<std::unique_ptr<Call>> generate(Model* model, Engine* engine, Renderer* r
   }
   auto prompts = prompts_of(*model, request, chat, invocation.known);
   if (!prompts) return std::move(prompts).error();
-  auto call = std::make_unique<GeneratingCall>(engine, outlet, heading_of(invocation, request));
+  auto call = std::make_unique<GeneratingCall>(engine, outlet, heading_of(invocation, request),
+                                               invocation.is_kept);
   auto started = call->start(model, request, std::move(*prompts), is_chat ? &chat : nullptr);
   if (!started) return std::move(started).error();
   return call;

@@ -307,6 +307,29 @@ TEST_F(Generate, AnswersMoreThanItHasSlotsFor) {
   for (const Kept& one : kept) EXPECT_EQ(one.usage.generated, 24U);
 }
 
+TEST_F(Generate, HoldsTheSlotOfAConversationUntilItIsTaken) {
+  Settings one = settings("llama.gguf");
+  one.sequences = 1;
+  use(one);
+  Kept first, second;
+  const std::string body = prompt("the cat and the mouse");
+  auto request = read_request("", body);
+  const Invocation invocation{.id = "7", .wanted = "", .body = body, .now = 5, .is_kept = true};
+  auto call =
+      generate(model.get(), engine.get(), renderer.get(), &first, invocation, std::move(*request));
+  auto waiting = begin(second, prompt("something else"));
+  finish();  // Nothing goes on while what was said last is not taken away.
+  EXPECT_TRUE((*call)->over());
+  EXPECT_TRUE(second.body.empty());
+  const auto slot = (*call)->take_slot();
+  ASSERT_TRUE(slot);
+  EXPECT_EQ(engine->computed(*slot).size(), first.usage.prompt + 23);
+  EXPECT_EQ((*call)->tail().size(), 1U);
+  engine->let_go(*slot);
+  finish();
+  EXPECT_EQ(second.usage.generated, 24U);
+}
+
 TEST_F(Generate, TakesAStateBackElsewhere) {
   const Kept first = asked(prompt("the cat and the mouse"));
   std::size_t slot = 0;

@@ -7,6 +7,11 @@
 #include "wire/mapping.h"
 
 namespace dormouse::llm {
+namespace {
+
+constexpr std::size_t rooms_max = 4;  // That the daemon gives out at a time (wire.md).
+
+}  // namespace
 
 Result<> Keeper::take_state(wire::Frame& frame) {
   auto state = wire::decode_state(frame.payload);
@@ -36,7 +41,7 @@ std::vector<Token> Keeper::known(std::uint64_t invocation) const {
 
 void Keeper::keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail) {
   const auto found = open_.find(invocation);
-  if (found == open_.end()) return;
+  if (found == open_.end()) return engine_->let_go(slot);
   Asked asked{.invocation = invocation, .name = std::move(found->second.name), .slot = slot};
   open_.erase(found);
   std::vector<Token> tokens = engine_->computed(slot);
@@ -44,10 +49,17 @@ void Keeper::keep(std::uint64_t invocation, std::size_t slot, std::span<const To
   tokens.insert(tokens.end(), tail.begin(), tail.end());
   asked.head = conversation_head(tokens, computed);
   asked.size = asked.head.size() + engine_->state_bytes(slot);
-  engine_->hold(slot);
-  const std::uint64_t handle = ++last_ | wire::keep_bit;
-  wire_->post(wire::Type::ask_room, handle, wire::encode_ask_room(asked.size));
-  asked_.emplace(handle, std::move(asked));
+  queue_.push_back(std::move(asked));
+  ask();
+}
+
+void Keeper::ask() {
+  while (!queue_.empty() && asked_.size() < rooms_max) {
+    const std::uint64_t handle = ++last_ | wire::keep_bit;
+    wire_->post(wire::Type::ask_room, handle, wire::encode_ask_room(queue_.front().size));
+    asked_.emplace(handle, std::move(queue_.front()));
+    queue_.pop_front();
+  }
 }
 
 bool Keeper::take_room(wire::Frame& frame) {
@@ -60,6 +72,7 @@ bool Keeper::take_room(wire::Frame& frame) {
                 wire::encode(wire::Keep{asked.invocation, asked.name, asked.size}));
   }
   engine_->let_go(asked.slot);
+  ask();
   return true;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <vector>
@@ -28,12 +29,13 @@ class Keeper {
   std::vector<Token> known(std::uint64_t invocation) const;
   // It has ended without anything to keep.
   void forget(std::uint64_t invocation) { open_.erase(invocation); }
-  // It has ended, `slot` has what was computed for it, and `tail` was said last and not computed.
-  // Nothing, if it is of no conversation.
+  bool knows(std::uint64_t invocation) const { return open_.contains(invocation); }
+  // It has ended, `slot`, which is held, has what was computed for it, and `tail` was said last and
+  // not computed.
   void keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail);
   // A frame `room`; false: it was not asked for here.
   bool take_room(wire::Frame&);
-  bool waits() const { return !asked_.empty(); }  // For room.
+  bool waits() const { return !asked_.empty() || !queue_.empty(); }  // For room.
 
  private:
   struct Open {
@@ -46,11 +48,13 @@ class Keeper {
     std::size_t slot = 0;
     std::uint64_t size = 0;
   };
+  void ask();  // For the next of the queue, if not too many were asked for.
   Result<> write(const Asked&, int room) const;
 
   wire::WorkerEnd* const wire_;
   Engine* const engine_;
   std::map<std::uint64_t, Open> open_;
+  std::deque<Asked> queue_;
   std::map<std::uint64_t, Asked> asked_;
   std::uint64_t last_ = 0;
 };

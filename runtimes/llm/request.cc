@@ -551,6 +551,9 @@ Result<Request> read_request(std::string_view wanted, std::string_view body) {
   if (!what) return what.error();
   if (auto known = check_names(*object, *what); !known) return known.error();
 
+  if (wanted.empty() && object->contains("conversation")) {
+    return refused("conversation", "name it in the header Dormouse-Conversation here");
+  }
   Request request{.operation = *what};
   for (const Entry& entry : entries) {
     const json::value* given = object->if_contains(entry.name);

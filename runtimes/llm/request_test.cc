@@ -98,6 +98,11 @@ TEST(Request, NeverPassesOverWhatItDoesNotDo) {
   EXPECT_EQ(error_of(chat, with(R"("audio":null,"store":false)")), "none");
 }
 
+TEST(Request, LeavesConversationsToTheDialectThatReadsThem) {
+  EXPECT_EQ(error_of(chat, with(R"("conversation":"c")")), "none");
+  EXPECT_TRUE(error_of("", with(R"("conversation":"c")")).starts_with("conversation: "));
+}
+
 TEST(Request, ChecksMessages) {
   const auto of = [](const std::string& messages) {
     return error_of(chat, R"({"messages":)" + messages + "}");

@@ -221,7 +221,7 @@ class Server {
     std::erase_if(running_, [this](const auto& entry) {
       const auto& [handle, running] = entry;
       if (!running.outgoing->over() || (running.call && !running.call->over())) return false;
-      const auto slot = running.call ? running.call->slot() : std::nullopt;
+      const auto slot = running.call ? running.call->take_slot() : std::nullopt;
       if (keeper_ && slot) keeper_->keep(handle, *slot, running.call->tail());
       if (keeper_) keeper_->forget(handle);
       return true;
@@ -272,6 +272,7 @@ class Server {
 
   void cancel(std::uint64_t handle) {
     Running& running = running_.at(handle);
+    if (running.outgoing->over()) return;  // Its answer has left.
     running.call.reset();
     running.outgoing->fail({Code::cancelled, "nobody waits for it"});
     running_.erase(handle);
@@ -327,6 +328,7 @@ class Server {
     }
     const std::vector<Token> known = keeper_->known(item.handle);
     invocation.known = known;
+    invocation.is_kept = keeper_->knows(item.handle);
     auto call = generate(model_.get(), engine_.get(), renderer_.get(), running.outgoing.get(),
                          invocation, std::move(*request));
     if (!call) return std::move(call).error();

@@ -166,7 +166,7 @@ class OnDisk final : public Conversations {
 
   void keep(Key key, SharedDescriptor from, std::uint64_t size) override {
     const bool fits = size <= size_max() && on_the_way_ < on_the_way_max &&
-                      bytes_on_the_way_ + size <= bytes_on_the_way_max;
+                      (on_the_way_ == 0 || bytes_on_the_way_ + size <= bytes_on_the_way_max);
     if (!fits) {
       spdlog::warn(
           "a conversation of {} is not kept: {} bytes are too many, or too many others "

@@ -80,6 +80,7 @@ void Shard::keep_conversation(InstanceKey from, const wire::Frame& frame) {
   const bool is_its_own = call != where.conversations.end() && call->second == keep->conversation;
   if (!is_its_own && where.conversations.size() == conversations_max) return;  // Long ago.
   if (!is_its_own) return break_off(from, "the worker keeps a conversation that is not its own");
+  where.conversations.erase(call);  // Once for each call.
   const catalog::Revision& revision = *served_.at(where.function).revision;
   if (serving(revision.manifest.name) == FunctionKey{}) return;  // It is being removed.
   parts_.conversations->keep(key_of(revision, keep->conversation), room.mapped().file, keep->size);
