@@ -25,7 +25,7 @@ class Outlet {
   virtual void send(std::string events) = 0;
   virtual void end_stream() = 0;
   virtual void fail(const Error&) = 0;
-  virtual void count(const Usage&) = 0;  // So far, with what is sent next.
+  virtual void count(const Usage&) = 0;  // So far, with what was sent; an answer's: before it.
   virtual bool stalled() const = 0;      // No more can be taken now.
 };
 

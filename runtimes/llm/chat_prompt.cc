@@ -97,17 +97,19 @@ ChatPrompt ChatTemplates::rendered(const Request& request) const {
   } else if (!request.reasoning_effort.empty()) {
     inputs.chat_template_kwargs["reasoning_effort"] = '"' + request.reasoning_effort + '"';
   }
+  // Of a model that thinks, the schema is of what follows the thoughts.
+  if (!inputs.force_pure_content) inputs.json_schema = request.json_schema;
   common_chat_params params = common_chat_templates_apply(templates_.get(), inputs);
   ChatPrompt prompt{.text = std::move(params.prompt),
                     .grammar = std::move(params.grammar),
                     .lazy = params.grammar_lazy,
                     .kept_tokens = std::move(params.preserved_tokens),
                     .stops = std::move(params.additional_stops)};
-  prompt.of_tools = !prompt.grammar.empty();
+  prompt.of_tools = !request.tools.empty() && !prompt.grammar.empty();
   for (const common_grammar_trigger& trigger : params.grammar_triggers) {
     prompt.triggers.push_back({trigger.type, trigger.value, trigger.token});
   }
-  if (!request.json_schema.empty()) {
+  if (!request.json_schema.empty() && inputs.force_pure_content) {
     prompt.grammar = json_schema_to_grammar(common_json::parse(request.json_schema), true);
     prompt.lazy = false;
   }

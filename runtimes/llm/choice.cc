@@ -32,7 +32,12 @@ Choice::Choice(Listener* listener, const Model* model, std::size_t index, std::v
 }
 
 std::optional<Token> Choice::next(std::int32_t row) {
-  const Token token = sampler_->choose(row);
+  const auto chosen = sampler_->choose(row);
+  if (!chosen) {
+    listener_->failed(*this, chosen.error());
+    return std::nullopt;
+  }
+  const Token token = *chosen;
   ++generated_;
   if (model_->ends(token) && !ignores_end_) {
     finish(Finish::stop);
@@ -54,6 +59,7 @@ std::optional<Token> Choice::next(std::int32_t row) {
 }
 
 void Choice::finish(Finish why) {
+  sampler_.reset();  // It is as large as the vocabulary, and others of this call may run for long.
   const auto delta = reader_.end(text_.stopped() ? "" : text_.rest());
   if (!delta) return listener_->failed(*this, delta.error());
   if (!delta->empty()) listener_->said(*this, *delta);

@@ -1,6 +1,7 @@
 #include "runtimes/llm/engine.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/check.h"
 #include "runtimes/llm/library.h"
@@ -64,8 +65,17 @@ void Engine::admit() {
 void Engine::begin(Run* run, const Place& where) {
   Slot& slot = slots_[where.slot];
   std::size_t kept = where.tokens;
-  const auto keep = static_cast<llama_pos>(kept);
+  auto keep = static_cast<llama_pos>(kept);
   const bool takes_over = where.source != where.slot;
+  // A layer with a window has let go of what lies behind it.
+  const llama_pos window = llama_model_n_swa(model_->model());
+  const bool is_part = kept < slots_[where.source].tokens.size();
+  if (window > 0 && is_part &&
+      llama_memory_seq_pos_min(model_->memory(), sequence(where.source)) >
+          std::max(0, keep - window)) {
+    kept = 0;
+    keep = 0;
+  }
   const bool cut = model_->forgets_partly() || (!takes_over && kept == slot.tokens.size());
   if (!cut) kept = 0;
   if (takes_over || !cut) {
@@ -141,7 +151,12 @@ Result<> Engine::step() {
 void Engine::advance(const Row& row) {
   Run* const run = running_[row.slot];
   if (run == nullptr) return;  // Another one's word took it out.
-  const auto token = run->next(row.row);
+  std::optional<Token> token;
+  try {
+    token = run->next(row.row);
+  } catch (const std::exception& failure) {  // Of llama.cpp's: it costs this one.
+    run->fail({Code::function_failed, failure.what()});
+  }
   if (token) {
     run->tokens_.push_back(*token);
   } else if (running_[row.slot] == run) {

@@ -83,8 +83,8 @@ class GeneratingCall final : public Call, public Choice::Listener {
       return;
     }
     if (!first && delta.empty() && reports.empty()) return;
-    outlet_->count(usage());
     outlet_->send(event(heading_, index, first, delta, reports));
+    outlet_->count(usage());
   }
 
   void ended(Choice& choice, Finish finish) override {
@@ -151,6 +151,7 @@ Result<std::vector<std::vector<Token>>> prompts_of(const Model& model, const Req
                                                    std::span<const Token> known) {
   std::vector<std::vector<Token>> prompts;
   if (request.operation == Operation::chat) {
+    if (model.overflows(chat.text.size())) return overflow(model, "messages", "more");
     // What marks a chat's parts in the text are tokens of their own.
     auto tokens = tokens_of(model, continued(model, known, chat.text), "messages");
     if (!tokens) return std::move(tokens).error();

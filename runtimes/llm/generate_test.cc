@@ -244,6 +244,27 @@ TEST_F(Generate, FollowsASchema) {
   EXPECT_TRUE(answer.at("b").is_bool());
 }
 
+TEST_F(Generate, FailsACallThatNothingMayFollow) {
+  // The answer is complete, and every token that ends it is banned.
+  std::string bans;
+  for (const Token end : model->end_tokens()) {
+    bans += (bans.empty() ? "\"" : ",\"") + std::to_string(end) + "\":-100";
+  }
+  const Kept kept = asked(
+      R"({"messages":[{"role":"user","content":"x"}],"max_tokens":200,"logit_bias":{)" + bans +
+      R"(},"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":
+          {"enum":[1]}}}})");
+  ASSERT_TRUE(kept.error);
+  EXPECT_EQ(kept.error->code, Code::function_failed);
+  EXPECT_EQ(asked(prompt("still here")).usage.generated, 24U);
+}
+
+TEST_F(Generate, TakesTemperaturesThatAreNextToNothing) {
+  const Kept kept = asked(R"({"prompt":"Hello","temperature":1e-38,"max_tokens":5})");
+  ASSERT_FALSE(kept.error) << kept.error->message;
+  EXPECT_GT(kept.usage.generated, 0U);
+}
+
 TEST_F(Generate, RefusesASchemaThatIsNone) {
   const Kept kept = asked(
       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",

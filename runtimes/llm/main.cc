@@ -1,6 +1,7 @@
 // The worker: llm [CODE]. The folder is /code inside a sandbox; tests without one name their own.
 // llama.cpp and its back end are there before `load` comes, so that a worker that waits blank has
 // paid for them.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,6 +11,12 @@
 #include "wire/worker.h"
 
 int main(int count, char** arguments) {
+  // Some vocabularies are cut by regular expressions, which go deep.
+  const rlimit stack{120 << 20, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_STACK, &stack) != 0) {
+    const rlimit least{120 << 20, 120 << 20};
+    (void)setrlimit(RLIMIT_STACK, &least);
+  }
   const auto opened = dormouse::llm::open_library();
   if (!opened) {
     std::fprintf(stderr, "llm: %s\n", opened.error().message.c_str());

@@ -138,8 +138,6 @@ Result<> Model::make_context() {
   context_tokens_ = settings_.context > 0 ? settings_.context
                     : trained > 0         ? std::min(trained, context_default)
                                           : context_default;
-  // What encodes sees all of a text at once.
-  const bool encodes = llama_model_has_encoder(model_.get()) || *asked > LLAMA_POOLING_TYPE_NONE;
   llama_context_params params = llama_context_default_params();
   params.n_seq_max = static_cast<std::uint32_t>(settings_.sequences);
   params.n_ctx = static_cast<std::uint32_t>(context_tokens_ * settings_.sequences);
@@ -150,19 +148,24 @@ Result<> Model::make_context() {
   params.no_perf = true;
   batch_tokens_ = std::min(context_tokens_, batch_tokens_max);
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_tokens_);
-  if (encodes) {
+  context_.reset(llama_init_from_model(model_.get(), params));
+  if (context_ && llama_pooling_type(context_.get()) > LLAMA_POOLING_TYPE_NONE) {
+    // What makes a vector sees all of a text at once.
+    embeds_ = true;
     batch_tokens_ = context_tokens_;
     params.embeddings = true;
     params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_tokens_);
+    context_.reset();
+    context_.reset(llama_init_from_model(model_.get(), params));
   }
-  context_.reset(llama_init_from_model(model_.get(), params));
   if (!context_) {
     return Error{Code::invalid_argument, said("model: llama.cpp makes no context of it")};
   }
-  embeds_ = llama_pooling_type(context_.get()) > LLAMA_POOLING_TYPE_NONE;
-  if (embeds_) {
-    llama_set_embeddings(context_.get(), true);
-  } else if (!llama_model_has_decoder(model_.get()) || llama_model_has_encoder(model_.get())) {
+  const bool ranks = llama_pooling_type(context_.get()) == LLAMA_POOLING_TYPE_RANK;
+  const bool continues = llama_model_has_decoder(model_.get()) &&
+                         !llama_model_has_encoder(model_.get()) && memory() != nullptr &&
+                         !llama_model_is_diffusion(model_.get());
+  if (ranks || (!embeds_ && !continues)) {
     return Error{Code::unsupported,
                  "model: it neither continues a text nor makes one vector of it"};
   }

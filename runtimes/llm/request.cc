@@ -5,10 +5,18 @@
 #include <charconv>
 #include <limits>
 
+#include "base/check.h"
+
 namespace dormouse::llm {
 namespace {
 
 namespace json = boost::json;
+
+json::parse_options parsing() {
+  json::parse_options options;
+  options.max_depth = 64;
+  return options;
+}
 
 Error refused(std::string_view field, std::string_view why) {
   return {Code::invalid_argument, std::string(field) + ": " + std::string(why)};
@@ -359,7 +367,10 @@ Result<> read_tools(Request& request, Field field, Value value) {
 
 // One certain function: that one alone is offered, and must be called.
 Result<> keep_one_tool(Request& request, std::string_view name) {
-  const json::value all = request.tools.empty() ? json::array() : json::parse(request.tools);
+  boost::system::error_code failure;  // None: it was read before.
+  const json::value all =
+      request.tools.empty() ? json::array() : json::parse(request.tools, failure, {}, parsing());
+  CHECK(!failure);
   for (const json::value& tool : all.as_array()) {
     if (tool.at("function").at("name").get_string() != name) continue;
     request.tools = json::serialize(json::array{tool});
@@ -531,6 +542,9 @@ Result<> check_whole(const Request& request) {
   if (request.texts.size() * static_cast<std::size_t>(request.choices) > texts_max) {
     return refused("n", "prompts times choices are over " + std::to_string(texts_max));
   }
+  if (request.sampling.ignore_eos && !request.json_schema.empty()) {
+    return refused("ignore_eos", "what follows a schema has an end");
+  }
   if (!request.tools.empty() && !request.json_schema.empty()) {
     return not_done("response_format", "is not supported together with tools");
   }
@@ -540,10 +554,8 @@ Result<> check_whole(const Request& request) {
 }  // namespace
 
 Result<Request> read_request(std::string_view wanted, std::string_view body) {
-  json::parse_options options;
-  options.max_depth = 64;
   boost::system::error_code failure;
-  const json::value value = json::parse(body, failure, {}, options);
+  const json::value value = json::parse(body, failure, {}, parsing());
   if (failure) return refused("body", "is not JSON: " + failure.message());
   const json::object* object = value.if_object();
   if (object == nullptr) return refused("body", "expected an object");

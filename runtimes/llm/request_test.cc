@@ -132,6 +132,16 @@ TEST(Request, OffersOnlyTheToolThatIsChosen) {
                   .starts_with("tool_choice.function.name: "));
 }
 
+TEST(Request, TakesAToolAsDeepAsABodyMayBe) {
+  std::string schema = "{}";
+  for (int i = 0; i < 25; ++i) schema = R"({"items":{"a":)" + schema + "}}";
+  const auto request = read_request(
+      chat, with(R"("tools":[{"type":"function","function":{"name":"a","parameters":)" + schema +
+                 R"(}}],"tool_choice":{"type":"function","function":{"name":"a"}})"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->tool_choice, ToolChoice::required);
+}
+
 TEST(Request, TellsOperationsApart) {
   EXPECT_EQ(read_request("", with(""))->operation, Operation::chat);
   EXPECT_EQ(read_request("", R"({"prompt":"x"})")->operation, Operation::completion);

@@ -17,7 +17,7 @@ void put_grammar(common_params_sampling& params, const Model& model, const ChatP
       prompt.of_tools ? COMMON_GRAMMAR_TYPE_TOOL_CALLS : COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT,
       prompt.grammar};
   params.grammar_lazy = prompt.lazy;
-  params.generation_prompt = prompt.of_tools ? prompt.begun : "";
+  params.generation_prompt = prompt.begun;
   for (const std::string& mark : prompt.kept_tokens) {
     const auto tokens = common_tokenize(model.vocabulary(), mark, false, true);
     if (tokens.size() == 1) params.preserved_tokens.insert(tokens.front());
@@ -45,10 +45,12 @@ common_params_sampling params_of(const Model& model, const Request& request,
   common_params_sampling params;
   params.seed = wishes.seed.value_or(seed);
   params.no_perf = true;
-  params.temp = wishes.temperature;
+  // So little is none: logits over it would have no bounds.
+  const float temperature = wishes.temperature < 1e-3F ? 0 : wishes.temperature;
+  params.temp = temperature;
   params.top_p = wishes.top_p;
   params.min_p = wishes.min_p;
-  params.top_k = wishes.temperature == 0 ? 1 : wishes.top_k;  // The likeliest needs no sorting.
+  params.top_k = temperature == 0 ? 1 : wishes.top_k;  // The likeliest needs no sorting.
   params.penalty_freq = wishes.frequency_penalty;
   params.penalty_present = wishes.presence_penalty;
   const bool penalises = wishes.frequency_penalty != 0 || wishes.presence_penalty != 0;
@@ -81,6 +83,10 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request
     }
   }
   auto params = params_of(*model, request, prompt, seed);
+  constexpr std::size_t grammar_bytes_max = 64 << 10;  // Each token is held against all of it.
+  if (prompt != nullptr && prompt->grammar.size() > grammar_bytes_max) {
+    return Error{Code::too_large, "response_format: its schema, or the tools, are too large"};
+  }
   const Error unreadable{Code::invalid_argument,
                          "response_format: its schema is none that can be followed"};
   try {
@@ -92,8 +98,16 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request
   }
 }
 
-Token Sampler::choose(std::int32_t row) {
+Result<Token> Sampler::choose(std::int32_t row) {
   const Token token = common_sampler_sample(chain_.get(), model_->context(), row);
+  // To accept what was ruled out would end this process.
+  const llama_token_data_array* const candidates =
+      common_sampler_get_candidates(chain_.get(), false);
+  const bool may_follow =
+      candidates->selected >= 0 && std::isfinite(candidates->data[candidates->selected].logit);
+  if (!may_follow) {
+    return Error{Code::function_failed, "no token may follow, by what the request asks for"};
+  }
   common_sampler_accept(chain_.get(), token, true);
   return token;
 }

@@ -29,7 +29,8 @@ class Sampler {
   static Result<std::unique_ptr<Sampler>> make(const Model*, const Request&, const ChatPrompt*,
                                                std::uint32_t seed);
 
-  Token choose(std::int32_t row);
+  // function_failed: nothing may follow, by what the request wants.
+  Result<Token> choose(std::int32_t row);
 
   // Of `chosen`, then of the `count` likeliest, at `row`.
   std::vector<Likelihood> likelihoods(std::int32_t row, Token chosen, std::int32_t count) const;

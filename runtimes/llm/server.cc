@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <exception>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -293,12 +294,21 @@ class Server {
       }
       Running running;
       running.outgoing = std::make_unique<Outgoing>(&wire_, item.handle, item.result_bytes_max);
-      auto begun = begin(running, item, body);
+      auto begun = begin_safely(running, item, body);
       if (!begun) running.outgoing->fail(begun.error());
       if (!begun && keeper_) keeper_->forget(item.handle);
       if (begun || !running.outgoing->over()) running_.emplace(item.handle, std::move(running));
     }
     return ok;
+  }
+
+  // What Boost and llama.cpp throw costs the one call.
+  Result<> begin_safely(Running& running, const wire::Item& item, const wire::Descriptor& body) {
+    try {
+      return begin(running, item, body);
+    } catch (const std::exception& failure) {
+      return Error{Code::function_failed, failure.what()};
+    }
   }
 
   Result<> begin(Running& running, const wire::Item& item, const wire::Descriptor& body) {

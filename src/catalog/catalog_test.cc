@@ -181,6 +181,16 @@ TEST(Versions, AreSixAsSoonAsThereIsALabel) {
   EXPECT_NE(digest_of(draft), digest_of(a_draft()));
 }
 
+TEST(Versions, AreSevenAsSoonAsALanguageModelIsRunInAWayOfItsOwn) {
+  Draft draft = a_draft();
+  draft.manifest.llm = {
+      .context = 512, .weights = "mapped", .pooling = "mean", .chat_template = "c"};
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 7);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_draft()));
+}
+
 TEST(Versions, RefuseOthersAndAFormThatIsNeverWritten) {
   std::string bytes = encode(a_draft());
   for (const char version : {'\0', '\2', '\3', '\4', '\5', '\xff'}) {

@@ -84,7 +84,7 @@ bool Shard::cancel_in_place(Call& it) {
 
 // One that does not is ended as any other is whose client left.
 asio::awaitable<void> Shard::mind_cancelling(InstanceKey where, CallKey key) {
-  co_await parts_.clock->sleep_until(parts_.clock->now() + options_.drain_grace);
+  co_await parts_.clock->sleep_until(parts_.clock->now() + options_.keep_grace);
   const Instance* const it = instance(where);
   if (it != nullptr && it->cancelling.contains(key)) happen(scheduling::Left{key});
 }

@@ -107,7 +107,7 @@ TEST(Tokens, OfAStreamThatIsLeftAreThoseThatWereDelivered) {
 
 TEST(Cancel, EndsALanguageModelThatDoesNotGiveACallUp) {
   Options options = of_language_models();
-  options.drain_grace = 10ms;
+  options.keep_grace = 10ms;
   World world(count_tokens, options);
   world.deploy("f");
   Outcome outcome = world.run(world.call("f", "stubborn"));
