@@ -61,6 +61,16 @@ function hasEnded(pid) {
   }
 }
 
+// None of a folder that is not there, or goes as it is looked at.
+function entriesOf(folder) {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch (error) {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  }
+}
+
 // No daemon outlives a test that failed halfway.
 const daemons = new Set();
 process.once("exit", () => daemons.forEach((each) => each.kill("SIGKILL")));
@@ -320,8 +330,7 @@ ${this.options.config ?? ""}`,
     const left = alive.map((pid) => `process ${pid}`);
     for (const controller of readdirSync("/sys/fs/cgroup")) {
       const group = `/sys/fs/cgroup/${controller}/${mark}`;
-      if (!existsSync(group)) continue;
-      for (const entry of readdirSync(group, { withFileTypes: true })) {
+      for (const entry of entriesOf(group)) {
         if (entry.isDirectory()) left.push(`cgroup ${group}/${entry.name}`);
       }
     }
