@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { Platform, eventually, repository } from "./platform.mjs";
+import { Platform, eventually, failure, repository } from "./platform.mjs";
 
 const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
 const OpenAI = createRequire(path.join(deps, "clients/package.json"))("openai");
@@ -45,21 +45,7 @@ const said = (content, more = {}) => ({
 const ask = (content, more, options) => client.chat.completions.create(said(content, more), options);
 const text = (answer) => answer.choices[0].message.content;
 
-async function failure(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  assert.fail("it did not fail");
-}
-
-async function receiptOf(id) {
-  return eventually("a receipt", async () => {
-    const answer = await platform.request("GET", `/api/v1/invocations/${id}`);
-    return answer.status === 200 && JSON.parse(answer.text).receipts[0];
-  });
-}
+const receiptOf = (id) => platform.receiptOf(id);
 
 test("a GGUF file is deployed by its name alone", async () => {
   const file = path.join(mkdtempSync(path.join(platform.dir, "models-")), "my-model.gguf");

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import http from "node:http";
 import path from "node:path";
-import { Platform, eventually, repository, roots } from "./platform.mjs";
+import { Platform, eventually, failure, repository, roots } from "./platform.mjs";
 
 const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
 const OpenAI = createRequire(path.join(deps, "clients/package.json"))("openai");
@@ -48,22 +48,7 @@ async function read(stream) {
   return text;
 }
 
-async function receiptOf(id) {
-  return eventually("a receipt", async () => {
-    const answer = await platform.request("GET", `/api/v1/invocations/${id}`);
-    return answer.status === 200 && JSON.parse(answer.text).receipts[0];
-  });
-}
-
-// The class of what it fails with, and the fields of that.
-async function failure(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  assert.fail("it did not fail");
-}
+const receiptOf = (id) => platform.receiptOf(id);
 
 const post = (target, body) => platform.request("POST", target, { body: JSON.stringify(body), headers: json });
 

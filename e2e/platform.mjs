@@ -61,6 +61,16 @@ function hasEnded(pid) {
   }
 }
 
+// The class of what it fails with, and the fields of that.
+export async function failure(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert.fail("it did not fail");
+}
+
 // None of a folder that is not there, or goes as it is looked at.
 function entriesOf(folder) {
   try {
@@ -260,6 +270,14 @@ ${this.options.config ?? ""}`,
     let answer = "";
     for await (const part of socket) answer += part;
     return answer;
+  }
+
+  // Of a call that has ended, or is about to.
+  receiptOf(id) {
+    return eventually("a receipt", async () => {
+      const answer = await this.request("GET", `/api/v1/invocations/${id}`);
+      return answer.status === 200 && JSON.parse(answer.text).receipts[0];
+    });
   }
 
   async status(name) {

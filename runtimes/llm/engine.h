@@ -75,7 +75,7 @@ class Engine {
 
   void admit();
   void begin(Run*, const Place&);
-  void fill(std::size_t slot, bool whole_prompts);
+  void fill(std::size_t slot, bool prompts);
   void append(std::size_t slot, bool wants_logits);
   void advance(const Row&);
   void end(std::size_t slot);

@@ -33,7 +33,6 @@ class GeneratingCall final : public Call, public Choice::Listener {
                  const ChatPrompt* chat) {
     siblings_ = static_cast<std::size_t>(request.choices);
     for (std::vector<Token>& prompt : prompts) {
-      usage_.prompt += prompt.size();
       echoes_.push_back(request.echo ? echo_of(*model, prompt) : "");
       for (std::size_t i = 0; i < siblings_; ++i) {
         // A seed gives the same answers again, not the same one to each choice.
@@ -67,6 +66,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
     const std::size_t index = choice.index();
     begun_[index] = true;
     if (index % siblings_ != 0) return;
+    usage_.prompt += choice.prompt_tokens();
     usage_.reused += choice.reused_tokens();
     for (std::size_t i = 1; i < siblings_; ++i) engine_->add(choices_[index + i].get());
   }
@@ -125,7 +125,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
     for (const auto& choice : choices_) engine_->remove(choice.get());
   }
 
-  // A prompt counts once, however many choices it has.
+  // A prompt counts once, when it was read, however many choices it has.
   Usage usage() const {
     Usage usage = usage_;
     for (const auto& choice : choices_) usage.generated += choice->generated();

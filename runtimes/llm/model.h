@@ -2,8 +2,7 @@
 //
 // Ownership  Whoever opens it; what it gives out lives as long as it does.
 // Threads    open() starts none, so that a fork of its process has all of it; start_threads() is
-// for
-//            the process that computes. One thread uses a Model.
+//            for the process that computes. One thread uses a Model.
 // Errors     invalid_argument: the file is no model, or the settings do not fit it, with the
 //            setting's name before a colon.
 #pragma once

@@ -34,27 +34,17 @@ json::object begun(const Heading& heading) {
           {"model", heading.model}};
 }
 
-// A token may be part of a character.
-std::string shown(std::string_view bytes) {
-  std::string shown;
-  while (!bytes.empty()) {
-    const std::size_t size = utf8_size(bytes);
-    shown += size == 0 ? "\xEF\xBF\xBD" : bytes.substr(0, size);
-    bytes.remove_prefix(size == 0 ? 1 : size);
-  }
-  return shown;
-}
-
 // JSON has no minus infinity.
 double logarithm(float value) {
   constexpr double least = -9999;
   return std::isfinite(value) ? std::max(static_cast<double>(value), least) : least;
 }
 
+// A token may be part of a character.
 json::object described(std::string_view text, float value) {
   json::array bytes;
   for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
-  return {{"token", shown(text)}, {"logprob", logarithm(value)}, {"bytes", std::move(bytes)}};
+  return {{"token", valid_utf8(text)}, {"logprob", logarithm(value)}, {"bytes", std::move(bytes)}};
 }
 
 json::object chat_logprobs(const std::vector<TokenReport>& reports) {
@@ -73,11 +63,11 @@ json::object text_logprobs(const std::vector<TokenReport>& reports) {
   json::array tokens, values, likeliest, offsets;
   std::size_t offset = 0;
   for (const TokenReport& report : reports) {
-    const std::string text = shown(report.text);
+    const std::string text = valid_utf8(report.text);
     tokens.emplace_back(text);
     values.push_back(logarithm(report.logarithm));
     json::object top;
-    for (const auto& [other, value] : report.likeliest) top[shown(other)] = logarithm(value);
+    for (const auto& [other, value] : report.likeliest) top[valid_utf8(other)] = logarithm(value);
     likeliest.push_back(std::move(top));
     offsets.push_back(offset);
     offset += text.size();

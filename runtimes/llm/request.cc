@@ -5,171 +5,32 @@
 #include <charconv>
 #include <limits>
 
-#include "base/check.h"
+#include "runtimes/llm/chat_fields.h"
+#include "runtimes/llm/json_values.h"
 
 namespace dormouse::llm {
 namespace {
 
 namespace json = boost::json;
 
-json::parse_options parsing() {
-  json::parse_options options;
-  options.max_depth = 64;
-  return options;
-}
-
-Error refused(std::string_view field, std::string_view why) {
-  return {Code::invalid_argument, std::string(field) + ": " + std::string(why)};
-}
-Error not_done(std::string_view field, std::string_view why) {
-  return {Code::unsupported, std::string(field) + ": " + std::string(why)};
-}
-
-Result<double> number(std::string_view field, const json::value& value, std::int64_t least,
-                      std::int64_t most) {
-  const std::string range =
-      "expected a number from " + std::to_string(least) + " to " + std::to_string(most);
-  if (!value.is_number()) return refused(field, range);
-  const double given = value.to_number<double>();
-  const bool within = given >= static_cast<double>(least) && given <= static_cast<double>(most);
-  if (!within) return refused(field, range);
-  return given;
-}
-
-Result<std::int64_t> whole(std::string_view field, const json::value& value, std::int64_t least,
-                           std::int64_t most) {
-  boost::system::error_code inexact;
-  const auto given = value.to_number<std::int64_t>(inexact);
-  if (!inexact && given >= least && given <= most) return given;
-  return refused(field, "expected a whole number from " + std::to_string(least) + " to " +
-                            std::to_string(most));
-}
-
-Result<bool> flag(std::string_view field, const json::value& value) {
-  if (!value.is_bool()) return refused(field, "expected true or false");
-  return value.get_bool();
-}
-
-Result<std::string> text(std::string_view field, const json::value& value) {
-  if (!value.is_string()) return refused(field, "expected a string");
-  return std::string(value.get_string());
-}
-
-Result<std::vector<Token>> tokens(std::string_view field, const json::array& given) {
-  std::vector<Token> tokens;
-  for (const json::value& value : given) {
-    const auto token = whole(field, value, 0, std::numeric_limits<Token>::max());
-    if (!token) return token.error();
-    tokens.push_back(static_cast<Token>(*token));
-  }
-  return tokens;
-}
-
-// A string, an array of strings, an array of tokens, or an array of arrays of tokens.
-Result<std::vector<Text>> texts(std::string_view field, const json::value& value) {
-  constexpr std::string_view forms =
-      "expected a string, an array of strings, an array of tokens, or an array of those";
-  std::vector<Text> texts;
-  if (value.is_string()) {
-    texts.emplace_back(std::string(value.get_string()));
-    return texts;
-  }
-  if (!value.is_array()) return refused(field, forms);
-  const json::array& array = value.get_array();
-  if (array.empty()) return refused(field, "is empty");
-  if (array.front().is_number()) {
-    auto all = tokens(field, array);
-    if (!all) return std::move(all).error();
-    texts.emplace_back(std::move(*all));
-    return texts;
-  }
-  if (array.size() > texts_max) {
-    return refused(field, "at most " + std::to_string(texts_max) + " at a time");
-  }
-  for (const json::value& element : array) {
-    if (element.is_string()) {
-      texts.emplace_back(std::string(element.get_string()));
-    } else if (element.is_array()) {
-      auto one = tokens(field, element.get_array());
-      if (!one) return std::move(one).error();
-      texts.emplace_back(std::move(*one));
-    } else {
-      return refused(field, forms);
-    }
-  }
-  return texts;
-}
-
-// ---- fields of one chat message
-
-Result<> check_part(const std::string& field, const json::value& part) {
-  const json::object* object = part.if_object();
-  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
-  if (type == nullptr || !type->is_string()) {
-    return refused(field, "expected an object with a \"type\"");
-  }
-  if (type->get_string() != "text" && type->get_string() != "refusal") {
-    return not_done(field + ".type",
-                    "only \"text\" is understood, not \"" + std::string(type->get_string()) + "\"");
-  }
-  const json::value* said = object->if_contains(type->get_string());
-  if (said == nullptr || !said->is_string()) return refused(field, "has no text");
-  const json::value* text = object->if_contains("text");
-  if (text != nullptr && !text->is_string()) return refused(field + ".text", "expected a string");
-  return ok;
-}
-
-Result<> check_message(const std::string& field, const json::value& message) {
-  const json::object* object = message.if_object();
-  if (object == nullptr) return refused(field, "expected an object");
-  const json::value* role = object->if_contains("role");
-  if (role == nullptr || !role->is_string()) {
-    return refused(field + ".role", "expected a string");
-  }
-  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool"};
-  if (std::ranges::find(roles, std::string_view(role->get_string())) == std::end(roles)) {
-    return refused(field + ".role", "expected system, developer, user, assistant or tool");
-  }
-  const json::value* content = object->if_contains("content");
-  if (content == nullptr || content->is_null()) {
-    if (role->get_string() == "assistant") return ok;
-    return refused(field + ".content", "is missing");
-  }
-  if (content->is_string()) return ok;
-  if (!content->is_array()) {
-    return refused(field + ".content", "expected a string, or an array of parts");
-  }
-  for (std::size_t i = 0; i < content->get_array().size(); ++i) {
-    const auto good =
-        check_part(field + ".content[" + std::to_string(i) + "]", content->get_array()[i]);
-    if (!good) return good;
-  }
-  return ok;
-}
-
-std::size_t content_bytes(const json::object& message) {
-  const json::value* content = message.if_contains("content");
-  if (content == nullptr || content->is_null()) return 0;
-  if (content->is_string()) return content->get_string().size();
-  std::size_t bytes = 0;
-  for (const json::value& part : content->get_array()) {
-    const json::value* text = part.get_object().if_contains("text");
-    if (text != nullptr) bytes += text->get_string().size();
-  }
-  return bytes;
-}
-
 // ---- one function for each field, or for each kind of field
 
-using Field = std::string_view;
-using Value = const json::value&;
 using Read = Result<>(Request&, Field, Value);
+
+template <class T>
+T& of(Request& request, T Request::* member) {
+  return request.*member;
+}
+template <class T>
+T& of(Request& request, T Sampling::* member) {
+  return request.sampling.*member;
+}
 
 template <auto member, std::int64_t least, std::int64_t most>
 Result<> read_number(Request& request, Field field, Value value) {
   const auto given = number(field, value, least, most);
   if (!given) return given.error();
-  request.sampling.*member = static_cast<float>(*given);
+  of(request, member) = static_cast<float>(*given);
   return ok;
 }
 
@@ -177,7 +38,7 @@ template <auto member>
 Result<> read_flag(Request& request, Field field, Value value) {
   const auto given = flag(field, value);
   if (!given) return given.error();
-  request.*member = *given;
+  of(request, member) = *given;
   return ok;
 }
 
@@ -185,7 +46,7 @@ template <auto member, std::int64_t least, std::int64_t most>
 Result<> read_count(Request& request, Field field, Value value) {
   const auto given = whole(field, value, least, most);
   if (!given) return given.error();
-  request.*member = static_cast<std::int32_t>(*given);
+  of(request, member) = static_cast<std::int32_t>(*given);
   return ok;
 }
 
@@ -196,39 +57,10 @@ Result<> read_model(Request& request, Field field, Value value) {
   return ok;
 }
 
-Result<> read_messages(Request& request, Field field, Value value) {
-  if (!value.is_array() || value.get_array().empty()) {
-    return refused(field, "expected an array of at least one message");
-  }
-  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
-    const auto good = check_message("messages[" + std::to_string(i) + "]", value.get_array()[i]);
-    if (!good) return good;
-  }
-  for (const json::value& message : value.get_array()) {
-    request.message_bytes += content_bytes(message.get_object());
-  }
-  request.messages = json::serialize(value);
-  return ok;
-}
-
 Result<> read_texts(Request& request, Field field, Value value) {
   auto given = texts(field, value);
   if (!given) return std::move(given).error();
   request.texts = std::move(*given);
-  return ok;
-}
-
-Result<> read_top_k(Request& request, Field field, Value value) {
-  const auto given = whole(field, value, 0, std::numeric_limits<std::int32_t>::max());
-  if (!given) return given.error();
-  request.sampling.top_k = static_cast<std::int32_t>(*given);
-  return ok;
-}
-
-Result<> read_ignore_eos(Request& request, Field field, Value value) {
-  const auto given = flag(field, value);
-  if (!given) return given.error();
-  request.sampling.ignore_eos = *given;
   return ok;
 }
 
@@ -316,93 +148,6 @@ Result<> read_stream_options(Request& request, Field field, Value value) {
   return ok;
 }
 
-Result<> read_response_format(Request& request, Field field, Value value) {
-  const json::object* object = value.if_object();
-  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
-  if (type == nullptr || !type->is_string()) {
-    return refused(field, "expected an object with a \"type\"");
-  }
-  if (type->get_string() == "text") return ok;
-  if (type->get_string() == "json_object") {
-    request.json_schema = R"({"type":"object"})";
-    return ok;
-  }
-  if (type->get_string() != "json_schema") {
-    return refused("response_format.type", "expected text, json_object or json_schema");
-  }
-  const json::value* format = object->if_contains("json_schema");
-  const json::value* schema = format != nullptr && format->is_object()
-                                  ? format->get_object().if_contains("schema")
-                                  : nullptr;
-  if (schema == nullptr || !schema->is_object()) {
-    return refused("response_format.json_schema.schema", "expected an object");
-  }
-  request.json_schema = json::serialize(*schema);
-  return ok;
-}
-
-Result<> read_tools(Request& request, Field field, Value value) {
-  constexpr std::size_t tools_max = 128;
-  if (!value.is_array()) return refused(field, "expected an array");
-  if (value.get_array().empty()) return ok;
-  if (value.get_array().size() > tools_max) return refused(field, "at most 128");
-  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
-    const std::string name = "tools[" + std::to_string(i) + "]";
-    const json::object* tool = value.get_array()[i].if_object();
-    const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
-    if (type == nullptr || *type != "function") {
-      return not_done(name + ".type", "only \"function\" is understood");
-    }
-    const json::value* function = tool->if_contains("function");
-    const json::value* called = function != nullptr && function->is_object()
-                                    ? function->get_object().if_contains("name")
-                                    : nullptr;
-    if (called == nullptr || !called->is_string() || called->get_string().empty()) {
-      return refused(name + ".function.name", "expected a string");
-    }
-  }
-  request.tools = json::serialize(value);
-  return ok;
-}
-
-// One certain function: that one alone is offered, and must be called.
-Result<> keep_one_tool(Request& request, std::string_view name) {
-  boost::system::error_code failure;  // None: it was read before.
-  const json::value all =
-      request.tools.empty() ? json::array() : json::parse(request.tools, failure, {}, parsing());
-  CHECK(!failure);
-  for (const json::value& tool : all.as_array()) {
-    if (tool.at("function").at("name").get_string() != name) continue;
-    request.tools = json::serialize(json::array{tool});
-    request.tool_choice = ToolChoice::required;
-    return ok;
-  }
-  return refused("tool_choice.function.name", "\"" + std::string(name) + "\" is not among tools");
-}
-
-Result<> read_tool_choice(Request& request, Field field, Value value) {
-  if (const json::object* object = value.if_object()) {
-    const json::value* function = object->if_contains("function");
-    const json::value* name = function != nullptr && function->is_object()
-                                  ? function->get_object().if_contains("name")
-                                  : nullptr;
-    if (name == nullptr || !name->is_string()) {
-      return refused("tool_choice.function.name", "expected a string");
-    }
-    return keep_one_tool(request, name->get_string());
-  }
-  if (value == "auto") return ok;
-  if (value == "none") {
-    request.tool_choice = ToolChoice::none;
-  } else if (value == "required") {
-    if (request.tools.empty()) return refused(field, "\"required\" wants tools");
-    request.tool_choice = ToolChoice::required;
-  } else {
-    return refused(field, "expected auto, none, required, or a function");
-  }
-  return ok;
-}
-
 Result<> read_reasoning_effort(Request& request, Field field, Value value) {
   constexpr std::string_view efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
   const bool known =
@@ -462,12 +207,12 @@ constexpr Entry entries[] = {
     {"temperature", generating, read_number<&Sampling::temperature, 0, 2>},
     {"top_p", generating, read_number<&Sampling::top_p, 0, 1>},
     {"min_p", generating, read_number<&Sampling::min_p, 0, 1>},
-    {"top_k", generating, read_top_k},
+    {"top_k", generating, read_count<&Sampling::top_k, 0, tokens_most>},
     {"frequency_penalty", generating, read_number<&Sampling::frequency_penalty, -2, 2>},
     {"presence_penalty", generating, read_number<&Sampling::presence_penalty, -2, 2>},
     {"seed", generating, read_seed},
     {"logit_bias", generating, read_logit_bias},
-    {"ignore_eos", generating, read_ignore_eos},
+    {"ignore_eos", generating, read_flag<&Sampling::ignore_eos>},
     {"n", generating, read_count<&Request::choices, 1, choices_max>},
     {"max_tokens", generating, read_count<&Request::tokens_max, 1, tokens_most>},
     {"max_completion_tokens", chat, read_count<&Request::tokens_max, 1, tokens_most>},

@@ -9,8 +9,6 @@
 namespace dormouse::llm {
 namespace {
 
-constexpr std::string_view replacement = "\xEF\xBF\xBD";
-
 // Where the character begins that `text` ends in the middle of; its size if it does not.
 std::size_t whole_characters(std::string_view text) {
   constexpr std::size_t character_bytes_max = 4;
@@ -23,16 +21,6 @@ std::size_t whole_characters(std::string_view text) {
     return text.size() - at < wanted ? at : text.size();
   }
   return text.size();
-}
-
-std::string valid(std::string_view text) {
-  std::string valid;
-  while (!text.empty()) {
-    const std::size_t size = utf8_size(text);
-    valid += size == 0 ? replacement : text.substr(0, size);
-    text.remove_prefix(std::max<std::size_t>(size, 1));
-  }
-  return valid;
 }
 
 // How much of the end of `text` may be the beginning of `stop`.
@@ -58,13 +46,13 @@ std::string TextStream::add(std::string_view piece) {
   for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
   stopped_ = end != held_.npos;
   if (!stopped_) end = free_bytes();
-  std::string free = valid(std::string_view(held_).substr(0, end));
+  std::string free = valid_utf8(std::string_view(held_).substr(0, end));
   held_.erase(0, stopped_ ? held_.npos : end);
   return free;
 }
 
 std::string TextStream::rest() {
-  return valid(std::exchange(held_, {}));
+  return valid_utf8(std::exchange(held_, {}));
 }
 
 }  // namespace dormouse::llm

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <algorithm>
+
 namespace dormouse {
 
 std::size_t utf8_size(std::string_view text) {
@@ -21,6 +23,18 @@ std::size_t utf8_size(std::string_view text) {
     return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
   }
   return 0;
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string good;
+  good.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t size = utf8_size(text);
+    if (size == 0) good += "\xEF\xBF\xBD";
+    if (size > 0) good += text.substr(0, size);
+    text.remove_prefix(std::max<std::size_t>(1, size));
+  }
+  return good;
 }
 
 }  // namespace dormouse

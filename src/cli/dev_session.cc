@@ -15,6 +15,7 @@
 #include <future>
 #include <ostream>
 
+#include "base/utf8.h"
 #include "cli/answers.h"
 #include "cli/bundle.h"
 #include "cli/delivery.h"
@@ -58,7 +59,7 @@ std::string text_of(const std::set<std::string>& changed) {
 }
 
 bool is_readable(const std::string& text) {
-  return !text.contains('\0') && gateway::valid_utf8(text) == text;
+  return !text.contains('\0') && valid_utf8(text) == text;
 }
 
 // Deploys here are many and small: only what the code printed is shown, and what takes its time.

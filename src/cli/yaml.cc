@@ -1,5 +1,7 @@
 #include "cli/yaml.h"
 
+#include "base/utf8.h"
+
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
@@ -147,7 +149,7 @@ class Builder final : public YAML::EventHandler {
 
 Result<json::value> parse_yaml(std::string_view text) {
   if (text.size() > text_bytes_max) return Error{Code::too_large, "YAML of more than 1 MiB"};
-  if (gateway::valid_utf8(text) != text) return Error{Code::invalid_argument, "not UTF-8"};
+  if (valid_utf8(text) != text) return Error{Code::invalid_argument, "not UTF-8"};
   Builder builder;
   try {
     std::istringstream stream{std::string(text)};

@@ -2,15 +2,13 @@
 
 #include <boost/json.hpp>
 
+#include "base/utf8.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
-#include "gateway/json.h"
 #include "wire/messages.h"
 
 namespace dormouse::control {
 namespace {
-
-using gateway::valid_utf8;
 
 double milliseconds(Duration duration) {
   return static_cast<double>(duration.count()) / 1000;

@@ -16,9 +16,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "control/paths.h"
 #include "control/zip_directory.h"
-#include "gateway/json.h"
 
 namespace dormouse::control {
 namespace {
@@ -33,7 +33,7 @@ Error refused(std::string why) {
 
 std::string in_quotes(std::string_view path) {
   constexpr std::size_t shown_max = 100;
-  return "\"" + gateway::valid_utf8(path.substr(0, shown_max)) + "\"";
+  return "\"" + valid_utf8(path.substr(0, shown_max)) + "\"";
 }
 
 // libarchive reads names as the thread's locale says, and letters have a case only in one.

@@ -11,6 +11,7 @@
 
 #include "async/before.h"
 #include "async/shielded.h"
+#include "base/utf8.h"
 #include "control/answers.h"
 #include "control/manifest.h"
 #include "control/paths.h"
@@ -125,14 +126,13 @@ struct Deploys::Progress {
     changed.cancel();
   }
   void say_progress(const std::string& line) {
-    if (lines.size() < lines_max) say({{"progress", gateway::valid_utf8(line)}});
+    if (lines.size() < lines_max) say({{"progress", valid_utf8(line)}});
   }
   void say_printed(const std::string& line) {
     if (printed_bytes > printed_bytes_max) return;
     printed_bytes += line.size() + 1;
     const bool more = printed_bytes > printed_bytes_max;
-    say({{"printed",
-          more ? "(what it prints from here on is left out)" : gateway::valid_utf8(line)}});
+    say({{"printed", more ? "(what it prints from here on is left out)" : valid_utf8(line)}});
   }
   // Completes, with ok, when there may be something to read.
   static asio::awaitable<Result<>> wait(std::shared_ptr<Progress> progress) {

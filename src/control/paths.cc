@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "gateway/json.h"
+#include "base/utf8.h"
 
 namespace dormouse::control {
 namespace {
@@ -16,7 +16,7 @@ Error refused(std::string why) {
 
 Result<> check_path(std::string_view path) {
   constexpr std::size_t path_bytes_max = 1024, element_bytes_max = 255;
-  const std::string quoted = "the path \"" + gateway::valid_utf8(path.substr(0, 100)) + "\" ";
+  const std::string quoted = "the path \"" + valid_utf8(path.substr(0, 100)) + "\" ";
   if (path.empty() || path.size() > path_bytes_max) return refused(quoted + "is empty or too long");
   const auto hostile = [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == '\\';
@@ -24,7 +24,7 @@ Result<> check_path(std::string_view path) {
   if (std::ranges::any_of(path, hostile)) {
     return refused(quoted + "has a control character or a backslash");
   }
-  if (gateway::valid_utf8(path) != path) return refused(quoted + "is not UTF-8");
+  if (valid_utf8(path) != path) return refused(quoted + "is not UTF-8");
   for (std::string_view rest = path;;) {
     const std::string_view element = rest.substr(0, rest.find('/'));
     if (element.empty()) return refused(quoted + "is absolute, or has an empty element");

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "async/shielded.h"
-#include "gateway/json.h"
+#include "base/utf8.h"
 
 namespace dormouse::control {
 namespace {
@@ -45,7 +45,7 @@ std::vector<std::string> SecretChanges::users(std::string_view secret) const {
 }
 
 asio::awaitable<Result<secrets::Fact>> SecretChanges::set(std::string name, std::string value) {
-  if (gateway::valid_utf8(value) != value) {
+  if (valid_utf8(value) != value) {
     co_return Error{Code::invalid_argument, "the value is not UTF-8; encode bytes, as in base64"};
   }
   auto change = set_and_serve(std::move(name), std::move(value));

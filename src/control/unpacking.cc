@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "gateway/json.h"
+#include "base/utf8.h"
 #include "sandbox/apart.h"
 
 namespace dormouse::control {
@@ -46,7 +46,7 @@ class Writing final : public ZipVisitor {
 Error read_error(Reader& in) {
   constexpr std::size_t text_bytes_max = 1000;
   const auto code = in.get<std::uint8_t>();
-  const std::string text = gateway::valid_utf8(in.get_sized().substr(0, text_bytes_max));
+  const std::string text = valid_utf8(in.get_sized().substr(0, text_bytes_max));
   const bool is_too_large = code == static_cast<std::uint8_t>(Code::too_large);
   if (!in.complete()) return broken;
   return {is_too_large ? Code::too_large : Code::invalid_argument, text};

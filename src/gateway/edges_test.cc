@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <set>
 
+#include "base/utf8.h"
 #include "gateway/errors.h"
 #include "gateway/json.h"
 #include "gateway/keys.h"

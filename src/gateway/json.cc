@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "async/turns.h"
-#include "base/utf8.h"
 
 namespace dormouse::gateway {
 namespace {
@@ -128,18 +127,6 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) 
   if (why.empty()) why = failure.message();
   return Error{Code::invalid_argument,
                "not acceptable JSON: " + why + " at byte " + std::to_string(read)};
-}
-
-std::string valid_utf8(std::string_view text) {
-  std::string good;
-  good.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t size = utf8_size(text);
-    if (size == 0) good += "\xEF\xBF\xBD";
-    if (size > 0) good += text.substr(0, size);
-    text.remove_prefix(std::max<std::size_t>(1, size));
-  }
-  return good;
 }
 
 }  // namespace dormouse::gateway

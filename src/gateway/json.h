@@ -25,8 +25,4 @@ struct JsonLimits {
 
 Result<json::value> parse_json(std::string_view text, const JsonLimits& = {});
 
-// `text` with every byte that is not part of well-formed UTF-8 replaced by U+FFFD, so that what a
-// function prints can be shown as JSON.
-std::string valid_utf8(std::string_view text);
-
 }  // namespace dormouse::gateway

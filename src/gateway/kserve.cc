@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/utf8.h"
 #include "gateway/json.h"
 #include "gateway/tensor_json.h"
 

@@ -8,6 +8,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 
 #include "async/turns.h"
+#include "base/utf8.h"
 #include "gateway/event_stream.h"
 #include "gateway/json.h"
 

@@ -5,6 +5,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 
 #include "async/turns.h"
+#include "base/utf8.h"
 #include "gateway/errors.h"
 #include "gateway/json.h"
 

@@ -7,6 +7,7 @@
 
 #include "async/turns.h"
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "gateway/half.h"
 #include "gateway/json.h"
 

@@ -1,0 +1,173 @@
+#include "runtimes/llm/chat_fields.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace dormouse::llm {
+namespace {
+
+namespace json = boost::json;
+
+Result<> check_part(const std::string& field, const json::value& part) {
+  const json::object* object = part.if_object();
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  if (type == nullptr || !type->is_string()) {
+    return refused(field, "expected an object with a \"type\"");
+  }
+  if (type->get_string() != "text" && type->get_string() != "refusal") {
+    return not_done(field + ".type",
+                    "only \"text\" is understood, not \"" + std::string(type->get_string()) + "\"");
+  }
+  const json::value* said = object->if_contains(type->get_string());
+  if (said == nullptr || !said->is_string()) return refused(field, "has no text");
+  const json::value* text = object->if_contains("text");
+  if (text != nullptr && !text->is_string()) return refused(field + ".text", "expected a string");
+  return ok;
+}
+
+Result<> check_message(const std::string& field, const json::value& message) {
+  const json::object* object = message.if_object();
+  if (object == nullptr) return refused(field, "expected an object");
+  const json::value* role = object->if_contains("role");
+  if (role == nullptr || !role->is_string()) {
+    return refused(field + ".role", "expected a string");
+  }
+  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool"};
+  if (std::ranges::find(roles, std::string_view(role->get_string())) == std::end(roles)) {
+    return refused(field + ".role", "expected system, developer, user, assistant or tool");
+  }
+  const json::value* content = object->if_contains("content");
+  if (content == nullptr || content->is_null()) {
+    if (role->get_string() == "assistant") return ok;
+    return refused(field + ".content", "is missing");
+  }
+  if (content->is_string()) return ok;
+  if (!content->is_array()) {
+    return refused(field + ".content", "expected a string, or an array of parts");
+  }
+  for (std::size_t i = 0; i < content->get_array().size(); ++i) {
+    const auto good =
+        check_part(field + ".content[" + std::to_string(i) + "]", content->get_array()[i]);
+    if (!good) return good;
+  }
+  return ok;
+}
+
+std::size_t content_bytes(const json::object& message) {
+  const json::value* content = message.if_contains("content");
+  if (content == nullptr || content->is_null()) return 0;
+  if (content->is_string()) return content->get_string().size();
+  std::size_t bytes = 0;
+  for (const json::value& part : content->get_array()) {
+    const json::value* text = part.get_object().if_contains("text");
+    if (text != nullptr) bytes += text->get_string().size();
+  }
+  return bytes;
+}
+
+// One certain function: that one alone is offered, and must be called.
+Result<> keep_one_tool(Request& request, std::string_view name) {
+  boost::system::error_code failure;  // None: it was read before.
+  const json::value all =
+      request.tools.empty() ? json::array() : json::parse(request.tools, failure, {}, parsing());
+  CHECK(!failure);
+  for (const json::value& tool : all.as_array()) {
+    if (tool.at("function").at("name").get_string() != name) continue;
+    request.tools = json::serialize(json::array{tool});
+    request.tool_choice = ToolChoice::required;
+    return ok;
+  }
+  return refused("tool_choice.function.name", "\"" + std::string(name) + "\" is not among tools");
+}
+
+}  // namespace
+
+Result<> read_messages(Request& request, Field field, Value value) {
+  if (!value.is_array() || value.get_array().empty()) {
+    return refused(field, "expected an array of at least one message");
+  }
+  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+    const auto good = check_message("messages[" + std::to_string(i) + "]", value.get_array()[i]);
+    if (!good) return good;
+  }
+  for (const json::value& message : value.get_array()) {
+    request.message_bytes += content_bytes(message.get_object());
+  }
+  request.messages = json::serialize(value);
+  return ok;
+}
+
+Result<> read_response_format(Request& request, Field field, Value value) {
+  const json::object* object = value.if_object();
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  if (type == nullptr || !type->is_string()) {
+    return refused(field, "expected an object with a \"type\"");
+  }
+  if (type->get_string() == "text") return ok;
+  if (type->get_string() == "json_object") {
+    request.json_schema = R"({"type":"object"})";
+    return ok;
+  }
+  if (type->get_string() != "json_schema") {
+    return refused("response_format.type", "expected text, json_object or json_schema");
+  }
+  const json::value* format = object->if_contains("json_schema");
+  const json::value* schema = format != nullptr && format->is_object()
+                                  ? format->get_object().if_contains("schema")
+                                  : nullptr;
+  if (schema == nullptr || !schema->is_object()) {
+    return refused("response_format.json_schema.schema", "expected an object");
+  }
+  request.json_schema = json::serialize(*schema);
+  return ok;
+}
+
+Result<> read_tools(Request& request, Field field, Value value) {
+  constexpr std::size_t tools_max = 128;
+  if (!value.is_array()) return refused(field, "expected an array");
+  if (value.get_array().empty()) return ok;
+  if (value.get_array().size() > tools_max) return refused(field, "at most 128");
+  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+    const std::string name = "tools[" + std::to_string(i) + "]";
+    const json::object* tool = value.get_array()[i].if_object();
+    const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
+    if (type == nullptr || *type != "function") {
+      return not_done(name + ".type", "only \"function\" is understood");
+    }
+    const json::value* function = tool->if_contains("function");
+    const json::value* called = function != nullptr && function->is_object()
+                                    ? function->get_object().if_contains("name")
+                                    : nullptr;
+    if (called == nullptr || !called->is_string() || called->get_string().empty()) {
+      return refused(name + ".function.name", "expected a string");
+    }
+  }
+  request.tools = json::serialize(value);
+  return ok;
+}
+
+Result<> read_tool_choice(Request& request, Field field, Value value) {
+  if (const json::object* object = value.if_object()) {
+    const json::value* function = object->if_contains("function");
+    const json::value* name = function != nullptr && function->is_object()
+                                  ? function->get_object().if_contains("name")
+                                  : nullptr;
+    if (name == nullptr || !name->is_string()) {
+      return refused("tool_choice.function.name", "expected a string");
+    }
+    return keep_one_tool(request, name->get_string());
+  }
+  if (value == "auto") return ok;
+  if (value == "none") {
+    request.tool_choice = ToolChoice::none;
+  } else if (value == "required") {
+    if (request.tools.empty()) return refused(field, "\"required\" wants tools");
+    request.tool_choice = ToolChoice::required;
+  } else {
+    return refused(field, "expected auto, none, required, or a function");
+  }
+  return ok;
+}
+
+}  // namespace dormouse::llm
