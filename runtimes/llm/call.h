@@ -33,9 +33,9 @@ struct Invocation {
   std::string id;
   std::string_view wanted;  // "chat.completions", …; "": by the body.
   std::string_view body;
-  std::int64_t now = 0;          // Seconds since 1970.
-  bool is_kept = false;          // It is of a conversation,
-  std::span<const Token> known;  // which said this before.
+  std::int64_t now = 0;                          // Seconds since 1970.
+  bool is_kept = false;                          // It is of a conversation,
+  std::shared_ptr<const KeptConversation> kept;  // which said this before; nullptr: nothing.
 };
 
 class Call {

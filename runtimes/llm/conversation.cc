@@ -33,7 +33,7 @@ Result<KeptConversation> read_conversation(Bytes file) {
   const std::string_view raw = reader.take(count * sizeof(Token));
   if (!reader.ok() || computed > count)
     return Error{Code::invalid_argument, "a kept conversation is cut off"};
-  KeptConversation kept{std::vector<Token>(count), computed, as_bytes(reader.rest())};
+  KeptConversation kept{std::vector<Token>(count), computed, as_bytes(reader.rest()), {}};
   std::memcpy(kept.tokens.data(), raw.data(), raw.size());
   return kept;
 }

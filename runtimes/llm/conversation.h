@@ -4,6 +4,7 @@
 // Errors  invalid_argument: it is none, or of another version of llama.cpp.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@ struct KeptConversation {
   std::vector<Token> tokens;
   std::size_t computed = 0;  // So many of them; the last that was said may not be.
   Bytes state;               // llama.cpp's own, which follows the head to the end of the file.
+  std::shared_ptr<const void> file;  // Holds the bytes of the state, if somebody has to.
 };
 
 // What stands before the state.

@@ -62,8 +62,11 @@ void Engine::admit() {
   }
 }
 
-void Engine::begin(Run* run, const Place& where) {
+void Engine::begin(Run* run, Place where) {
   Slot& slot = slots_[where.slot];
+  const auto recalled = this->recalled(*run, where.slot, where.tokens);
+  if (recalled) where = {where.slot, where.slot, *recalled};
+  run->kept_.reset();
   std::size_t kept = where.tokens;
   auto keep = static_cast<llama_pos>(kept);
   const bool takes_over = where.source != where.slot;
@@ -94,6 +97,28 @@ void Engine::begin(Run* run, const Place& where) {
   run->reused_ = kept;
   run->slot_ = where.slot;
   running_[where.slot] = run;
+}
+
+// Puts what was kept for the run into its slot, if more than `known` tokens of its prompt begin it.
+// Gives how many; nullopt: no, or it is none of this model's.
+std::optional<std::size_t> Engine::recalled(const Run& run, std::size_t slot, std::size_t known) {
+  if (!run.kept_) return std::nullopt;
+  const KeptConversation& kept = *run.kept_;
+  Slot& to = slots_[slot];
+  const std::span<const Token> computed = std::span(kept.tokens).first(kept.computed);
+  const std::size_t same = reusable(computed, run.tokens_);
+  if (same <= known) return std::nullopt;
+  llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
+  to.tokens.clear();
+  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(kept.state.data());
+  const std::size_t read =
+      llama_state_seq_set_data(model_->context(), bytes, kept.state.size(), sequence(slot));
+  if (read > 0 && read == kept.state.size()) {
+    to.tokens.assign(computed.begin(), computed.end());
+    return same;
+  }
+  llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
+  return std::nullopt;
 }
 
 void Engine::end(std::size_t slot) {
@@ -184,29 +209,6 @@ std::uint64_t Engine::state_bytes(std::size_t slot) const {
 bool Engine::save(std::size_t slot, std::span<std::byte> to) const {
   auto* const bytes = reinterpret_cast<std::uint8_t*>(to.data());
   return llama_state_seq_get_data(model_->context(), bytes, to.size(), sequence(slot)) == to.size();
-}
-
-bool Engine::restore(std::span<const Token> tokens, std::span<const std::byte> state) {
-  const bool has_it = std::ranges::any_of(slots_, [&](const Slot& slot) {
-    return slot.tokens.size() >= tokens.size() &&
-           std::equal(tokens.begin(), tokens.end(), slot.tokens.begin());
-  });
-  if (has_it) return true;
-  const auto where = place(slots_, {});  // The slot that was idle longest.
-  if (!where) return false;
-  Slot& slot = slots_[where->slot];
-  llama_memory_seq_rm(model_->memory(), sequence(where->slot), -1, -1);
-  slot.tokens.clear();
-  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(state.data());
-  const std::size_t read =
-      llama_state_seq_set_data(model_->context(), bytes, state.size(), sequence(where->slot));
-  if (read != state.size()) {
-    llama_memory_seq_rm(model_->memory(), sequence(where->slot), -1, -1);
-    return false;
-  }
-  slot.tokens.assign(tokens.begin(), tokens.end());
-  slot.last_used = ++clock_;
-  return true;
 }
 
 }  // namespace dormouse::llm

@@ -9,9 +9,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "runtimes/llm/conversation.h"
 #include "runtimes/llm/model.h"
 #include "runtimes/llm/slots.h"
 
@@ -22,6 +24,9 @@ class Run {
  public:
   explicit Run(std::vector<Token> prompt) : tokens_(std::move(prompt)), prompt_(tokens_.size()) {}
   virtual ~Run() = default;
+
+  // What was computed another time, for what the prompt may begin with.
+  void recall(std::shared_ptr<const KeptConversation> kept) { kept_ = std::move(kept); }
 
   // What follows the sequence so far, whose logits are the context's at `row`; nullopt: it is over,
   // and out.
@@ -39,6 +44,7 @@ class Run {
   std::vector<Token> tokens_;  // The prompt, then what was generated.
   std::size_t prompt_;
   std::size_t reused_ = 0;
+  std::shared_ptr<const KeptConversation> kept_;  // Until it has a slot.
   std::optional<std::size_t> slot_;
 };
 
@@ -62,9 +68,6 @@ class Engine {
   // Nothing else goes into a slot while it is held, also after its run has ended.
   void hold(std::size_t slot);
   void let_go(std::size_t slot);
-  // Puts it into a slot that is idle, for the next prompt, unless one has it already; false if it
-  // is none of this model's, or there is no room.
-  bool restore(std::span<const Token> tokens, std::span<const std::byte> state);
 
  private:
   std::optional<std::size_t> running_slot(const Run*) const;
@@ -74,7 +77,8 @@ class Engine {
   };
 
   void admit();
-  void begin(Run*, const Place&);
+  void begin(Run*, Place);
+  std::optional<std::size_t> recalled(const Run&, std::size_t slot, std::size_t known);
   void fill(std::size_t slot, bool prompts);
   void append(std::size_t slot, bool wants_logits);
   void advance(const Row&);

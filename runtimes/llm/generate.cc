@@ -30,7 +30,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
   std::span<const Token> tail() const override { return choices_.front()->tail(); }
 
   Result<> start(Model* model, const Request& request, std::vector<std::vector<Token>> prompts,
-                 const ChatPrompt* chat) {
+                 const ChatPrompt* chat, std::shared_ptr<const KeptConversation> kept) {
     siblings_ = static_cast<std::size_t>(request.choices);
     for (std::vector<Token>& prompt : prompts) {
       echoes_.push_back(request.echo ? echo_of(*model, prompt) : "");
@@ -45,6 +45,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
                                                     std::move(*sampler), request, chat));
       }
     }
+    choices_.front()->recall(std::move(kept));
     said_.resize(choices_.size());
     begun_.resize(choices_.size());
     ended_.resize(choices_.size());
@@ -148,11 +149,12 @@ class GeneratingCall final : public Call, public Choice::Listener {
 
 Result<std::vector<std::vector<Token>>> prompts_of(const Model& model, const Request& request,
                                                    const ChatPrompt& chat,
-                                                   std::span<const Token> known) {
+                                                   const KeptConversation* kept) {
   std::vector<std::vector<Token>> prompts;
   if (request.operation == Operation::chat) {
     if (model.overflows(chat.text.size())) return overflow(model, "messages", "more");
     // What marks a chat's parts in the text are tokens of their own.
+    const auto known = kept ? std::span(kept->tokens) : std::span<const Token>();
     auto tokens = tokens_of(model, continued(model, known, chat.text), "messages");
     if (!tokens) return std::move(tokens).error();
     prompts.push_back(std::move(*tokens));
@@ -187,11 +189,12 @@ Result<std::unique_ptr<Call>> generate(Model* model, Engine* engine, Renderer* r
     if (!rendered) return std::move(rendered).error();
     chat = std::move(*rendered);
   }
-  auto prompts = prompts_of(*model, request, chat, invocation.known);
+  auto prompts = prompts_of(*model, request, chat, invocation.kept.get());
   if (!prompts) return std::move(prompts).error();
   auto call = std::make_unique<GeneratingCall>(engine, outlet, heading_of(invocation, request),
                                                invocation.is_kept);
-  auto started = call->start(model, request, std::move(*prompts), is_chat ? &chat : nullptr);
+  auto started =
+      call->start(model, request, std::move(*prompts), is_chat ? &chat : nullptr, invocation.kept);
   if (!started) return std::move(started).error();
   return call;
 }

@@ -42,6 +42,11 @@ Settings settings(const std::string& name) {
   return {.path = std::string(LLM_TESTDATA) + "/" + name, .context = 256, .sequences = 4};
 }
 
+std::string prompt(const std::string& text, const std::string& more = "") {
+  return R"({"model":"m","temperature":0,"ignore_eos":true,"max_tokens":24,"prompt":")" + text +
+         "\"" + more + "}";
+}
+
 class Generate : public testing::Test {
  protected:
   Generate() { use(settings("llama.gguf")); }
@@ -62,6 +67,20 @@ class Generate : public testing::Test {
     const Invocation invocation{.id = "7", .wanted = "", .body = body, .now = 5};
     return generate(model.get(), engine.get(), renderer.get(), &kept, invocation,
                     std::move(*request));
+  }
+
+  std::unique_ptr<Call> recalling(Kept& kept, const std::string& text, KeptConversation before) {
+    const std::string body = prompt(text);
+    const Invocation invocation{
+        .id = "7",
+        .body = body,
+        .now = 5,
+        .is_kept = true,
+        .kept = std::make_shared<const KeptConversation>(std::move(before))};
+    auto call = generate(model.get(), engine.get(), renderer.get(), &kept, invocation,
+                         *read_request("", body));
+    CHECK(call);
+    return std::move(*call);
   }
 
   // Runs all that has begun to its end.
@@ -111,11 +130,6 @@ class Generate : public testing::Test {
   std::unique_ptr<ChatTemplates> templates;
   std::unique_ptr<Renderer> renderer;
 };
-
-std::string prompt(const std::string& text, const std::string& more = "") {
-  return R"({"model":"m","temperature":0,"ignore_eos":true,"max_tokens":24,"prompt":")" + text +
-         "\"" + more + "}";
-}
 
 TEST_F(Generate, SaysWhatLlamaCppSays) {
   const auto tokens = model->tokens("Hello world", false);
@@ -353,22 +367,36 @@ TEST_F(Generate, HoldsTheSlotOfAConversationUntilItIsTaken) {
 
 TEST_F(Generate, TakesAStateBackElsewhere) {
   const Kept first = asked(prompt("the cat and the mouse"));
-  std::size_t slot = 0;
-  while (engine->computed(slot).empty()) ++slot;
-  const std::vector<Token> tokens = engine->computed(slot);
-  std::vector<std::byte> state(engine->state_bytes(slot));
-  ASSERT_TRUE(engine->save(slot, state));
-
-  use(settings("llama.gguf"));
-  ASSERT_TRUE(engine->restore(tokens, state));
-  const Kept again = asked(prompt("the cat and the mouse"));
+  const std::vector<Token> tokens = engine->computed(0);
+  std::vector<std::byte> state(engine->state_bytes(0));
+  ASSERT_TRUE(engine->save(0, state));
+  Settings one = settings("llama.gguf");
+  one.sequences = 1;
+  use(one);
+  Kept other, again;
+  const auto before = begin(other, prompt("something else"));  // Has the only slot.
+  ASSERT_TRUE(engine->step());
+  const auto call = recalling(again, "the cat and the mouse", {tokens, tokens.size(), state, {}});
+  finish();
   EXPECT_EQ(again.usage.reused, again.usage.prompt - 1);
   EXPECT_EQ(again.text(), first.text());
+  EXPECT_EQ(other.usage.generated, 24U);
+}
 
-  std::vector<std::byte> damaged(state.begin(), state.begin() + 40);
-  EXPECT_TRUE(engine->restore(tokens, damaged));  // It has them.
-  EXPECT_FALSE(engine->restore(std::vector<Token>{5, 6, 7}, damaged));
-  EXPECT_EQ(asked(prompt("one more")).usage.generated, 24U);
+TEST_F(Generate, ReadsAnewWhatATornStateIsOf) {
+  const Kept first = asked(prompt("the cat and the mouse"));
+  const std::vector<Token> tokens = engine->computed(0);
+  std::vector<std::byte> state(engine->state_bytes(0));
+  ASSERT_TRUE(engine->save(0, state));
+  for (const std::size_t size : {std::size_t{0}, std::size_t{40}, state.size() - 1}) {
+    use(settings("llama.gguf"));
+    Kept again;
+    const auto call = recalling(again, "the cat and the mouse",
+                                {tokens, tokens.size(), Bytes(state).first(size), {}});
+    finish();
+    EXPECT_EQ(again.usage.reused, 0U) << size;
+    EXPECT_EQ(again.text(), first.text()) << size;
+  }
 }
 
 // ---- vectors

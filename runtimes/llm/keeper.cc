@@ -26,17 +26,18 @@ Result<> Keeper::take_state(wire::Frame& frame) {
     if (!mapped) return mapped.error();
     const Bytes bytes(static_cast<const std::byte*>(mapped->get()) + state->offset, state->size);
     auto kept = read_conversation(bytes);
-    const bool is_back =
-        kept && engine_->restore(std::span(kept->tokens).first(kept->computed), kept->state);
-    if (is_back) open.tokens = std::move(kept->tokens);
+    if (kept) {
+      kept->file = *mapped;
+      open.kept = std::make_shared<const KeptConversation>(std::move(*kept));
+    }
   }
   open_.insert_or_assign(frame.header.handle, std::move(open));
   return ok;
 }
 
-std::vector<Token> Keeper::known(std::uint64_t invocation) const {
+std::shared_ptr<const KeptConversation> Keeper::kept(std::uint64_t invocation) const {
   const auto found = open_.find(invocation);
-  return found == open_.end() ? std::vector<Token>() : found->second.tokens;
+  return found == open_.end() ? nullptr : found->second.kept;
 }
 
 void Keeper::keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,10 @@ class Keeper {
  public:
   Keeper(wire::WorkerEnd* wire, Engine* engine) : wire_(wire), engine_(engine) {}
 
-  // A frame `state`: of which conversation the invocation with its handle will be. Brings back what
-  // was kept, if there is a slot for it.
+  // A frame `state`: of which conversation the invocation with its handle will be.
   Result<> take_state(wire::Frame&);
-  // The tokens that it begins with; empty: nothing is known of it.
-  std::vector<Token> known(std::uint64_t invocation) const;
+  // What was kept of it; nullptr: nothing.
+  std::shared_ptr<const KeptConversation> kept(std::uint64_t invocation) const;
   // It has ended without anything to keep.
   void forget(std::uint64_t invocation) { open_.erase(invocation); }
   bool knows(std::uint64_t invocation) const { return open_.contains(invocation); }
@@ -40,7 +40,7 @@ class Keeper {
  private:
   struct Open {
     std::string name;
-    std::vector<Token> tokens;
+    std::shared_ptr<const KeptConversation> kept;
   };
   struct Asked {
     std::uint64_t invocation = 0;

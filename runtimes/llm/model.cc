@@ -12,6 +12,7 @@
 
 #include "runtimes/llm/gguf_header.h"
 #include "runtimes/llm/library.h"
+#include "runtimes/llm/memory.h"
 #include "wire/socket.h"
 
 namespace dormouse::llm {
@@ -109,6 +110,7 @@ Result<> Model::load() {
   // Into memory of its own, which goes into huge pages: page tables are what a fork copies.
   params.load_mode = settings_.mapped ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
   last_complaint();
+  const HugePages huge;
   model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
   if (!model_) {
     return Error{Code::invalid_argument, said("model: llama.cpp does not load it")};

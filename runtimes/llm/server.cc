@@ -18,7 +18,6 @@
 #include "runtimes/llm/keeper.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
-#include "runtimes/llm/zeros.h"
 #include "wire/mapping.h"
 
 namespace dormouse::llm {
@@ -113,7 +112,6 @@ class Server {
       if (!rendered) return std::move(rendered).error();
       ready.notes["chat template"] = *rendered;
     }
-    give_back_zeros();
     return ready;
   }
 
@@ -336,8 +334,7 @@ class Server {
       running.call = std::move(*call);
       return ok;
     }
-    const std::vector<Token> known = keeper_->known(item.handle);
-    invocation.known = known;
+    invocation.kept = keeper_->kept(item.handle);
     invocation.is_kept = keeper_->knows(item.handle);
     auto call = generate(model_.get(), engine_.get(), renderer_.get(), running.outgoing.get(),
                          invocation, std::move(*request));

@@ -3,22 +3,19 @@
 #include <algorithm>
 
 namespace dormouse::llm {
-namespace {
 
-std::size_t common(std::span<const Token> left, std::span<const Token> right) {
-  const auto [end, other] = std::ranges::mismatch(left, right);
-  return static_cast<std::size_t>(end - left.begin());
+std::size_t reusable(std::span<const Token> computed, std::span<const Token> prompt) {
+  const auto [end, _] =
+      std::ranges::mismatch(computed, prompt.first(prompt.empty() ? 0 : prompt.size() - 1));
+  return static_cast<std::size_t>(end - computed.begin());
 }
 
-}  // namespace
-
 std::optional<Place> place(std::span<const Slot> slots, std::span<const Token> prompt) {
-  const auto reusable = prompt.first(prompt.empty() ? 0 : prompt.size() - 1);
   std::optional<std::size_t> oldest, continued;
   std::size_t best = 0, shared = 0, kept = 0;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const Slot& slot = slots[i];
-    const std::size_t same = common(slot.tokens, reusable);
+    const std::size_t same = reusable(slot.tokens, prompt);
     if (same > shared) {
       best = i;
       shared = same;

@@ -24,8 +24,11 @@ struct Place {
   std::size_t tokens = 0;  // and so many tokens of it.
 };
 
-// nullopt: all slots are busy. Of the prompt's tokens the last is always computed anew, since what
-// follows is read off it. An idle slot is continued if the prompt begins with most of what it
+// How many tokens of what is computed a prompt begins with. Its last is always computed anew, since
+// what follows is read off it.
+std::size_t reusable(std::span<const Token> computed, std::span<const Token> prompt);
+
+// nullopt: all slots are busy. An idle slot is continued if the prompt begins with most of what it
 // holds; else the one that was idle longest is given up, and shares what the best slot, busy or
 // not, has computed.
 std::optional<Place> place(std::span<const Slot>, std::span<const Token> prompt);
