@@ -9,7 +9,7 @@ import time
 
 from rig.daemon import Daemon, eventually
 from rig.instances import forks, private_mib
-from rig.machine import REPOSITORY, output
+from rig.machine import REPOSITORY, output, populate
 from rig.peers import free_port
 from rig.ratios import Section, spread
 
@@ -152,9 +152,10 @@ def waking(section, watch, kind, rows):
         ours = deploy(daemon, kind, keep_alive="0ms", template_keep_alive="0ms")
         for _ in range(5):
             eventually("nothing is left of it", lambda: daemon.function(name)["summary"]["memory_bytes"] == 0)
+            populate(daemon.tree(name) / "model.gguf")
             artefact.append(ours.first_token(64))
-            if SERVER.exists():
-                server.append(spawned(kind))
+            populate(MODELS / f"{kind}.gguf")
+            server.append(spawned(kind))
             watch.look()
     if server:
         section.add(f"{kind}: first token from the artefact / from llama-server's spawning", "≤ 0.5×",

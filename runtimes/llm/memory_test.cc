@@ -81,7 +81,7 @@ TEST(Memory, OfWeightsIsInHugePages) {
     return asks_for_huge_pages(reinterpret_cast<void*>(base + size / 2));
   };
   EXPECT_FALSE(asks(large));
-  const HugePages huge;
+  const HugePages huge(true);
   EXPECT_TRUE(asks(large) || __has_feature(address_sanitizer));
   EXPECT_FALSE(asks(100'000));
 }

@@ -107,13 +107,19 @@ Result<std::unique_ptr<Model>> Model::open(const Settings& settings) {
 Result<> Model::load() {
   llama_model_params params = llama_model_default_params();
   params.use_extra_bufts = !settings_.mapped;
-  // Into memory of its own, which goes into huge pages: page tables are what a fork copies.
-  params.load_mode = settings_.mapped ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
+  params.load_mode = LLAMA_LOAD_MODE_MMAP;
   last_complaint();
-  const HugePages huge;
-  model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
+  const bool has_helper = settings_.threads > 1;
+  {
+    const HugePages huge(has_helper);
+    model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
+  }
   if (!model_) {
     return Error{Code::invalid_argument, said("model: llama.cpp does not load it")};
+  }
+  if (!settings_.mapped) {
+    if (auto brought = bring_into_memory(model_.get(), settings_.path, has_helper); !brought)
+      return brought;
   }
   vocabulary_ = llama_model_get_vocab(model_.get());
   if (llama_vocab_n_tokens(vocabulary_) == 0) {
