@@ -121,6 +121,13 @@ test("they are listed, forgotten by name, and go with their function", async () 
   assert.ok((await kept()).every(({ id }) => id !== "d"));
   await platform.asleep("chat");
   assert.equal((await say("y", { conversation: "d" })).text, "y ");
+  const odd = "a/b\\c;d%20?e=f&g#h";
+  await say("x", { conversation: odd });
+  await eventually("it is kept", async () => (await kept()).some(({ id }) => id === odd));
+  assert.equal((await platform.cli("conversations", "chat", "--forget", odd)).code, 0);
+  assert.ok((await kept()).every(({ id }) => id !== odd));
+  assert.match((await platform.cli("conversations", "chat", "--forget-all")).stdout, /^every conversation is forgotten/);
+  assert.deepEqual(await kept(), []);
   assert.equal((await platform.cli("delete", "other")).code, 0);
   await deploy("other");
   assert.deepEqual(await kept("other"), []);

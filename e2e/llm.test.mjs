@@ -52,6 +52,8 @@ test("a GGUF file is deployed by its name alone", async () => {
   copyFileSync(path.join(testdata, "llama.gguf"), file);
   const done = await platform.cli("deploy", file);
   assert.equal(done.code, 0, done.stderr);
+  const advice = done.stdout.trim().split("\n").at(-1).replace("curl", "curl -sS");
+  assert.equal(JSON.parse((await run("sh", ["-c", advice])).stdout).object, "chat.completion", advice);
   const answer = await client.chat.completions.create({
     model: "my-model",
     messages: [{ role: "user", content: "Hello" }],

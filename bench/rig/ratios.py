@@ -11,6 +11,7 @@ class Bar:
     limit: float
     at_least: bool = False
     unit: str = "×"
+    median: float = None  # The middle may have a limit of its own.
 
     def quartiles(self):
         if len(self.values) == 1:
@@ -18,8 +19,10 @@ class Bar:
         return statistics.quantiles(self.values, n=4, method="inclusive")
 
     def passes(self):
-        low, _, high = self.quartiles()
-        return low >= self.limit if self.at_least else high <= self.limit
+        low, middle, high = self.quartiles()
+        if self.at_least:
+            return low >= self.limit and (self.median is None or middle >= self.median)
+        return high <= self.limit and (self.median is None or middle <= self.median)
 
 
 @dataclasses.dataclass

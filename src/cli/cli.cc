@@ -52,6 +52,7 @@ void build(CLI::App& app, Shell* shell) {
       "Begin with:\n"
       "  dormouse serve --data ~/.dormouse\n"
       "  dormouse deploy model.onnx\n"
+      "  dormouse deploy model.gguf\n"
       "  dormouse init python hello && dormouse deploy hello\n"
       "  dormouse dev hello\n"
       "  dormouse list\n\nExit status:\n" +

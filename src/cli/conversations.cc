@@ -12,20 +12,22 @@ namespace {
 
 struct Options {
   std::string function, forget;
+  bool forgets_all = false;
 };
 
 Exit conversations(Shell* shell, const Options& options) {
   const std::string all = "/api/v1/functions/" + escaped(options.function) + "/conversations";
-  const bool forgets = !options.forget.empty();
-  const auto answer =
-      forgets ? Api(shell).remove(all + "/" + escaped(options.forget)) : Api(shell).get(all);
+  const bool forgets = options.forgets_all || !options.forget.empty();
+  const std::string which = options.forgets_all ? "" : "?id=" + escaped(options.forget);
+  const auto answer = forgets ? Api(shell).remove(all + which) : Api(shell).get(all);
   if (!answer) return shell->fail(answer.error());
   if (shell->json) {
     *shell->out << json::serialize(*answer) << "\n";
     return Exit::ok;
   }
   if (forgets) {
-    *shell->out << harmless(options.forget) << " is forgotten\n";
+    *shell->out << (options.forgets_all ? "every conversation" : harmless(options.forget))
+                << " is forgotten\n";
     return Exit::ok;
   }
   std::vector<std::vector<std::string>> rows;
@@ -45,11 +47,15 @@ void add_conversations(CLI::App& app, Shell* shell) {
   CLI::App* command =
       app.add_subcommand("conversations", "What is kept of a language model's conversations");
   command->add_option("NAME", options->function, "The function")->required();
-  command->add_option("--forget", options->forget, "Forget what is kept of this one");
+  auto* const one =
+      command->add_option("--forget", options->forget, "Forget what is kept of this one");
+  command->add_flag("--forget-all", options->forgets_all, "Forget what is kept of any")
+      ->excludes(one);
   command->footer(
       "Examples:\n"
       "  dormouse conversations chat\n"
-      "  dormouse conversations chat --forget of-tuesday");
+      "  dormouse conversations chat --forget of-tuesday\n"
+      "  dormouse conversations chat --forget-all");
   command->callback([=] { shell->exit = conversations(shell, *options); });
 }
 

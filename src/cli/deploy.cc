@@ -17,16 +17,26 @@ struct Options {
   std::string what, name;
 };
 
-// curl's arguments for a request that this function may understand.
-std::string request_for(const json::value& last) {
+// curl's arguments for a request that this function may understand, and where it goes. Language
+// models are spoken to as OpenAI's clients do.
+std::string request_for(const std::string& url, const std::string& name, const json::value& last) {
   const std::string runtime = text_at(last, "revision.manifest.runtime");
-  if (runtime == "web") return " ";
+  const std::string function = url + "/f/" + name;
+  if (runtime == "web") return " " + function + "/";
   if (!text_at(last, "revision.manifest.task").empty()) {
-    return " -H 'Content-Type: image/png' --data-binary @picture.png ";
+    return " -H 'Content-Type: image/png' --data-binary @picture.png " + function;
+  }
+  const std::string json = " -H 'Content-Type: application/json' --data ";
+  if (runtime == "llm" && text_at(last, "revision.notes.chat template").empty()) {
+    return json + R"('{"model": ")" + name + R"(", "input": "Hello"}' )" + url + "/v1/embeddings";
+  }
+  if (runtime == "llm") {
+    return json + R"('{"model": ")" + name +
+           R"(", "messages": [{"role": "user", "content": "Hello"}]}' )" + url +
+           "/v1/chat/completions";
   }
   const bool code = runtime == "python" || runtime == "node" || runtime == "executable";
-  return " -H 'Content-Type: application/json' --data " +
-         std::string(code ? R"('{"name": "you"}' )" : "@request.json ");
+  return json + (code ? R"('{"name": "you"}' )" : "@request.json ") + function;
 }
 
 void print(Shell* shell, const std::string& name, const json::value& last) {
@@ -40,8 +50,7 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
   const std::string label = text_at(last, "revision.label");
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
   *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
-              << url << "\n\nTry it:\n  curl" << key << request_for(last) << url
-              << (text_at(last, "revision.manifest.runtime") == "web" ? "/" : "") << "\n";
+              << url << "\n\nTry it:\n  curl" << key << request_for(shell->url, name, last) << "\n";
 }
 
 Exit deploy(Shell* shell, const Options& options) {
@@ -66,13 +75,14 @@ void add_deploy(CLI::App& app, Shell* shell) {
   CLI::App* command = app.add_subcommand("deploy", "Makes an endpoint of a model or of code");
   command
       ->add_option("WHAT", options->what,
-                   "An .onnx file, a .py file, a folder with a dormouse.yaml, or such a folder as "
-                   "a .zip")
+                   "An .onnx or .gguf file, a .py file, a folder with a dormouse.yaml, or such a "
+                   "folder as a .zip")
       ->required();
   command->add_option("--name", options->name, "What to call the function");
   command->footer(
       "Examples:\n"
       "  dormouse deploy model.onnx --name my-model\n"
+      "  dormouse deploy model.gguf\n"
       "  dormouse deploy app.py\n"
       "  dormouse deploy code.zip\n"
       "  dormouse deploy examples/read-text-line\n\n"

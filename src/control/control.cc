@@ -182,8 +182,8 @@ asio::awaitable<http::Response> Control::dispatch(Operation operation, Parameter
     case Operation::usage: co_return co_await usage(request.head.query);
     case Operation::invocation: co_return co_await invocation(parameters[0]);
     case Operation::conversations: co_return conversations(parameters[0]);
-    case Operation::conversation_forget:
-      co_return forget_conversation(parameters[0], parameters[1]);
+    case Operation::conversations_forget:
+      co_return forget_conversations(parameters[0], request.head.query);
     case Operation::secrets: co_return secrets();
     case Operation::secret_set: co_return co_await set_secret(parameters[0], std::move(request));
     case Operation::secret_remove: co_return co_await remove_secret(parameters[0]);
@@ -413,10 +413,15 @@ http::Response Control::conversations(const std::string& function) const {
   return answer({{"conversations", std::move(all)}});
 }
 
-http::Response Control::forget_conversation(const std::string& function, const std::string& id) {
+http::Response Control::forget_conversations(const std::string& function, std::string_view query) {
   const auto revision = deps_.catalog->active(function);
   if (!revision) return error_response(no_function(function));
-  if (deps_.conversations->drop(revision->tenant, function, id)) return answer({{"removed", id}});
+  const auto id = http::query_value(query, "id");
+  if (!id) {
+    deps_.conversations->drop_function(revision->tenant, function);
+    return answer({{"removed", function}});
+  }
+  if (deps_.conversations->drop(revision->tenant, function, *id)) return answer({{"removed", *id}});
   return error_response({Code::not_found, "nothing is kept of such a conversation"});
 }
 

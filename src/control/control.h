@@ -101,7 +101,7 @@ class Control final : public http::Handler {
   asio::awaitable<http::Response> usage(std::string query);
   asio::awaitable<http::Response> invocation(std::string id);
   http::Response conversations(const std::string& function) const;
-  http::Response forget_conversation(const std::string& function, const std::string& id);
+  http::Response forget_conversations(const std::string& function, std::string_view query);
   http::Response secrets() const;
   asio::awaitable<http::Response> set_secret(std::string name, http::Request);
   asio::awaitable<http::Response> remove_secret(std::string name);

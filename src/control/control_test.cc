@@ -575,7 +575,7 @@ TEST(Usage, IsSummedAndExact) {
 TEST(Conversations, AreListedTheLastUsedFirstAndForgottenByName) {
   World world;
   deploy(world, digest_a);
-  for (const char* name : {"a", "b c", "d"}) {
+  for (const char* name : {"a", "b/c;%", "d"}) {
     world.conversations.keep({{"default", "reader", "12ab"}, name}, nullptr, 7);
   }
   world.conversations.keep({{"default", "other", "12ab"}, "e"}, nullptr, 7);
@@ -584,9 +584,16 @@ TEST(Conversations, AreListedTheLastUsedFirstAndForgottenByName) {
   ASSERT_EQ(listed.as_array().size(), 3u);
   EXPECT_EQ(json::serialize(listed.at(0)),
             R"({"id":"d","revision_digest":"12ab","bytes":7,"used":"2023-11-14T22:13:20.000Z"})");
-  EXPECT_EQ(world.ask(request_of("DELETE", all + "/b%20c", "", World::plain())).status, 200);
-  EXPECT_EQ(world.ask(request_of("DELETE", all + "/b%20c", "", World::plain())).status, 404);
+  const auto forgotten = [&](const std::string& query) {
+    return world.ask(request_of("DELETE", all + query, "", World::plain())).status;
+  };
+  EXPECT_EQ(forgotten("?id=b%2Fc%3B%25"), 200);
+  EXPECT_EQ(forgotten("?id=b%2Fc%3B%25"), 404);
+  EXPECT_EQ(forgotten("?id="), 404);
   EXPECT_EQ(world.get(all).json().at("conversations").as_array().size(), 2u);
+  EXPECT_EQ(forgotten(""), 200);
+  EXPECT_TRUE(world.get(all).json().at("conversations").as_array().empty());
+  EXPECT_EQ(world.conversations.of("default", "other").size(), 1u);
   EXPECT_EQ(world.get("/api/v1/functions/nobody/conversations").status, 404);
 }
 

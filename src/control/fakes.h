@@ -125,7 +125,9 @@ class FakeConversations final : public conversations::Conversations {
     }
     return any;
   }
-  void drop_function(std::string_view, std::string_view) override {}
+  void drop_function(std::string_view tenant, std::string_view function) override {
+    for (const conversations::Entry& each : of(tenant, function)) shelf.erase(each.key);
+  }
   void retain(const std::set<conversations::Revision>&) override {}
   asio::awaitable<void> close() override { co_return; }
 

@@ -26,7 +26,7 @@ enum class Operation : std::uint8_t {
   usage,
   invocation,
   conversations,
-  conversation_forget,
+  conversations_forget,
   secrets,
   secret_set,
   secret_remove,

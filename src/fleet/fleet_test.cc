@@ -101,7 +101,7 @@ TEST(Secrets, ThatCannotBeReadFailTheirFunctionWithTheReasonAndNoOther) {
   world.deploy_forking("lacks", 1h, both);
   world.deploy_forking("other", 1h, {{"INIT", {"i", catalog::When::init}}});
   const std::string why = World::text(world.run(world.call("lacks", "")));
-  EXPECT_EQ(why, "not_found: there is no secret \"l\"; set it with `dormouse secret set l`");
+  EXPECT_EQ(why, "function_failed: there is no secret \"l\"; set it with `dormouse secret set l`");
   EXPECT_EQ(World::text(world.run(world.call("other", ""))), "load: INIT=2 template=yes; go:");
 }
 
@@ -374,6 +374,12 @@ TEST(Fleet, SaysThatACallMayHaveRunWhenItsInstanceDies) {
   ASSERT_TRUE(lost.receipt);
   EXPECT_EQ(lost.receipt->failure, Code::function_failed);
   EXPECT_EQ(world.ledger.ended, 1);
+}
+
+TEST(Fleet, BlamesNoCallerForWhatDoesNotStart) {
+  World world(find_no_model);
+  world.deploy("f");
+  EXPECT_EQ(World::text(world.run(world.call("f", "x"))), "function_failed: the model is gone");
 }
 
 TEST(Fleet, BreaksOffAnInstanceThatAnswersForAnother) {

@@ -67,7 +67,9 @@ asio::awaitable<void> Shard::wake(InstanceKey key) {
   }
   Error failure = risen ? Error{Code::unavailable, "it was stopped while starting"} : risen.error();
   auto examining = autopsy(key, std::move(failure));
-  const Error why = co_await std::move(examining);
+  Error why = co_await std::move(examining);
+  // What cannot start now did so when it was deployed: no fault of who calls it.
+  if (blame(why.code) == Blame::caller) why.code = Code::function_failed;
   served_.at(instance(key)->function).last_start_error = why.message;
   happen(scheduling::WakeFailed{key, why});
   bury(key);

@@ -75,6 +75,14 @@ class Talker {
   wire::FrameReceiver receiver_;
 };
 
+// Says that its revision's files are wrong, as it may when it is deployed.
+inline void find_no_model(int socket) {
+  Talker talker(socket);
+  (void)wire::FrameReceiver(socket).receive();
+  const wire::Failure failure{Code::invalid_argument, "the model is gone"};
+  talker.say(wire::Type::init_failed, 0, wire::encode(failure));
+}
+
 // Answers every call with the handle of another.
 inline void lie(int socket) {
   Talker talker(socket);

@@ -136,8 +136,9 @@ void Turn::time_passed(Instance& instance) {
   if (instance.life == Life::waking) {
     const auto limit = std::chrono::ceil<std::chrono::milliseconds>(now_ - instance.since).count();
     stop(instance, Manner::kill);
-    start_failed(instance, {Code::function_failed, "starting an instance: not ready after " +
-                                                       std::to_string(limit) + " ms"});
+    start_failed(instance, {Code::function_failed, "starting an instance: it was not ready after " +
+                                                       std::to_string(limit) +
+                                                       " ms, within its start_timeout"});
     return;
   }
   CHECK(instance.life == Life::serving && instance.running == 0);

@@ -102,9 +102,11 @@ TEST(Start, IsGivenUpAfterItsTimeout) {
   Story story;
   story.at(0s, added(1, {.each = small.each, .start_timeout = 10s}));
   story.call(0s, 1, {"wake i1 for f1"});
-  story.until(10s, {"kill i1",
-                    "refuse c1 function_failed: starting an instance: not ready after 10000 ms, "
-                    "retry after 1 s"});
+  story.until(10s,
+              {"kill i1",
+               "refuse c1 function_failed: starting an instance: it was not ready after 10000 ms, "
+               "within its start_timeout, "
+               "retry after 1 s"});
   story.at(10001ms, woke(1));  // Crossed the command.
   story.at(10002ms, lost(1));
 }

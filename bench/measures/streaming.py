@@ -1,0 +1,91 @@
+"""What a streamed token takes from the model's worker to a client."""
+import http.client
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+from rig.daemon import Daemon
+from rig.instances import forks
+from rig.language import THREADS, deploy, make_models
+from rig.machine import output
+from rig.ratios import Section, percentile, spread
+
+KINDS = ("q8_0", "q4_0", "q4_k_m")
+STREAMS, TOKENS = 9, 64
+
+
+class Sent:
+    """When a process sends something, by the kernel's own clock: seconds since the machine started."""
+
+    def __init__(self, pid):
+        self.file = tempfile.NamedTemporaryFile(prefix="dormouse-bench-")
+        self.perf = subprocess.Popen(
+            ["perf", "record", "-q", "-k", "CLOCK_MONOTONIC", "-e", "syscalls:sys_enter_sendmsg", "-p", str(pid),
+             "-o", self.file.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(0.5)  # Until it listens.
+        if self.perf.poll() is not None:
+            raise RuntimeError(f"perf: {self.perf.stderr.read().decode()}")
+
+    def times(self):
+        self.perf.terminate()
+        self.perf.wait()
+        lines = output(["perf", "script", "-i", self.file.name, "--ns", "-F", "time"])
+        return sorted(float(each) for each in re.findall(r"([\d.]+):", lines))
+
+
+def stream(end):
+    """When each event of a stream was here."""
+    connection = http.client.HTTPConnection("127.0.0.1", end.port, timeout=300)
+    connection.request("POST", "/v1/completions", end.body(16, max_tokens=TOKENS, stream=True),
+                       {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    here = []
+    while line := response.readline():
+        if line.startswith(b"data: {"):
+            here.append(time.monotonic())
+    connection.close()
+    return here
+
+
+def added(sent, here):
+    """Microseconds from the last time that the worker sent something, for each event."""
+    found = []
+    for at in here:
+        before = [each for each in sent if each <= at]
+        if before:
+            found.append((at - before[-1]) * 1e6)
+    return found
+
+
+def run(watch):
+    section = Section("streaming", "Streamed tokens")
+    make_models()
+    rows = []
+    for kind in KINDS:
+        with Daemon(watch) as daemon:
+            ours = deploy(daemon, kind, keep_alive="10m")
+            stream(ours)
+            middles, late = [], []
+            for _ in range(STREAMS):
+                worker = busiest(forks(daemon))
+                sent = Sent(worker)
+                here = stream(ours)
+                took = added(sent.times(), here)
+                if len(took) < TOKENS:
+                    raise RuntimeError(f"only {len(took)} of {TOKENS} tokens were seen to be sent")
+                middles.append(percentile(took, 0.5))
+                late.append(percentile(took, 0.99))
+                watch.look()
+        section.add(f"{kind}: from the worker's sending a token to a client's having it, p50", "≤ 150 µs", middles, 150, unit="µs")
+        rows.append([kind, spread(middles), spread(late)])
+    section.note(f"{STREAMS} streams of {TOKENS} tokens, one at a time, while the model computes on {THREADS} threads. When "
+                 "the worker sends, the kernel says (perf, the system call); when an event is there, a client in Python. µs.")
+    section.table(["model", "p50", "p99"], rows)
+    return section
+
+
+def busiest(pids):
+    """The one that answers, and not the fork that waits."""
+    return max(pids, key=lambda pid: sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])))

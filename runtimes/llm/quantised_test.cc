@@ -1,0 +1,176 @@
+// Greedy answers are those of llama.cpp itself, token by token, for each form that weights have:
+// its own loading, its own context, one token after the other.
+#include <gguf.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <random>
+
+#include "runtimes/llm/test_calls.h"
+
+namespace dormouse::llm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t width = 256, hidden = 1024, heads = 4, kv_heads = 2, layers = 3;
+constexpr std::int64_t head = width / heads;
+
+// A model of random weights that is wide enough for every kind of block, with the vocabulary of
+// testdata/llama.gguf.
+class Wide {
+ public:
+  Wide() : tensors_(ggml_init({.mem_size = std::size_t{64} << 20})), file_(gguf_init_empty()) {
+    const std::string vocabulary = std::string(LLM_TESTDATA) + "/llama.gguf";
+    gguf_context* const other = gguf_init_from_file(vocabulary.c_str(), {.no_alloc = true});
+    CHECK(other != nullptr);
+    gguf_set_kv(file_, other);
+    const std::int64_t kinds = gguf_find_key(other, "tokenizer.ggml.token_type");
+    const auto* const first = static_cast<const std::int32_t*>(gguf_get_arr_data(other, kinds));
+    kinds_.assign(first, first + gguf_get_arr_n(other, kinds));
+    gguf_free(other);
+    set("block_count", layers);
+    set("embedding_length", width);
+    set("feed_forward_length", hidden);
+    set("attention.head_count", heads);
+    set("attention.head_count_kv", kv_heads);
+    set("rope.dimension_count", head);
+    add_tensors();
+  }
+  ~Wide() {
+    gguf_free(file_);
+    ggml_free(tensors_);
+  }
+
+  void write(const fs::path& path) const {
+    CHECK(gguf_write_to_file(file_, path.c_str(), /*only_meta=*/false));
+  }
+
+ private:
+  void set(const std::string& key, std::int64_t value) {
+    gguf_set_val_u32(file_, ("llama." + key).c_str(), static_cast<std::uint32_t>(value));
+  }
+
+  void add_tensors() {
+    const auto words = static_cast<std::int64_t>(kinds_.size());
+    matrix("token_embd", width, words, 4);
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+      const std::string block = "blk." + std::to_string(layer) + ".";
+      ones(block + "attn_norm");
+      matrix(block + "attn_q", width, width, 2);
+      matrix(block + "attn_k", width, kv_heads * head, 2);
+      matrix(block + "attn_v", width, kv_heads * head, 2);
+      matrix(block + "attn_output", width, width, 2);
+      ones(block + "ffn_norm");
+      matrix(block + "ffn_gate", width, hidden, 2);
+      matrix(block + "ffn_up", width, hidden, 2);
+      matrix(block + "ffn_down", hidden, width, 2);
+    }
+    ones("output_norm");
+    ggml_tensor* const output = matrix("output", width, words, 4);
+    silence(output);
+  }
+
+  void ones(const std::string& name) {
+    ggml_tensor* const tensor = ggml_new_tensor_1d(tensors_, GGML_TYPE_F32, width);
+    std::fill_n(static_cast<float*>(tensor->data), width, 1.0F);
+    add(tensor, name);
+  }
+
+  // What is no text is never the likeliest.
+  void silence(ggml_tensor* output) {
+    auto* const values = static_cast<ggml_fp16_t*>(output->data);
+    for (std::size_t token = 0; token < kinds_.size(); ++token) {
+      if (kinds_[token] != LLAMA_TOKEN_TYPE_NORMAL) {
+        std::fill_n(values + token * width, width, ggml_fp32_to_fp16(0));
+      }
+    }
+  }
+
+  ggml_tensor* matrix(const std::string& name, std::int64_t columns, std::int64_t rows,
+                      float scale) {
+    ggml_tensor* const tensor = ggml_new_tensor_2d(tensors_, GGML_TYPE_F16, columns, rows);
+    std::normal_distribution<float> one(0, scale / std::sqrt(static_cast<float>(columns)));
+    std::vector<float> values(static_cast<std::size_t>(columns * rows));
+    for (float& value : values) value = one(random_);
+    ggml_fp32_to_fp16_row(values.data(), static_cast<ggml_fp16_t*>(tensor->data), columns * rows);
+    add(tensor, name);
+    return tensor;
+  }
+
+  void add(ggml_tensor* tensor, const std::string& name) {
+    ggml_set_name(tensor, (name + ".weight").c_str());
+    gguf_add_tensor(file_, tensor);
+  }
+
+  ggml_context* const tensors_;
+  gguf_context* const file_;
+  std::vector<std::int32_t> kinds_;  // Of tokens.
+  std::mt19937 random_{7};
+};
+
+struct Form {
+  const char* name;
+  llama_ftype type;
+};
+
+class Quantised : public Generating, public testing::WithParamInterface<Form> {
+ protected:
+  static void SetUpTestSuite() {
+    folder = fs::temp_directory_path() / ("quantised." + std::to_string(getpid()));
+    fs::create_directories(folder);
+    Wide().write(folder / "whole.gguf");
+  }
+  static void TearDownTestSuite() { fs::remove_all(folder); }
+
+  static std::string file() {
+    llama_model_quantize_params params = llama_model_quantize_default_params();
+    params.ftype = GetParam().type;
+    params.nthread = 1;
+    const std::string path = folder / (std::string(GetParam().name) + ".gguf");
+    CHECK(llama_model_quantize((folder / "whole.gguf").c_str(), path.c_str(), &params) == 0);
+    return path;
+  }
+
+  // Of llama.cpp, as it loads a file if nobody says how.
+  static std::vector<Token> greedy_of_llama_cpp(const std::string& path, bool repacks,
+                                                std::vector<Token> tokens, std::size_t count) {
+    llama_model_params loading = llama_model_default_params();
+    loading.use_extra_bufts = repacks;
+    const llama_model_ptr other(llama_model_load_from_file(path.c_str(), loading));
+    llama_context_params computing = llama_context_default_params();
+    computing.n_ctx = 256;
+    computing.n_threads = computing.n_threads_batch = 2;
+    const llama_context_ptr context(llama_init_from_model(other.get(), computing));
+    return greedy_of(context.get(), std::move(tokens), count);
+  }
+
+  static inline fs::path folder;
+};
+
+TEST_P(Quantised, SaysWhatLlamaCppSaysTokenByToken) {
+  constexpr std::size_t count = 48;
+  const std::string path = file();
+  for (const bool mapped : {false, true}) {
+    use({.path = path, .context = 256, .sequences = 4, .threads = 2, .mapped = mapped});
+    model->start_threads();
+    const auto tokens = model->tokens("the dormouse sleeps all day in the warm house", false);
+    const std::string expected = text_of(greedy_of_llama_cpp(path, !mapped, tokens, count));
+    const Kept kept = asked(R"({"prompt":"the dormouse sleeps all day in the warm house",)"
+                            R"("temperature":0,"ignore_eos":true,"max_tokens":48})");
+    ASSERT_FALSE(kept.error) << kept.error->message;
+    EXPECT_EQ(kept.text(), expected) << (mapped ? "mapped" : "in memory");
+    EXPECT_EQ(kept.usage.generated, count);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, Quantised,
+                         testing::Values(Form{"F16", LLAMA_FTYPE_MOSTLY_F16},
+                                         Form{"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0},
+                                         Form{"Q4_0", LLAMA_FTYPE_MOSTLY_Q4_0},
+                                         Form{"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M},
+                                         Form{"Q6_K", LLAMA_FTYPE_MOSTLY_Q6_K}),
+                         [](const auto& each) { return each.param.name; });
+
+}  // namespace
+}  // namespace dormouse::llm
