@@ -22,6 +22,13 @@ void Flow::counted(const ledger::Tokens& tokens) {
   }
 }
 
+std::size_t Flow::grant(std::size_t bytes) {
+  granted_ += bytes;
+  if (granted_ < wire::credit_window_bytes / 4) return 0;
+  credit_ += granted_;
+  return std::exchange(granted_, 0);
+}
+
 asio::awaitable<Result<std::optional<std::string>>> Flow::take() {
   while (pieces_.empty()) {
     if (ended() && failure()) co_return *failure();

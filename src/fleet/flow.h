@@ -22,8 +22,9 @@ class Flow final : public Settlement {
   // All of what it has counted, or that of the pieces that the reader took.
   const ledger::Tokens& tokens_counted() const { return tokens_counted_; }
   const ledger::Tokens& tokens_taken() const { return tokens_taken_; }
-  // Gives the worker's credit back; the reader took so much.
-  void granted(std::size_t bytes) { credit_ += bytes; }
+  // The reader took so much. Gives what the worker is to be told that it may send again: by the
+  // quarter of a window, not for every piece.
+  std::size_t grant(std::size_t bytes);
 
   // The next piece, or nullopt at the end.
   asio::awaitable<Result<std::optional<std::string>>> take();
@@ -39,6 +40,7 @@ class Flow final : public Settlement {
   std::deque<Piece> pieces_;
   ledger::Tokens tokens_counted_, tokens_taken_;
   std::size_t credit_ = wire::credit_window_bytes;
+  std::size_t granted_ = 0;  // Of what was taken, and not yet told.
 };
 
 }  // namespace dormouse::fleet

@@ -89,9 +89,10 @@ void Shard::grant(CallKey key, std::size_t bytes) {
   Call* const it = call(key);
   Instance* const where = it == nullptr ? nullptr : instance(it->instance);
   if (where == nullptr || !where->worker || !where->running.contains(key)) return;
-  it->flow->granted(bytes);
+  const std::size_t granted = it->flow->grant(bytes);
+  if (granted == 0) return;
   where->worker->post(wire::Type::credit, static_cast<std::uint64_t>(key),
-                      wire::encode_credit(static_cast<std::uint32_t>(bytes)));
+                      wire::encode_credit(static_cast<std::uint32_t>(granted)));
   to_flush(it->instance, *where);
 }
 
