@@ -119,6 +119,7 @@ test("examples/search-notes finds what is nearest", async () => {
   const notes = mkdtempSync(path.join(platform.dir, "notes-"));
   writeFileSync(path.join(notes, "a.md"), "the dormouse sleeps\n\nthe river and the sea");
   writeFileSync(path.join(notes, "b.txt"), "a tree");
+  writeFileSync(path.join(notes, "long.txt"), "the moon and the sun ".repeat(200));
   const search = path.join(repository, "examples/search-notes/search.py");
   const { stdout } = await run(search, [notes, "who sleeps"], { env: { ...process.env, DORMOUSE_URL: platform.url } });
   assert.match(stdout.split("\n")[0], /a\.md: the dormouse sleeps/);

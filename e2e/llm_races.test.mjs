@@ -140,30 +140,50 @@ test("M10: by the clock nobody learns what another function's model was told", a
   assert.ok(Math.abs(across) < 4.5, `t = ${across} across functions, ${control} within one`);
 });
 
+const cpuOf = (pids) =>
+  pids.reduce((sum, pid) => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return sum + Number(fields[11]) + Number(fields[12]); // Hundredths of a second.
+    } catch {
+      return sum;
+    }
+  }, 0);
+
 test("O5: readers that do not read cost little, and are cut; those that leave free their places", async () => {
-  const readers = 48;
-  await deploy("slow", { concurrency: 64, timeout: "8s" });
-  const ask = JSON.stringify({ model: "slow", prompt: "the moon", stream: true, max_tokens: 2000, ignore_eos: true });
+  const readers = 24;
+  await deploy("slow", { concurrency: 64, timeout: "15s" });
+  // So much of each token that no answer fits into what the kernel holds of a connection.
+  const ask = JSON.stringify({
+    model: "slow", messages: [{ role: "user", content: "the moon" }], stream: true, max_tokens: 1900, ignore_eos: true,
+    n: 2, logprobs: true, top_logprobs: 20,
+  });
   assert.equal((await complete("slow", "up")).status, 200);
   const before = platform.memoryOfDaemon();
   const open = () => {
     const socket = createConnection(platform.port, "127.0.0.1");
     socket.on("error", () => {});
     socket.write(
-      "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
         `Content-Length: ${ask.length}\r\n\r\n${ask}`,
     );
     socket.pause();
     return socket;
   };
   const slow = Array.from({ length: readers }, open);
-  await eventually("all are served", async () => (await platform.status("slow")).running === readers);
-  await sleep(1500);
+  const running = async () => (await platform.status("slow")).running;
+  await eventually("all are served", async () => (await running()) === readers);
+  await eventually("the model waits for them", async () => {
+    const used = cpuOf(platform.forks());
+    await sleep(300);
+    return cpuOf(platform.forks()) - used <= 2;
+  }, 12_000);
+  assert.equal(await running(), readers, "some have ended: they did not have to wait");
   const grown = platform.memoryOfDaemon() - before;
-  assert.ok(grown <= readers * (64 << 10) + (8 << 20), `the daemon has grown by ${grown} bytes`);
+  assert.ok(grown <= readers * (64 << 10) + (24 << 20), `the daemon has grown by ${grown} bytes`);
   assert.equal((await complete("slow", "beside")).status, 200);
   for (const socket of slow.slice(readers / 2)) socket.destroy();
-  const running = async () => (await platform.status("slow")).running;
   await eventually("who left is gone", async () => (await running()) <= readers / 2, 3000);
   await eventually("the others are cut", async () => (await running()) === 0, 20_000);
   for (const socket of slow) socket.destroy();
@@ -173,12 +193,16 @@ test("O5: readers that do not read cost little, and are cut; those that leave fr
 const restless = { keep_alive: "0ms", template_keep_alive: "0ms" };
 
 test("Z2: from zero to many calls a second, none fails, and one start is enough", async () => {
-  await deploy("z2", { keep_alive: "5s", concurrency: 64, max_instances: 2, queue: 5000, threads: 1 });
+  await deploy("z2", { keep_alive: "5s", concurrency: 64, queue: 5000 });
   await platform.asleep("z2");
+  const wakes = async () => {
+    const { wakes } = (await platform.json("show", "z2")).function;
+    return wakes.reduce((sum, { count }) => sum + count, 0);
+  };
+  const before = await wakes();
   const answers = await openLoop(nightly ? 300 : 150, nightly ? 30 : 3, () => complete("z2", "one"));
   assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
-  const { instances } = await platform.status("z2");
-  assert.ok(instances.busy + instances.dozing <= 2, JSON.stringify(instances));
+  assert.equal((await wakes()) - before, 1);
 });
 
 test("Z3: when a model is gone, all who wait are told why, and starts keep their distance", async () => {
@@ -191,26 +215,39 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
   renameSync(model, `${model}.away`);
   const began = Date.now();
   const answers = [];
+  // Each start takes the blank worker that waits, and another one comes.
+  const workers = new Set(platform.processes());
+  const those = workers.size;
   try {
     while (Date.now() < began + 2500) {
       answers.push(...(await Promise.all(Array.from({ length: 10 }, () => complete("z3", "x")))));
       assert.equal((await platform.status("z3")).queued, 0);
+      for (const pid of platform.processes()) workers.add(pid);
       await sleep(20);
     }
   } finally {
     renameSync(`${model}.away`, model);
     chmodSync(path.dirname(model), mode);
   }
+  const most = triesWithin(Date.now() - began) + 1; // One may have been on its way.
   for (const answer of answers) {
     assert.ok(answer.status === 502 || answer.status === 503, `${answer.status} ${answer.text}`);
     assert.match(JSON.parse(answer.text).error.message, /opening the model: No such file/);
   }
   assert.ok(answers.length > 100, `${answers.length} calls`);
+  const starts = workers.size - those;
+  assert.ok(starts >= 1 && starts <= most, `${starts} starts, at most ${most} are due`);
   await eventually("it starts again", async () => (await complete("z3", "well")).status === 200, 20_000);
-  assert.ok(triesWithin(Date.now() - began) < 8);
 });
 
 test("Z4: a slow start within its limit is waited for, one beyond it is given up with a reason", async () => {
+  const signal = (pids, name) => {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, name);
+      } catch {} // It has gone.
+    }
+  };
   // A blank worker becomes the template; stopped, as others are that have nothing to do, it loads as
   // slowly as one likes.
   const stopBlanks = async () => {
@@ -219,22 +256,25 @@ test("Z4: a slow start within its limit is waited for, one beyond it is given up
       return /dormouse_blank_sandboxes{runtime="llm"} [1-9]/.test(text);
     });
     const stopped = platform.processes();
-    for (const pid of stopped) process.kill(pid, "SIGSTOP");
+    signal(stopped, "SIGSTOP");
     return stopped;
   };
   await deploy("z4", { ...restless, concurrency: 5, start_timeout: "20s" });
-  await deploy("z4-late", { ...restless, start_timeout: "1s" });
+  await deploy("z4-late", { ...restless, start_timeout: "3s" });
   for (const name of ["z4", "z4-late"]) await platform.asleep(name);
-  const stopped = await stopBlanks();
-  const calls = Array.from({ length: 5 }, () => complete("z4", "late"));
-  await sleep(1500);
-  assert.equal((await platform.status("z4")).instances.starting, 1);
-  for (const pid of stopped) process.kill(pid, "SIGCONT");
-  for (const answer of await Promise.all(calls)) assert.equal(answer.status, 200, answer.text);
-  await platform.asleep("z4");
-  await stopBlanks();
-  const late = await complete("z4-late", "x");
-  for (const pid of platform.processes()) process.kill(pid, "SIGCONT");
-  assert.equal(late.status, 502, late.text);
-  assert.match(JSON.parse(late.text).error.message, /within its start_timeout/);
+  try {
+    const stopped = await stopBlanks();
+    const calls = Array.from({ length: 5 }, () => complete("z4", "late"));
+    await sleep(1500);
+    assert.equal((await platform.status("z4")).instances.starting, 1);
+    signal(stopped, "SIGCONT");
+    for (const answer of await Promise.all(calls)) assert.equal(answer.status, 200, answer.text);
+    await platform.asleep("z4");
+    await stopBlanks();
+    const late = await complete("z4-late", "x");
+    assert.equal(late.status, 502, late.text);
+    assert.match(JSON.parse(late.text).error.message, /within its start_timeout/);
+  } finally {
+    signal(platform.processes(), "SIGCONT");
+  }
 });

@@ -92,6 +92,7 @@ def run(watch):
                  f"sides, in turn. Decoding goes on from 16 tokens for "
                  f"{GENERATED}; a prompt has {PROMPT}. Medians (quartiles), tokens a second.")
     section.table(["model", "what", "dormouse", "llama-server"], rates)
-    section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore.")
+    section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "
+                 "llama-server is spawned as it is by default, and runs the model once before it answers.")
     section.table(["model", "warm", "from the template", "from the artefact", "llama-server, from spawning"], firsts)
     return section

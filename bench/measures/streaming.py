@@ -48,12 +48,14 @@ def stream(end):
 
 
 def added(sent, here):
-    """Microseconds from the last time that the worker sent something, for each event."""
-    found = []
-    for at in here:
-        before = [each for each in sent if each <= at]
-        if before:
-            found.append((at - before[-1]) * 1e6)
+    """Microseconds from when the worker sent it, for each event but the first: each has a sending of its
+    own, the last one the last but those that only end the stream."""
+    times, found = sorted(sent), []
+    for at in reversed(here[1:]):
+        while times and times[-1] > at:
+            times.pop()
+        if times:
+            found.append((at - times.pop()) * 1e6)
     return found
 
 

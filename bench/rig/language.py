@@ -1,10 +1,10 @@
 """Language models to measure: on a daemon, and on llama.cpp's own server."""
+import concurrent.futures
 import http.client
 import json
 import os
 import pathlib
 import subprocess
-import threading
 import time
 
 from rig.daemon import eventually
@@ -51,13 +51,11 @@ class Endpoint:
 
     def generated_per_second(self, clients, generated):
         bodies = [self.body(16, max_tokens=generated) for _ in range(clients)]
-        threads = [threading.Thread(target=self.complete, args=(body,)) for body in bodies]
-        began = time.monotonic()
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-        return clients * generated / (time.monotonic() - began)
+        with concurrent.futures.ThreadPoolExecutor(clients) as threads:
+            began = time.monotonic()
+            for done in [threads.submit(self.complete, body) for body in bodies]:
+                done.result()  # Raises what went wrong.
+            return clients * generated / (time.monotonic() - began)
 
 
 class LlamaServer:

@@ -104,7 +104,9 @@ ChatPrompt ChatTemplates::rendered(const Request& request) const {
                     .grammar = std::move(params.grammar),
                     .lazy = params.grammar_lazy,
                     .kept_tokens = std::move(params.preserved_tokens),
-                    .stops = std::move(params.additional_stops)};
+                    .stops = std::move(params.additional_stops),
+                    .thinking_start = std::move(params.thinking_start_tag),
+                    .thinking_ends = std::move(params.thinking_end_tags)};
   prompt.of_tools = !request.tools.empty() && !prompt.grammar.empty();
   for (const common_grammar_trigger& trigger : params.grammar_triggers) {
     prompt.triggers.push_back({trigger.type, trigger.value, trigger.token});
@@ -135,6 +137,8 @@ std::string encode(const ChatPrompt& prompt) {
   }
   put(out, prompt.kept_tokens);
   put(out, prompt.stops);
+  put_sized(out, prompt.thinking_start);
+  put(out, prompt.thinking_ends);
   put_sized(out, prompt.parser);
   dormouse::put(out, static_cast<std::int32_t>(prompt.format));
   put_sized(out, prompt.begun);
@@ -155,6 +159,8 @@ Result<ChatPrompt> decode_chat_prompt(std::string_view payload) {
   }
   prompt.kept_tokens = strings(reader);
   prompt.stops = strings(reader);
+  prompt.thinking_start = reader.get_sized();
+  prompt.thinking_ends = strings(reader);
   prompt.parser = reader.get_sized();
   prompt.format = reader.get<std::int32_t>();
   prompt.begun = reader.get_sized();

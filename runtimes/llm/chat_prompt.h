@@ -33,6 +33,9 @@ struct ChatPrompt {
   std::vector<Trigger> triggers;
   std::vector<std::string> kept_tokens;  // Marks that the parser has to see.
   std::vector<std::string> stops;
+  // Around what is only thought, where no grammar of tools begins; "" and none: nothing is.
+  std::string thinking_start;
+  std::vector<std::string> thinking_ends;
   // How the answer is read; an empty parser: all of it is what is said.
   std::string parser;
   int format = 0;

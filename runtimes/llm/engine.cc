@@ -13,7 +13,8 @@ Engine::Engine(Model* model)
       batch_(llama_batch_init(model->batch_tokens(), 0, 1)),
       slots_(static_cast<std::size_t>(model->sequences())),
       running_(slots_.size(), nullptr),
-      held_(slots_.size()) {
+      held_(slots_.size()),
+      pace_(model->batch_tokens()) {
 }
 
 Engine::~Engine() {
@@ -55,18 +56,19 @@ void Engine::let_go(std::size_t slot) {
 void Engine::admit() {
   while (!waiting_.empty()) {
     Run* const run = waiting_.front();
-    const auto where = place(slots_, run->tokens_);
+    auto where = place(slots_, run->tokens_);
     if (!where) return;
+    if (const auto kept = std::exchange(run->kept_, nullptr)) {
+      recall(*kept, run->tokens_, where->tokens);
+      where = place(slots_, run->tokens_);
+    }
     waiting_.pop_front();
     begin(run, *where);
   }
 }
 
-void Engine::begin(Run* run, Place where) {
+void Engine::begin(Run* run, const Place& where) {
   Slot& slot = slots_[where.slot];
-  const auto recalled = this->recalled(*run, where.slot, where.tokens);
-  if (recalled) where = {where.slot, where.slot, *recalled};
-  run->kept_.reset();
   std::size_t kept = where.tokens;
   auto keep = static_cast<llama_pos>(kept);
   const bool takes_over = where.source != where.slot;
@@ -99,26 +101,23 @@ void Engine::begin(Run* run, Place where) {
   running_[where.slot] = run;
 }
 
-// Puts what was kept for the run into its slot, if more than `known` tokens of its prompt begin it.
-// Gives how many; nullopt: no, or it is none of this model's.
-std::optional<std::size_t> Engine::recalled(const Run& run, std::size_t slot, std::size_t known) {
-  if (!run.kept_) return std::nullopt;
-  const KeptConversation& kept = *run.kept_;
-  Slot& to = slots_[slot];
+// Puts it into the slot that was idle longest, if the prompt begins with more of it than `known`
+// tokens, which a slot has. There is one that is idle.
+void Engine::recall(const KeptConversation& kept, std::span<const Token> prompt,
+                    std::size_t known) {
   const std::span<const Token> computed = std::span(kept.tokens).first(kept.computed);
-  const std::size_t same = reusable(computed, run.tokens_);
-  if (same <= known) return std::nullopt;
+  if (reusable(computed, prompt) <= known) return;
+  const std::size_t slot = place(slots_, {})->slot;
   llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
-  to.tokens.clear();
+  slots_[slot].tokens.clear();
   const auto* const bytes = reinterpret_cast<const std::uint8_t*>(kept.state.data());
   const std::size_t read =
       llama_state_seq_set_data(model_->context(), bytes, kept.state.size(), sequence(slot));
   if (read > 0 && read == kept.state.size()) {
-    to.tokens.assign(computed.begin(), computed.end());
-    return same;
+    slots_[slot].tokens.assign(computed.begin(), computed.end());
+  } else {  // It is none of this model's.
+    llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
   }
-  llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
-  return std::nullopt;
 }
 
 void Engine::end(std::size_t slot) {
@@ -140,14 +139,14 @@ void Engine::append(std::size_t slot, bool wants_logits) {
   computed.push_back(token);
 }
 
-// What the slot has to compute, as far as the batch has room: the one token that was chosen last,
-// or, if `prompts`, more of a prompt.
-void Engine::fill(std::size_t slot, bool prompts) {
+// What the slot has to compute, as far as so many tokens have room in the batch: the one that was
+// chosen last, or, if `prompts`, more of a prompt.
+void Engine::fill(std::size_t slot, bool prompts, std::int32_t tokens_max) {
   const Run* const run = running_[slot];
   if (run == nullptr || run->stalled()) return;
   const std::size_t left = run->tokens_.size() - slots_[slot].tokens.size();
   if ((left > 1) != prompts) return;
-  const auto room = static_cast<std::size_t>(model_->batch_tokens() - batch_.n_tokens);
+  const auto room = static_cast<std::size_t>(std::max(tokens_max - batch_.n_tokens, 0));
   const std::size_t count = std::min(left, room);
   for (std::size_t i = 0; i < count; ++i) append(slot, i + 1 == left);
   if (count > 0 && count == left) rows_.push_back({slot, batch_.n_tokens - 1});
@@ -157,12 +156,15 @@ Result<> Engine::step() {
   admit();
   batch_.n_tokens = 0;
   rows_.clear();
-  for (const bool prompts : {false, true}) {
-    for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, prompts);
-  }
+  const std::int32_t most = model_->batch_tokens();
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, false, most);
+  const std::int32_t read = std::min(most, batch_.n_tokens + pace_.tokens());
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, true, read);
   if (batch_.n_tokens == 0) return ok;
   last_complaint();
+  const auto began = std::chrono::steady_clock::now();
   const std::int32_t status = llama_decode(model_->context(), batch_);
+  pace_.took(batch_.n_tokens, std::chrono::steady_clock::now() - began);
   if (status != 0) {
     const Error error{Code::function_failed, "llama.cpp could not compute (" +
                                                  std::to_string(status) + ") " + last_complaint()};

@@ -15,6 +15,7 @@
 
 #include "runtimes/llm/conversation.h"
 #include "runtimes/llm/model.h"
+#include "runtimes/llm/pace.h"
 #include "runtimes/llm/slots.h"
 
 namespace dormouse::llm {
@@ -58,7 +59,8 @@ class Engine {
   void add(Run*);     // At the end of the queue.
   void remove(Run*);  // If it is in.
   bool has_work() const;
-  // One step. Runs may be added and removed by what it calls, but for the Run that is asked.
+  // One step, of a second or so at most. Runs may be added and removed by what it calls, but for
+  // the Run that is asked.
   Result<> step();
 
   // What was computed for a slot's tokens, as bytes, and back again.
@@ -77,9 +79,9 @@ class Engine {
   };
 
   void admit();
-  void begin(Run*, Place);
-  std::optional<std::size_t> recalled(const Run&, std::size_t slot, std::size_t known);
-  void fill(std::size_t slot, bool prompts);
+  void recall(const KeptConversation&, std::span<const Token> prompt, std::size_t known);
+  void begin(Run*, const Place&);
+  void fill(std::size_t slot, bool prompts, std::int32_t tokens_max);
   void append(std::size_t slot, bool wants_logits);
   void advance(const Row&);
   void end(std::size_t slot);
@@ -93,6 +95,7 @@ class Engine {
   std::vector<bool> held_;     // Likewise.
   std::deque<Run*> waiting_;
   std::vector<Row> rows_;
+  Pace pace_;
   std::uint64_t clock_ = 0;
 };
 

@@ -259,6 +259,27 @@ TEST_F(Generate, TakesAStateBackElsewhere) {
   EXPECT_EQ(other.usage.generated, 24U);
 }
 
+TEST_F(Generate, TakesNoOthersPlaceForAStateThatComesBack) {
+  const Kept first = asked(prompt("the cat and the mouse and the house"));
+  const std::vector<Token> tokens = engine->computed(0);
+  std::vector<std::byte> state(engine->state_bytes(0));
+  ASSERT_TRUE(engine->save(0, state));
+  use(settings("llama.gguf"));
+  // Another one that begins alike, and would be gone on with.
+  (void)asked(prompt("the cat and the mouse"));
+  const std::size_t alike = reusable(engine->computed(0), tokens);
+  ASSERT_GT(alike, 3U);
+  for (const bool torn : {true, false}) {
+    Kept again;
+    const Bytes whole(state);
+    const auto call = recalling(again, "the cat and the mouse and the house",
+                                {tokens, tokens.size(), torn ? whole.first(40) : whole, {}});
+    finish();
+    EXPECT_EQ(again.text(), first.text()) << torn;
+    EXPECT_EQ(again.usage.reused, torn ? alike : again.usage.prompt - 1);
+  }
+}
+
 TEST_F(Generate, ReadsAnewWhatATornStateIsOf) {
   const Kept first = asked(prompt("the cat and the mouse"));
   const std::vector<Token> tokens = engine->computed(0);

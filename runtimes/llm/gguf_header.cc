@@ -138,7 +138,17 @@ class Header {
                    std::to_string(static_cast<std::uint32_t>(type)) + ", which there is not");
     }
     if (!take(*size, value)) return wrong("the value of " + quoted(key) + " is cut off");
-    return ok;
+    return key == "split.count" ? check_parts(value) : ok;
+  }
+
+  // llama.cpp would read the others by their names.
+  static Result<> check_parts(std::string_view value) {
+    std::uint64_t parts = 0;
+    std::memcpy(&parts, value.data(), std::min(value.size(), sizeof parts));
+    if (parts <= 1) return ok;
+    return Error{Code::unsupported, "it is one of " + std::to_string(parts) +
+                                        " parts: put them together first, by "
+                                        "`llama-gguf-split --merge`"};
   }
 
   Result<> check_alignment(Type type) {

@@ -35,9 +35,9 @@ Result<> Keeper::take_state(wire::Frame& frame) {
   return ok;
 }
 
-std::shared_ptr<const KeptConversation> Keeper::kept(std::uint64_t invocation) const {
+std::shared_ptr<const KeptConversation> Keeper::take_kept(std::uint64_t invocation) {
   const auto found = open_.find(invocation);
-  return found == open_.end() ? nullptr : found->second.kept;
+  return found == open_.end() ? nullptr : std::exchange(found->second.kept, nullptr);
 }
 
 void Keeper::keep(std::uint64_t invocation, std::size_t slot, std::span<const Token> tail) {

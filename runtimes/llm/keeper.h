@@ -25,8 +25,8 @@ class Keeper {
 
   // A frame `state`: of which conversation the invocation with its handle will be.
   Result<> take_state(wire::Frame&);
-  // What was kept of it; nullptr: nothing.
-  std::shared_ptr<const KeptConversation> kept(std::uint64_t invocation) const;
+  // What was kept of it; nullptr: nothing. Once.
+  std::shared_ptr<const KeptConversation> take_kept(std::uint64_t invocation);
   // It has ended without anything to keep.
   void forget(std::uint64_t invocation) { open_.erase(invocation); }
   bool knows(std::uint64_t invocation) const { return open_.contains(invocation); }

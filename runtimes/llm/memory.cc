@@ -5,12 +5,14 @@
 #include <ggml-backend.h>
 #include <malloc.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cinttypes>
+#include <concepts>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "wire/socket.h"
@@ -29,7 +32,6 @@ const std::vector<std::pair<std::string, ggml_tensor*>>& llama_internal_get_tens
 namespace dormouse::llm {
 namespace {
 
-constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
 constexpr std::uintptr_t huge = std::uintptr_t{2} << 20;
 
 HugePages*& wanted() {
@@ -60,6 +62,15 @@ struct Pages {
 
 std::uintptr_t page_bytes() {
   return static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+}
+
+// One that does nothing, if there can be no more threads.
+std::jthread thread_of(std::invocable auto work) {
+  try {
+    return std::jthread(std::move(work));
+  } catch (const std::system_error&) {
+    return {};
+  }
 }
 
 void take_from_the_end(Pages pages) {
@@ -93,50 +104,52 @@ std::vector<Pages> mapped_weights(const llama_model* model) {
   return joined;
 }
 
-// Where in its file a place begins, if it lies in a mapping of one.
-std::optional<off_t> offset_of(const Pages& place) {
+// Where in the file a place begins, if it lies in one mapping of it.
+std::optional<off_t> offset_of(const Pages& place, ino_t file) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"),
                                                              std::fclose);
   char line[4096 + 128];
   while (maps && std::fgets(line, sizeof line, maps.get()) != nullptr) {
     std::uintptr_t begin = 0, end = 0, offset = 0;
-    const int fields =
-        std::sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNxPTR, &begin, &end, &offset);
-    if (fields == 3 && begin <= place.first && place.end <= end) {
+    std::uint64_t inode = 0;
+    const int fields = std::sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNxPTR " %*s %" SCNu64,
+                                   &begin, &end, &offset, &inode);
+    if (fields == 4 && inode == file && begin <= place.first && place.end <= end) {
       return static_cast<off_t>(offset + (place.first - begin));
     }
   }
   return std::nullopt;
 }
 
-bool read_whole(int file, off_t offset, char* to, std::size_t size) {
-  for (std::size_t done = 0; done < size;) {
+// 0, or an errno. Zeros follow the file's end on its last page.
+int read_whole(int file, off_t offset, char* to, std::size_t size) {
+  std::size_t done = 0;
+  while (done < size) {
     const ssize_t got = pread(file, to + done, size - done, offset + static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return false;
-    if (got == 0) break;  // The last page's end is beyond the file's, and zeros.
+    if (got < 0) return errno;
+    if (got == 0) break;
     done += static_cast<std::size_t>(got);
   }
-  return true;
+  return done + page_bytes() > size ? 0 : EIO;
 }
 
-bool read_halves(int file, off_t offset, const Pages& to, bool has_helper) {
+// Likewise; by two threads, if the second can be had.
+int read_halves(int file, off_t offset, const Pages& to, bool has_helper) {
   const std::size_t half = has_helper ? to.size() / 2 & ~(huge - 1) : 0;
-  bool helped = true;
-  {
-    std::jthread helper;
-    if (half > 0) {
-      helper = std::jthread([&] { helped = read_whole(file, offset, to.begin(), half); });
-    }
-    const auto rest = offset + static_cast<off_t>(half);
-    if (!read_whole(file, rest, to.begin() + half, to.size() - half)) return false;
-  }
-  return helped;
+  int first = half > 0 ? -1 : 0;  // Of the first half; -1: not yet read.
+  const auto read_first = [&] { first = read_whole(file, offset, to.begin(), half); };
+  std::jthread helper = half > 0 ? thread_of(read_first) : std::jthread();
+  const int second =
+      read_whole(file, offset + static_cast<off_t>(half), to.begin() + half, to.size() - half);
+  if (helper.joinable()) helper.join();
+  if (first < 0) read_first();
+  return first != 0 ? first : second;
 }
 
-Result<> bring(int file, const Pages& place, bool has_helper) {
-  const auto offset = offset_of(place);
-  if (!offset) return Error{Code::function_failed, "weights that are in no file"};
+Result<> bring(const wire::Descriptor& file, ino_t inode, const Pages& place, bool has_helper) {
+  const auto offset = offset_of(place, inode);
+  if (!offset) return Error{Code::function_failed, "weights that are not in one place of the file"};
   // As far into a huge page as the place, so that whole ones are moved there.
   const std::size_t room = place.size() + huge;
   void* const taken =
@@ -146,15 +159,18 @@ Result<> bring(int file, const Pages& place, bool has_helper) {
   const std::uintptr_t first = begin + ((place.first - begin) & (huge - 1));
   const Pages source{first, first + place.size()};
   (void)source.advise(MADV_HUGEPAGE);  // A kernel may have none.
-  const bool moved = read_halves(file, *offset, source, has_helper) &&
-                     mprotect(source.begin(), source.size(), PROT_READ) == 0 &&
+  errno = read_halves(file.number(), *offset, source, has_helper);
+  const bool moved = errno == 0 && mprotect(source.begin(), source.size(), PROT_READ) == 0 &&
                      mremap(source.begin(), source.size(), source.size(),
                             MREMAP_MAYMOVE | MREMAP_FIXED, place.begin()) != MAP_FAILED;
-  Result<> done = ok;
-  if (!moved) done = system_error(Code::function_failed, "moving the weights into memory");
+  if (!moved) {
+    auto error = system_error(Code::function_failed, "bringing the weights into memory");
+    munmap(taken, room);
+    return error;
+  }
   munmap(taken, source.first - begin);
   munmap(reinterpret_cast<void*>(source.end), begin + room - source.end);
-  return done;
+  return ok;
 }
 
 }  // namespace
@@ -170,14 +186,17 @@ HugePages::~HugePages() {
 void HugePages::take(void* begin, std::size_t size) {
   const Pages pages = Pages::inside(begin, size, huge);
   (void)pages.advise(MADV_HUGEPAGE);
-  if (has_helper_) helpers_.emplace_back([pages] { take_from_the_end(pages); });
+  if (has_helper_) helpers_.push_back(thread_of([pages] { take_from_the_end(pages); }));
 }
 
 Result<> bring_into_memory(const llama_model* model, const std::string& path, bool has_helper) {
   const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return system_error(Code::function_failed, "opening the model");
+  struct stat status{};
+  if (!file || fstat(file.number(), &status) != 0) {
+    return system_error(Code::function_failed, "opening the model");
+  }
   for (const Pages& each : mapped_weights(model)) {
-    if (auto brought = bring(file.number(), each, has_helper); !brought) return brought;
+    if (auto brought = bring(file, status.st_ino, each, has_helper); !brought) return brought;
   }
   return ok;
 }
@@ -208,9 +227,12 @@ void ggml_backend_buffer_clear(ggml_backend_buffer_t buffer, std::uint8_t value)
   std::memset(end, 0, static_cast<std::size_t>(begin + size - end));
 }
 
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+// Sanitizers have their own of these.
+
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
   using namespace dormouse::llm;
-  HugePages* const large = size >= huge && !sanitized ? wanted() : nullptr;
+  HugePages* const large = size >= huge ? wanted() : nullptr;
   void* const got = memalign(large != nullptr ? std::max(alignment, huge) : alignment, size);
   if (got == nullptr) return ENOMEM;
   if (large != nullptr) large->take(got, size);
@@ -218,12 +240,12 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
   return 0;
 }
 
-#if !__has_feature(address_sanitizer)
 // Whoever reads a page brings it in: all of them at once take longer to map, and to let go of.
 void* mmap(void* where, std::size_t size, int access, int flags, int file, off_t offset) noexcept {
   const long got = syscall(SYS_mmap, where, size, access, flags & ~MAP_POPULATE, file, offset);
   return reinterpret_cast<void*>(got);
 }
+
 #endif
 
 }  // extern "C"

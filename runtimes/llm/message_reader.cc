@@ -1,10 +1,26 @@
 #include "runtimes/llm/message_reader.h"
 
 #include <chat.h>
+#include <sys/random.h>
 
+#include <array>
 #include <exception>
 
 namespace dormouse::llm {
+
+namespace {
+
+// Not the same in any other turn: a chat's calls and their answers are told apart by them.
+std::string call_id() {
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz234567";
+  std::array<unsigned char, 20> random{};
+  (void)getrandom(random.data(), random.size(), 0);
+  std::string id = "call_";
+  for (const unsigned char each : random) id += letters[each % letters.size()];
+  return id;
+}
+
+}  // namespace
 
 struct MessageReader::Parsing {
   common_chat_parser_params params;
@@ -45,8 +61,7 @@ Result<Delta> MessageReader::parse(bool partial) {
   try {
     common_chat_msg message = common_chat_parse(parsing_->text, partial, parsing_->params);
     if (partial && message.empty()) return Delta{};
-    message.set_tool_call_ids(
-        parsing_->call_ids, [this] { return "call_" + std::to_string(parsing_->call_ids.size()); });
+    message.set_tool_call_ids(parsing_->call_ids, call_id);
     Delta delta;
     for (const auto& diff : common_chat_msg_diff::compute_diffs(parsing_->message, message)) {
       delta.content += diff.content_delta;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "runtimes/llm/reply.h"
 
 namespace dormouse::llm {
@@ -61,6 +63,7 @@ TEST_F(Reading, ACallOfATool) {
   EXPECT_TRUE(asked.text.contains("\"wake\""));
   EXPECT_TRUE(asked.of_tools);
   EXPECT_FALSE(asked.grammar.empty());
+  std::set<std::string> ids;
   for (const std::size_t piece : {1U, 7U, 1000U}) {
     const Said said =
         read(asked, "<tool_call>\n{\"name\": \"wake\", \"arguments\": {\"hour\": 6}}\n</tool_call>",
@@ -68,7 +71,7 @@ TEST_F(Reading, ACallOfATool) {
     ASSERT_EQ(said.delta.calls.size(), 1U) << piece;
     EXPECT_EQ(said.delta.calls[0].name, "wake");
     EXPECT_EQ(said.delta.calls[0].arguments, "{\"hour\": 6}");
-    EXPECT_FALSE(said.delta.calls[0].id.empty());
+    EXPECT_TRUE(ids.insert(said.delta.calls[0].id).second) << "a call of another turn has its id";
     EXPECT_EQ(said.finish, Finish::tool_calls);
   }
 }
@@ -98,6 +101,12 @@ TEST_F(Reading, ThoughtsApart) {
   const Said said = read(asked, "<think>\nIt is late.\n</think>\n\nSleep.", 4);
   EXPECT_EQ(said.delta.content, "Sleep.");
   EXPECT_TRUE(said.delta.thought.starts_with("It is late."));
+  // A grammar of tools has to know them: what is only thought calls none.
+  const auto carried = decode_chat_prompt(encode(asked));
+  ASSERT_TRUE(carried);
+  EXPECT_TRUE(carried->thinking_start.starts_with("<think>")) << carried->thinking_start;
+  ASSERT_FALSE(carried->thinking_ends.empty());
+  EXPECT_TRUE(carried->thinking_ends.front().contains("</think>"));
 }
 
 TEST_F(Reading, RefusesToolsThatTheModelDoesNotKnow) {

@@ -108,6 +108,7 @@ Result<> Model::load() {
   llama_model_params params = llama_model_default_params();
   params.use_extra_bufts = !settings_.mapped;
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
+  if (!settings_.mapped) params.lazy_mode = LLAMA_LAZY_MODE_OFF;  // All of it is in memory.
   last_complaint();
   const bool has_helper = settings_.threads > 1;
   {

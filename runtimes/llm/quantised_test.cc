@@ -145,6 +145,10 @@ class Quantised : public Generating, public testing::WithParamInterface<Form> {
     return greedy_of(context.get(), std::move(tokens), count);
   }
 
+  static std::ptrdiff_t threads_there() {
+    return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
+  }
+
   static inline fs::path folder;
 };
 
@@ -153,6 +157,7 @@ TEST_P(Quantised, SaysWhatLlamaCppSaysTokenByToken) {
   const std::string path = file();
   for (const bool mapped : {false, true}) {
     use({.path = path, .context = 256, .sequences = 4, .threads = 2, .mapped = mapped});
+    EXPECT_EQ(threads_there(), 1) << "a fork would not have them";
     model->start_threads();
     const auto tokens = model->tokens("the dormouse sleeps all day in the warm house", false);
     const std::string expected = text_of(greedy_of_llama_cpp(path, !mapped, tokens, count));

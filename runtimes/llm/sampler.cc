@@ -18,8 +18,15 @@ void put_grammar(common_params_sampling& params, const Model& model, const ChatP
       prompt.grammar};
   params.grammar_lazy = prompt.lazy;
   params.generation_prompt = prompt.begun;
+  const auto tokens_of = [&](const std::string& mark) {
+    return common_tokenize(model.vocabulary(), mark, false, true);
+  };
+  params.reasoning_budget_start = tokens_of(prompt.thinking_start);
+  for (const std::string& mark : prompt.thinking_ends) {
+    if (!mark.empty()) params.reasoning_budget_end.push_back(tokens_of(mark));
+  }
   for (const std::string& mark : prompt.kept_tokens) {
-    const auto tokens = common_tokenize(model.vocabulary(), mark, false, true);
+    const auto tokens = tokens_of(mark);
     if (tokens.size() == 1) params.preserved_tokens.insert(tokens.front());
   }
   for (const Trigger& trigger : prompt.triggers) {
@@ -29,7 +36,7 @@ void put_grammar(common_params_sampling& params, const Model& model, const ChatP
     one.token = trigger.token;
     if (one.type == COMMON_GRAMMAR_TRIGGER_TYPE_WORD) {
       // A word that is one token is waited for as that.
-      const auto tokens = common_tokenize(model.vocabulary(), one.value, false, true);
+      const auto tokens = tokens_of(one.value);
       if (tokens.size() == 1 && params.preserved_tokens.contains(tokens.front())) {
         one.type = COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN;
         one.token = tokens.front();

@@ -334,7 +334,7 @@ class Server {
       running.call = std::move(*call);
       return ok;
     }
-    invocation.kept = keeper_->kept(item.handle);
+    invocation.kept = keeper_->take_kept(item.handle);
     invocation.is_kept = keeper_->knows(item.handle);
     auto call = generate(model_.get(), engine_.get(), renderer_.get(), running.outgoing.get(),
                          invocation, std::move(*request));
