@@ -36,20 +36,21 @@ class Sent:
 
 
 def stream(end):
-    """When each event of a stream was here, by a client that does nothing but look at the clock."""
+    """When events of a stream were here, by a client that does nothing but look at the clock."""
     body = end.body(16, max_tokens=TOKENS, stream=True)
     here = []
     with socket.create_connection(("127.0.0.1", end.port)) as connection:
         connection.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode())
         while part := connection.recv(1 << 16):
-            here += [time.monotonic()] * part.count(b"data: {")
+            if b"data: {" in part:
+                here.append(time.monotonic())
     return here
 
 
 def added(sent, here):
-    """Microseconds from when the worker sent it, for each event but the first: each has a sending of its
-    own, the last one the last but those that only end the stream."""
+    """Microseconds from when the worker sent what was here then, but the first: each time has a sending
+    of its own, the last before it that is no later one's."""
     times, found = sorted(sent), []
     for at in reversed(here[1:]):
         while times and times[-1] > at:

@@ -158,7 +158,9 @@ Result<> Engine::step() {
   rows_.clear();
   const std::int32_t most = model_->batch_tokens();
   for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, false, most);
-  const std::int32_t read = std::min(most, batch_.n_tokens + pace_.tokens());
+  // Who is read alone may take longer than others would wait.
+  const std::int32_t read =
+      batch_.n_tokens == 0 ? most : std::min(most, batch_.n_tokens + pace_.tokens());
   for (std::size_t slot = 0; slot < slots_.size(); ++slot) fill(slot, true, read);
   if (batch_.n_tokens == 0) return ok;
   last_complaint();

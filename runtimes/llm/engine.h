@@ -59,7 +59,7 @@ class Engine {
   void add(Run*);     // At the end of the queue.
   void remove(Run*);  // If it is in.
   bool has_work() const;
-  // One step, of a second or so at most. Runs may be added and removed by what it calls, but for
+  // One step, of a second or so if others generate. Runs may be added and removed by what it calls, but for
   // the Run that is asked.
   Result<> step();
 

@@ -3,10 +3,16 @@
 #include <gguf.h>
 #include <unistd.h>
 
+#include <cinttypes>
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "runtimes/llm/test_calls.h"
+
+const std::vector<std::pair<std::string, ggml_tensor*>>& llama_internal_get_tensor_map(
+    const llama_model*);
 
 namespace dormouse::llm {
 namespace {
@@ -145,6 +151,22 @@ class Quantised : public Generating, public testing::WithParamInterface<Form> {
     return greedy_of(context.get(), std::move(tokens), count);
   }
 
+  // How many of the model's tensors are computed with where the file is mapped.
+  std::size_t in_the_file(const std::string& path) const {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t found = 0;
+    for (std::string line; std::getline(maps, line);) {
+      std::uintptr_t begin = 0, end = 0;
+      const bool known = std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2;
+      if (!known || !line.ends_with(path)) continue;
+      for (const auto& [name, tensor] : llama_internal_get_tensor_map(model->model())) {
+        const auto at = reinterpret_cast<std::uintptr_t>(tensor->data);
+        found += begin <= at && at < end;
+      }
+    }
+    return found;
+  }
+
   static std::ptrdiff_t threads_there() {
     return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
   }
@@ -157,6 +179,7 @@ TEST_P(Quantised, SaysWhatLlamaCppSaysTokenByToken) {
   const std::string path = file();
   for (const bool mapped : {false, true}) {
     use({.path = path, .context = 256, .sequences = 4, .threads = 2, .mapped = mapped});
+    EXPECT_EQ(in_the_file(path) > 0, mapped);
     EXPECT_EQ(threads_there(), 1) << "a fork would not have them";
     model->start_threads();
     const auto tokens = model->tokens("the dormouse sleeps all day in the warm house", false);

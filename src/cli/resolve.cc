@@ -52,7 +52,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .waits_unused = false,
        .forks = true,
        .language_models = true,
-       .keeps_conversations = true});
+       .keeps_conversations = true,
+       .left_alone = std::chrono::seconds(1)});
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),

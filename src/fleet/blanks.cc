@@ -16,15 +16,17 @@ Blanks::Blanks(asio::any_io_executor executor, async::Clock* clock, sandbox::Lau
 }
 
 void Blanks::fill() {
-  if (closed_) return;
-  for (const auto& [name, runtime] : *runtimes_) {
-    Pool& pool = pools_[name];
-    if (!pool.is_used && !runtime.waits_unused) continue;
-    const auto have = static_cast<std::int32_t>(pool.ready.size()) + pool.starting;
-    for (std::int32_t i = have; i < runtime.blanks; ++i) {
-      ++pool.starting;
-      tasks_->spawn(add(name));
-    }
+  for (const auto& [name, _] : *runtimes_) fill(name, {});
+}
+
+void Blanks::fill(const std::string& name, Duration pause) {
+  const Runtime& runtime = runtimes_->at(name);
+  Pool& pool = pools_[name];
+  if (closed_ || (!pool.is_used && !runtime.waits_unused)) return;
+  const auto have = static_cast<std::int32_t>(pool.ready.size()) + pool.starting;
+  for (std::int32_t i = have; i < runtime.blanks; ++i) {
+    ++pool.starting;
+    tasks_->spawn(add(name, pause));
   }
 }
 
@@ -32,7 +34,8 @@ void Blanks::expect(const std::string& runtime) {
   if (!std::exchange(pools_[runtime].is_used, true)) fill();
 }
 
-asio::awaitable<void> Blanks::add(std::string runtime) {
+asio::awaitable<void> Blanks::add(std::string runtime, Duration pause) {
+  if (pause > Duration{}) co_await clock_->sleep_until(clock_->now() + pause);
   auto making = make(runtime, {});
   auto made = co_await std::move(making);
   if (!made && !closed_) {
@@ -52,13 +55,13 @@ asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
     pool.ready.pop_front();
     // A blank one says nothing after its hello: whatever there is to read is its end.
     if (!worker->is_silent()) continue;
-    fill();
+    fill(runtime, runtimes_->at(runtime).left_alone);
     co_return Taken{std::move(worker), true};
   }
   auto making = make(runtime, {});
   auto made = co_await std::move(making);
   if (!made) co_return std::move(made).error();
-  fill();
+  fill(runtime, runtimes_->at(runtime).left_alone);
   co_return Taken{std::move(*made), false};
 }
 

@@ -51,7 +51,8 @@ class Blanks {
     std::int32_t starting = 0;
     bool is_used = false;
   };
-  asio::awaitable<void> add(std::string runtime);
+  void fill(const std::string& runtime, Duration pause);
+  asio::awaitable<void> add(std::string runtime, Duration pause);
 
   asio::any_io_executor executor_;
   async::Clock* clock_;

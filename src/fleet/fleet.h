@@ -50,6 +50,8 @@ struct Runtime {
   bool listens = false;              // Its programs are HTTP servers: calls go to their port.
   bool language_models = false;      // Its workers are ours, and count tokens.
   bool keeps_conversations = false;  // They keep what they computed of a conversation, too.
+  Duration left_alone{};             // So long nothing is prepared beside what starts from a file:
+                                     // it loads and answers with all processors.
 };
 
 // Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.

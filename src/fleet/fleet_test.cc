@@ -311,6 +311,22 @@ TEST(Blanks, OfARuntimeThatDoesNotWaitUnusedWaitFromItsFirstFunctionOn) {
   EXPECT_TRUE(world.comes([&] { return world.fleet->snapshot().blanks["speaker"] == 1; }));
 }
 
+TEST(Blanks, AreNotMadeBesideWhatWantsToBeLeftAlone) {
+  Options options;
+  options.runtimes["speaker"] = {.root = "/", .argv = {"x"}, .left_alone = 10s};
+  World world(speak, std::move(options));
+  world.deploy("f");
+  const auto blanks = [&] { return world.fleet->snapshot().blanks["speaker"]; };
+  EXPECT_TRUE(world.comes([&] { return blanks() == 1; }));
+  EXPECT_EQ(World::text(world.run(world.call("f", "hello"))), "said: hello");
+  world.io.restart();
+  world.io.run_for(50ms);
+  EXPECT_EQ(blanks(), 0);
+  // Who wants one meanwhile has one made.
+  world.deploy("g");
+  EXPECT_EQ(World::text(world.run(world.call("g", "hello"))), "said: hello");
+}
+
 TEST(Template, OfAWithdrawnFunctionIsGone) {
   Family family;
   World world(family.program());

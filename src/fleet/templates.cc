@@ -235,12 +235,14 @@ void Shard::prepare_forks(InstanceKey mold) {
 
 // Not at once: the call that took the last one would share its processor with the next fork. A new
 // template has to be left alone for longer, until its memory is in huge pages: a fork made before
-// that would hold on to the small ones.
+// that would hold on to the small ones. So does what runs in its first fork, if it wants to.
 asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
   constexpr Duration let_it_run = std::chrono::milliseconds(20);
   constexpr Duration let_it_settle = std::chrono::milliseconds(150);
   const bool is_new = !std::exchange(instance(mold)->mold->prepared, true);
-  const Duration pause = is_new ? let_it_settle : let_it_run;
+  const Served& served = served_.at(instance(mold)->function);
+  const Duration alone = options_.runtimes.at(served.revision->manifest.runtime).left_alone;
+  const Duration pause = is_new ? std::max(let_it_settle, alone) : let_it_run;
   co_await parts_.clock->sleep_until(parts_.clock->now() + pause);
   while (!instance(mold)->stopping) {
     Template& from = *instance(mold)->mold;
