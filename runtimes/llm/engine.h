@@ -59,8 +59,8 @@ class Engine {
   void add(Run*);     // At the end of the queue.
   void remove(Run*);  // If it is in.
   bool has_work() const;
-  // One step, of a second or so if others generate. Runs may be added and removed by what it calls, but for
-  // the Run that is asked.
+  // One step, of a second or so if others generate. Runs may be added and removed by what it calls,
+  // but for the Run that is asked.
   Result<> step();
 
   // What was computed for a slot's tokens, as bytes, and back again.

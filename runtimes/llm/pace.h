@@ -1,5 +1,5 @@
-// How much of their prompts one step of a model reads beside what others say: as much as takes about
-// a second, since they wait for the step that is under way. Pure.
+// How much of their prompts one step of a model reads beside what others say: as much as takes
+// about a second, since they wait for the step that is under way. Pure.
 #pragma once
 
 #include <chrono>
