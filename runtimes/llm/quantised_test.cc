@@ -178,9 +178,12 @@ TEST_P(Quantised, SaysWhatLlamaCppSaysTokenByToken) {
   constexpr std::size_t count = 48;
   const std::string path = file();
   for (const bool mapped : {false, true}) {
+    engine.reset();
+    model.reset();
+    const auto threads_before = threads_there();  // A sanitizer may have one of its own.
     use({.path = path, .context = 256, .sequences = 4, .threads = 2, .mapped = mapped});
     EXPECT_EQ(in_the_file(path) > 0, mapped);
-    EXPECT_EQ(threads_there(), 1) << "a fork would not have them";
+    EXPECT_EQ(threads_there(), threads_before) << "a fork would not have them";
     model->start_threads();
     const auto tokens = model->tokens("the dormouse sleeps all day in the warm house", false);
     const std::string expected = text_of(greedy_of_llama_cpp(path, !mapped, tokens, count));

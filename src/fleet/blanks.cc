@@ -36,6 +36,7 @@ void Blanks::expect(const std::string& runtime) {
 
 asio::awaitable<void> Blanks::add(std::string runtime, Duration pause) {
   if (pause > Duration{}) co_await clock_->sleep_until(clock_->now() + pause);
+  if (closed_) co_return;
   auto making = make(runtime, {});
   auto made = co_await std::move(making);
   if (!made && !closed_) {

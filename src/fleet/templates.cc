@@ -243,7 +243,11 @@ asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
   const Served& served = served_.at(instance(mold)->function);
   const Duration alone = options_.runtimes.at(served.revision->manifest.runtime).left_alone;
   const Duration pause = is_new ? std::max(let_it_settle, alone) : let_it_run;
-  co_await parts_.clock->sleep_until(parts_.clock->now() + pause);
+  constexpr Duration look_at_least = std::chrono::milliseconds(50);
+  const TimePoint until = parts_.clock->now() + pause;
+  while (parts_.clock->now() < until && !instance(mold)->stopping) {
+    co_await parts_.clock->sleep_until(std::min(until, parts_.clock->now() + look_at_least));
+  }
   while (!instance(mold)->stopping) {
     Template& from = *instance(mold)->mold;
     Result<> more = ok;

@@ -59,7 +59,13 @@ Result<bool> Worker::flush() {
     }
     const std::string_view rest = std::string_view(next.bytes).substr(next.sent);
     const auto sent = wire::send_some(sandbox_->socket(), rest, std::move(numbers));
-    if (!sent) return sent.error();
+    if (!sent) {
+      // Nobody takes it any more. Who waits at the other end of what would have gone with it, sees
+      // so.
+      outbox_.clear();
+      outbox_bytes_ = outbox_descriptors_ = 0;
+      return sent.error();
+    }
     if (*sent == 0) return true;
     next.sent += *sent;
     outbox_bytes_ -= *sent;
