@@ -1,5 +1,4 @@
 """What a streamed token takes from the model's worker to a client."""
-import pathlib
 import re
 import socket
 import subprocess
@@ -9,7 +8,7 @@ import time
 from rig.daemon import Daemon
 from rig.instances import forks
 from rig.language import THREADS, deploy, make_models
-from rig.machine import output
+from rig.machine import output, processes
 from rig.ratios import Section, percentile, spread
 
 KINDS = ("q8_0", "q4_0", "q4_k_m")
@@ -88,4 +87,5 @@ def run(watch):
 
 def busiest(pids):
     """The one that answers, and not the fork that waits."""
-    return max(pids, key=lambda pid: sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])))
+    found = processes()
+    return max(pids, key=lambda pid: found[pid][1])

@@ -217,10 +217,10 @@ const sandbox::Usage& Shard::usage_in_this_turn(Instance& where) {
 
 void Shard::break_off(InstanceKey key, const std::string& why) {
   Instance& where = *instance(key);
-  // Of a template that still loads, who loads it sees the end. Otherwise its forks live on.
-  const bool loads = where.mold && !where.trial && !where.mold->announced;
-  if (loads) return where.worker->sandbox().kill();
-  if (where.mold && !where.trial) return fall(key);
+  if (where.mold && !where.trial) {
+    // Who still loads it sees its end; once it is announced, its forks live on.
+    return where.mold->announced ? fall(key) : where.worker->sandbox().kill();
+  }
   if (!where.stopping) spdlog::warn("instance {} is ended: {}", where.name, why);
   if (where.end_reason.empty()) where.end_reason = why;
   where.stopping = true;
