@@ -142,7 +142,7 @@ test("M10: by the clock nobody learns what another function's model was told", a
 
 test("O5: readers that do not read cost little, and are cut; those that leave free their places", async () => {
   const readers = 8;
-  await deploy("slow", { concurrency: 64, timeout: "12s" });
+  await deploy("slow", { concurrency: 64, timeout: "8s" });
   // So much of each token that no answer fits into what the kernel holds of a connection.
   const ask = JSON.stringify({
     model: "slow", messages: [{ role: "user", content: "the moon" }], stream: true, max_tokens: 1900, ignore_eos: true,
@@ -163,7 +163,7 @@ test("O5: readers that do not read cost little, and are cut; those that leave fr
   const slow = Array.from({ length: readers }, open);
   const running = async () => (await platform.status("slow")).running;
   await eventually("all are served", async () => (await running()) === readers);
-  await sleep(6000);
+  await sleep(3000);
   assert.equal(await running(), readers, "some have ended before their deadline");
   const grown = platform.memoryOfDaemon() - before;
   // A credit window each, and what else these calls take. Each answer has more than 4 MB.

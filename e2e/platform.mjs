@@ -28,7 +28,6 @@ export const roots = path.join(build, "roots");
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Asks `question` every few milliseconds until it gives something true; fails after `ms`.
 // Compiles native.c in `folder` with dormouse.c into its bootstrap. False: there is no C compiler.
 export function compileNative(folder) {
   const include = path.join(repository, "runtimes/include");
@@ -42,6 +41,7 @@ export function compileNative(folder) {
   }
 }
 
+// Asks `question` every few milliseconds until it gives something true; fails after `ms`.
 export async function eventually(what, question, ms = 10_000) {
   for (const end = Date.now() + ms; ;) {
     const answer = await question();
@@ -157,14 +157,14 @@ ${this.options.config ?? ""}`,
       this.process.on("exit", (code, signal) => resolve({ code, signal })),
     );
     let ready;
+    const seen = this.log.length;
     const listening = new Promise((resolve, reject) => {
       ready = resolve;
-      this.exited.then((how) =>
-        reject(new Error(`serve ended: ${JSON.stringify(how)}\n${this.log}`)),
+      started.on("close", (code, signal) =>
+        reject(new Error(`serve ended: ${JSON.stringify({ code, signal })}\n${this.log.slice(seen)}`)),
       );
     });
     const patience = setTimeout(() => started.kill("SIGKILL"), 60_000);
-    const seen = this.log.length;
     this.process.stderr.on("data", (text) => {
       this.log += text;
       const match = /serves http:\/\/[^:]+:(\d+)/.exec(this.log.slice(seen));

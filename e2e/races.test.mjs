@@ -113,7 +113,7 @@ test("Z4: a slow start within its limit is waited for, and never refused", async
 test("Z7: an instance killed every second costs only the calls in it", async () => {
   const concurrency = 4;
   await platform.deployProbe("z7", { concurrency, keep_alive: "5s" });
-  const seconds = nightly ? 60 : 20;
+  const seconds = nightly ? 60 : 10;
   // Any of the workers: blank ones die too, and are not handed out afterwards.
   const { result: answers, kills } = await killEverySecond(
     () => platform.processes(),

@@ -63,10 +63,16 @@ test("a conversation goes on, with a system's word before it", { skip }, async (
 test("examples/story-teller streams on what the model says", { skip }, async () => {
   const done = await platform.cli("deploy", path.join(repository, "examples/story-teller"));
   assert.equal(done.code, 0, done.stderr);
-  const answer = await platform.request("POST", "/f/story-teller", {
-    body: JSON.stringify({ begin: "And David said", length: 4 }),
-    headers: { "content-type": "application/json" },
-  });
-  assert.equal(answer.status, 200, answer.text);
-  assert.ok(answer.text.startsWith("And David said") && answer.text.length > 40, answer.text);
+  const told = [];
+  // The model may find after a word or two that its story has ended, but not each time.
+  for (let turn = 0; turn < 12 && !told.some((story) => story.length > 40); ++turn) {
+    const answer = await platform.request("POST", "/f/story-teller", {
+      body: JSON.stringify({ begin: "And David said", length: 4 }),
+      headers: { "content-type": "application/json" },
+    });
+    assert.equal(answer.status, 200, answer.text);
+    assert.ok(answer.text.startsWith("And David said"), answer.text);
+    told.push(answer.text);
+  }
+  assert.ok(told.at(-1).length > 40, told.join("\n"));
 });

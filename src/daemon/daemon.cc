@@ -1,9 +1,7 @@
 #include "daemon/daemon.h"
 
-#include <fcntl.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -21,6 +19,7 @@
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
 #include "gateway/keys.h"
+#include "sandbox/lock.h"
 #include "secrets/secrets.h"
 #include "wire/socket.h"
 
@@ -36,13 +35,12 @@ constexpr Duration stale_upload = std::chrono::hours(24);
 Result<wire::Descriptor> lock(const fs::path& dir) {
   std::error_code failure;
   fs::create_directories(dir, failure);
-  wire::Descriptor file(open((dir / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file) return system_error(Code::unavailable, "opening " + (dir / "lock").string());
-  if (flock(file.number(), LOCK_EX | LOCK_NB) != 0) {
+  auto taken = sandbox::take_lock(dir / "lock");
+  if (!taken && taken.error().code == Code::conflict) {
     return Error{Code::conflict, "another dormouse serves from " + dir.string() +
                                      "; choose another --data, or stop it"};
   }
-  return file;
+  return taken;
 }
 
 void prepare_process() {

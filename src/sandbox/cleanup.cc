@@ -1,6 +1,3 @@
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +8,7 @@
 
 #include "sandbox/estate.h"
 #include "sandbox/files.h"
+#include "sandbox/lock.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/spawn.h"
 
@@ -27,19 +25,6 @@ Result<> need_folder(const fs::path& path) {
     return system_error(Code::unavailable, "mkdir " + path.string());
   }
   return ok;
-}
-
-// A killed owner may have left a child between fork and exec, which holds the lock a moment more.
-Result<wire::Descriptor> take_lock(const fs::path& path) {
-  wire::Descriptor lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return system_error(Code::unavailable, "open " + path.string());
-  for (int turn = 0; flock(lock.number(), LOCK_EX | LOCK_NB) != 0; ++turn) {
-    if (turn == 100) {
-      return Error{Code::conflict, path.parent_path().string() + " belongs to a running daemon"};
-    }
-    poll(nullptr, 0, 10);
-  }
-  return lock;
 }
 
 Result<std::string> find_id(const fs::path& path) {

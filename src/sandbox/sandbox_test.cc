@@ -1,7 +1,9 @@
 #include "sandbox/sandbox.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +16,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/fake_launcher.h"
+#include "sandbox/lock.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/seccomp.h"
 
@@ -84,6 +87,37 @@ TEST(Host, SaysWhichOciRuntimeThereIsAndThatItRuns) {
       std::count_if(findings.begin(), findings.end(),
                     [&](const Finding& each) { return each.what == named + " does not run"; }),
       1);
+}
+
+// As a child does that was between fork and exec when its daemon was killed.
+TEST(Lock, WaitsForAHolderThatIsDying) {
+  const Folder folder;
+  int held[2];
+  ASSERT_EQ(pipe(held), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto lock = take_lock(folder.path / "lock");
+    const bool told = lock && write(held[1], "", 1) == 1;
+    poll(nullptr, 0, 100);
+    _exit(told ? 0 : 1);
+  }
+  close(held[1]);
+  char byte = 1;
+  ASSERT_EQ(read(held[0], &byte, 1), 1);
+  close(held[0]);
+  EXPECT_TRUE(take_lock(folder.path / "lock"));
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(Lock, IsRefusedWhileItsHolderLives) {
+  const Folder folder;
+  const auto held = take_lock(folder.path / "lock");
+  ASSERT_TRUE(held);
+  const auto second = take_lock(folder.path / "lock");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::conflict);
 }
 
 TEST(Root, IsMadeWholeWhereItLacksFolders) {
