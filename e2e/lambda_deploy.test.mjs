@@ -102,11 +102,11 @@ api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/in
 while True:
     call = urllib.request.urlopen(api + "next")
     event, id = json.load(call), call.headers["Lambda-Runtime-Aws-Request-Id"]
-    urllib.request.urlopen(api + id + "/response", data=json.dumps(event["n"] + 1).encode())
+    urllib.request.urlopen(api + id + "/response", data=json.dumps([event["n"] + 1, os.environ["_HANDLER"]]).encode())
 `;
   const files = { bootstrap: { content: bootstrap, mode: 0o100755 } };
-  await create("plus", files, { Runtime: "provided.al2023", Handler: "bootstrap", MemorySize: 256, Timeout: 20 });
-  assert.equal(await answer("plus", { n: 1 }), 2);
+  await create("plus", files, { Runtime: "provided.al2023", Handler: "whatever/it-is", MemorySize: 256, Timeout: 20 });
+  assert.deepEqual(await answer("plus", { n: 1 }), [2, "whatever/it-is"]);
 });
 
 test("a secret is named by reference, given as the code is loaded, and never shown", async () => {
@@ -131,7 +131,7 @@ test("what does not start, or is not to be had, is refused by name and leaves no
     [() => create("broken", greet("x"), { Runtime: "java21" }), /Runtime: "java21"/],
     [() => create("broken", greet("x"), { Layers: ["arn:aws:lambda:eu-west-1:123456789012:layer:x:1"] }), /^Layers/],
     [() => create("broken", greet("x"), { Code: { S3Bucket: "bucket", S3Key: "key" } }), /S3Bucket/],
-    [() => create("Broken", greet("x")), /name/],
+    [() => create("bro.ken", greet("x")), /name/],
     [() => create("broken", greet("x"), { Code: { ZipFile: Buffer.from("not a zip") } }), /is not a zip file/],
   ];
   for (const [call, message] of rows) {
@@ -225,19 +225,19 @@ test("the aws command line deploys a function, calls it, and reads the end of it
     return stdout === "" ? {} : JSON.parse(stdout);
   };
   const made = await command(
-    ..."create-function --function-name typed --runtime python3.12 --handler lambda_function.lambda_handler".split(" "),
+    ..."create-function --function-name Typed_1 --runtime python3.12 --handler lambda_function.lambda_handler".split(" "),
     ...["--role", role, "--zip-file", `fileb://${file}`],
   );
   assert.equal(made.State, "Active");
-  await command("wait", "function-active", "--function-name", "typed");
+  await command("wait", "function-active", "--function-name", "Typed_1");
   const payload = ["--cli-binary-format", "raw-in-base64-out", "--payload", '{"a": [1, "ü"]}'];
-  const called = await command("invoke", "--function-name", "typed", ...payload, "--log-type", "Tail", out);
+  const called = await command("invoke", "--function-name", "Typed_1", ...payload, "--log-type", "Tail", out);
   assert.equal(called.StatusCode, 200);
   assert.match(Buffer.from(called.LogResult, "base64").toString(), /\nseen\n/);
   assert.deepEqual(JSON.parse(readFileSync(out)), { a: [1, "ü"] });
-  const shown = await command("get-function", "--function-name", "typed");
+  const shown = await command("get-function", "--function-name", "Typed_1");
   assert.equal(shown.Configuration.Handler, "lambda_function.lambda_handler");
-  await command("delete-function", "--function-name", "typed");
+  await command("delete-function", "--function-name", "Typed_1");
 });
 
 test("without a key file any signature will do, but a page's request has none", async () => {

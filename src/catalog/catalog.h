@@ -60,7 +60,7 @@ struct Llm {
 
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
-  std::string name;     // [a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
+  std::string name;     // [A-Za-z0-9_]([-A-Za-z0-9_]{0,62}[A-Za-z0-9_])?
   std::string runtime;  // A row of the daemon's table: "onnx".
   std::string model;    // A file of the revision: "model.onnx". For runtimes that want one.
   std::string handler;  // "app.handler": a module and a function of it. For runtimes that want one.

@@ -6,7 +6,7 @@
 namespace dormouse::catalog {
 namespace {
 
-constexpr std::size_t name_size_max = 63;
+constexpr std::size_t name_size_max = 64;
 constexpr std::size_t path_size_max = 1024;
 constexpr std::size_t files_max = 10'000;
 constexpr std::string_view prepared_prefix = ".dormouse/";
@@ -73,10 +73,12 @@ Result<> validate_numbers(const Manifest& m) {
 }  // namespace
 
 bool is_function_name(std::string_view name) {
-  const auto is_plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  return !name.empty() && name.size() <= name_size_max && is_plain(name.front()) &&
-         is_plain(name.back()) &&
-         std::ranges::all_of(name, [&](char c) { return is_plain(c) || c == '-'; });
+  const auto is_good = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+  };
+  return !name.empty() && name.size() <= name_size_max && name.front() != '-' &&
+         name.back() != '-' && std::ranges::all_of(name, is_good);
 }
 
 bool is_file_path(std::string_view path) {
@@ -92,7 +94,7 @@ bool is_file_path(std::string_view path) {
 Result<> validate(const Draft& draft) {
   if (!is_function_name(draft.manifest.name)) {
     return invalid("name: \"" + draft.manifest.name +
-                   "\": lower-case letters, digits and \"-\" within, at most 63");
+                   "\": letters, digits, \"_\", and \"-\" within, at most 64");
   }
   if (draft.manifest.runtime.empty()) return invalid("runtime: missing");
   const std::string& packages = draft.manifest.python_packages;

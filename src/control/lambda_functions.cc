@@ -104,6 +104,14 @@ Result<> read_runtime(const json::value& value, Draft& draft) {
                  "later, provided.al2 and provided.al2023");
 }
 
+Result<> read_handler(const json::value& value, Draft& draft) {
+  constexpr std::size_t bytes_max = 255;
+  const auto read = text(value, bytes_max);
+  if (!read) return read.error();
+  draft.manifest["handler"] = *read;
+  return ok;
+}
+
 Result<> read_memory(const json::value& value, Draft& draft) {
   constexpr std::int64_t least = 128, most = 10'240;
   const auto read = number(value, least, most);
@@ -218,7 +226,7 @@ Result<> read_architectures(const json::value& value, Draft&) {
 constexpr Field configuration_fields[] = {
     {"Runtime", read_runtime},
     {"Role", [](const json::value& v, Draft& d) { return read_label(v, d, "aws.role"); }},
-    {"Handler", [](const json::value& v, Draft& d) { return read_label(v, d, "aws.handler"); }},
+    {"Handler", read_handler},
     {"Description",
      [](const json::value& v, Draft& d) { return read_label(v, d, "aws.description"); }},
     {"Timeout", read_timeout},
@@ -266,18 +274,7 @@ Result<> read_fields(const json::value& body, std::span<const std::span<const Fi
   return ok;
 }
 
-// The handler is the manifest's where the runtime calls one.
-void place_handler(json::object& manifest) {
-  const json::value* labels = manifest.if_contains("labels");
-  const json::value* handler =
-      labels == nullptr ? nullptr : labels->get_object().if_contains("aws.handler");
-  const json::value* runtime = manifest.if_contains("runtime");
-  const bool calls_one = runtime != nullptr && *runtime != "executable";
-  if (handler != nullptr && calls_one) manifest["handler"] = *handler;
-}
-
 Result<LambdaChange> completed(Draft draft) {
-  place_handler(draft.manifest);
   auto manifest = read_manifest(draft.manifest);
   if (!manifest) return std::move(manifest).error();
   draft.change.manifest = *std::move(manifest);
@@ -395,7 +392,7 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
           {"FunctionArn", std::move(arn)},
           {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
           {"Role", label(manifest, "aws.role")},
-          {"Handler", label(manifest, "aws.handler", manifest.handler)},
+          {"Handler", manifest.handler},
           {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
           {"Description", label(manifest, "aws.description")},
           {"Timeout", seconds},

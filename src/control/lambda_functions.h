@@ -7,7 +7,7 @@
 // at `init`, as the code is loaded.
 //
 //   Runtime        python3.x: python · nodejs20.x: node · provided…: executable
-//   Handler        handler; of an executable a label
+//   Handler        handler
 //   MemorySize     memory, in MiB        Timeout     timeout, in seconds
 //   Environment    env and secrets       Role, Description, Tags    labels
 #pragma once

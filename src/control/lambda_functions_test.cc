@@ -107,7 +107,7 @@ TEST(LambdaCreate, RefusesAnotherValueOfWhatItMustHave) {
     const char* value;
     const char* says;
   } rows[] = {
-      {"FunctionName", R"("Greet")", "name: "},
+      {"FunctionName", R"("gr.eet")", "name: "},
       {"FunctionName", R"("greet:3")", "FunctionName: "},
       {"FunctionName", "7", "FunctionName: "},
       {"FunctionName", "null", "FunctionName is missing"},
@@ -128,14 +128,14 @@ TEST(LambdaCreate, RefusesAnotherValueOfWhatItMustHave) {
   }
 }
 
-TEST(LambdaCreate, KeepsAnExecutablesHandlerAsALabel) {
+TEST(LambdaCreate, LeavesAnExecutablesHandlerToIt) {
   json::value body = json::parse(create_text());
   body.as_object()["Runtime"] = "provided.al2023";
   body.as_object()["Handler"] = "bootstrap";
   const auto change = read_create_function(body);
   ASSERT_TRUE(change) << change.error().message;
   EXPECT_EQ(change->manifest.runtime, "executable");
-  EXPECT_EQ(change->manifest.handler, "");
+  EXPECT_EQ(change->manifest.handler, "bootstrap");
   EXPECT_EQ(shown(change->manifest).at("Handler"), "bootstrap");
 }
 
@@ -150,7 +150,6 @@ TEST(LambdaUpdate, ChangesWhatIsSaidAndNothingElse) {
   catalog::Manifest expected = before;
   expected.timeout = 9s;
   expected.handler = "main.go";
-  expected.labels["aws.handler"] = "main.go";
   EXPECT_EQ(change->manifest, expected);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "control/handler.h"
 #include "control/manifest_fields.h"
 #include "control/quantities.h"
 
@@ -99,8 +100,8 @@ Result<> check_together(const Manifest& manifest) {
     return refused("concurrency is at most " + std::to_string(llm_sequences_max) +
                    " for the runtime llm");
   }
-  if (calls_handler && manifest.handler.empty()) {
-    return refused("handler is missing: say module.function, as app.handler");
+  if (calls_handler) {
+    if (auto good = check_module_handler(manifest.handler); !good) return good;
   }
   return check_secret_uses(manifest);
 }

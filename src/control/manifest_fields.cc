@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "catalog/validate.h"
 #include "control/paths.h"
 
 namespace dormouse::control {
@@ -22,10 +23,7 @@ bool is_digit(char c) {
 }
 
 Result<> check_name(std::string_view name) {
-  const auto good = [](char c) { return is_lower(c) || is_digit(c) || c == '-'; };
-  const bool is_name = !name.empty() && name.size() <= 63 && std::ranges::all_of(name, good) &&
-                       name.front() != '-' && name.back() != '-';
-  if (!is_name) return refused("not a name");
+  if (!catalog::is_function_name(name)) return refused("not a name");
   return ok;
 }
 
@@ -49,25 +47,12 @@ bool is_option_name(std::string_view name) {
   return !name.empty() && check_word(name);
 }
 
-// "app.handler", "folder/app.handler", "pkg.app.handler": the last part is a function's name.
 Result<> check_handler(std::string_view handler) {
   constexpr std::size_t bytes_max = 255;
-  if (handler.empty()) return ok;
+  const auto is_space = [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; };
   if (handler.size() > bytes_max) return refused("over 255 bytes");
-  const auto last = handler.rfind('.');
-  if (last == handler.npos) return refused("no \".\" before the function");
-  const std::string_view function = handler.substr(last + 1);
-  if (!is_variable(function)) return refused("no function after the last \".\"");
-  for (std::string_view rest = handler.substr(0, last);;) {
-    const auto end = std::min(rest.find_first_of("./"), rest.size());
-    const auto good = [](char c) {
-      return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
-    };
-    if (end == 0) return refused("an empty part");
-    if (!std::ranges::all_of(rest.substr(0, end), good)) return refused("not a module's name");
-    if (end == rest.size()) return ok;
-    rest.remove_prefix(end + 1);
-  }
+  if (std::ranges::any_of(handler, is_space)) return refused("spaces or control characters in it");
+  return ok;
 }
 
 bool is_label(std::string_view name) {
@@ -99,7 +84,7 @@ constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 const std::array<Field, 28> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
-          "1 to 63 lower-case letters, digits and \"-\", not beginning or ending with \"-\""},
+          "1 to 64 letters, digits, \"_\" and \"-\", not beginning or ending with \"-\""},
      "What the function is called, in its URL and everywhere.", true},
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
@@ -113,10 +98,10 @@ const std::array<Field, 28> fields{{
      "The model's file, for runtimes that want one."},
     {"handler",
      Text{[](Manifest& m) -> std::string& { return m.handler; }, check_handler,
-          "MODULE.FUNCTION of letters, digits, \"_\", \"-\", \".\" and \"/\", at most 255 bytes"},
+          "at most 255 bytes without spaces; for `python` and `node` MODULE.FUNCTION"},
      "The function that is called, for `python` and `node`: `app.handler` is `handler` in "
-     "`app.py`, "
-     "`app.mjs` or `app.js`; also `folder/app.handler`."},
+     "`app.py`, `app.mjs` or `app.js`; also `folder/app.handler`. A program finds it in "
+     "`_HANDLER`."},
     {"command", List{[](Manifest& m) -> std::vector<std::string>& { return m.command; }, 64},
      "The program that is started, and its arguments, for `web`: `[node, server.mjs]`. Without it: "
      "`bootstrap`."},

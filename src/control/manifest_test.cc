@@ -134,16 +134,8 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("python":"host")", "python: \"host\" is not a map of fields"},
       {R"("python":{"packages":"numpy"})",
        "python.packages: \"numpy\" is not allowed (neither); allowed is `none` or `host`"},
-      {R"("handler":"handler")",
-       "handler: \"handler\" is not allowed (no \".\" before the function)"},
-      {R"("handler":"app.")", "no function after the last"},
-      {R"("handler":"app.py/handler")", "no function after the last"},
-      {R"("handler":".handler")", "an empty part"},
-      {R"("handler":"../app.handler")", "an empty part"},
-      {R"("handler":"/app.handler")", "an empty part"},
-      {R"("handler":"a b.handler")", "not a module's name"},
-      {R"("handler":"caf\u00e9.handler")", "not a module's name"},
-      {R"("handler":"app.2")", "no function"},
+      {R"("handler":"app handler")", "handler: \"app handler\" is not allowed (spaces or control"},
+      {R"("handler":"app\u007f")", "spaces or control"},
       {R"("template_keep_alive":"721h")", "allowed is from 0s to 30d"},
       {R"("memory":"lots")",
        "memory: \"lots\" is not allowed (\"lots\" is not a size; write bytes, or a number with "
@@ -191,6 +183,32 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
   for (const auto& row : rows) {
     EXPECT_NE(refusal(row.field).find(row.says), std::string::npos)
         << row.field << ": " << refusal(row.field);
+  }
+}
+
+TEST(Manifest, WantsAFunctionOfAModuleWhereOneIsCalled) {
+  const struct {
+    const char* handler;
+    const char* says;
+  } rows[] = {
+      {"", "handler is missing"},
+      {"handler", "handler: \"handler\" is not allowed (no \".\" before the function)"},
+      {"app.", "no function after the last"},
+      {"app.py/handler", "no function after the last"},
+      {".handler", "an empty part"},
+      {"../app.handler", "an empty part"},
+      {"/app.handler", "an empty part"},
+      {"a+b.handler", "not a module's name"},
+      {"caf\xc3\xa9.handler", "not a module's name"},
+      {"app.2", "no function"},
+  };
+  for (const auto& row : rows) {
+    json::object object{{"name", "a"}, {"runtime", "python"}, {"handler", row.handler}};
+    const auto refused = read_manifest(object);
+    ASSERT_FALSE(refused) << row.handler;
+    EXPECT_TRUE(refused.error().message.contains(row.says)) << refused.error().message;
+    object["runtime"] = "executable";  // To which it is a word.
+    EXPECT_TRUE(read_manifest(object)) << row.handler;
   }
 }
 
@@ -298,10 +316,9 @@ TEST(Manifest, IsWrittenWithItsSections) {
 }
 
 TEST(Manifest, RefusesNamesThatAreNotOne) {
-  for (const std::string name :
-       {"", "A", "a_b", "-a", "a-", "a.b", "a/b", "..", "caf\xc3\xa9", "a b",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaa"}) {
+  for (const std::string name : {"", "-a", "a-", "a.b", "a/b", "..", "caf\xc3\xa9", "a b",
+                                 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                 "aaaaaaa"}) {
     const json::object object{{"name", name}, {"runtime", "onnx"}};
     EXPECT_FALSE(read_manifest(object)) << name;
   }
