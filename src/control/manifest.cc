@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "control/handler.h"
+#include "control/module_function.h"
 #include "control/manifest_fields.h"
 #include "control/quantities.h"
 
@@ -101,7 +101,7 @@ Result<> check_together(const Manifest& manifest) {
                    " for the runtime llm");
   }
   if (calls_handler) {
-    if (auto good = check_module_handler(manifest.handler); !good) return good;
+    if (auto good = check_module_function(manifest.handler); !good) return good;
   }
   return check_secret_uses(manifest);
 }

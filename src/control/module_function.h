@@ -9,6 +9,6 @@ namespace dormouse::control {
 
 // As python and node read it: "app.handler", "folder/app.handler", "pkg.app.handler", the last part
 // being the function. invalid_argument, saying what is wrong.
-Result<> check_module_handler(std::string_view handler);
+Result<> check_module_function(std::string_view handler);
 
 }  // namespace dormouse::control

@@ -1,4 +1,4 @@
-#include "control/handler.h"
+#include "control/module_function.h"
 
 #include <algorithm>
 
@@ -16,7 +16,7 @@ bool is_module(std::string_view name) {
 
 }  // namespace
 
-Result<> check_module_handler(std::string_view handler) {
+Result<> check_module_function(std::string_view handler) {
   const auto refused = [&](std::string_view why) {
     return Error{Code::invalid_argument, "handler: \"" + std::string(handler) +
                                              "\" is not allowed (" + std::string(why) +
