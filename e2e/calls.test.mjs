@@ -1,8 +1,9 @@
 // Functions that call each other: through the wire, without a network.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { Platform, eventually, repository } from "./platform.mjs";
+import { Platform, compileNative, eventually, repository } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
@@ -97,6 +98,61 @@ def handler(event, context):
     const answer = await call("asks", [["a", [rows, 3], 1, "float32"], ["b", [rows, 3], 2, "float32"]]);
     assert.deepEqual(answer, { sum: ["float32", [rows, 3], [3, 3, 3, 3]] });
   }
+});
+
+// Calls what the first line of its body names with what follows, times over, and answers with the
+// last answer, what it was given, and how much of it.
+const caller = `#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "dormouse.h"
+int main(void) {
+  if (dormouse_template() != 0) return 1;
+  for (struct dormouse_call call; dormouse_next(&call) == 1;) {
+    char head[80] = "", name[80] = "";
+    int times = 1, skip = 0;
+    memcpy(head, call.body, call.size < 79 ? call.size : 79);
+    if (sscanf(head, "%79s %d\\n%n", name, &times, &skip) != 2) return 2;
+    struct dormouse_reply reply = {NULL, NULL, 0, ""};
+    for (int i = 0; i < times; ++i) {
+      free(reply.body);
+      if (dormouse_invoke(&call, name, "text/plain", (const char*)call.body + skip, call.size - skip, &reply)) return 3;
+    }
+    const size_t room = reply.size + 300;
+    char* answer = malloc(room);
+    const int size = snprintf(answer, room, "%s %s %zu %.7s %s", reply.failed ? reply.failed : "answered",
+                              reply.content_type, reply.size, (const char*)call.body, (char*)reply.body);
+    dormouse_answer(&call, "text/plain", answer, size);
+    free(answer), free(reply.body);
+  }
+  return 0;
+}
+`;
+
+test("a native program calls, too, and keeps what it was given itself", async (t) => {
+  const folder = path.join(platform.dir, "native-caller");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: native-caller\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(path.join(folder, "native.c"), caller);
+  if (!compileNative(folder)) return t.skip("there is no C compiler");
+  const done = await platform.cli("deploy", folder);
+  assert.equal(done.code, 0, done.stderr);
+  const said = async (body) => {
+    const { status, text } = await platform.invoke("native-caller", body);
+    assert.equal(status, 200, text);
+    return text;
+  };
+  await deploy("upper", "def handler(event, context): return event['body'].upper()\n");
+  await deploy("long", "def handler(event, context): return 'y' * int(event['body'])\n");
+  assert.match(await said("upper 1\nabc"), /^answered application\/json 5 upper 1 "ABC"$/);
+  assert.match(await said("upper 50\nagain"), /^answered application\/json 7 upper 5 "AGAIN"$/);
+  const large = "a".repeat(300_000);
+  assert.equal(await said(`upper 2\n${large}`), `answered application/json 300002 upper 2 "${large.toUpperCase()}"`);
+  assert.equal(await said("long 1\n200000"), `answered application/json 200002 long 1\n "${"y".repeat(200_000)}"`);
+  assert.match(await said("nobody 1\nx"), /^not_found {2}\d+ nobody  there is no function "nobody"$/);
+  assert.match(await said("long 1\nx"), /^function_failed {2}\d+ long 1\n ValueError: invalid literal/);
+  const recursion = await said("native-caller 1\nnative-caller 1\nupper 1\ndeep");
+  assert.match(recursion, /^answered text\/plain \d+ native- answered text\/plain \d+ native- answered .*"DEEP"$/s);
 });
 
 test("a call that fails says why, and whose name there is not", async () => {

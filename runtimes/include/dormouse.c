@@ -15,19 +15,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN = 21, ASK_ROOM };
-enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
-enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
+enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, CALL = 15, ANSWER, FORK, FORKED, GO, DRAIN = 21 };
+enum { ASK_ROOM = 22, ROOM, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
+enum { FUNCTION_FAILED = 9, UNAVAILABLE, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
 static struct frame {
   uint32_t length;
   uint16_t type, flags;
   uint64_t handle;
   char payload[PAYLOAD_MAX];
-} in, out;
+} in, out, kept; /* `kept`: the frame of the call that runs, while it calls another function. */
 static char *reading, *reading_end; /* Fields of in.payload; beyond its end all is 0. */
 static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
 static int wire = -1;           /* This instance's socket. */
+static int leaves;              /* The daemon wants it to. */
 static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
 
 /* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
@@ -51,7 +52,13 @@ static int receive(int fd) {
   int there = read_all(fd, &in, 16, in_fds);
   if (there != 1 || in.length > PAYLOAD_MAX) return there == 1 ? (errno = EPROTO, -1) : there;
   reading = in.payload, reading_end = reading + in.length;
+  leaves |= in.type == DRAIN;
   return in.length == 0 ? 1 : read_all(fd, in.payload, in.length, in_fds);
+}
+static int receive_a(uint16_t type) { /* Others mean nothing to who waits for it. */
+  for (in.type = 0; in.type != type;)
+    if (receive(wire) != 1) return -1;
+  return 1;
 }
 
 static void put(const void *bytes, size_t size) { /* Cuts what a frame cannot hold. */
@@ -166,7 +173,7 @@ int dormouse_template(void) {
 int dormouse_next(struct dormouse_call *call) {
   if (mapped.iov_base) munmap(mapped.iov_base, mapped.iov_len), mapped.iov_base = NULL;
   for (int there = 0; there == 0 || in.type != INVOKE;)
-    if ((there = receive(wire)) != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
+    if (leaves || (there = receive(wire)) != 1 || leaves) return leaves ? 0 : there;
   number(2), call->handle = number(8);
   unsigned long long high = number(8), low = number(8);
   snprintf(call->id, sizeof call->id, "%08llx-%04llx-%04llx-%04llx-%012llx", high >> 32,
@@ -185,26 +192,75 @@ int dormouse_next(struct dormouse_call *call) {
   return call->body = (const char *)all + offset, 1;
 }
 
+/* 1: the body is where the daemon finds it, if it is large. 0: there is no room for it. */
+static int place(uint64_t handle, const void *body, size_t size) {
+  if (size <= INLINE_MAX) return 1;
+  put_number(size, 8);
+  if (send_out(wire, ASK_ROOM, handle) || receive_a(ROOM) != 1) return -1;
+  if (in_fds[0] < 0) return 0;
+  void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
+  close(in_fds[0]);
+  return room == MAP_FAILED ? -1 : (memcpy(room, body, size), munmap(room, size), 1);
+}
+static void put_body(const void *body, size_t size) {
+  const int large = size > INLINE_MAX;
+  put_number(size, 8), put_number((uint64_t)large, 1), put(body, large ? 0 : size);
+}
+
 int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
                     size_t size) {
-  const int large = size > INLINE_MAX;
-  if (large) {
-    put_number(size, 8);
-    if (send_out(wire, ASK_ROOM, call->handle)) return -1;
-    for (in.type = 0; in.type != ROOM;)
-      if (receive(wire) != 1) return -1;
-    if (in_fds[0] < 0) return dormouse_fail(call, "there is no room for the answer");
-    void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
-    close(in_fds[0]);
-    if (room == MAP_FAILED) return -1;
-    memcpy(room, body, size), munmap(room, size);
-  }
-  put_number(0, 1), put_text(content_type), put_number(0, 8), put_number(size, 8);
-  put_number((uint64_t)large, 1), put(body, large ? 0 : size);
+  int there = place(call->handle, body, size);
+  if (there != 1) return there ? -1 : dormouse_fail(call, "there is no room for the answer");
+  put_number(0, 1), put_text(content_type), put_number(0, 8), put_body(body, size);
   return send_out(wire, RESULT, call->handle);
 }
 
 int dormouse_fail(const struct dormouse_call *call, const char *message) {
   put_number(FUNCTION_FAILED, 1), put_text(message);
   return send_out(wire, FAILED, call->handle);
+}
+
+static int set_reply(struct dormouse_reply *reply, const void *body, size_t size) {
+  char *copy = malloc(size + 1);
+  if (!copy) return -1;
+  memcpy(copy, body, size), copy[size] = 0;
+  return reply->body = copy, reply->size = size, 1;
+}
+static int set_failed(struct dormouse_reply *reply, uint64_t code, const char *message) {
+  static const char *const names[] = {
+      "invalid_argument", "unauthorized", "not_found", "conflict", "too_large", "unsupported",
+      "throttled", "overloaded", "deadline_exceeded", "function_failed", "unavailable", "cancelled"};
+  reply->failed = names[code < sizeof names / sizeof *names ? code : FUNCTION_FAILED];
+  return set_reply(reply, message, strlen(message));
+}
+
+static int take_reply(struct dormouse_reply *reply) {
+  if (number(1)) {
+    uint64_t code = number(1);
+    return set_failed(reply, code, text());
+  }
+  number(1), snprintf(reply->content_type, sizeof reply->content_type, "%s", text());
+  uint64_t size = number(8), in_memfd = number(1), offset = number(8);
+  if (!in_memfd) return set_reply(reply, reading, size);
+  void *all = mmap(NULL, offset + size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
+  close(in_fds[0]);
+  if (all == MAP_FAILED) return -1;
+  int there = set_reply(reply, (const char *)all + offset, size);
+  return munmap(all, offset + size), there;
+}
+
+int dormouse_invoke(const struct dormouse_call *call, const char *function,
+                    const char *content_type, const void *body, size_t size,
+                    struct dormouse_reply *reply) {
+  static uint64_t handle = 1ull << 63;
+  memset(reply, 0, sizeof *reply), kept = in, ++handle;
+  int there = place(handle, body, size);
+  if (there == 0) there = set_failed(reply, UNAVAILABLE, "there is no room for the body");
+  else if (there == 1) {
+    put_number(call->handle, 8), put_text(function), put_number(0, 1), put_text(content_type);
+    put_body(body, size);
+    there = send_out(wire, CALL, handle) ? -1 : receive_a(ANSWER);
+    if (there == 1) there = take_reply(reply);
+  }
+  return in = kept, there == 1 ? 0 : -1;
 }

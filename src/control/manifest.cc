@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "control/module_function.h"
 #include "control/manifest_fields.h"
+#include "control/module_function.h"
 #include "control/quantities.h"
 
 namespace dormouse::control {
