@@ -15,9 +15,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, CALL = 15, ANSWER, FORK, FORKED, GO, DRAIN = 21 };
-enum { ASK_ROOM = 22, ROOM, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
-enum { FUNCTION_FAILED = 9, UNAVAILABLE, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
+enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, CALL = 15, ANSWER, FORK, FORKED, GO };
+enum { DRAIN = 21, ASK_ROOM, ROOM, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4 };
+enum { FUNCTION_FAILED = 9, UNAVAILABLE }; /* Of wire.md's codes. */
+enum { QUIET_MS = 100, COLLAPSE = 25 };    /* MADV_COLLAPSE of Linux 6.1. */
 
 static struct frame {
   uint32_t length;
@@ -228,8 +229,9 @@ static int set_reply(struct dormouse_reply *reply, const void *body, size_t size
 }
 static int set_failed(struct dormouse_reply *reply, uint64_t code, const char *message) {
   static const char *const names[] = {
-      "invalid_argument", "unauthorized", "not_found", "conflict", "too_large", "unsupported",
-      "throttled", "overloaded", "deadline_exceeded", "function_failed", "unavailable", "cancelled"};
+      "invalid_argument", "unauthorized", "not_found", "conflict",
+      "too_large", "unsupported", "throttled", "overloaded",
+      "deadline_exceeded", "function_failed", "unavailable", "cancelled"};
   reply->failed = names[code < sizeof names / sizeof *names ? code : FUNCTION_FAILED];
   return set_reply(reply, message, strlen(message));
 }

@@ -53,13 +53,13 @@ int dormouse_fail(const struct dormouse_call* call, const char* message);
 
 struct dormouse_reply {
   const char* failed; /* NULL, or why there is no answer: "not_found", "throttled", … */
-  void* body;         /* The answer, or what is to be said of the failure: free() it. A NUL ends it. */
+  void* body;         /* The answer, or why it failed, with a NUL behind it: free() it. */
   size_t size;
   char content_type[128];
 };
 
-/* Calls another function, or a model, by its name, within a call that is not answered yet; waits for
- * its answer, a stream as a whole. 0: `reply` says what came of it. docs/calling.md */
+/* Calls another function, or a model, by its name, within a call that is not answered yet, and
+ * waits for its answer, a stream as a whole. 0: `reply` says what came of it. docs/calling.md */
 int dormouse_invoke(const struct dormouse_call* call, const char* function,
                     const char* content_type, const void* body, size_t size,
                     struct dormouse_reply* reply);
