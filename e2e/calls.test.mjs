@@ -346,3 +346,55 @@ done
     assert.equal(text.replace(large, "N").trim(), 'early 409, said {"got": [1],, large N, other 409, nobody 404 {"error":{"code":"not_found","message":"there is no function \\"nobody\\""}}, wrong 405');
   }
 });
+
+test("so does an HTTP server, by the loopback that it finds in DORMOUSE_API", async () => {
+  const server = `
+import http from "node:http";
+const functions = "http://" + process.env.DORMOUSE_API + "/dormouse/v1/functions/";
+const early = await fetch(functions + "inner", { method: "POST", body: "1" }).then(async (got) => [got.status, await got.json()]);
+http.createServer(async (request, response) => {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  const { searchParams: asked } = new URL(request.url, "http://x");
+  const within = { other: "0192b5f0-0000-7000-8000-000000000000", odd: "odd", none: undefined }[asked.get("as")];
+  const headers = { "content-type": asked.get("type") ?? "application/json" };
+  const id = asked.has("as") ? within : request.headers["dormouse-invocation"];
+  if (id) headers["dormouse-invocation"] = id;
+  const got = await fetch(functions + (asked.get("name") ?? "inner"), { method: asked.get("method") ?? "POST", headers, body: asked.has("method") ? undefined : Buffer.concat(parts) });
+  const type = got.headers.get("content-type");
+  response.writeHead(got.status, { "content-type": type, early: JSON.stringify(early) });
+  response.end(Buffer.from(await got.arrayBuffer()));
+}).listen(process.env.PORT);
+`;
+  const manifest = { name: "asking", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, timeout: "3s", max_instances: 1 };
+  const done = await platform.deploy(manifest, { "app.mjs": server });
+  assert.equal(done.code, 0, done.stderr);
+  const ask = async (query, body = "[1]") => {
+    const { status, text, headers } = await platform.request("POST", `/f/asking/?${query}`, { body });
+    return { status, headers, said: text.startsWith("{") ? JSON.parse(text) : text };
+  };
+  const first = await ask("");
+  assert.deepEqual(first.said.got, [1]);
+  assert.equal(JSON.parse(first.headers.early)[0], 409);
+  const { receipts } = JSON.parse((await platform.request("GET", `/api/v1/invocations/${first.said.id}`)).text);
+  assert.deepEqual([receipts[0].function, receipts[0].outcome], ["inner", "answered"]);
+  const large = "x".repeat(1_000_000);
+  assert.equal((await ask("type=text/plain", large)).said.got, large);
+  assert.deepEqual((await ask("as=none")).said.got, [1]);
+  const many = await Promise.all(Array.from({ length: 20 }, (_, i) => ask("", `${i}`)));
+  assert.deepEqual(many.map(({ said }) => said.got), Array.from({ length: 20 }, (_, i) => i));
+  for (const [query, status, code] of [
+    ["name=nobody", 404, "not_found"],
+    ["name=asking", 415, "unsupported"],
+    ["as=other", 409, "conflict"],
+    ["as=odd", 400, "invalid_argument"],
+    ["method=GET", 405, "unsupported"],
+  ]) {
+    const { status: got, said } = await ask(query);
+    assert.deepEqual([got, said.error?.code], [status, code], query);
+  }
+  await deploy("forever", "import time\ndef handler(event, context): time.sleep(60)\n", { timeout: "60s" });
+  assert.equal((await ask("name=forever")).status, 504); // At the caller's own deadline,
+  await eventually("what it called has ended, too", async () => (await platform.status("forever")).running === 0);
+  assert.deepEqual((await ask("")).said.got, [1]);
+});

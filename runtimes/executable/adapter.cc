@@ -1,9 +1,7 @@
 #include "runtimes/executable/adapter.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -19,30 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
-constexpr std::size_t connections_max = 256;
-
-// On this sandbox's own loopback, which no other sandbox reaches.
-Result<wire::Descriptor> listen_on(std::uint16_t port) {
-  const int kind = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-  wire::Descriptor listener(socket(AF_INET, kind, 0));
-  if (!listener) return system_error(Code::unavailable, "socket");
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  at.sin_port = htons(port);
-  if (bind(listener.number(), reinterpret_cast<sockaddr*>(&at), sizeof(at)) != 0 ||
-      listen(listener.number(), SOMAXCONN) != 0) {
-    return system_error(Code::unavailable, "listening on the loopback");
-  }
-  return listener;
-}
-
-int port_of(const wire::Descriptor& listener) {
-  sockaddr_in at{};
-  socklen_t size = sizeof(at);
-  getsockname(listener.number(), reinterpret_cast<sockaddr*>(&at), &size);
-  return ntohs(at.sin_port);
-}
 
 }  // namespace
 
@@ -75,11 +49,10 @@ bool Adapter::say_hello() {
 }
 
 Result<> Adapter::begin() {
-  auto listener = listen_on(usual_port);
-  if (!listener) listener = listen_on(0);
-  if (!listener) return std::move(listener).error();
-  listener_ = std::move(*listener);
   api_.emplace(&wire_, &options_, interpreter_.has_value());
+  auto clients = Clients::open(usual_port, &*api_);
+  if (!clients) return std::move(clients).error();
+  clients_ = std::move(*clients);
   const auto option = options_.find("template");
   const bool may_fork = option != options_.end() && option->second == "yes";
   if (!may_fork && dormouse_drop_capabilities() != 0) {
@@ -94,7 +67,7 @@ Result<> Adapter::begin() {
 }
 
 Result<> Adapter::start_program() {
-  const Surroundings given{options_, port_of(listener_), wire_.socket()};
+  const Surroundings given{options_, clients_->port(), wire_.socket()};
   if (interpreter_) {
     child_ = interpreter_->process();
     return interpreter_->become(given);
@@ -115,29 +88,16 @@ std::optional<int> Adapter::turn() {
   // Of a wire that may be the program's, only the end is waited for, which reads nothing.
   short on_wire = hears_ ? POLLIN : 0;
   if (wire_.has_more()) on_wire |= POLLOUT;
-  const short on_listener = connections_.size() < connections_max ? POLLIN : 0;
-  std::vector<pollfd> polled{{child_ended_.number(), POLLIN, 0},
-                             {wire_.socket(), on_wire, 0},
-                             {listener_.number(), on_listener, 0}};
-  const std::size_t first = polled.size();
-  for (const auto& each : connections_) polled.push_back({each->socket(), each->events(), 0});
+  std::vector<pollfd> polled{{child_ended_.number(), POLLIN, 0}, {wire_.socket(), on_wire, 0}};
+  const std::size_t own = polled.size();
+  clients_->add_to(polled);
   if (poll(polled.data(), polled.size(), -1) < 0) return std::nullopt;
 
-  // What the program has said comes before its end: an answer may be its last word.
-  std::vector<std::unique_ptr<Connection>> kept;
-  std::vector<std::unique_ptr<Connection>> over;
   if (hears_ && polled[1].revents != 0) {
     if (const auto status = hear()) return status;
   }
-  for (std::size_t i = 0; i < connections_.size(); ++i) {
-    const bool goes_on = connections_[i]->pump(polled[first + i].revents);
-    (goes_on ? kept : over).push_back(std::move(connections_[i]));
-  }
-  over.clear();
-  connections_ = std::move(kept);
-  // One connection's request may be what another one waits for.
-  for (const auto& each : connections_) (void)each->pump(0);
-  if (polled[2].revents != 0) accept_one();
+  // What the program has said comes before its end: an answer may be its last word.
+  clients_->go_on(std::span(polled).subspan(own));
   if (!hears_ && api_->serves()) {
     fcntl(wire_.socket(), F_SETFL, fcntl(wire_.socket(), F_GETFL) | O_NONBLOCK);
     hears_ = true;
@@ -161,12 +121,6 @@ std::optional<int> Adapter::hear() {
       return wire::protocol_broken;
     }
   }
-}
-
-void Adapter::accept_one() {
-  const int kind = SOCK_CLOEXEC | SOCK_NONBLOCK;
-  wire::Descriptor socket(accept4(listener_.number(), nullptr, nullptr, kind));
-  if (socket) connections_.push_back(std::make_unique<Connection>(std::move(socket), &*api_));
 }
 
 int Adapter::leave(int status) {

@@ -12,12 +12,12 @@
 
 #include <sys/types.h>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "runtimes/executable/clients.h"
 #include "runtimes/executable/interpreter.h"
 #include "runtimes/executable/runtime_api.h"
 
@@ -39,7 +39,6 @@ class Adapter {
   int serve();
   std::optional<int> turn();  // An exit status: it is over.
   std::optional<int> hear();
-  void accept_one();
   int leave(int status);
 
   wire::WorkerEnd wire_;
@@ -48,9 +47,8 @@ class Adapter {
   std::optional<Interpreter> interpreter_;
   wire::Options options_;
   std::optional<RuntimeApi> api_;
-  std::vector<std::unique_ptr<Connection>> connections_;  // Go before the API that they call.
-  wire::Descriptor listener_;
-  wire::Descriptor child_ended_;  // Readable when a child has.
+  std::optional<Clients> clients_;  // Go before the API that they call.
+  wire::Descriptor child_ended_;    // Readable when a child has.
   pid_t child_ = 0;
   bool hears_ = false;  // The wire is ours.
   bool draining_ = false;

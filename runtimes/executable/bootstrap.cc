@@ -79,7 +79,7 @@ std::map<std::string, std::string> environment(const Surroundings& given) {
   for (const auto& [key, value] : options) {
     if (key.starts_with(own)) all[key.substr(own.size())] = value;
   }
-  all["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(given.port);
+  all["AWS_LAMBDA_RUNTIME_API"] = all["DORMOUSE_API"] = "127.0.0.1:" + std::to_string(given.port);
   return all;
 }
 

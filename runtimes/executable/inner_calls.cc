@@ -66,6 +66,10 @@ Reply reply_of(const wire::CallAnswer& said, const wire::Frame& frame) {
 
 }  // namespace
 
+std::string content_type_of(const http::Head& head) {
+  return std::string(head.fields.find("Content-Type").value_or("application/octet-stream"));
+}
+
 Reply failed_call(Code code, std::string_view message) {
   return {.status = status_of(code),
           .fields = "Content-Type: application/json\r\n",

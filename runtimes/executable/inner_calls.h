@@ -3,9 +3,8 @@
 //
 // Ownership  Borrows the wire::WorkerEnd, and each Connection until it is answered or lost.
 // Threads    The adapter's one. Nothing here blocks.
-// Errors     Every call is answered: with what the function said, or with the error of the
-// platform. Bounds     64 calls at a time. One whose client has gone counts until the daemon has
-// answered it.
+// Errors     Every call is answered: with what the function said, or with the platform's error.
+// Bounds     64 calls at a time. One whose client has gone counts until the daemon has answered it.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +16,10 @@
 
 namespace dormouse::executable {
 
+inline constexpr std::string_view functions_path = "/dormouse/v1/functions/";  // And a name.
+
 struct InnerCall {
-  std::uint64_t caller = 0;  // The handle of the invocation that it is made in.
+  std::uint64_t caller = 0;  // The invocation that it is made in, as the frame `call` names it.
   std::string function;
   std::string content_type;
   std::string body;
@@ -48,6 +49,8 @@ class InnerCalls {
   std::map<std::uint64_t, Pending> pending_;  // By handle.
   std::uint64_t last_ = wire::call_bit;
 };
+
+std::string content_type_of(const http::Head&);  // Of the body that a function is called with.
 
 // {"error": {"code", "message"}} with the status that fits the code.
 Reply failed_call(Code, std::string_view message);

@@ -15,7 +15,6 @@ constexpr std::uint64_t error_bytes_max = 1 << 20;
 constexpr std::size_t type_bytes_max = 1024;  // A frame has room for it beside the body.
 constexpr std::size_t chunk_bytes_max = 32 * 1024;
 constexpr std::string_view base = "/2018-06-01/";
-constexpr std::string_view functions = "/dormouse/v1/functions/";
 constexpr std::string_view json_type = "Content-Type: application/json\r\n";
 
 Reply accepted() {
@@ -150,9 +149,9 @@ void RuntimeApi::cancel(std::uint64_t handle) {
 
 RuntimeApi::Exchange RuntimeApi::exchange_of(const http::Head& head) const {
   std::string_view path = head.path;
-  if (path.starts_with(functions)) {
+  if (path.starts_with(functions_path)) {
     return {.route = head.method == "POST" ? Route::call : Route::method,
-            .id = std::string(path.substr(functions.size()))};
+            .id = std::string(path.substr(functions_path.size()))};
   }
   if (!path.starts_with(base)) return {};
   path.remove_prefix(base.size());
@@ -264,8 +263,10 @@ void RuntimeApi::call_another(Connection& from, const Exchange& exchange) {
         Code::too_large,
         "the body has " + std::to_string(size) + " bytes, the limit is " + std::to_string(most)));
   }
-  InnerCall call{.caller = caller->item.handle, .function = exchange.id, .body = from.take_body()};
-  call.content_type = from.head().fields.find("Content-Type").value_or("application/octet-stream");
+  InnerCall call{.caller = caller->item.handle,
+                 .function = exchange.id,
+                 .content_type = content_type_of(from.head()),
+                 .body = from.take_body()};
   if (call.body.size() < size) {  // What it was in when it began has ended since.
     return from.reply(failed_call(Code::conflict, "the call that this was made in is over"));
   }

@@ -49,7 +49,7 @@ std::string find_program(const std::string& word) {
   return "./" + word;
 }
 
-std::map<std::string, std::string> environment_of(const wire::Options& options) {
+std::map<std::string, std::string> environment_of(const wire::Options& options, int api_port) {
   const std::string name = value_of(options, "name");
   std::string number = value_of(options, "revision");  // None yet while it is tried out.
   number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
@@ -62,6 +62,7 @@ std::map<std::string, std::string> environment_of(const wire::Options& options) 
     if (key.starts_with(own)) all[key.substr(own.size())] = value;
   }
   all["PORT"] = std::to_string(program_port);
+  all["DORMOUSE_API"] = "127.0.0.1:" + std::to_string(api_port);
   return all;
 }
 
@@ -125,7 +126,10 @@ Result<> WebProgram::begin() {
     return Error{Code::invalid_argument, "command: there is no program " + words.front() +
                                              "; the code has: " + names_there()};
   }
-  const auto child = execute(words, environment_of(options_), -1);
+  auto clients = Clients::open(0, &api_);
+  if (!clients) return std::move(clients).error();
+  clients_ = std::move(*clients);
+  const auto child = execute(words, environment_of(options_, clients_->port()), -1);
   if (!child) return child.error();
   child_ = *child;
   return ok;
@@ -141,26 +145,35 @@ int WebProgram::serve() {
 }
 
 std::optional<int> WebProgram::turn() {
-  pollfd polled[] = {{child_ended_.number(), POLLIN, 0}, {wire_.socket(), POLLIN, 0}};
-  if (poll(polled, std::size(polled), listens_ ? -1 : pause_ms(looks_++)) < 0) return std::nullopt;
+  const short on_wire = wire_.has_more() ? POLLIN | POLLOUT : POLLIN;
+  std::vector<pollfd> polled{{child_ended_.number(), POLLIN, 0}, {wire_.socket(), on_wire, 0}};
+  const std::size_t own = polled.size();
+  clients_->add_to(polled);
+  const int patience = listens_ ? -1 : pause_ms(looks_++);
+  if (poll(polled.data(), polled.size(), patience) < 0) return std::nullopt;
   if (!listens_ && anyone_listens()) {
     listens_ = true;
+    api_.serve();
     wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
-    if (!wire_.flush()) return 0;
   }
   if (polled[1].revents != 0) {
     if (const auto status = hear()) return status;
   }
+  clients_->go_on(std::span(polled).subspan(own));
+  if (!wire_.flush()) return 0;
   return polled[0].revents != 0 ? status_of(child_, child_ended_) : std::nullopt;
 }
 
 std::optional<int> WebProgram::hear() {
   for (;;) {
-    const auto frame = receiver_.receive();
+    auto frame = receiver_.receive();
     if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
     if (!*frame) return std::nullopt;
-    if ((*frame)->header.type != wire::Type::drain) return wire::protocol_broken;
-    kill(-child_, SIGTERM);
+    if ((*frame)->header.type == wire::Type::drain) {
+      kill(-child_, SIGTERM);
+    } else if (!api_.obey(**frame)) {
+      return wire::protocol_broken;
+    }
   }
 }
 

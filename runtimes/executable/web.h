@@ -2,7 +2,8 @@
 // listens on its port. Calls go past this worker, straight to that port.
 //
 // The program finds the container contract of Cloud Run and Knative in its environment: PORT,
-// K_SERVICE, K_REVISION, K_CONFIGURATION. Asked to leave it gets SIGTERM.
+// K_SERVICE, K_REVISION, K_CONFIGURATION; and in DORMOUSE_API where it calls other functions. Asked
+// to leave it gets SIGTERM.
 //
 // Threads  One.
 #pragma once
@@ -14,6 +15,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtimes/executable/clients.h"
+#include "runtimes/executable/functions_api.h"
 #include "wire/messages.h"
 #include "wire/socket.h"
 #include "wire/worker_end.h"
@@ -22,7 +25,7 @@ namespace dormouse::executable {
 
 class WebProgram {
  public:
-  explicit WebProgram(int socket) : wire_(socket), receiver_(socket) {}
+  explicit WebProgram(int socket) : wire_(socket), receiver_(socket), api_(&wire_) {}
 
   // Gives the exit status: the program's, once there is one.
   int run();
@@ -35,6 +38,8 @@ class WebProgram {
 
   wire::WorkerEnd wire_;
   wire::FrameReceiver receiver_;
+  FunctionsApi api_;
+  std::optional<Clients> clients_;  // Go before the API that they call.
   wire::Options options_;
   wire::Descriptor child_ended_;  // Readable when a child has.
   pid_t child_ = 0;

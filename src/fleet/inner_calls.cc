@@ -36,6 +36,16 @@ void Shard::give_call_room(InstanceKey to, const wire::Frame& frame) {
   to_flush(to, where);
 }
 
+// The call that it is made in. A worker whose calls go past it knows no handles: it names one by
+// the lower half of its id, or any, by 0.
+CallKey Shard::caller_of(const Instance& from, std::uint64_t named) const {
+  if (!listens(*served_.at(from.function).revision)) return CallKey{named};
+  for (const CallKey each : from.running) {
+    if (named == 0 || calls_.at(each)->invocation.id.low() == named) return each;
+  }
+  return CallKey{};
+}
+
 void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
   Instance& where = *instance(from);
   const std::uint64_t handle = frame.header.handle;
@@ -43,10 +53,11 @@ void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
   const bool is_new = (handle & wire::call_bit) != 0 && !where.calling.contains(handle);
   if (!asked || !is_new) return break_off(from, "the worker broke the protocol: a malformed call");
   auto room = where.call_rooms.extract(handle);
-  auto made = inner_invocation(where, *asked);
+  const CallKey caller = caller_of(where, asked->caller);
+  auto made = inner_invocation(where, caller, *asked);
   where.calling.insert(handle);
   if (!made) return answer_inner_call(from, handle, std::move(made).error());
-  InnerCall call{from, handle, CallKey{asked->caller}};
+  InnerCall call{from, handle, caller};
   if (asked->in_memfd) call.room = room ? std::move(room.mapped()) : Room();
   if (!asked->in_memfd) made->body = http::Body(std::string(asked->inline_body));
   call.body_bytes = asked->body_size;
@@ -55,11 +66,10 @@ void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
 }
 
 // What is called, if it may be; without its body.
-Result<Invocation> Shard::inner_invocation(const Instance& from, const wire::Call& asked) const {
-  const CallKey caller{asked.caller};
+Result<Invocation> Shard::inner_invocation(const Instance& from, CallKey caller,
+                                           const wire::Call& asked) const {
   if (!from.running.contains(caller)) {
-    return Error{Code::invalid_argument,
-                 "a function calls others while it is called, and only then"};
+    return Error{Code::conflict, "a function calls others while it is called, and only then"};
   }
   if (from.calling.size() >= calls_at_once_max) {
     return Error{Code::throttled, "an instance makes at most 64 calls at a time"};

@@ -220,7 +220,8 @@ class Shard final : public Fleet {
   };
   void give_call_room(InstanceKey, const wire::Frame&);
   void begin_inner_call(InstanceKey, const wire::Frame&);
-  Result<Invocation> inner_invocation(const Instance&, const wire::Call&) const;
+  CallKey caller_of(const Instance&, std::uint64_t named) const;
+  Result<Invocation> inner_invocation(const Instance&, CallKey caller, const wire::Call&) const;
   asio::awaitable<void> run_inner_call(InnerCall, Invocation);
   asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation,
                                          std::optional<conversations::State> = {});
