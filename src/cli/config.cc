@@ -393,6 +393,11 @@ Result<> set_listen(std::string_view text, DaemonConfig& config) {
   return ok;
 }
 
+std::string listen_text(const std::string& host, std::uint16_t port) {
+  const bool is_v6 = host.contains(':');
+  return (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
 Result<DaemonConfig> parse_config(std::string_view yaml) {
   const auto value = parse_yaml(yaml);
   if (!value) return value.error();

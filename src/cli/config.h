@@ -40,6 +40,8 @@ Result<DaemonConfig> parse_config(std::string_view yaml);
 
 // "127.0.0.1:8080", "[::1]:8080": an address, not a name.
 Result<> set_listen(std::string_view text, DaemonConfig&);
+// The other way round, with the brackets that an address of IPv6 has beside a port.
+std::string listen_text(const std::string& host, std::uint16_t port);
 
 // What only the whole can tell: a data directory, and a key file if it listens beyond loopback.
 Result<> verify(const DaemonConfig&);

@@ -129,6 +129,7 @@ TEST(Config, ListensBeyondLoopbackOnlyWithAKey) {
     DaemonConfig config{.data = "/x", .key_file = row.key_file};
     ASSERT_TRUE(set_listen(row.listen, config)) << row.listen;
     EXPECT_EQ(verify(config).has_value(), row.good) << row.listen;
+    EXPECT_EQ(listen_text(config.host, config.port), row.listen);
   }
   EXPECT_FALSE(verify({}));  // No data directory.
 }

@@ -171,7 +171,7 @@ control::NodeFacts Platform::facts() const {
   return {.name = config_.node_name,
           .version = DORMOUSE_VERSION,
           .data_dir = config_.data,
-          .listen = config_.host + ":" + std::to_string(config_.port),
+          .listen = cli::listen_text(config_.host, config_.port),
           .currency = config_.currency,
           .started = clock_->wall(),
           .resources = config_.node};
@@ -262,8 +262,8 @@ Result<> serve(const cli::DaemonConfig& config) {
   asio::signal_set signals(io, SIGTERM, SIGINT);
   Platform platform(io, config);
   if (auto built = platform.build(); !built) return built;
-  spdlog::info("dormouse {} serves http://{}:{} from {}", DORMOUSE_VERSION, config.host,
-               platform.port(), config.data);
+  spdlog::info("dormouse {} serves http://{} from {}", DORMOUSE_VERSION,
+               cli::listen_text(config.host, platform.port()), config.data);
   if (config.key_file.empty()) {
     spdlog::info(
         "no key is set, so only this machine is listened to; make one with `dormouse key "

@@ -7,6 +7,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstring>
+#include <sstream>
 
 namespace dormouse::http {
 namespace {
@@ -37,8 +38,9 @@ Result<tcp::acceptor> listen_on(const asio::any_io_executor& executor,
   if (!failed) acceptor.listen(asio::socket_base::max_listen_connections, failed);
   if (!failed) return acceptor;
   const Code code = failed == asio::error::address_in_use ? Code::conflict : Code::unavailable;
-  return Error{code, "listening on " + endpoint.address().to_string() + ":" +
-                         std::to_string(endpoint.port()) + ": " + failed.message()};
+  std::ostringstream where;
+  where << endpoint;
+  return Error{code, "listening on " + where.str() + ": " + failed.message()};
 }
 
 bool is_loopback(const sockaddr_storage& peer) {
