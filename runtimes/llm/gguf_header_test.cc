@@ -4,10 +4,38 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <random>
+
+namespace {
+
+std::atomic<std::size_t> largest_allocation = 0;
+
+}  // namespace
+
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool counts_allocations = false;  // Sanitizers have their own of these.
+#else
+constexpr bool counts_allocations = true;
+
+void* operator new(std::size_t size) {
+  largest_allocation = std::max(largest_allocation.load(), size);
+  void* const got = std::malloc(size);
+  if (got == nullptr) std::abort();
+  return got;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+#endif
 
 namespace dormouse::llm {
 namespace {
@@ -147,15 +175,22 @@ TEST(GgufHeader, SurvivesMutations) {
   std::mt19937_64 random(11);
   std::string mutated = file;
   int refused = 0;
+  std::size_t beyond = 0;  // What one allocation had more than twice the file.
+  std::size_t most = 0;
   for (int i = 0; i < count; ++i) {
     std::copy_n(file.begin(), header, mutated.begin());
     for (int changes = 1 + static_cast<int>(random() % 4); changes > 0; --changes) {
       mutated[random() % header] = static_cast<char>(random());
     }
     const std::size_t size = random() % 4 == 0 ? random() % mutated.size() : mutated.size();
+    largest_allocation = 0;
     refused += check_gguf(as_bytes(std::string_view(mutated).substr(0, size))) ? 0 : 1;
+    most = std::max(most, largest_allocation.load());
+    beyond = std::max(beyond, largest_allocation - std::min(largest_allocation.load(), 2 * size));
   }
   EXPECT_GT(refused, count / 10);
+  EXPECT_EQ(most > 0, counts_allocations);
+  EXPECT_LE(beyond, 1024U);  // An error's text, of a file of a few bytes.
 }
 
 }  // namespace
