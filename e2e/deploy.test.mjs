@@ -134,6 +134,7 @@ test("a manifest's mistakes are named, with what was meant", async () => {
     ["name: typo\nruntime: onxx\nmodel: model.onnx\n", /onxx.*onnx/s],
     ["name: Typo!\nruntime: probe\n", /name/],
     ["name: typo\nruntime: probe\nmemory: lots\n", /memory.*lots/s],
+    ["name: typo\nruntime: probe\nmemory: 4TiB\n", /memory: an instance is to have 4194304 MiB, and all of this node/],
     ["name: typo\nruntime: probe\nconcurrency: 0\n", /concurrency/],
     ["name: [typo\n", /dormouse\.yaml/],
   ]) {

@@ -290,7 +290,7 @@ def handler(event, context):
     return do`;
 
 test("what a fork does to itself or to the platform costs its own call, and no other", async () => {
-  await deploy("wild", wild, { timeout: "15s", keep_alive: "10s", max_instances: 4 });
+  await deploy("wild", wild, { timeout: nightly ? "60s" : "15s", keep_alive: "10s", max_instances: 4 });
   await deploy("tame", "def handler(event, context): return event", { keep_alive: "1m" });
   const mib = nightly ? 1000 : 200;
   for (const [event, status, said] of [

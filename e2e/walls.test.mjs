@@ -31,6 +31,7 @@ test("S4: using more memory than declared is an OutOfMemory, and the sibling liv
   const { status, text } = await platform.invoke("bad", "oom 500");
   assert.equal(status, 502, text);
   assert.match(JSON.parse(text).error.message, /OutOfMemory/);
+  assert.match((await platform.cli("logs", "bad")).stdout, /OutOfMemory: .*; 1 of its calls ended with it/);
   await goodStillAnswers();
 });
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "runtimes/llm/schema.h"
 
 namespace dormouse::llm {
 namespace {
@@ -120,7 +121,7 @@ Result<> read_response_format(Request& request, Field field, Value value) {
     return refused("response_format.json_schema.schema", "expected an object");
   }
   request.json_schema = json::serialize(*schema);
-  return ok;
+  return check_schema("response_format.json_schema.schema", *schema, Holds::all);
 }
 
 Result<> read_tools(Request& request, Field field, Value value) {
@@ -142,6 +143,14 @@ Result<> read_tools(Request& request, Field field, Value value) {
     if (called == nullptr || !called->is_string() || called->get_string().empty()) {
       return refused(name + ".function.name", "expected a string");
     }
+    const json::object& described = function->get_object();
+    const json::value* parameters = described.if_contains("parameters");
+    if (parameters == nullptr || parameters->is_null()) continue;
+    const json::value* strict = described.if_contains("strict");
+    const bool is_strict = strict != nullptr && strict->is_bool() && strict->get_bool();
+    auto good = check_schema(name + ".function.parameters", *parameters,
+                             is_strict ? Holds::all : Holds::some);
+    if (!good) return good;
   }
   request.tools = json::serialize(value);
   return ok;

@@ -35,6 +35,20 @@ common_chat_templates_inputs inputs_of(const Request& request) {
   return inputs;
 }
 
+// A grammar of llama.cpp lets the model say what it likes before a call that it has to make, and so
+// never come to it: root ::= … until-169? tool-calls
+std::string calling_at_once(std::string grammar) {
+  constexpr std::string_view root = "root ::= ", talk = " until-", calls = "? tool-call";
+  const auto line = grammar.starts_with(root) ? 0 : grammar.find("\n" + std::string(root)) + 1;
+  const auto begin = grammar.find(talk, line);
+  if (begin == grammar.npos || begin > grammar.find('\n', line)) return grammar;
+  const auto digits = grammar.find_first_not_of("0123456789", begin + talk.size());
+  if (digits == grammar.npos || !std::string_view(grammar).substr(digits).starts_with(calls)) {
+    return grammar;
+  }
+  return grammar.erase(begin, digits + 1 - begin);
+}
+
 void put(std::string& out, const std::vector<std::string>& texts) {
   dormouse::put(out, static_cast<std::uint32_t>(texts.size()));
   for (const std::string& text : texts) put_sized(out, text);
@@ -82,7 +96,14 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
     return Error{Code::unsupported, "tools: this model's chat template does not know of tools"};
   }
   try {
-    return rendered(request);
+    ChatPrompt prompt = rendered(request);
+    if (request.tool_choice != ToolChoice::required) return prompt;
+    if (prompt.grammar.empty() || prompt.lazy) {
+      return Error{Code::unsupported,
+                   "tool_choice: by this model's chat template a call is the model's own choice"};
+    }
+    prompt.grammar = calling_at_once(std::move(prompt.grammar));
+    return prompt;
   } catch (const std::exception& failure) {
     return refused(failure);
   }

@@ -2,11 +2,16 @@
 
 #include <sampling.h>
 
+#include <time.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <exception>
 #include <limits>
 #include <numeric>
+
+#include "base/time.h"
 
 namespace dormouse::llm {
 namespace {
@@ -75,6 +80,12 @@ common_params_sampling params_of(const Model& model, const Request& request,
   return params;
 }
 
+Duration time_of_this_thread() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+
 }  // namespace
 
 void Sampler::Free::operator()(common_sampler* sampler) const {
@@ -99,13 +110,17 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request
   try {
     Chain chain(common_sampler_init(model->model(), params));
     if (!chain) return unreadable;
-    return std::unique_ptr<Sampler>(new Sampler(model, std::move(chain)));
+    const bool is_held = prompt != nullptr && !prompt->grammar.empty();
+    const char* const by = !is_held ? "" : prompt->of_tools ? "tools" : "response_format";
+    return std::unique_ptr<Sampler>(new Sampler(model, std::move(chain), by));
   } catch (const std::exception&) {
     return unreadable;
   }
 }
 
 Result<Token> Sampler::choose(std::int32_t row) {
+  constexpr Duration patience = std::chrono::milliseconds(250);
+  const Duration began = held_by_.empty() ? Duration(0) : time_of_this_thread();
   const Token token = common_sampler_sample(chain_.get(), model_->context(), row);
   // To accept what was ruled out would end this process.
   const llama_token_data_array* const candidates =
@@ -116,6 +131,12 @@ Result<Token> Sampler::choose(std::int32_t row) {
     return Error{Code::function_failed, "no token may follow, by what the request asks for"};
   }
   common_sampler_accept(chain_.get(), token, true);
+  if (!held_by_.empty() && time_of_this_thread() - began > patience) {
+    return Error{Code::invalid_argument,
+                 std::string(held_by_) +
+                     ": it takes too long to find out which token may follow; "
+                     "make it simpler"};
+  }
   return token;
 }
 

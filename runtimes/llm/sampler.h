@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -29,7 +30,8 @@ class Sampler {
   static Result<std::unique_ptr<Sampler>> make(const Model*, const Request&, const ChatPrompt*,
                                                std::uint32_t seed);
 
-  // function_failed: nothing may follow, by what the request wants.
+  // function_failed: nothing may follow, by what the request wants. invalid_argument: to find out
+  // what may takes so long that all others wait for it.
   Result<Token> choose(std::int32_t row);
 
   // Of `chosen`, then of the `count` likeliest, at `row`.
@@ -40,10 +42,12 @@ class Sampler {
     void operator()(common_sampler*) const;
   };
   using Chain = std::unique_ptr<common_sampler, Free>;
-  Sampler(const Model* model, Chain chain) : model_(model), chain_(std::move(chain)) {}
+  Sampler(const Model* model, Chain chain, std::string_view held_by)
+      : model_(model), chain_(std::move(chain)), held_by_(held_by) {}
 
   const Model* model_;
   Chain chain_;
+  std::string_view held_by_;  // The field of the request that a grammar is of; "": none is.
 };
 
 }  // namespace dormouse::llm

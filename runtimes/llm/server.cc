@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -39,6 +41,14 @@ Result<std::int32_t> count(const wire::Options& options, const std::string& key,
                                            std::to_string(most) + ", got \"" + text + "\""};
 }
 
+// More threads than these wait for each other in every step, hundreds of times as long.
+std::int32_t processors() {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  const bool known = sched_getaffinity(0, sizeof(usable), &usable) == 0;
+  return known ? std::max(CPU_COUNT(&usable), 1) : 1;
+}
+
 Result<Settings> settings_of(const wire::Options& options, const std::string& folder) {
   constexpr std::int32_t context_max = 1 << 22, threads_max = 512;
   const auto context = count(options, "llm.context", 0, 0, context_max);
@@ -54,7 +64,7 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
   return Settings{.path = folder + "/" + option(options, "model", "model.gguf"),
                   .context = *context,
                   .sequences = *sequences,
-                  .threads = *threads,
+                  .threads = std::min(*threads, processors()),
                   .mapped = weights == "mapped",
                   .pooling = option(options, "llm.pooling", "")};
 }
@@ -107,6 +117,11 @@ class Server {
     if (!model) return std::move(model).error();
     model_ = std::move(*model);
     wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
+    const std::string asked = option(options, "threads", "1");
+    if (asked != std::to_string(settings->threads)) {
+      ready.notes["threads"] = std::to_string(settings->threads) + " of the " + asked +
+                               " asked for: the node has no more processors";
+    }
     if (!model_->embeds()) {
       auto rendered = try_templates(option(options, "llm.chat_template", ""));
       if (!rendered) return std::move(rendered).error();

@@ -32,6 +32,17 @@ Error unknown_runtime(const std::string& name, const std::map<std::string, Runti
   return {Code::invalid_argument, "runtime: this node has no \"" + name + "\"; it has: " + known};
 }
 
+// An instance that the node has no room for, even alone, would never answer.
+Result<> check_room(const Resources& each, const Resources& node) {
+  if (each.memory_bytes > node.memory_bytes) {
+    return Error{Code::invalid_argument, "memory: an instance is to have " +
+                                             std::to_string(each.memory_bytes >> 20) +
+                                             " MiB, and all of this node together have " +
+                                             std::to_string(node.memory_bytes >> 20) + " MiB"};
+  }
+  return ok;
+}
+
 }  // namespace
 
 // An instance that scheduling does not know. It is gone with this, also when the node stops and the
@@ -65,6 +76,8 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft, Wit
   }
   const auto checked = check_files(draft);
   if (!checked) co_return checked.error();
+  const auto room = check_room(draft.manifest.resources, options_.node);
+  if (!room) co_return room.error();
   draft.load_options = options_of(draft);
   auto pinning = pin_network(&draft);
   const auto pinned = co_await std::move(pinning);

@@ -380,6 +380,10 @@ asio::awaitable<void> Shard::mourn(InstanceKey key) {
   if (dead.end_reason.empty()) {
     dead.end_reason = describe(ended, manifest.resources.memory_bytes, dead.last_line);
   }
+  if (ended.exit == sandbox::Exit::memory_limit) {
+    const std::string lost = std::to_string(dead.running.size()) + " of its calls ended with it";
+    log_line(dead, only_call(dead, nullptr), dead.end_reason + "; " + lost);
+  }
   if (ended.exit == sandbox::Exit::crashed && dead.forked_from != InstanceKey{}) {
     instance(dead.forked_from)->mold->wear.crashed(parts_.clock->now());
     mind_wear(dead.forked_from);

@@ -1,0 +1,113 @@
+#include "runtimes/llm/schema.h"
+
+#include <gtest/gtest.h>
+
+#include <string_view>
+
+namespace dormouse::llm {
+namespace {
+
+std::string refusal(std::string_view schema, Holds holds = Holds::all) {
+  const auto good = check_schema("schema", boost::json::parse(schema), holds);
+  return good ? "" : good.error().message;
+}
+
+TEST(Schema, IsFollowedWhereEveryWordIs) {
+  for (
+      const char* schema : {
+          R"({})", R"({"type":"object"})",
+          R"({"type":"object","properties":{"a":{"type":"string"},
+               "pattern":{"type":"integer","minimum":1,"maximum":9}},
+               "required":["a"],"additionalProperties":false})",
+          R"({"$schema":"x","title":"t","description":"d","type":["string","null"],"maxLength":2000})",
+          R"({"type":"array","items":{"type":"number"},"minItems":2,"maxItems":2})",
+          R"({"type":"array","prefixItems":[{"type":"null"},{}],"minItems":2})",
+          R"({"anyOf":[{"type":"string","pattern":"^[a-z]+(?:-[0-9]{1,3})*$"},{"type":"null"}],
+               "default":null})",
+          R"({"enum":["a","b",1],"type":"string"})", R"({"const":{"a":1}})",
+          R"({"$defs":{"n":{"type":"integer","exclusiveMinimum":0}},
+               "type":"array","items":{"$ref":"#/$defs/n"}})",
+          R"({"allOf":[{"properties":{"a":{}}},{"$ref":"#/definitions/b"}],
+               "definitions":{"b":{"type":"object","properties":{"b":{}}}}})",
+          R"({"type":"string","format":"date-time"})", R"({"type":"array","uniqueItems":false})",
+          R"({"type":"integer","minLength":3})",  // Says nothing of a number.
+      }) {
+    EXPECT_EQ(refusal(schema), "") << schema;
+  }
+}
+
+TEST(Schema, IsRefusedByTheWordThatIsNotFollowed) {
+  const struct {
+    const char* schema;
+    const char* says;
+  } rows[] = {
+      {R"({"type":"string","minLength":5,"maxLength":2})",
+       "schema.maxLength: is less than minLength"},
+      {R"({"type":"array","minItems":3,"maxItems":1})", "schema.maxItems: is less than minItems"},
+      {R"({"type":"integer","minimum":10,"maximum":5})", "schema.maximum: is less than minimum"},
+      {R"({"type":"integer","minimum":-1e300})", "schema.minimum: expected at most 2^53"},
+      {R"({"type":"string","minLength":"a"})", "schema.minLength: expected a number"},
+      {R"({"type":"string","maxLength":-1})", "schema.maxLength: expected a whole number"},
+      {R"({"type":"string","maxLength":2001})",
+       "schema.maxLength: an answer is held to at most 2000"},
+      {R"({"type":"number","multipleOf":0.5})", "schema.multipleOf: is a keyword that no answer"},
+      {R"({"type":"number","minimum":0})", "schema.minimum: only an \"integer\" is held to it"},
+      {R"({"type":"array","uniqueItems":true})", "schema.uniqueItems: is a keyword"},
+      {R"({"not":{}})", "schema.not: is a keyword"},
+      {R"({"nullable":true})", "schema.nullable: is a keyword"},
+      {R"({"type":"object","patternProperties":{}})", "schema.patternProperties: is a keyword"},
+      {R"({"type":"object","properties":{},"required":["zz"]})",
+       "schema.required: \"zz\" is not among"},
+      {R"({"allOf":[{"type":"string"},{"type":"integer"}]})",
+       "schema.allOf[0]: of \"allOf\" only objects"},
+      {R"({"type":"string","allOf":[{"properties":{"a":{}}}]})",
+       "schema.allOf: only an \"object\" is held"},
+      {R"({"anyOf":[{}],"type":"string"})", "schema.type: beside \"anyOf\""},
+      {R"({"type":"string","format":"email"})", "schema.format: only date, time"},
+      {R"({"type":"string","pattern":"^a$","maxLength":3})", "of pattern, format and a length"},
+      {R"({"type":"string","pattern":"a"})", "schema.pattern: only one from ^ to $"},
+      {R"({"type":"nope"})", "schema.type: expected object, array"},
+      {R"({"enum":[]})", "schema.enum: expected an array"},
+      {R"({"anyOf":[]})", "schema.anyOf: expected an array"},
+      {R"({"$ref":"#/$defs/nope"})", "schema.$ref: there is no such place"},
+      {R"({"$ref":"http://x"})", "schema.$ref: only \"#/"},
+      {R"({"properties":{"a":5}})", "schema.properties.a: expected an object"},
+      {R"({"properties":{"a":{"items":{"type":"x"}}}})",
+       "schema.properties.a.items.type: expected"},
+      {R"({"type":"array","prefixItems":[{}],"minItems":3})", "schema.minItems: a tuple has"},
+      {R"([])", "schema: expected an object"},
+  };
+  for (const auto& row : rows) {
+    EXPECT_TRUE(refusal(row.schema).contains(row.says))
+        << row.schema << ": " << refusal(row.schema);
+  }
+}
+
+TEST(Schema, MayHintAtMoreWhereNothingIsHeldToIt) {
+  for (const char* schema :
+       {R"({"type":"number","minimum":0,"multipleOf":2})", R"({"type":"string","format":"email"})",
+        R"({"type":"string","pattern":"^\\d+$"})", R"({"type":"string","pattern":"a"})",
+        R"({"type":"object","properties":{},"required":["zz"]})"}) {
+    EXPECT_EQ(refusal(schema, Holds::some), "") << schema;
+  }
+  EXPECT_NE(refusal(R"({"type":"string","minLength":5,"maxLength":2})", Holds::some), "");
+  EXPECT_NE(refusal(R"({"type":"string","pattern":"^a{5,2}$"})", Holds::some), "");
+  EXPECT_NE(refusal(R"({"properties":{"a":{"type":"x"}}})", Holds::some), "");
+}
+
+TEST(Pattern, IsOneThatAGrammarFollows) {
+  for (const char* good : {"^$", "^a$", "^[A-Z][a-z\\]]*$", "^(a|b)+c?$", "^a{3}b{1,}c{0,2}$",
+                           "^\\.\\x41\\u0041$", "^(?:ab){2}$", "^.{1,2000}$"}) {
+    EXPECT_TRUE(check_pattern(good, Holds::all)) << good;
+  }
+  for (const char* bad :
+       {"",        "a",     "^a",   "a$",      "^a{5,2}$",  "^a{2001}$", "^a{99999999999}$",
+        "^a{,2}$", "^{2}$", "^*a$", "^a**$",   "^a{2}{3}$", "^\\d$",     "^[\\d]$",
+        "^(a$",    "^a)$",  "^[a$", "^(?=a)$", "^a^b$",     "^a\\$"}) {
+    EXPECT_FALSE(check_pattern(bad, Holds::all)) << bad;
+  }
+  EXPECT_FALSE(check_pattern("^" + std::string(1000, 'a') + "$", Holds::all));
+}
+
+}  // namespace
+}  // namespace dormouse::llm
