@@ -239,10 +239,22 @@ std::string Model::description() const {
   return description;
 }
 
+// Keys and values, in two bytes each, of every layer.
+std::uint64_t Model::context_bytes() const {
+  const std::int32_t heads = std::max(llama_model_n_head(model_.get()), 1);
+  const auto wide = static_cast<std::uint64_t>(llama_model_n_embd(model_.get()) / heads) *
+                    static_cast<std::uint64_t>(llama_model_n_head_kv(model_.get()));
+  const auto tokens =
+      static_cast<std::uint64_t>(context_tokens_) * static_cast<std::uint64_t>(settings_.sequences);
+  return tokens * static_cast<std::uint64_t>(llama_model_n_layer(model_.get())) * wide * 4;
+}
+
 wire::Options Model::notes() const {
+  std::string context = std::to_string(context_tokens_) + " tokens, " +
+                        std::to_string(settings_.sequences) + " at a time";
+  if (!embeds_) context += "; some " + mib(context_bytes()) + " when all of it is full";
   return {{"model", description()},
-          {"context", std::to_string(context_tokens_) + " tokens, " +
-                          std::to_string(settings_.sequences) + " at a time"},
+          {"context", std::move(context)},
           {"weights", std::string(settings_.mapped ? "mapped" : "in memory") + ", " +
                           mib(llama_model_size(model_.get()))}};
 }

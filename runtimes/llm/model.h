@@ -72,6 +72,7 @@ class Model {
   wire::Options notes() const;  // What a person should know of it.
 
  private:
+  std::uint64_t context_bytes() const;
   explicit Model(const Settings&);
   Result<> load();
   std::string description() const;

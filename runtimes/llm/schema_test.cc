@@ -13,25 +13,25 @@ std::string refusal(std::string_view schema, Holds holds = Holds::all) {
 }
 
 TEST(Schema, IsFollowedWhereEveryWordIs) {
-  for (
-      const char* schema : {
-          R"({})", R"({"type":"object"})",
-          R"({"type":"object","properties":{"a":{"type":"string"},
+  for (const char* schema : {
+           R"({})", R"({"type":"object"})",
+           R"({"type":"object","properties":{"a":{"type":"string"},
                "pattern":{"type":"integer","minimum":1,"maximum":9}},
                "required":["a"],"additionalProperties":false})",
-          R"({"$schema":"x","title":"t","description":"d","type":["string","null"],"maxLength":2000})",
-          R"({"type":"array","items":{"type":"number"},"minItems":2,"maxItems":2})",
-          R"({"type":"array","prefixItems":[{"type":"null"},{}],"minItems":2})",
-          R"({"anyOf":[{"type":"string","pattern":"^[a-z]+(?:-[0-9]{1,3})*$"},{"type":"null"}],
+           R"({"$schema":"x","title":"t","description":"d","type":["string","null"],
+               "maxLength":2000})",
+           R"({"type":"array","items":{"type":"number"},"minItems":2,"maxItems":2})",
+           R"({"type":"array","prefixItems":[{"type":"null"},{}],"minItems":2})",
+           R"({"anyOf":[{"type":"string","pattern":"^[a-z]+(?:-[0-9]{1,3})*$"},{"type":"null"}],
                "default":null})",
-          R"({"enum":["a","b",1],"type":"string"})", R"({"const":{"a":1}})",
-          R"({"$defs":{"n":{"type":"integer","exclusiveMinimum":0}},
+           R"({"enum":["a","b",1],"type":"string"})", R"({"const":{"a":1}})",
+           R"({"$defs":{"n":{"type":"integer","exclusiveMinimum":0}},
                "type":"array","items":{"$ref":"#/$defs/n"}})",
-          R"({"allOf":[{"properties":{"a":{}}},{"$ref":"#/definitions/b"}],
+           R"({"allOf":[{"properties":{"a":{}}},{"$ref":"#/definitions/b"}],
                "definitions":{"b":{"type":"object","properties":{"b":{}}}}})",
-          R"({"type":"string","format":"date-time"})", R"({"type":"array","uniqueItems":false})",
-          R"({"type":"integer","minLength":3})",  // Says nothing of a number.
-      }) {
+           R"({"type":"string","format":"date-time"})", R"({"type":"array","uniqueItems":false})",
+           R"({"type":"integer","minLength":3})",  // Says nothing of a number.
+       }) {
     EXPECT_EQ(refusal(schema), "") << schema;
   }
 }
