@@ -60,6 +60,8 @@ test("a GGUF file is deployed by its name alone", async () => {
     max_completion_tokens: 3,
   });
   assert.ok(answer.usage.completion_tokens <= 3 && answer.usage.prompt_tokens > 3);
+  const { request_id: id, response } = await ask("x", { model: "my-model" }).withResponse();
+  assert.equal(id, response.headers.get("dormouse-invocation"));
   const shown = (await platform.cli("show", "my-model")).stdout;
   assert.match(shown, /note: weights +in memory/);
   assert.match(shown, /note: chat template +the model's own/);
@@ -236,7 +238,7 @@ test("a deploy's own chat template is used, and tools are told by it", async () 
   assert.ok([6, 7].includes(JSON.parse(given).hour), given);
   const broken = await platform.deploy({ ...manifest, name: "odd" }, { "model.gguf": llama, "chat.jinja": "{% for" });
   assert.notEqual(broken.code, 0);
-  assert.match(broken.stderr, /chat template/);
+  assert.match(broken.stderr, /chat template: it is no template that can be read/);
 });
 
 test("completions go on from a text, or from several", async () => {
@@ -349,6 +351,22 @@ test("a worker that is killed mid-stream ends the stream with an error, and a re
     const answer = await ask("again").catch((failed) => failed);
     return answer.usage?.completion_tokens === 16;
   });
+});
+
+test("a GGUF file of any name is known, alone and alone in a folder; other formats are named", async () => {
+  const dir = mkdtempSync(path.join(platform.dir, "named-"));
+  copyFileSync(path.join(testdata, "llama.gguf"), path.join(dir, "anything"));
+  const plain = await platform.cli("deploy", path.join(dir, "anything"));
+  assert.equal(plain.code, 0, plain.stderr);
+  assert.equal((await platform.json("show", "anything")).function.revision.manifest.runtime, "llm");
+  const folder = mkdtempSync(path.join(platform.dir, "folder-"));
+  copyFileSync(path.join(testdata, "llama.gguf"), path.join(folder, "some.gguf"));
+  const alone = await platform.cli("deploy", folder, "--name", "from-folder");
+  assert.equal(alone.code, 0, alone.stderr);
+  writeFileSync(path.join(dir, "x.safetensors"), "x");
+  const other = await platform.cli("deploy", path.join(dir, "x.safetensors"));
+  assert.notEqual(other.code, 0);
+  assert.match(other.stderr, /a model is an ONNX or a GGUF file here; convert it/);
 });
 
 test("M7: what is no model is refused when it is deployed, with the reason", async () => {

@@ -15,6 +15,7 @@ Error refused(const std::exception& failure) {
   constexpr std::string_view own_words = "Jinja Exception: ";
   std::string_view what = failure.what();
   const auto at = what.rfind(own_words);
+  if (what == "std::exception") what = "it is no template that can be read (Jinja)";
   what = at == what.npos ? what.substr(0, what.find('\n')) : what.substr(at + own_words.size());
   return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <fstream>
+#include <optional>
+#include <utility>
 
 #include "cli/answers.h"
 #include "cli/yaml.h"
@@ -55,6 +57,24 @@ Result<json::object> manifest_of_python(const fs::path& path) {
                       {"handler", module + "." + function_in(text_of(path))}};
 }
 
+// By what it begins with, whatever it is called.
+bool is_gguf(const fs::path& path) {
+  char begin[4] = {};
+  std::ifstream(path, std::ios::binary).read(begin, sizeof(begin));
+  return has_suffix(path, ".gguf") || std::string_view(begin, sizeof(begin)) == "GGUF";
+}
+
+// Of files that people have of models, and that nothing here runs.
+Result<> check_format(const fs::path& path) {
+  for (const char* suffix : {".safetensors", ".pt", ".pth", ".bin", ".h5", ".pb", ".tflite"}) {
+    if (!has_suffix(path, suffix)) continue;
+    return refused(path.string() +
+                   ": a model is an ONNX or a GGUF file here; convert it (torch.onnx, "
+                   "tf2onnx; llama.cpp's convert_hf_to_gguf.py)");
+  }
+  return ok;
+}
+
 // One that answers several people at a time, slowly. Memory: the weights once more, in the order
 // that the processor likes best, what is read and said, and the library.
 json::object manifest_of_gguf(const fs::path& path, std::uint64_t size) {
@@ -77,7 +97,11 @@ Result<Bundle> bundle_of_file(const fs::path& path) {
   if (failure) return refused(path.string() + ": " + failure.message());
   bundle.name = name_from(path);
   bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
-  if (has_suffix(path, ".gguf")) bundle.manifest = manifest_of_gguf(path, size);
+  if (is_gguf(path)) {
+    bundle.manifest = manifest_of_gguf(path, size);
+  } else if (auto known = check_format(path); !known) {
+    return known.error();
+  }
   if (has_suffix(path, ".py")) {
     auto manifest = manifest_of_python(path);
     if (!manifest) return manifest.error();
@@ -94,6 +118,16 @@ Result<json::object> read_yaml(const fs::path& path) {
   return manifest->get_object();
 }
 
+std::optional<fs::path> only_gguf(const fs::path& folder) {
+  std::optional<fs::path> found;
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(folder, failure)) {
+    if (!entry.is_regular_file(failure) || !has_suffix(entry.path(), ".gguf")) continue;
+    if (std::exchange(found, entry.path())) return std::nullopt;
+  }
+  return found;
+}
+
 // The manifest of a folder that has none.
 Result<json::object> guess_manifest(const fs::path& folder) {
   std::vector<std::string> there;
@@ -103,9 +137,13 @@ Result<json::object> guess_manifest(const fs::path& folder) {
   }
   if (there.size() == 1) return manifest_of_python(folder / there.front());
   if (there.empty()) {
+    if (const auto model = only_gguf(folder)) {
+      std::error_code failure;
+      return manifest_of_gguf(*model, fs::file_size(*model, failure));
+    }
     return refused(
         "there is no dormouse.yaml at the top; put one there, as docs/reference/manifest.md has "
-        "it, or one Python file called lambda_function.py, app.py or main.py");
+        "it, or one GGUF file, or one Python file called lambda_function.py, app.py or main.py");
   }
   return refused("there is no dormouse.yaml, but both " + there[0] + " and " + there[1] +
                  "; say in a dormouse.yaml which it is, as in handler: app.handler");

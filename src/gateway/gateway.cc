@@ -136,9 +136,10 @@ asio::awaitable<http::Response> Gateway::handle(http::Request request) {
 asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) {
   switch (to.place) {
     case Place::root:
-      co_return json_response(R"({"name":"dormouse","version":")" + parts_.version +
-                              R"(","functions":"/f/{name}","models":"/v2/models/{name}",)" +
-                              R"("api":"/api/v1/openapi.json"})" + "\n");
+      co_return json_response(
+          R"({"name":"dormouse","version":")" + parts_.version +
+          R"(","functions":"/f/{name}","models":"/v2/models/{name}","openai":"/v1",)" +
+          R"("api":"/api/v1/openapi.json"})" + "\n");
     case Place::metrics: co_return metrics();
     case Place::kserve_server: co_return json_response(server_metadata(parts_.version));
     case Place::kserve_live: co_return json_response(R"({"live":true})");

@@ -162,6 +162,7 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
                             : outcome.answer->stream ? stream_response(std::move(*outcome.answer))
                                                      : bytes_response(std::move(*outcome.answer));
   add_fields(response.fields, id, outcome.receipt);
+  response.fields.add("x-request-id", id.text());  // Which OpenAI's clients tell.
   co_return response;
 }
 
