@@ -132,7 +132,7 @@ int main(void) {
 test("a native program calls, too, and keeps what it was given itself", async (t) => {
   const folder = path.join(platform.dir, "native-caller");
   mkdirSync(folder);
-  writeFileSync(path.join(folder, "dormouse.yaml"), "name: native-caller\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: native-caller\nruntime: executable\nmemory: 256MiB\nmax_body: 80MiB\n");
   writeFileSync(path.join(folder, "native.c"), caller);
   if (!compileNative(folder)) return t.skip("there is no C compiler");
   const done = await platform.cli("deploy", folder);
@@ -151,6 +151,9 @@ test("a native program calls, too, and keeps what it was given itself", async (t
   assert.equal(await said("long 1\n200000"), `answered application/json 200002 long 1\n "${"y".repeat(200_000)}"`);
   assert.match(await said("nobody 1\nx"), /^not_found {2}\d+ nobody  there is no function "nobody"$/);
   assert.match(await said("long 1\nx"), /^function_failed {2}\d+ long 1\n ValueError: invalid literal/);
+  assert.match(await said(`${"n".repeat(65)} 1\nx`), /^not_found {2}\d+ nnnnnnn there is no function of such a name$/);
+  assert.match(await said(`upper 1\n${"x".repeat(65 << 20)}`), /^too_large {2}\d+ upper 1 the body is larger/);
+  assert.match(await said("upper 1\nstill"), /"STILL"$/);
   const recursion = await said("native-caller 1\nnative-caller 1\nupper 1\ndeep");
   assert.match(recursion, /^answered text\/plain \d+ native- answered text\/plain \d+ native- answered .*"DEEP"$/s);
 });
@@ -356,7 +359,7 @@ http.createServer(async (request, response) => {
   const parts = [];
   for await (const part of request) parts.push(part);
   const { searchParams: asked } = new URL(request.url, "http://x");
-  const within = { other: "0192b5f0-0000-7000-8000-000000000000", odd: "odd", none: undefined }[asked.get("as")];
+  const within = { other: "0192b5f0-0000-7000-8000-000000000000", nil: "00000000-0000-0000-0000-000000000000", odd: "odd", none: undefined }[asked.get("as")];
   const headers = { "content-type": asked.get("type") ?? "application/json" };
   const id = asked.has("as") ? within : request.headers["dormouse-invocation"];
   if (id) headers["dormouse-invocation"] = id;
@@ -380,6 +383,9 @@ http.createServer(async (request, response) => {
   assert.deepEqual([receipts[0].function, receipts[0].outcome], ["inner", "answered"]);
   const large = "x".repeat(1_000_000);
   assert.equal((await ask("type=text/plain", large)).said.got, large);
+  const long = "L".repeat(64);
+  await deploy(long, echo);
+  assert.deepEqual((await ask(`name=${long}`)).said.got, [1]);
   assert.deepEqual((await ask("as=none")).said.got, [1]);
   const many = await Promise.all(Array.from({ length: 20 }, (_, i) => ask("", `${i}`)));
   assert.deepEqual(many.map(({ said }) => said.got), Array.from({ length: 20 }, (_, i) => i));
@@ -387,6 +393,7 @@ http.createServer(async (request, response) => {
     ["name=nobody", 404, "not_found"],
     ["name=asking", 415, "unsupported"],
     ["as=other", 409, "conflict"],
+    ["as=nil", 409, "conflict"],
     ["as=odd", 400, "invalid_argument"],
     ["method=GET", 405, "unsupported"],
   ]) {
@@ -394,7 +401,17 @@ http.createServer(async (request, response) => {
     assert.deepEqual([got, said.error?.code], [status, code], query);
   }
   await deploy("forever", "import time\ndef handler(event, context): time.sleep(60)\n", { timeout: "60s" });
-  assert.equal((await ask("name=forever")).status, 504); // At the caller's own deadline,
+  // Each belongs to the request that it is made in: who leaves takes his own along.
+  const running = async () => (await platform.status("forever")).running;
+  const leaves = new AbortController();
+  const gone = fetch(`${platform.url}/f/asking/?name=forever`, { method: "POST", body: "1", signal: leaves.signal }).catch(() => {});
+  await eventually("the first runs", async () => (await running()) === 1);
+  const stays = ask("name=forever");
+  await eventually("the second runs", async () => (await running()) === 2);
+  leaves.abort();
+  await gone;
+  await eventually("one has ended", async () => (await running()) === 1, 1500);
+  assert.equal((await stays).status, 504); // At the caller's own deadline,
   await eventually("what it called has ended, too", async () => (await platform.status("forever")).running === 0);
   assert.deepEqual((await ask("")).said.got, [1]);
 });

@@ -16,8 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
-
 }  // namespace
 
 int Adapter::run() {

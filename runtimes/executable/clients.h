@@ -17,9 +17,11 @@
 
 namespace dormouse::executable {
 
+inline constexpr std::uint16_t usual_port = 9001;  // Lambda's own.
+
 class Clients {
  public:
-  // On that port; on any if it is taken, or 0.
+  // On that port; on any if it is taken.
   static Result<Clients> open(std::uint16_t port, Service*);
 
   int port() const;

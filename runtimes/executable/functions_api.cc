@@ -41,7 +41,8 @@ void FunctionsApi::complete(Connection& from) {
   if (from.body_size() > body_bytes_max) {
     return from.reply(failed_call(Code::too_large, "the body has more than 64 MiB"));
   }
-  InnerCall call{.function = std::string(path.substr(functions_path.size())),
+  InnerCall call{.caller = wire::any_caller,
+                 .function = std::string(path.substr(functions_path.size())),
                  .content_type = content_type_of(head),
                  .body = from.take_body()};
   if (const auto within = head.fields.find("Dormouse-Invocation")) {

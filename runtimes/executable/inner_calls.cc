@@ -12,9 +12,9 @@
 namespace dormouse::executable {
 namespace {
 
-constexpr std::size_t calls_at_once_max = 64;  // The daemon's own limit: more ends the worker.
+constexpr std::size_t calls_at_once_max = 64;  // The daemon's own limit: it refuses more.
 constexpr std::size_t type_bytes_max = 1024;   // A frame has room for it beside the body.
-constexpr std::size_t name_bytes_max = 63;
+constexpr std::size_t name_bytes_max = 64;     // As the catalog has it.
 
 int status_of(Code code) {
   switch (code) {

@@ -2,7 +2,7 @@
 // answers as HTTP's. docs/calling.md says what a program sees.
 //
 // Ownership  Borrows the wire::WorkerEnd, and each Connection until it is answered or lost.
-// Threads    The adapter's one. Nothing here blocks.
+// Threads    The worker's one. Nothing here blocks.
 // Errors     Every call is answered: with what the function said, or with the platform's error.
 // Bounds     64 calls at a time. One whose client has gone counts until the daemon has answered it.
 #pragma once
@@ -19,7 +19,8 @@ namespace dormouse::executable {
 inline constexpr std::string_view functions_path = "/dormouse/v1/functions/";  // And a name.
 
 struct InnerCall {
-  std::uint64_t caller = 0;  // The invocation that it is made in, as the frame `call` names it.
+  std::uint64_t caller =
+      0;  // The invocation that it is made in, as the frame `call` names it; 0: none.
   std::string function;
   std::string content_type;
   std::string body;

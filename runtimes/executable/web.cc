@@ -126,7 +126,7 @@ Result<> WebProgram::begin() {
     return Error{Code::invalid_argument, "command: there is no program " + words.front() +
                                              "; the code has: " + names_there()};
   }
-  auto clients = Clients::open(0, &api_);
+  auto clients = Clients::open(usual_port, &api_);
   if (!clients) return std::move(clients).error();
   clients_ = std::move(*clients);
   const auto child = execute(words, environment_of(options_, clients_->port()), -1);
@@ -171,7 +171,8 @@ std::optional<int> WebProgram::hear() {
     if (!*frame) return std::nullopt;
     if ((*frame)->header.type == wire::Type::drain) {
       kill(-child_, SIGTERM);
-    } else if (!api_.obey(**frame)) {
+    } else if (const auto obeyed = api_.obey(**frame); !obeyed) {
+      std::fprintf(stderr, "worker: %s\n", obeyed.error().message.c_str());
       return wire::protocol_broken;
     }
   }

@@ -17,7 +17,8 @@
 
 enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, CALL = 15, ANSWER, FORK, FORKED, GO };
 enum { DRAIN = 21, ASK_ROOM, ROOM, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4 };
-enum { FUNCTION_FAILED = 9, UNAVAILABLE }; /* Of wire.md's codes. */
+enum { INVALID_ARGUMENT, NOT_FOUND = 2, TOO_LARGE = 4, UNSUPPORTED, FUNCTION_FAILED = 9 };
+enum { UNAVAILABLE = 10, NAME_MAX_BYTES = 64, TYPE_MAX_BYTES = 1024 };
 enum { QUIET_MS = 100, COLLAPSE = 25 };    /* MADV_COLLAPSE of Linux 6.1. */
 
 static struct frame {
@@ -30,6 +31,7 @@ static char *reading, *reading_end; /* Fields of in.payload; beyond its end all 
 static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
 static int wire = -1;           /* This instance's socket. */
 static int leaves;              /* The daemon wants it to. */
+static uint64_t body_max; /* Of the answer to the call that runs, and of what it calls with. */
 static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
 
 /* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
@@ -184,7 +186,7 @@ int dormouse_next(struct dormouse_call *call) {
   for (uint64_t names = number(2); names > 0; --names) text();
   call->size = number(8);
   uint64_t in_memfd = number(1), offset = number(8);
-  number(8), call->body = reading;
+  body_max = number(8), call->body = reading;
   if (!in_memfd || in_fds[0] < 0) return 1;
   void *all = mmap(NULL, offset + call->size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
   close(in_fds[0]);
@@ -195,6 +197,7 @@ int dormouse_next(struct dormouse_call *call) {
 
 /* 1: the body is where the daemon finds it, if it is large. 0: there is no room for it. */
 static int place(uint64_t handle, const void *body, size_t size) {
+  if (size > body_max) return 0;
   if (size <= INLINE_MAX) return 1;
   put_number(size, 8);
   if (send_out(wire, ASK_ROOM, handle) || receive_a(ROOM) != 1) return -1;
@@ -241,25 +244,36 @@ static int take_reply(struct dormouse_reply *reply) {
     uint64_t code = number(1);
     return set_failed(reply, code, text());
   }
-  number(1), snprintf(reply->content_type, sizeof reply->content_type, "%s", text());
+  uint64_t tensors = number(1);
+  const char *type = text();
+  if (tensors) return set_failed(reply, UNSUPPORTED, "it answers with tensors, not with bytes");
+  snprintf(reply->content_type, sizeof reply->content_type, "%s", type);
   uint64_t size = number(8), in_memfd = number(1), offset = number(8);
   if (!in_memfd) return set_reply(reply, reading, size);
   void *all = mmap(NULL, offset + size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
   close(in_fds[0]);
-  if (all == MAP_FAILED) return -1;
-  int there = set_reply(reply, (const char *)all + offset, size);
-  return munmap(all, offset + size), there;
+  int there = all == MAP_FAILED ? -1 : set_reply(reply, (const char *)all + offset, size);
+  if (all != MAP_FAILED) munmap(all, offset + size);
+  return there == 1 ? 1 : set_failed(reply, UNAVAILABLE, "there is no memory for the answer");
 }
 
 int dormouse_invoke(const struct dormouse_call *call, const char *function,
                     const char *content_type, const void *body, size_t size,
                     struct dormouse_reply *reply) {
   static uint64_t handle = 1ull << 63;
+  const char *type = content_type ? content_type : "application/octet-stream";
   memset(reply, 0, sizeof *reply), kept = in, ++handle;
-  int there = place(handle, body, size);
-  if (there == 0) there = set_failed(reply, UNAVAILABLE, "there is no room for the body");
+  int there = -1;
+  if (strlen(function) > NAME_MAX_BYTES)
+    there = set_failed(reply, NOT_FOUND, "there is no function of such a name");
+  else if (strlen(type) > TYPE_MAX_BYTES)
+    there = set_failed(reply, INVALID_ARGUMENT, "the content type is longer than 1,024 bytes");
+  else if (size > body_max)
+    there = set_failed(reply, TOO_LARGE, "the body is larger than an answer may be");
+  else if ((there = place(handle, body, size)) == 0)
+    there = set_failed(reply, UNAVAILABLE, "there is no room for the body");
   else if (there == 1) {
-    put_number(call->handle, 8), put_text(function), put_number(0, 1), put_text(content_type);
+    put_number(call->handle, 8), put_text(function), put_number(0, 1), put_text(type);
     put_body(body, size);
     there = send_out(wire, CALL, handle) ? -1 : receive_a(ANSWER);
     if (there == 1) there = take_reply(reply);

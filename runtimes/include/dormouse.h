@@ -46,7 +46,7 @@ int dormouse_template(void);
 /* 1: a call. 0: the daemon wants this instance to leave. */
 int dormouse_next(struct dormouse_call* call);
 
-/* Exactly one of these for each call. An answer may have any size that the daemon has room for. */
+/* Exactly one of these for each call. One over the daemon's bound (64 MiB) fails the call. */
 int dormouse_answer(const struct dormouse_call* call, const char* content_type, const void* body,
                     size_t size);
 int dormouse_fail(const struct dormouse_call* call, const char* message);
@@ -55,7 +55,7 @@ struct dormouse_reply {
   const char* failed; /* NULL, or why there is no answer: "not_found", "throttled", … */
   void* body;         /* The answer, or why it failed, with a NUL behind it: free() it. */
   size_t size;
-  char content_type[128];
+  char content_type[1025];
 };
 
 /* Calls another function, or a model, by its name, within a call that is not answered yet, and

@@ -58,6 +58,8 @@ struct Draft {
   json::object manifest;
   LambdaChange change;
 };
+constexpr const char* handler_label = "aws.handler";
+
 using Read = Result<> (*)(const json::value&, Draft&);
 struct Field {
   std::string_view name;
@@ -284,6 +286,12 @@ Result<LambdaChange> completed(Draft draft) {
 Draft draft_of(const Manifest& before) {
   Draft draft{.manifest = manifest_json(before), .change = {}};
   draft.change.name = before.name;
+  // Where a program's handler was kept before it had a field.
+  const auto kept = before.labels.find(handler_label);
+  if (kept != before.labels.end()) {
+    if (before.handler.empty()) draft.manifest["handler"] = kept->second;
+    labels_of(draft).erase(handler_label);
+  }
   return draft;
 }
 
@@ -392,7 +400,7 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
           {"FunctionArn", std::move(arn)},
           {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
           {"Role", label(manifest, "aws.role")},
-          {"Handler", manifest.handler},
+          {"Handler", label(manifest, handler_label, manifest.handler)},
           {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
           {"Description", label(manifest, "aws.description")},
           {"Timeout", seconds},

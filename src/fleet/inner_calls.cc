@@ -36,12 +36,11 @@ void Shard::give_call_room(InstanceKey to, const wire::Frame& frame) {
   to_flush(to, where);
 }
 
-// The call that it is made in. A worker whose calls go past it knows no handles: it names one by
-// the lower half of its id, or any, by 0.
+// The call that it is made in, if it runs there: 0 is no call's key, and no half of an id.
 CallKey Shard::caller_of(const Instance& from, std::uint64_t named) const {
   if (!listens(*served_.at(from.function).revision)) return CallKey{named};
   for (const CallKey each : from.running) {
-    if (named == 0 || calls_.at(each)->invocation.id.low() == named) return each;
+    if (named == wire::any_caller || calls_.at(each)->invocation.id.low() == named) return each;
   }
   return CallKey{};
 }
@@ -83,7 +82,7 @@ Result<Invocation> Shard::inner_invocation(const Instance& from, CallKey caller,
   }
   const FunctionKey function = serving(asked.function);
   if (function == FunctionKey{}) {
-    return Error{Code::not_found, "there is no function \"" + asked.function.substr(0, 63) + "\""};
+    return Error{Code::not_found, "there is no function \"" + asked.function.substr(0, 64) + "\""};
   }
   const catalog::RevisionPtr revision = served_.at(function).revision;
   if (listens(*revision)) {

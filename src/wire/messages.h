@@ -93,6 +93,9 @@ struct Failure {
 // A function calls another. The frame's handle names the call: the worker's own number, with
 // call_bit, never used twice on a socket.
 inline constexpr std::uint64_t call_bit = std::uint64_t{1} << 63;
+// An HTTP server's worker is given no handles: it names an invocation by the lower half of its id,
+// or says that it is one of those that run. 0 is none, for every worker.
+inline constexpr std::uint64_t any_caller = ~std::uint64_t{0};
 struct Call {
   std::uint64_t caller = 0;  // The invocation that it is made in.
   std::string function;
