@@ -369,7 +369,7 @@ http.createServer(async (request, response) => {
   response.end(Buffer.from(await got.arrayBuffer()));
 }).listen(process.env.PORT);
 `;
-  const manifest = { name: "asking", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, timeout: "3s", max_instances: 1 };
+  const manifest = { name: "asking", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, timeout: "5s", max_instances: 1 };
   const done = await platform.deploy(manifest, { "app.mjs": server });
   assert.equal(done.code, 0, done.stderr);
   const ask = async (query, body = "[1]") => {

@@ -75,7 +75,7 @@ def handler(event, context):
 });
 
 test("the log says of each call when it began, what it printed and what it took", async () => {
-  await deploy("talker", "def handler(event, context):\n    print('I say', event)", { timeout: "1s" });
+  await deploy("talker", "def handler(event, context):\n    print('I say', event)", { timeout: "10s" });
   const said = await platform.invoke("talker", "7", json);
   await platform.invoke("talker", "8", json);
   const id = said.headers["dormouse-invocation"];

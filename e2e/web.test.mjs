@@ -240,7 +240,7 @@ test("it sleeps, wakes, and serves many calls in one instance", async () => {
 });
 
 test("a program that dies, hangs, lies or cuts its answer off gets its reasoned answer", async () => {
-  await deploy("bad", { timeout: "700ms", max_instances: 2 });
+  await deploy("bad", { timeout: "3s", max_instances: 2 });
   const failed = async (target) => {
     const answer = await get(target);
     const { error } = JSON.parse(answer.text);

@@ -91,10 +91,8 @@ TEST(InnerCall, EndsTheInstanceThatBreaksTheProtocol) {
                    wire::encode(wire::Call{.caller = handle, .function = "f"}));
       },
       [](Talker& talker, std::uint64_t handle) {
-        for (int i = 0; i < 2; ++i) {
-          talker.say(wire::Type::call, first_call,
-                     wire::encode(wire::Call{.caller = handle, .function = "f"}));
-        }
+        talker.say_twice(wire::Type::call, first_call,
+                         wire::encode(wire::Call{.caller = handle, .function = "f"}));
       },
       [](Talker& talker, std::uint64_t) {
         talker.say(wire::Type::ask_room, first_call, wire::encode_ask_room(std::uint64_t{1} << 40));
