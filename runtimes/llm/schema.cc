@@ -2,16 +2,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
+#include <set>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "runtimes/llm/pattern.h"
 
 namespace dormouse::llm {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::int64_t times_max = 2000;  // llama.cpp's own bound of what is repeated.
 
 enum Kind : std::uint8_t {
   object = 1,
@@ -63,9 +66,9 @@ constexpr Keyword keywords[] = {
     {"exclusiveMaximum", integer | number, integer},
     {"multipleOf", integer | number, 0},
 };
-constexpr std::string_view annotations[] = {
-    "$comment",    "$defs",    "$id",      "$schema", "default", "definitions", "deprecated",
-    "description", "examples", "readOnly", "strict",  "title",   "writeOnly"};
+constexpr std::string_view annotations[] = {"$comment", "$defs",       "$id",        "$schema",
+                                            "default",  "definitions", "deprecated", "description",
+                                            "examples", "readOnly",    "title",      "writeOnly"};
 
 bool is_annotation(std::string_view name) {
   return name.starts_with("x-") || std::ranges::find(annotations, name) != std::end(annotations);
@@ -92,25 +95,41 @@ class Checker {
  public:
   Checker(const json::value& root, Holds holds) : root_(root), holds_(holds) {}
 
-  Result<> check(const std::string& where, const json::value& schema);
+  Result<> check_whole(const std::string& where);
 
  private:
+  Result<> check(const std::string& where, const json::value& schema);
   Result<std::uint8_t> kinds(const std::string& where, const json::object&) const;
   Result<> check_keywords(const std::string& where, const json::object&, std::uint8_t kinds) const;
   Result<> check_beside(const std::string& where, const json::object&) const;
   Result<> check_children(const std::string& where, const json::object&);
   Result<> check_all(const std::string& where, const json::value& list);
   Result<> check_named(const std::string& where, const json::value& map);
-  Result<> check_reference(const std::string& where, const json::value& to) const;
+  Result<> check_reference(const std::string& where, const json::value& to);
   Result<> check_array(const std::string& where, const json::object&) const;
   Result<> check_text(const std::string& where, const json::object&) const;
   Result<> check_required(const std::string& where, const json::object&) const;
   Result<> check_range(const std::string& where, const json::object&, std::string_view least,
                        std::string_view most, bool counts) const;
+  Result<> check_integers(const std::string& where, const json::object&) const;
 
   const json::value& root_;
   const Holds holds_;
+  // What is referred to, which may lie where no schema is looked for, and from where. Not followed
+  // at once: they may lead to each other without end.
+  std::set<const json::value*> known_;
+  std::vector<std::pair<std::string, const json::value*>> to_check_;
 };
+
+Result<> Checker::check_whole(const std::string& where) {
+  if (auto good = check(where, root_); !good) return good;
+  while (!to_check_.empty()) {
+    const auto [from, schema] = std::move(to_check_.back());
+    to_check_.pop_back();
+    if (auto good = check(from, *schema); !good) return good;
+  }
+  return ok;
+}
 
 Result<> Checker::check(const std::string& where, const json::value& schema) {
   if (!schema.is_object()) return wrong(where, "expected an object, which a schema is here");
@@ -127,6 +146,9 @@ Result<> Checker::check(const std::string& where, const json::value& schema) {
   for (const auto& [least, most] :
        {std::pair("minimum", "maximum"), std::pair("exclusiveMinimum", "exclusiveMaximum")}) {
     if (auto good = check_range(where, it, least, most, false); !good) return good;
+  }
+  if ((*of & (integer | number)) == integer) {
+    if (auto good = check_integers(where, it); !good) return good;
   }
   return check_children(where, it);
 }
@@ -167,6 +189,9 @@ Result<> Checker::check_keywords(const std::string& where, const json::object& i
     if (known == std::end(keywords))
       return not_followed(at, "is a keyword that no answer is held to");
     const std::uint8_t meant = known->of & kinds;
+    if (kinds == any_kind && known->of == array) {
+      return not_followed(at, "only a \"type\" of \"array\" is held to it");
+    }
     const bool says_nothing = value.is_bool() && !value.get_bool() && name == "uniqueItems";
     if (meant == 0 || says_nothing || (meant & ~known->followed) == 0) continue;
     if (known->followed == 0) return not_followed(at, "is a keyword that no answer is held to");
@@ -239,7 +264,7 @@ Result<> Checker::check_named(const std::string& where, const json::value& map) 
   return ok;
 }
 
-Result<> Checker::check_reference(const std::string& where, const json::value& to) const {
+Result<> Checker::check_reference(const std::string& where, const json::value& to) {
   if (!to.is_string() || !std::string_view(to.get_string()).starts_with("#/")) {
     return not_followed(where, "only \"#/…\" is, a place in the same schema");
   }
@@ -252,6 +277,7 @@ Result<> Checker::check_reference(const std::string& where, const json::value& t
     at = at->is_object() ? at->get_object().if_contains(name) : nullptr;
   }
   if (at == nullptr) return wrong(where, "there is no such place in the schema");
+  if (known_.insert(at).second) to_check_.emplace_back(where, at);
   return ok;
 }
 
@@ -294,10 +320,9 @@ Result<> Checker::check_text(const std::string& where, const json::object& it) c
   if (pattern != nullptr && !pattern->is_string()) {
     return wrong(where + ".pattern", "expected a string");
   }
-  if (pattern != nullptr) {
-    if (auto good = check_pattern(pattern->get_string(), holds_); !good) {
-      return std::move(good).error().during(where + ".pattern");
-    }
+  const auto problem = pattern == nullptr ? std::nullopt : problem_of(pattern->get_string());
+  if (problem && (holds_ == Holds::all || !problem->is_left_out)) {
+    return not_followed(where + ".pattern", problem->why);
   }
   return check_range(where, it, "minLength", "maxLength", true);
 }
@@ -342,144 +367,33 @@ Result<> Checker::check_range(const std::string& where, const json::object& it,
   return wrong(where + "." + std::string(most), "is less than " + std::string(least));
 }
 
-// Why a pattern cannot be followed. What llama.cpp leaves out, it takes for any text.
-struct Problem {
-  std::string_view why;
-  bool is_left_out = false;
-};
-
-class Pattern {
- public:
-  explicit Pattern(std::string_view rest) : rest_(rest) {}
-
-  std::optional<Problem> problem() {
-    while (!rest_.empty()) {
-      if (auto found = next(rest_.front())) return found;
-    }
-    if (depth_ != 0) return Problem{"a group has no end"};
-    return std::nullopt;
+// Both kinds of bounds together, as whole numbers.
+Result<> Checker::check_integers(const std::string& where, const json::object& it) const {
+  const auto bound = [&](const char* name) {
+    const json::value* said = it.if_contains(name);
+    return said == nullptr ? std::optional<double>() : said->to_number<double>();
+  };
+  const auto least = bound("minimum"), above = bound("exclusiveMinimum");
+  const auto most = bound("maximum"), below = bound("exclusiveMaximum");
+  if (holds_ == Holds::all && ((least && above) || (most && below))) {
+    return not_followed(where,
+                        "of minimum and exclusiveMinimum, and of the maxima, an answer is held "
+                        "to one");
   }
-
- private:
-  std::optional<Problem> next(char c) {
-    if (c == '[') return set();
-    if (c == '{') return counts();
-    if (c == '\\') {
-      may_repeat_ = true;
-      return escape("^$.[]()|{}*+?");
-    }
-    rest_.remove_prefix(1);
-    return c == '(' || c == ')' ? group(c) : plain(c);
-  }
-
-  std::optional<Problem> plain(char c) {
-    if (c == '^' || c == '$') return Problem{"^ and $ stand only at its ends", true};
-    if (c == ']' || c == '}') return Problem{"] and } end nothing there"};
-    const bool repeats = c == '*' || c == '+' || c == '?';
-    if (repeats && !may_repeat_) {
-      return Problem{"there is nothing to repeat, or it is repeated twice"};
-    }
-    may_repeat_ = !repeats && c != '|';
-    return std::nullopt;
-  }
-
-  std::optional<Problem> group(char c) {
-    constexpr int depth_max = 20;
-    may_repeat_ = c == ')';
-    depth_ += c == '(' ? 1 : -1;
-    if (depth_ < 0) return Problem{"a group ) has no begin"};
-    if (depth_ > depth_max) return Problem{"its groups are more than 20 deep"};
-    if (c == ')' || !rest_.starts_with('?')) return std::nullopt;
-    if (!rest_.starts_with("?:")) return Problem{"of (?…) only (?:…) is followed", true};
-    rest_.remove_prefix(2);
-    return std::nullopt;
-  }
-
-  std::optional<Problem> set() {
-    rest_.remove_prefix(1);
-    while (!rest_.empty() && rest_.front() != ']') {
-      if (rest_.front() != '\\') {
-        rest_.remove_prefix(1);
-      } else if (auto found = escape("")) {
-        return found;
-      }
-    }
-    if (rest_.empty()) return Problem{"a set [ has no end"};
-    rest_.remove_prefix(1);
-    may_repeat_ = true;
-    return std::nullopt;
-  }
-
-  std::optional<Problem> counts() {
-    const auto end = rest_.find('}');
-    if (end == rest_.npos || !may_repeat_) return Problem{"{ counts nothing"};
-    const std::string_view said = rest_.substr(1, end - 1);
-    rest_.remove_prefix(end + 1);
-    may_repeat_ = false;
-    const auto comma = std::min(said.find(','), said.size());
-    const auto least = count_of(said.substr(0, comma));
-    const std::string_view behind = said.substr(std::min(comma + 1, said.size()));
-    const auto most = comma == said.size() ? least
-                      : behind.empty()     ? std::optional(times_max)
-                                           : count_of(behind);
-    if (least && most && *least <= *most) return std::nullopt;
-    return Problem{"a count is {n}, {n,} or {n,m}, in order, and at most 2000"};
-  }
-
-  static std::optional<std::int64_t> count_of(std::string_view digits) {
-    constexpr std::size_t digits_max = 4;
-    std::int64_t value = 0;
-    if (digits.empty() || digits.size() > digits_max) return std::nullopt;
-    for (const char c : digits) {
-      if (c < '0' || c > '9') return std::nullopt;
-      value = value * 10 + (c - '0');
-    }
-    return value <= times_max ? std::optional(value) : std::nullopt;
-  }
-
-  // Of `more`, or what a grammar has itself.
-  std::optional<Problem> escape(std::string_view more) {
-    constexpr std::string_view own = "trn\\\"[]-";
-    const char next = rest_.size() > 1 ? rest_[1] : '\0';
-    const std::size_t digits = next == 'x' ? 2 : next == 'u' ? 4 : next == 'U' ? 8 : 0;
-    const auto is_hex = [](char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-    };
-    const std::string_view code = rest_.substr(std::min<std::size_t>(2, rest_.size()), digits);
-    const bool is_code = digits > 0 && code.size() == digits && std::ranges::all_of(code, is_hex);
-    if (!is_code && (next == '\0' || !(own.contains(next) || more.contains(next)))) {
-      return Problem{
-          "of \\… marks of patterns, \\t, \\r, \\n, \\x and \\u are followed: write [0-9] "
-          "for \\d",
-          true};
-    }
-    rest_.remove_prefix(2 + digits);
-    return std::nullopt;
-  }
-
-  std::string_view rest_;
-  int depth_ = 0;
-  bool may_repeat_ = false;
-};
+  const auto from = least   ? std::optional(std::ceil(*least))
+                    : above ? std::optional(std::floor(*above) + 1)
+                            : std::nullopt;
+  const auto to = most    ? std::optional(std::floor(*most))
+                  : below ? std::optional(std::ceil(*below) - 1)
+                          : std::nullopt;
+  if (from && to && *from > *to) return wrong(where, "no whole number is within its bounds");
+  return ok;
+}
 
 }  // namespace
 
 Result<> check_schema(const std::string& where, const json::value& schema, Holds holds) {
-  return Checker(schema, holds).check(where, schema);
-}
-
-Result<> check_pattern(std::string_view pattern, Holds holds) {
-  constexpr std::size_t bytes_max = 1000;
-  std::optional<Problem> problem;
-  if (pattern.size() < 2 || !pattern.starts_with('^') || !pattern.ends_with('$')) {
-    problem = {"only one from ^ to $ is followed", true};
-  } else if (pattern.size() > bytes_max) {
-    problem = {"it has more than 1000 bytes"};
-  } else {
-    problem = Pattern(pattern.substr(1, pattern.size() - 2)).problem();
-  }
-  if (!problem || (problem->is_left_out && holds == Holds::some)) return ok;
-  return Error{Code::unsupported, std::string(problem->why)};
+  return Checker(schema, holds).check_whole(where);
 }
 
 }  // namespace dormouse::llm

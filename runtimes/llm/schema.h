@@ -22,7 +22,4 @@ enum class Holds : std::uint8_t {
 // schema; unsupported: it is one, and cannot be followed; both name the place and the keyword.
 Result<> check_schema(const std::string& where, const boost::json::value& schema, Holds);
 
-// Of a string. unsupported, without where it is, if a grammar cannot follow it.
-Result<> check_pattern(std::string_view pattern, Holds);
-
 }  // namespace dormouse::llm

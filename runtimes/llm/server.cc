@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <thread>
 
 #include "runtimes/include/dormouse.h"
 #include "runtimes/llm/keeper.h"
@@ -41,14 +41,6 @@ Result<std::int32_t> count(const wire::Options& options, const std::string& key,
                                            std::to_string(most) + ", got \"" + text + "\""};
 }
 
-// More threads than these wait for each other in every step, hundreds of times as long.
-std::int32_t processors() {
-  cpu_set_t usable;
-  CPU_ZERO(&usable);
-  const bool known = sched_getaffinity(0, sizeof(usable), &usable) == 0;
-  return known ? std::max(CPU_COUNT(&usable), 1) : 1;
-}
-
 Result<Settings> settings_of(const wire::Options& options, const std::string& folder) {
   constexpr std::int32_t context_max = 1 << 22, threads_max = 512;
   const auto context = count(options, "llm.context", 0, 0, context_max);
@@ -64,7 +56,9 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
   return Settings{.path = folder + "/" + option(options, "model", "model.gguf"),
                   .context = *context,
                   .sequences = *sequences,
-                  .threads = std::min(*threads, processors()),
+                  // More wait for each other in every step, hundreds of times as long.
+                  .threads = std::clamp<std::int32_t>(
+                      static_cast<std::int32_t>(std::thread::hardware_concurrency()), 1, *threads),
                   .mapped = weights == "mapped",
                   .pooling = option(options, "llm.pooling", "")};
 }

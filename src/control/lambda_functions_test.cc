@@ -153,6 +153,18 @@ TEST(LambdaUpdate, ChangesWhatIsSaidAndNothingElse) {
   EXPECT_EQ(change->manifest, expected);
 }
 
+TEST(LambdaUpdate, TakesAHandlerThatWasALabelIntoItsField) {
+  auto before = create("")->manifest;
+  before.runtime = "executable";
+  before.handler = "";
+  before.labels["aws.handler"] = "bootstrap";
+  EXPECT_EQ(shown(before).at("Handler"), "bootstrap");
+  const auto change = read_update_configuration(json::parse(R"({"Timeout":9})"), before);
+  ASSERT_TRUE(change) << change.error().message;
+  EXPECT_EQ(change->manifest.handler, "bootstrap");
+  EXPECT_FALSE(change->manifest.labels.contains("aws.handler"));
+}
+
 TEST(LambdaCreate, KeepsAVariableThatIsEmpty) {
   const auto change = create(R"(,"Environment":{"Variables":{"FLAG":""}})");
   ASSERT_TRUE(change) << change.error().message;
