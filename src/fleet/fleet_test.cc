@@ -164,6 +164,15 @@ TEST(Template, IsGoneAfterItsKeepAliveAndSoAreItsSlots) {
   EXPECT_NE(again.receipt->rung, ledger::Rung::from_template);
 }
 
+TEST(Template, WhoseForkIsKilledOnItsWayForksAgain) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  world.launcher.state.gone_before_admitted = 1;
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
+  EXPECT_EQ(world.launcher.state.gone_before_admitted, 0);
+}
+
 TEST(Template, ThatEndsCostsNoCallAndIsMadeAgain) {
   Family family;
   World world(family.program());

@@ -195,6 +195,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   }
   auto admitting = slot->admit(worker->sender());
   const auto admitted = co_await std::move(admitting);
+  if (!admitted && admitted.error().code == Code::not_found) {
+    co_return Error{Code::function_failed, std::string(worker_ended)};
+  }
   if (!admitted) co_return admitted.error();
   if (instance(mold)->trial) {
     const auto alone = refuse_inherited(slot->inherited_files());

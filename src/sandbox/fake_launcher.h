@@ -48,8 +48,9 @@ struct FakeLauncherState {
   std::map<std::string, std::vector<Ipv4>> names;  // That resolve() knows.
   int living = 0;
   int killed = 0;
-  int slots = 0;     // There are.
-  int admitted = 0;  // Forks, of all that there were.
+  int slots = 0;                 // There are.
+  int admitted = 0;              // Forks, of all that there were.
+  int gone_before_admitted = 0;  // So many of the next ones.
 };
 
 // Ends when it is killed, as the fleet does once its fork has closed the socket.
@@ -80,6 +81,10 @@ class FakeSlot final : public Slot {
   std::uint32_t uid() const override { return 2001; }
   Inner take_inner() override { return std::move(inner_); }
   asio::awaitable<Result<>> admit(pid_t) override {
+    if (state_->gone_before_admitted > 0) {
+      --state_->gone_before_admitted;
+      co_return Error{Code::not_found, "it has ended"};
+    }
     is_admitted_ = true;
     ++state_->admitted;
     co_return ok;

@@ -23,16 +23,23 @@ void remove_slot(const Estate& estate, const std::string& name, const Process& f
   (void)remove_slot_root(first, root);  // Fails when the whole sandbox is gone, as it should be.
 }
 
+Error gone() {
+  return {Code::not_found, "the fork has ended"};
+}
+
 // Blocks: the kernel may wait for all processors before it moves a process, 10 ms and more.
 Result<Process> enter(Cgroup& group, pid_t pid, const std::string& sandbox) {
   Process fork{pid, wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
-  if (!fork.handle) return system_error(Code::invalid_argument, "the fork is gone");
+  if (!fork.handle) return gone();
   // The number may be another process's by now, of anyone's.
   const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
+  if (has_ended(fork)) return gone();
   if (!groups || !groups->contains(sandbox)) {
     return Error{Code::invalid_argument, "the fork is no process of its sandbox"};
   }
-  if (auto entered = group.admit(pid); !entered) return std::move(entered).error();
+  if (auto entered = group.admit(pid); !entered) {
+    return has_ended(fork) ? gone() : std::move(entered).error();
+  }
   group.close_entrances();
   return fork;
 }

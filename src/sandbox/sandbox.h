@@ -151,7 +151,8 @@ class Slot : public Sandbox {
   virtual Inner take_inner() = 0;  // For the fork to have. Once.
 
   // The fork is this process, as the kernel says of who sent from the inner socket. Puts it into
-  // the slot's control groups. invalid_argument if it is none of this sandbox. Once.
+  // the slot's control groups. invalid_argument if it is none of this sandbox; not_found if it has
+  // ended. Once.
   virtual asio::awaitable<Result<>> admit(pid_t) = 0;
   // What the fork holds open that it inherited, and that is its siblings', too: "socket:[123]",
   // "/tmp/log". After admit().

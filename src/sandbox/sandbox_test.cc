@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "sandbox/lock.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/seccomp.h"
+#include "sandbox/spawn.h"
 
 namespace dormouse::sandbox {
 namespace {
@@ -118,6 +120,40 @@ TEST(Lock, IsRefusedWhileItsHolderLives) {
   const auto second = take_lock(folder.path / "lock");
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::conflict);
+}
+
+// A child's child that somebody else reaps, as a template's forks are.
+struct Stranger {
+  Stranger() {
+    int told[2];
+    CHECK(pipe(told) == 0);
+    parent = fork();
+    if (parent == 0) {
+      signal(SIGCHLD, SIG_IGN);
+      const pid_t child = fork();
+      if (child == 0) pause();
+      (void)!write(told[1], &child, sizeof(child));
+      pause();
+    }
+    CHECK(read(told[0], &process.pid, sizeof(process.pid)) == sizeof(process.pid));
+    close(told[0]), close(told[1]);
+    process.handle = wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
+  }
+  ~Stranger() {
+    kill(parent, SIGKILL);
+    waitpid(parent, nullptr, 0);
+  }
+  pid_t parent = 0;
+  Process process;
+};
+
+TEST(Spawn, TellsHowAnothersChildEnded) {
+  for (int i = 0; i < 300; ++i) {
+    const Stranger killed;
+    kill(killed.process.pid, SIGKILL);
+    const auto how = wait_for(killed.process, std::chrono::seconds(10));
+    ASSERT_TRUE(how && how->signalled && how->number == SIGKILL) << "round " << i;
+  }
 }
 
 TEST(Root, IsMadeWholeWhereItLacksFolders) {

@@ -105,14 +105,17 @@ constexpr std::uint64_t report_exit = 1 << 3;
 
 // Of one that is not our child, and that somebody else has reaped.
 Status status_of_other(const Process& process) {
-  constexpr int tries = 10;  // It can be seen to have ended a moment before it is reaped.
-  PidfdReport found{};
-  for (int i = 0; i < tries && (found.mask & report_exit) == 0; ++i) {
+  constexpr int tries = 10;  // It can be seen to have ended a moment before its report is there,
+  PidfdReport found{};       // and be gone between the kernel's looks for one and for the other.
+  bool told = false;
+  for (int i = 0; i < tries && !told; ++i) {
     if (i > 0) poll(nullptr, 0, 1);
     found.mask = report_exit;
-    if (ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found) != 0) break;
+    const int failed = ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found);
+    if (failed != 0 && errno != ESRCH) break;
+    told = failed == 0 && (found.mask & report_exit) != 0;
   }
-  if ((found.mask & report_exit) == 0) return {true, SIGKILL};
+  if (!told) return {true, SIGKILL};
   if (WIFEXITED(found.exit_code)) return {false, WEXITSTATUS(found.exit_code)};
   return {true, WTERMSIG(found.exit_code)};
 }
