@@ -273,14 +273,18 @@ def handler(event, context):
 const userOf = (pid) =>
   Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
 
+// Empty of one that has ended.
+const commandOf = (pid) => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+};
+
 // Or a blank one, or one that is not forked: a fork has a user of its own from 2,000 on.
 const isTemplate = (pid) => {
-  try {
-    const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-    return line.startsWith("/usr/bin/python3") && (userOf(pid) - 300_000) % 65_536 === 1000;
-  } catch {
-    return false;
-  }
+  return commandOf(pid).startsWith("/usr/bin/python3") && (userOf(pid) - 300_000) % 65_536 === 1000;
 };
 
 // How often each of `needles` is in what this process may read and write.
@@ -306,7 +310,13 @@ function countInMemory(pid, needles) {
 }
 
 const templatesWith = (marker) =>
-  platform.inSandboxes().filter((pid) => isTemplate(pid) && countInMemory(pid, [marker])[0] > 0);
+  platform.inSandboxes().filter((pid) => {
+    try {
+      return isTemplate(pid) && countInMemory(pid, [marker])[0] > 0;
+    } catch {
+      return false; // It has ended meanwhile, as what only looks like a template may.
+    }
+  });
 
 function filesBelow(folder) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
@@ -364,9 +374,7 @@ def handler(event, context):
   // What has it is hidden from others of its own user, and from cores; the control is a program that
   // nobody has hidden.
   await call("shell");
-  const plain = platform.inSandboxes().find((pid) =>
-    readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("/code/bootstrap"),
-  );
+  const plain = platform.inSandboxes().find((pid) => commandOf(pid).includes("/code/bootstrap"));
   assert.equal(statSync(`/proc/${plain}/environ`).uid, userOf(plain));
   for (const pid of templatesWith("marker-of-init-32")) {
     assert.notEqual(statSync(`/proc/${pid}/environ`).uid, userOf(pid), "the template is dumpable");

@@ -5,17 +5,18 @@ namespace dormouse::llm {
 Heading heading_of(const Invocation& invocation, const Request& request) {
   return {.operation = request.operation,
           .id = invocation.id,
-          .model = request.model,
+          .model = invocation.model,
           .created = invocation.now,
           .stream = request.stream,
           .include_usage = request.include_usage,
           .has_logprobs = request.logprobs.has_value()};
 }
 
-Error overflow(const Model& model, std::string_view field, std::string_view tokens) {
-  return {Code::invalid_argument, std::string(field) + ": context: it has " + std::string(tokens) +
-                                      " tokens, and the model's context is " +
-                                      std::to_string(model.context_tokens())};
+Error overflow(const Model& model, std::string_view field, std::size_t tokens) {
+  const std::string most = std::to_string(model.context_tokens());
+  return {Code::invalid_argument, std::string(field) + ": context: it has " +
+                                      (tokens > 0 ? std::to_string(tokens) : "more than " + most) +
+                                      " tokens, and the model's context is " + most};
 }
 
 Result<std::vector<Token>> tokens_of(const Model& model, const Text& text, std::string_view field) {
@@ -29,14 +30,14 @@ Result<std::vector<Token>> tokens_of(const Model& model, const Text& text, std::
     tokens = *given;
   } else {
     const auto& words = std::get<std::string>(text);
-    if (model.overflows(words.size())) return overflow(model, field, "more");
+    if (model.overflows(words.size())) return overflow(model, field);
     tokens = model.tokens(words, false);
   }
   if (tokens.empty()) return Error{Code::invalid_argument, at + "is empty"};
   const auto most = static_cast<std::size_t>(model.context_tokens());
   // What is generated wants room for one token at least.
   if (tokens.size() + (model.embeds() ? 0 : 1) <= most) return tokens;
-  return overflow(model, field, std::to_string(tokens.size()));
+  return overflow(model, field, tokens.size());
 }
 
 Result<std::unique_ptr<EmbeddingCall>> EmbeddingCall::make(Model* model, Outlet* outlet,

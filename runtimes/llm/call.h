@@ -31,6 +31,7 @@ class Outlet {
 
 struct Invocation {
   std::string id;
+  std::string model;        // As it is called here: the function's name.
   std::string_view wanted;  // "chat.completions", …; "": by the body.
   std::string_view body;
   std::int64_t now = 0;                          // Seconds since 1970.
@@ -53,7 +54,7 @@ class Call {
 Result<std::vector<Token>> tokens_of(const Model&, const Text&, std::string_view field);
 
 // The error of a text of so many tokens, for which the context has no room.
-Error overflow(const Model&, std::string_view field, std::string_view tokens);
+Error overflow(const Model&, std::string_view field, std::size_t tokens = 0);  // 0: not counted.
 
 // A chat's or a completion's. The Error is the answer, and there is no Call.
 Result<std::unique_ptr<Call>> generate(Model*, Engine*, Renderer*, Outlet*, const Invocation&,

@@ -27,30 +27,99 @@ Result<> check_part(const std::string& field, const json::value& part) {
   return ok;
 }
 
+const json::value* member(const json::object& object, std::string_view name) {
+  const json::value* found = object.if_contains(name);
+  return found != nullptr && found->is_null() ? nullptr : found;
+}
+
+// One that a model has made, as a client sends it back.
+Result<> check_call(const std::string& field, const json::value& call) {
+  const json::object* object = call.if_object();
+  if (object == nullptr) return refused(field, "expected an object");
+  const json::value* type = member(*object, "type");
+  if (type != nullptr && *type != "function") {
+    return not_done(field + ".type", "only \"function\" is understood");
+  }
+  const json::value* function = member(*object, "function");
+  if (function == nullptr || !function->is_object()) {
+    return refused(field + ".function", "expected an object");
+  }
+  for (const char* name : {"name", "arguments"}) {
+    const json::value* value = member(function->get_object(), name);
+    if (value == nullptr || !value->is_string()) {
+      return refused(field + ".function." + name, "expected a string");
+    }
+  }
+  const json::value* id = member(*object, "id");
+  return id == nullptr || id->is_string() ? Result<>(ok)
+                                          : refused(field + ".id", "expected a string");
+}
+
+Result<> check_calls(const std::string& field, const json::value& value) {
+  if (!value.is_array()) return refused(field, "expected an array");
+  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+    const auto good = check_call(field + "[" + std::to_string(i) + "]", value.get_array()[i]);
+    if (!good) return good;
+  }
+  return ok;
+}
+
+Result<> check_content(const std::string& field, const json::value& content) {
+  if (content.is_string()) return ok;
+  if (!content.is_array()) return refused(field, "expected a string, or an array of parts");
+  for (std::size_t i = 0; i < content.get_array().size(); ++i) {
+    const auto good = check_part(field + "[" + std::to_string(i) + "]", content.get_array()[i]);
+    if (!good) return good;
+  }
+  return ok;
+}
+
+Result<> check_role(const std::string& field, const json::value& role) {
+  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool"};
+  if (!role.is_string()) return refused(field, "expected a string");
+  if (std::ranges::find(roles, std::string_view(role.get_string())) != std::end(roles)) return ok;
+  return refused(field, "expected system, developer, user, assistant or tool");
+}
+
+// Sources of what it says, which OpenAI's own answers bring along and a template has no use for.
+Result<> check_annotations(const std::string& field, const json::value& value) {
+  return value.is_array() ? Result<>(ok) : refused(field, "expected an array");
+}
+
+Result<> check_text(const std::string& field, const json::value& value) {
+  return value.is_string() ? Result<>(ok) : refused(field, "expected a string");
+}
+
+struct MessageField {
+  std::string_view name;
+  Result<> (*check)(const std::string&, const json::value&);
+};
+constexpr MessageField message_fields[] = {
+    {"role", check_role},
+    {"content", check_content},
+    {"name", check_text},
+    {"tool_calls", check_calls},
+    {"tool_call_id", check_text},
+    {"refusal", check_text},
+    {"reasoning_content", check_text},
+    {"annotations", check_annotations},
+};
+
 Result<> check_message(const std::string& field, const json::value& message) {
   const json::object* object = message.if_object();
   if (object == nullptr) return refused(field, "expected an object");
-  const json::value* role = object->if_contains("role");
-  if (role == nullptr || !role->is_string()) {
-    return refused(field + ".role", "expected a string");
+  const json::value* role = member(*object, "role");
+  if (role == nullptr) return refused(field + ".role", "expected a string");
+  for (const auto& [key, value] : *object) {
+    if (value.is_null()) continue;
+    const auto known =
+        std::ranges::find(message_fields, std::string_view(key), &MessageField::name);
+    const std::string at = field + "." + std::string(std::string_view(key).substr(0, 64));
+    if (known == std::end(message_fields)) return not_done(at, "is not supported");
+    if (auto good = known->check(at, value); !good) return good;
   }
-  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool"};
-  if (std::ranges::find(roles, std::string_view(role->get_string())) == std::end(roles)) {
-    return refused(field + ".role", "expected system, developer, user, assistant or tool");
-  }
-  const json::value* content = object->if_contains("content");
-  if (content == nullptr || content->is_null()) {
-    if (role->get_string() == "assistant") return ok;
+  if (member(*object, "content") == nullptr && *role != "assistant") {
     return refused(field + ".content", "is missing");
-  }
-  if (content->is_string()) return ok;
-  if (!content->is_array()) {
-    return refused(field + ".content", "expected a string, or an array of parts");
-  }
-  for (std::size_t i = 0; i < content->get_array().size(); ++i) {
-    const auto good =
-        check_part(field + ".content[" + std::to_string(i) + "]", content->get_array()[i]);
-    if (!good) return good;
   }
   return ok;
 }

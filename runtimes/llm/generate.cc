@@ -152,7 +152,7 @@ Result<std::vector<std::vector<Token>>> prompts_of(const Model& model, const Req
                                                    const KeptConversation* kept) {
   std::vector<std::vector<Token>> prompts;
   if (request.operation == Operation::chat) {
-    if (model.overflows(chat.text.size())) return overflow(model, "messages", "more");
+    if (model.overflows(chat.text.size())) return overflow(model, "messages");
     // What marks a chat's parts in the text are tokens of their own.
     const auto known = kept ? std::span(kept->tokens) : std::span<const Token>();
     auto tokens = tokens_of(model, continued(model, known, chat.text), "messages");
@@ -182,7 +182,7 @@ Result<std::unique_ptr<Call>> generate(Model* model, Engine* engine, Renderer* r
   ChatPrompt chat;
   const bool is_chat = request.operation == Operation::chat;
   if (is_chat && model->overflows(request.message_bytes)) {
-    return overflow(*model, "messages", "more");
+    return overflow(*model, "messages");
   }
   if (is_chat) {
     auto rendered = renderer->render(invocation.body);

@@ -50,11 +50,10 @@ Result<> read_count(Request& request, Field field, Value value) {
   return ok;
 }
 
-Result<> read_model(Request& request, Field field, Value value) {
-  auto given = text(field, value);
-  if (!given) return std::move(given).error();
-  request.model = std::move(*given);
-  return ok;
+// Whoever sent the request here has read which it is.
+Result<> read_model(Request&, Field field, Value value) {
+  const auto given = text(field, value);
+  return given ? Result<>(ok) : given.error();
 }
 
 Result<> read_texts(Request& request, Field field, Value value) {
@@ -236,7 +235,7 @@ constexpr Entry entries[] = {
     {"store", chat, read_false},
     {"user", all, read_label},
     {"metadata", chat, read_label},
-    {"conversation", all, read_label},  // The daemon has read it.
+    {"conversation", generating, read_label},  // The daemon has read it.
     {"prompt_cache_key", chat, read_label},
     {"prompt_cache_retention", chat, read_label},
     {"safety_identifier", chat, read_label},
@@ -286,6 +285,9 @@ Result<> check_whole(const Request& request) {
   }
   if (request.texts.size() * static_cast<std::size_t>(request.choices) > texts_max) {
     return refused("n", "prompts times choices are over " + std::to_string(texts_max));
+  }
+  if (request.echo && request.logprobs) {
+    return not_done("logprobs", "is not supported together with echo");
   }
   if (request.sampling.ignore_eos && !request.json_schema.empty()) {
     return refused("ignore_eos", "what follows a schema has an end");

@@ -41,7 +41,6 @@ enum class ToolChoice : std::uint8_t { automatic, none, required };
 
 struct Request {
   Operation operation = Operation::chat;
-  std::string model;  // As it was given, to be said again.
 
   std::string messages;           // JSON, of a chat,
   std::size_t message_bytes = 0;  // and how long its contents are together.

@@ -23,7 +23,6 @@ std::string error_of(std::string_view wanted, const std::string& body) {
 TEST(Request, HasOpenAisDefaults) {
   const auto request = read_request(chat, with(""));
   ASSERT_TRUE(request) << request.error().message;
-  EXPECT_EQ(request->model, "m");
   EXPECT_EQ(request->sampling.temperature, 1);
   EXPECT_EQ(request->sampling.top_p, 1);
   EXPECT_EQ(request->choices, 1);
@@ -118,6 +117,25 @@ TEST(Request, ChecksMessages) {
   EXPECT_EQ(of(R"([{"role":"user","content":[{"type":"text","text":"x"}]},
                    {"role":"assistant","content":null,"tool_calls":[]}])"),
             "none");
+  EXPECT_EQ(of(R"([{"role":"assistant","content":"x","refusal":null,"audio":null,"annotations":[]},
+                   {"role":"tool","content":"x","tool_call_id":"c"}])"),
+            "none");
+}
+
+TEST(Request, NamesTheFieldOfAMessageThatNothingObeys) {
+  const auto of = [](const std::string& fields) {
+    return error_of(chat, R"({"messages":[{"role":"assistant","content":"x",)" + fields + "}]}");
+  };
+  EXPECT_TRUE(of(R"("weight":1)").starts_with("messages[0].weight: "));
+  EXPECT_TRUE(of(R"("name":1)").starts_with("messages[0].name: "));
+  EXPECT_TRUE(of(R"("audio":{"id":"a"})").starts_with("messages[0].audio: "));
+  EXPECT_TRUE(of(R"("function_call":{"name":"f"})").starts_with("messages[0].function_call: "));
+  EXPECT_TRUE(of(R"("tool_calls":{})").starts_with("messages[0].tool_calls: "));
+  EXPECT_TRUE(
+      of(R"("tool_calls":[{"type":"custom"}])").starts_with("messages[0].tool_calls[0].type: "));
+  const std::string called = R"("tool_calls":[{"id":"c","type":"function","function":{"name":"f")";
+  EXPECT_TRUE(of(called + "}}]").starts_with("messages[0].tool_calls[0].function.arguments: "));
+  EXPECT_EQ(of(called + R"(,"arguments":"{}"}}])"), "none");
 }
 
 TEST(Request, OffersOnlyTheToolThatIsChosen) {

@@ -110,6 +110,7 @@ class Server {
     auto model = Model::open(*settings);
     if (!model) return std::move(model).error();
     model_ = std::move(*model);
+    name_ = option(options, "name", "");
     wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
     const std::string asked = option(options, "threads", "1");
     if (asked != std::to_string(settings->threads)) {
@@ -330,6 +331,7 @@ class Server {
       return Error{Code::unsupported, "a language model takes JSON, not tensors"};
     }
     Invocation invocation{.id = item.id.text(),
+                          .model = name_,
                           .wanted = item.outputs.empty() ? std::string_view()
                                                          : std::string_view(item.outputs.front()),
                           .body = text,
@@ -355,6 +357,7 @@ class Server {
   wire::FrameReceiver receiver_;
   wire::WorkerEnd wire_;
   const std::string folder_;
+  std::string name_;  // Of the function.
   std::unique_ptr<Model> model_;
   std::unique_ptr<ChatTemplates> templates_;
   std::unique_ptr<Renderer> renderer_;

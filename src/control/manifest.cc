@@ -81,26 +81,58 @@ Result<> read_entry(std::string_view name, const json::value& value, Manifest& m
   return read_field(*field, value, manifest);
 }
 
+// What means something to some runtimes only. Of a runtime that only the node's configuration knows
+// nothing is said here.
+struct RuntimesField {
+  std::string_view name;
+  std::vector<std::string_view> runtimes;
+  bool (*is_set)(const Manifest&);
+};
+
+const std::vector<RuntimesField>& runtimes_fields() {
+  static const std::vector<RuntimesField> all{
+      {"command", {"web"}, [](const Manifest& m) { return !m.command.empty(); }},
+      {"handler",
+       {"python", "node", "executable"},
+       [](const Manifest& m) { return !m.handler.empty(); }},
+      {"python", {"python"}, [](const Manifest& m) { return m.python_packages != "none"; }},
+      {"model", {"onnx", "llm"}, [](const Manifest& m) { return !m.model.empty(); }},
+      {"task", {"onnx"}, [](const Manifest& m) { return !m.task.empty(); }},
+      {"task_options", {"onnx"}, [](const Manifest& m) { return !m.task_options.empty(); }},
+      {"llm", {"llm"}, [](const Manifest& m) { return m.llm != catalog::Llm{}; }},
+  };
+  return all;
+}
+
+Result<> check_runtimes_fields(const Manifest& manifest) {
+  constexpr std::string_view known[] = {"onnx", "llm", "python", "node", "executable", "web"};
+  if (std::ranges::find(known, manifest.runtime) == std::end(known)) return ok;
+  for (const RuntimesField& field : runtimes_fields()) {
+    if (std::ranges::count(field.runtimes, manifest.runtime) > 0 || !field.is_set(manifest))
+      continue;
+    std::string whose(field.runtimes.front());
+    for (std::size_t i = 1; i < field.runtimes.size(); ++i) {
+      whose += (i + 1 == field.runtimes.size() ? " and " : ", ") + std::string(field.runtimes[i]);
+    }
+    const char* const kind =
+        field.runtimes.size() == 1 ? " is for the runtime " : " is for the runtimes ";
+    return refused(std::string(field.name) + kind + whose + ", not for " + manifest.runtime);
+  }
+  return ok;
+}
+
 // What no single field can see.
 Result<> check_together(const Manifest& manifest) {
   if (manifest.instances_min > manifest.instances_max) {
     return refused("min_instances (" + std::to_string(manifest.instances_min) +
                    ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
   }
-  const bool calls_handler = manifest.runtime == "python" || manifest.runtime == "node";
-  const bool is_model = manifest.runtime == "onnx" || manifest.runtime == "llm";
-  const bool others = calls_handler || is_model || manifest.runtime == "executable";
-  if (others && !manifest.command.empty()) {
-    return refused("command is for the runtime web, not for " + manifest.runtime);
-  }
-  if (manifest.runtime != "llm" && manifest.llm != catalog::Llm{}) {
-    return refused("llm is for the runtime llm, not for " + manifest.runtime);
-  }
+  if (auto good = check_runtimes_fields(manifest); !good) return good;
   if (manifest.runtime == "llm" && manifest.concurrency > llm_sequences_max) {
     return refused("concurrency is at most " + std::to_string(llm_sequences_max) +
                    " for the runtime llm");
   }
-  if (calls_handler) {
+  if (manifest.runtime == "python" || manifest.runtime == "node") {
     if (auto good = check_module_function(manifest.handler); !good) return good;
   }
   return check_secret_uses(manifest);

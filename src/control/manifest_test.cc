@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 // The message for a manifest that is complete but for `field`; "" if it is accepted.
 std::string refusal(const std::string& field) {
-  const auto value = gateway::parse_json(R"({"name":"a","runtime":"onnx",)" + field + "}");
+  const auto value = gateway::parse_json(R"({"name":"a","runtime":"of-the-node",)" + field + "}");
   if (!value) return "not JSON";
   const auto manifest = read_manifest(*value);
   return manifest ? "" : manifest.error().message;
@@ -32,7 +32,7 @@ TEST(Manifest, HasDefaultsForAllButNameAndRuntime) {
 
 TEST(Manifest, ReadsEveryField) {
   const auto value = gateway::parse_json(R"({
-    "name":"read-text-line","runtime":"onnx","model":"m/model.onnx","task":"text-line",
+    "name":"read-text-line","runtime":"of-the-node","model":"m/model.onnx","task":"text-line",
     "task_options":{"keys":"keys.txt"},"memory":"256MiB","cpu":0.5,"timeout":"5s",
     "start_timeout":"1m30s","keep_alive":"500ms","concurrency":4,"threads":2,"min_instances":1,
     "max_instances":8,"queue":10,"max_body":1048576,"env":{"PORT":80,"DEBUG":true,"A":"b"},
@@ -88,6 +88,25 @@ TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
       {"concurrency", "1"},      {"python.packages", "host"}, {"env.A", "b"},
       {"handler", "app.handler"}};
   EXPECT_EQ(fleet::options_of(draft), expected);
+}
+
+TEST(Manifest, RefusesWhatMeansNothingToItsRuntime) {
+  const auto of = [](const std::string& runtime, const std::string& field) {
+    const auto value =
+        gateway::parse_json(R"({"name":"a","runtime":")" + runtime + "\"," + field + "}");
+    const auto read = read_manifest(*value);
+    return read ? std::string("none") : read.error().message;
+  };
+  EXPECT_EQ(of("llm", R"("handler":"app.f")"),
+            "handler is for the runtimes python, node and executable, not for llm");
+  EXPECT_EQ(of("onnx", R"("llm":{"context":512})"), "llm is for the runtime llm, not for onnx");
+  EXPECT_EQ(of("web", R"("model":"m.onnx")"),
+            "model is for the runtimes onnx and llm, not for web");
+  EXPECT_TRUE(of("llm", R"("python":{"packages":"host"})").starts_with("python is for "));
+  EXPECT_TRUE(of("llm", R"("task":"text-line")").starts_with("task is for "));
+  EXPECT_TRUE(of("onnx", R"("command":["x"])").starts_with("command is for "));
+  EXPECT_EQ(of("executable", R"("handler":"f")"), "none");
+  EXPECT_EQ(of("of-the-node", R"("model":"m","handler":"f","command":["x"])"), "none");
 }
 
 TEST(Manifest, AcceptsWhatIsAtTheBounds) {

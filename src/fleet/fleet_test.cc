@@ -95,6 +95,31 @@ TEST(Secrets, ThatChangeAreSeenByTheNextCallAndNotByOneThatRuns) {
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.living == 2; }));
 }
 
+TEST(Secrets, OfAForkAreNeverOldOnesBesideNewOnes) {
+  World world(confide);
+  world.set_secret("l", "1");
+  world.set_secret("i", "2");
+  world.deploy_forking("f", 1h, both);
+  const std::string before = "load: INIT=2 template=yes; go: LATE=1";
+  const std::string after = "load: INIT=4 template=yes; go: LATE=3";
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), before);
+  // Forks are under way while these are stored, before the function serves anew.
+  world.set_secret("i", "4");
+  world.set_secret("l", "3");
+  std::vector<std::future<Outcome>> calls;
+  for (int i = 0; i < 3; ++i) {
+    calls.push_back(asio::co_spawn(world.io, world.call("f", "slow"), asio::use_future));
+  }
+  int anew = 0;
+  for (auto& call : calls) {
+    ASSERT_TRUE(world.comes([&] { return call.wait_for(0s) == std::future_status::ready; }));
+    const std::string said = World::text(call.get());
+    EXPECT_TRUE(said == before || said == after) << said;
+    anew += said == after ? 1 : 0;
+  }
+  EXPECT_GE(anew, 2);  // One spare may have been made before.
+}
+
 TEST(Secrets, ThatCannotBeReadFailTheirFunctionWithTheReasonAndNoOther) {
   World world(confide);
   world.set_secret("i", "2");

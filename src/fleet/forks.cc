@@ -203,6 +203,13 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
     const auto alone = refuse_inherited(slot->inherited_files());
     if (!alone) co_return alone.error();
   }
+  // One was set since the template was loaded: the late ones would be newer than it is.
+  if (!instance(mold)->trial && has_late(instance(mold)->secrets) &&
+      instance(mold)->mold->init_versions !=
+          init_versions(instance(mold)->secrets, *parts_.secrets)) {
+    give_up(mold);
+    co_return Error{Code::function_failed, std::string(worker_ended)};
+  }
   const auto given = go_with_secrets(instance(mold)->secrets, *parts_.secrets);
   if (!given) co_return given.error();
   worker->post(wire::Type::go, 0, *given);

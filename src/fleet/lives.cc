@@ -160,6 +160,9 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   if (!revealed) co_return revealed.error();
   const TimePoint there = parts_.clock->now();
   instance(key)->wake.code = there - began;
+  if (auto& mold = instance(key)->mold) {
+    mold->init_versions = init_versions(instance(key)->secrets, *parts_.secrets);
+  }
   // What is prepared is kept: no secret may get there.
   const auto payload = load_with_secrets(
       std::move(question.options), loads ? instance(key)->secrets : SecretUses(), *parts_.secrets);

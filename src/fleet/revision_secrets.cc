@@ -47,4 +47,16 @@ bool has_late(const SecretUses& uses) {
       uses, [](const auto& each) { return each.second.when == catalog::When::late; });
 }
 
+std::vector<std::int64_t> init_versions(const SecretUses& uses, const secrets::Secrets& secrets) {
+  std::vector<std::int64_t> versions;
+  if (uses.empty()) return versions;
+  for (const secrets::Fact& fact : secrets.list()) {
+    const bool is_init = std::ranges::any_of(uses, [&](const auto& each) {
+      return each.second.secret == fact.name && each.second.when == catalog::When::init;
+    });
+    if (is_init) versions.push_back(fact.version);
+  }
+  return versions;
+}
+
 }  // namespace dormouse::fleet

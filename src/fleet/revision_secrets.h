@@ -4,8 +4,10 @@
 // Errors   As Secrets::read() has them. function_failed: they do not fit a frame.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "catalog/catalog.h"
 #include "secrets/secrets.h"
@@ -23,5 +25,8 @@ Result<std::string> load_with_secrets(wire::Options, const SecretUses&, const se
 Result<std::string> go_with_secrets(const SecretUses&, const secrets::Secrets&);
 
 bool has_late(const SecretUses&);
+
+// What of them is `init`, as numbers that any set() of one of these changes.
+std::vector<std::int64_t> init_versions(const SecretUses&, const secrets::Secrets&);
 
 }  // namespace dormouse::fleet

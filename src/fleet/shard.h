@@ -113,7 +113,8 @@ class Shard final : public Fleet {
     bool dropped = false;        // By scheduling.
     bool ending = false;
     Resources holds;
-    sandbox::Limits each;  // Of a slot.
+    sandbox::Limits each;                     // Of a slot.
+    std::vector<std::int64_t> init_versions;  // Of the secrets that it was loaded with.
     void clear() {
       spares.clear();
       slots.clear();
@@ -293,6 +294,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> add_slot(InstanceKey mold);
   asio::awaitable<void> watch_template(InstanceKey mold);
   void fall(InstanceKey mold);
+  void give_up(InstanceKey mold);
   void retire(InstanceKey mold);
   void tell_broke(FunctionKey);
   void leave_template(InstanceKey mold);

@@ -159,7 +159,11 @@ void Shard::fall(InstanceKey mold) {
   if (!it.stopping) {
     spdlog::warn("{} of {} ended", it.name, served_.at(it.function).revision->manifest.name);
   }
-  const FunctionKey function = it.function;
+  give_up(mold);
+}
+
+void Shard::give_up(InstanceKey mold) {
+  const FunctionKey function = instance(mold)->function;
   asio::post(executor_, [this, function] { tell_broke(function); });
   retire(mold);
 }

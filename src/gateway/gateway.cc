@@ -283,8 +283,8 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
                                                 catalog::RevisionPtr revision) {
   fleet::Invocation call = invocation(std::move(revision));
   const InvocationId id = call.id;
-  const auto conversation = request.head.fields.find("Dormouse-Conversation");
-  const auto placed = place_in_conversation(&call, std::string(conversation.value_or("")));
+  std::optional<std::string> conversation(request.head.fields.find("Dormouse-Conversation"));
+  const auto placed = place_in_conversation(&call, std::move(conversation));
   if (!placed) co_return refuse(Place::native, placed.error(), id.text());
   const std::string type(request.head.fields.find("Content-Type").value_or(""));
   const wire::Signature* const signature = is_json(type) ? raw_signature(*call.revision) : nullptr;

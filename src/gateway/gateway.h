@@ -84,7 +84,7 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> call_openai(http::Request, Route);
   Result<catalog::RevisionPtr> language_model(const std::string& name) const;
   bool is_language_model(const catalog::Revision&) const;
-  Result<> place_in_conversation(fleet::Invocation*, std::string name) const;
+  Result<> place_in_conversation(fleet::Invocation*, std::optional<std::string> name) const;
 
   InvocationId new_id();
   fleet::Invocation invocation(catalog::RevisionPtr);

@@ -78,10 +78,11 @@ Result<catalog::RevisionPtr> Gateway::language_model(const std::string& name) co
                                     ", and no language model; call it at /f/" + name};
 }
 
-// `name` as a header or a body gave it; empty: none.
-Result<> Gateway::place_in_conversation(fleet::Invocation* call, std::string name) const {
-  if (name.empty()) return ok;
-  if (!conversations::is_name(name)) {
+// `name` as a header or a body gave it.
+Result<> Gateway::place_in_conversation(fleet::Invocation* call,
+                                        std::optional<std::string> name) const {
+  if (!name) return ok;
+  if (!conversations::is_name(*name)) {
     return Error{Code::invalid_argument,
                  "conversation: must be 1 to 128 characters of printable ASCII"};
   }
@@ -90,7 +91,7 @@ Result<> Gateway::place_in_conversation(fleet::Invocation* call, std::string nam
     return Error{Code::unsupported, "conversation: functions of runtime " +
                                         call->revision->manifest.runtime + " keep none"};
   }
-  call->conversation = std::move(name);
+  call->conversation = *std::move(name);
   return ok;
 }
 
@@ -146,8 +147,11 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
   fleet::Invocation call = invocation(*std::move(revision));
   const InvocationId id = call.id;
   const auto in_header = request.head.fields.find("Dormouse-Conversation");
-  const auto placed = place_in_conversation(
-      &call, in_header ? std::string(*in_header) : std::move(named->conversation));
+  if (in_header) named->conversation = std::string(*in_header);
+  if (to.name == "embeddings" && named->conversation) {
+    co_return openai_error({Code::unsupported, "conversation: embeddings belong to none"});
+  }
+  const auto placed = place_in_conversation(&call, std::move(named->conversation));
   if (!placed) co_return openai_error(placed.error());
   call.content.content_type = "application/json";
   call.outputs = {to.name};

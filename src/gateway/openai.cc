@@ -26,7 +26,11 @@ class Head {
   static constexpr std::size_t max_string_size = json::string::max_size();
 
   const std::string& why() const { return why_; }
-  OpenAiHead take() { return {std::move(model_.text), std::move(conversation_.text)}; }
+  OpenAiHead take() {
+    OpenAiHead head{std::move(model_.text), std::nullopt};
+    if (conversation_.there) head.conversation = std::move(conversation_.text);
+    return head;
+  }
   bool has_model() const { return model_.there; }
 
   bool on_document_begin(Failure&) { return true; }
@@ -41,9 +45,9 @@ class Head {
     ++depth_;
     return true;
   }
-  bool on_object_end(std::size_t, Failure&) {
-    if (--depth_ == 1) in_conversation_ = false;
-    return true;
+  bool on_object_end(std::size_t, Failure& failure) {
+    if (--depth_ != 1 || !std::exchange(in_conversation_, false)) return true;
+    return conversation_.there || refuse(failure, "conversation: an object must have an \"id\"");
   }
   bool on_array_begin(Failure& failure) {
     if (depth_ == 0) return refuse(failure, "the body must be a JSON object");

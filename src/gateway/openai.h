@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,7 @@ namespace dormouse::gateway {
 // What a body says of whom it is for; the rest of it is only held to be JSON.
 struct OpenAiHead {
   std::string model;
-  std::string conversation;  // "": none. Of "conversation": "ID" or {"id": "ID"}.
+  std::optional<std::string> conversation;  // Of "conversation": "ID" or {"id": "ID"}.
 };
 
 // invalid_argument: "PARAM: WHY", or what is wrong with the JSON. Blocks on long texts.

@@ -15,21 +15,22 @@ TEST(OpenAiHead, IsTheModelAndTheConversationWhereverTheyStand) {
     const char* model;
     const char* conversation;
   } rows[] = {
-      {R"({"model":"m"})", "m", ""},
-      {R"({"messages":[{"model":"no","role":"user"}],"model":"m"})", "m", ""},
-      {R"({"model":"m","metadata":{"model":"no","id":"no","conversation":"no"}})", "m", ""},
+      {R"({"model":"m"})", "m", "none"},
+      {R"({"messages":[{"model":"no","role":"user"}],"model":"m"})", "m", "none"},
+      {R"({"model":"m","metadata":{"model":"no","id":"no","conversation":"no"}})", "m", "none"},
       {R"({"model":"m","conversation":"c"})", "m", "c"},
       {R"({"conversation":{"id":"c"},"model":"m"})", "m", "c"},
-      {R"({"conversation":{"of":{"id":"no"},"x":["id"]},"model":"m"})", "m", ""},
-      {R"({"model":"m","conversation":null,"n":1,"t":0.5,"u":18446744073709551615})", "m", ""},
-      {R"({"model":"m","stop":["model","conversation"]})", "m", ""},
-      {R"({"mod\u0065l":"caf\u00e9"})", "café", ""},
+      {R"({"conversation":{"of":{"id":"no"},"x":["id"],"id":"c"},"model":"m"})", "m", "c"},
+      {R"({"model":"m","conversation":""})", "m", ""},
+      {R"({"model":"m","conversation":null,"n":1,"t":0.5,"u":18446744073709551615})", "m", "none"},
+      {R"({"model":"m","stop":["model","conversation"]})", "m", "none"},
+      {R"({"mod\u0065l":"caf\u00e9"})", "café", "none"},
   };
   for (const auto& row : rows) {
     const auto head = read_openai_head(row.body);
     ASSERT_TRUE(head) << row.body << ": " << head.error().message;
     EXPECT_EQ(head->model, row.model) << row.body;
-    EXPECT_EQ(head->conversation, row.conversation) << row.body;
+    EXPECT_EQ(head->conversation.value_or("none"), row.conversation) << row.body;
   }
 }
 
@@ -44,6 +45,7 @@ TEST(OpenAiHead, IsRefusedWithTheParamThatIsWrong) {
       {R"({"model":["m"]})", "model: must be a string"},
       {R"({"model":"m","model":"n"})", "model: is there twice"},
       {R"({"model":"m","conversation":7})", "conversation: must be a string"},
+      {R"({"model":"m","conversation":{"of":"c"}})", "conversation: an object must have an \"id\""},
       {R"({"model":"m","conversation":{"id":7}})", "conversation: must be a string"},
       {R"({"model":"m","conversation":"a","conversation":{"id":"b"}})",
        "conversation: is there twice"},

@@ -40,12 +40,21 @@ std::optional<Turn::Refusal> Turn::refusal(const Function* function, const Arriv
       return Refusal{cannot_fit(function->terms.each, node_.total), {}};
     }
   }
-  if (std::int64_t(function->queue.size()) >= function->terms.queue_max) {
-    const auto queued = std::to_string(function->queue.size());
+  const auto waiting = std::int64_t(function->queue.size());
+  if (waiting >= function->terms.queue_max + slots_to_come(*function)) {
+    const auto queued = std::to_string(waiting);
     return Refusal{{Code::throttled, "the queue is full: " + queued + " calls wait"},
                    whole_seconds(expected_wait(demand(*function)))};
   }
   return std::nullopt;
+}
+
+// Who waits for these is no burden to anybody: they are being woken, or one more instance may be.
+std::int64_t Turn::slots_to_come(const Function& function) const {
+  const bool sleeps = function.starting + function.serving == 0;
+  const bool may_grow = std::int64_t(function.instances.size()) < function.terms.instances_max &&
+                        fits(function.terms.each, room());
+  return function.slots_waking + (sleeps || may_grow ? function.terms.concurrency : 0);
 }
 
 void Turn::dispatch_queued(Function& function) {

@@ -196,6 +196,17 @@ TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
   story.call(4s, 5, {"refuse c5 throttled: the queue is full: 2 calls wait, retry after 6 s"});
 }
 
+TEST(Queue, OfNoneLetsThoseWaitWhomAnInstanceIsWokenFor) {
+  Story story;
+  story.at(0s,
+           added(1, {.each = small.each, .concurrency = 2, .instances_max = 2, .queue_max = 0}));
+  story.call(1s, 1, {"wake i1 for f1"});
+  story.call(1s, 2);
+  story.call(1s, 3);
+  story.call(1s, 4);
+  story.call(1s, 5, {"refuse c5 throttled: the queue is full: 4 calls wait, retry after 1 s"});
+}
+
 TEST(Running, IsAbortedAtItsDeadlineAndItsWorkerKilled) {
   Story story;
   story.at(0s, added(1, small));

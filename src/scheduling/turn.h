@@ -49,6 +49,7 @@ class Turn {
 
   // calls.cc
   std::optional<Refusal> refusal(const Function*, const Arrived&) const;
+  std::int64_t slots_to_come(const Function&) const;
   void dispatch_queued(Function&);
   void dispatch(Call&, Instance&);
   void refuse(Call&, Error why, Duration retry_after);
