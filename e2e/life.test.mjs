@@ -33,6 +33,17 @@ test("idle past its keep-alive it is asleep, and wakes again", async () => {
   assert.equal((await platform.invoke("echo", "echo back")).text, "back");
 });
 
+test("one that lets nobody wait still wakes for who calls", async () => {
+  await platform.deployProbe("hasty", { keep_alive: "0ms", max_instances: 1, queue: 0 });
+  for (let i = 0; i < 3; ++i) {
+    const { status, text } = await platform.invoke("hasty", "echo here");
+    assert.equal(text, "here", `${status}`);
+  }
+  const both = await Promise.all([1, 2, 3].map(() => platform.invoke("hasty", "sleep 300")));
+  const statuses = both.map(({ status }) => status).sort();
+  assert.deepEqual([statuses[0], statuses[2]], [200, 429]);
+});
+
 test("what is wrong with a request is said plainly", async () => {
   const none = await platform.invoke("no-such", "x");
   assert.equal(none.status, 404);
