@@ -269,12 +269,14 @@ test("texts become vectors, as numbers and as bytes", async () => {
 });
 
 const schemaField = "response_format.json_schema.schema";
+const ofMany = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`property_${i}`, { type: "integer" }]));
 const schemaOf = (schema) => ({ type: "json_schema", json_schema: { name: "x", schema } });
 
 test("what is wrong is refused with its name, and nothing breaks", async () => {
   const rows = [
     [() => ask("x", { temperature: 5 }), 400, "temperature", "invalid_value"],
     [() => ask("x", { response_format: schemaOf({ type: "string", minLength: 5, maxLength: 2 }) }), 400, `${schemaField}.maxLength`, "invalid_value"],
+    [() => ask("x", { response_format: schemaOf({ type: "object", properties: ofMany(101) }) }), 400, `${schemaField}.properties`, "invalid_value"],
     [() => ask("x", { response_format: schemaOf({ type: "number", multipleOf: 2 }) }), 400, `${schemaField}.multipleOf`, "unsupported_parameter"],
     [() => ask("x", { audio: { voice: "alloy" } }), 400, "audio", "unsupported_parameter"],
     [() => ask("mouse ".repeat(3000)), 400, "messages", "context_length_exceeded"],
@@ -300,6 +302,8 @@ test("what is wrong is refused with its name, and nothing breaks", async () => {
   assert.equal(refused.status, 400);
   assert.equal(JSON.parse(refused.text).error.code, "context_length_exceeded");
   assert.equal((await ask("still there?")).usage.completion_tokens, 16);
+  const longest = { response_format: schemaOf({ type: "object", properties: ofMany(100) }), max_tokens: 4, ignore_eos: false };
+  assert.equal((await ask("x", longest)).usage.completion_tokens, 4);
 });
 
 test("characters that a model says in bytes are whole in each chunk", async () => {

@@ -328,10 +328,19 @@ Result<> Checker::check_text(const std::string& where, const json::object& it) c
 }
 
 Result<> Checker::check_required(const std::string& where, const json::object& it) const {
+  constexpr std::size_t optional_max = 100;
   const json::value* required = it.if_contains("required");
+  const json::value* properties = it.if_contains("properties");
+  const std::size_t all =
+      properties != nullptr && properties->is_object() ? properties->get_object().size() : 0;
+  const std::size_t needed =
+      required != nullptr && required->is_array() ? required->get_array().size() : 0;
+  if (all > needed + optional_max) {  // A grammar has a rule for each two of them.
+    return wrong(where + ".properties",
+                 "at most " + std::to_string(optional_max) + " that are not \"required\"");
+  }
   if (required == nullptr) return ok;
   if (!required->is_array()) return wrong(where + ".required", "expected an array of names");
-  const json::value* properties = it.if_contains("properties");
   for (const json::value& name : required->get_array()) {
     if (!name.is_string()) return wrong(where + ".required", "expected an array of names");
     const bool is_there = properties != nullptr && properties->is_object() &&

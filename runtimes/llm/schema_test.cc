@@ -99,6 +99,19 @@ TEST(Schema, IsRefusedByTheWordThatIsNotFollowed) {
   }
 }
 
+TEST(Schema, HasSoManyPropertiesThatMayBeMissing) {
+  const auto with = [](int count, const std::string& more) {
+    std::string properties;
+    for (int i = 0; i < count; ++i) {
+      properties += (i > 0 ? "," : "") + ("\"p" + std::to_string(i)) + "\":{}";
+    }
+    return R"({"type":"object","properties":{)" + properties + "}" + more + "}";
+  };
+  EXPECT_EQ(refusal(with(100, "")), "");
+  EXPECT_EQ(refusal(with(101, R"(,"required":["p7"])")), "");
+  EXPECT_EQ(refusal(with(101, "")), "schema.properties: at most 100 that are not \"required\"");
+}
+
 TEST(Schema, MayHintAtMoreWhereNothingIsHeldToIt) {
   for (const char* schema :
        {R"({"type":"number","minimum":0,"multipleOf":2})",

@@ -32,7 +32,7 @@ namespace dormouse::ledger {
 struct Sum {
   std::string function;  // "" where not asked by function.
   std::int64_t calls = 0;
-  std::int64_t failed = 0;
+  std::int64_t failed = 0;  // By the function's or the platform's fault.
   std::int64_t billed_ms = 0;
   std::int64_t mib_ms = 0;
   PicoUnits price;

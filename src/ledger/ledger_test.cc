@@ -136,6 +136,21 @@ TEST(Ledger, FindsAReceiptAndSumsIt) {
   EXPECT_EQ((*by_function)[1], (Sum{"g", 1, 0, 2, 256, {100}}));
 }
 
+TEST(Ledger, CountsAsFailedWhatWasNotTheCallersFault) {
+  World world;
+  std::uint64_t n = 0;
+  for (const Code code : every_code) {
+    world.ledger->begin(world.begun(++n));
+    Receipt receipt = world.receipt(n);
+    receipt.failure = code;
+    world.ledger->end(receipt);
+    ASSERT_TRUE(world.ledger->flush());
+  }
+  EXPECT_EQ(world.total().calls, 12);
+  EXPECT_EQ(world.total().failed,
+            4);  // deadline_exceeded, function_failed, overloaded, unavailable
+}
+
 TEST(Ledger, SumsTokensAlsoOfWhatWasThereBefore) {
   World world;
   world.call(1);  // A record without: as every one was before there were any.

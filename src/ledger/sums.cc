@@ -28,7 +28,8 @@ Result<> add_to(std::int64_t& to, std::int64_t more) {
 }
 
 Result<Sum> sum_of(const EndedRecord& e) {
-  Sum sum{"", 1, e.failure.has_value(), e.billed_ms, 0, {e.price}, e.tokens};
+  const bool failed = e.failure && blame(*e.failure) != Blame::caller;
+  Sum sum{"", 1, failed, e.billed_ms, 0, {e.price}, e.tokens};
   const std::int64_t mib = metering::billed_mib(e.declared_memory_bytes);
   if (__builtin_mul_overflow(mib, e.billed_ms, &sum.mib_ms)) {
     return Error{Code::too_large, "a receipt of the ledger exceeds 64 bits"};
