@@ -81,9 +81,10 @@ Result<> check_role(const std::string& field, const json::value& role) {
   return refused(field, "expected system, developer, user, assistant or tool");
 }
 
-// Sources of what it says, which OpenAI's own answers bring along and a template has no use for.
-Result<> check_annotations(const std::string& field, const json::value& value) {
-  return value.is_array() ? Result<>(ok) : refused(field, "expected an array");
+// What clients send back of an answer, and a template has no use for: sources of what it says, and
+// its content once more, as an SDK has parsed it.
+Result<> pass_over(const std::string&, const json::value&) {
+  return ok;
 }
 
 Result<> check_text(const std::string& field, const json::value& value) {
@@ -102,7 +103,8 @@ constexpr MessageField message_fields[] = {
     {"tool_call_id", check_text},
     {"refusal", check_text},
     {"reasoning_content", check_text},
-    {"annotations", check_annotations},
+    {"annotations", pass_over},
+    {"parsed", pass_over},
 };
 
 Result<> check_message(const std::string& field, const json::value& message) {

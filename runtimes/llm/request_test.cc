@@ -117,7 +117,8 @@ TEST(Request, ChecksMessages) {
   EXPECT_EQ(of(R"([{"role":"user","content":[{"type":"text","text":"x"}]},
                    {"role":"assistant","content":null,"tool_calls":[]}])"),
             "none");
-  EXPECT_EQ(of(R"([{"role":"assistant","content":"x","refusal":null,"audio":null,"annotations":[]},
+  EXPECT_EQ(of(R"([{"role":"assistant","content":"x","refusal":null,"audio":null,
+                    "annotations":[],"parsed":{"a":1}},
                    {"role":"tool","content":"x","tool_call_id":"c"}])"),
             "none");
 }

@@ -327,30 +327,31 @@ Result<> Checker::check_text(const std::string& where, const json::object& it) c
   return check_range(where, it, "minLength", "maxLength", true);
 }
 
+// A grammar has a rule for each two properties that may be missing.
 Result<> Checker::check_required(const std::string& where, const json::object& it) const {
   constexpr std::size_t optional_max = 100;
   const json::value* required = it.if_contains("required");
   const json::value* properties = it.if_contains("properties");
-  const std::size_t all =
-      properties != nullptr && properties->is_object() ? properties->get_object().size() : 0;
-  const std::size_t needed =
-      required != nullptr && required->is_array() ? required->get_array().size() : 0;
-  if (all > needed + optional_max) {  // A grammar has a rule for each two of them.
-    return wrong(where + ".properties",
-                 "at most " + std::to_string(optional_max) + " that are not \"required\"");
+  const json::object none;
+  const json::object& all =
+      properties != nullptr && properties->is_object() ? properties->get_object() : none;
+  std::set<std::string_view> needed;
+  if (required != nullptr && !required->is_array()) {
+    return wrong(where + ".required", "expected an array of names");
   }
-  if (required == nullptr) return ok;
-  if (!required->is_array()) return wrong(where + ".required", "expected an array of names");
-  for (const json::value& name : required->get_array()) {
+  const json::array no_names;
+  for (const json::value& name : required != nullptr ? required->get_array() : no_names) {
     if (!name.is_string()) return wrong(where + ".required", "expected an array of names");
-    const bool is_there = properties != nullptr && properties->is_object() &&
-                          properties->get_object().contains(name.get_string());
-    if (!is_there && holds_ == Holds::all) {
+    if (all.contains(name.get_string())) {
+      needed.insert(name.get_string());
+    } else if (holds_ == Holds::all) {
       return not_followed(where + ".required",
                           "\"" + std::string(name.get_string()) + "\" is not among the properties");
     }
   }
-  return ok;
+  if (all.size() <= needed.size() + optional_max) return ok;
+  return wrong(where + ".properties",
+               "at most " + std::to_string(optional_max) + " that are not \"required\"");
 }
 
 Result<> Checker::check_range(const std::string& where, const json::object& it,

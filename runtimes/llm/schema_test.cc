@@ -109,6 +109,7 @@ TEST(Schema, HasSoManyPropertiesThatMayBeMissing) {
   };
   EXPECT_EQ(refusal(with(100, "")), "");
   EXPECT_EQ(refusal(with(101, R"(,"required":["p7"])")), "");
+  EXPECT_NE(refusal(with(102, R"(,"required":["p7","p7"])")), "");
   EXPECT_EQ(refusal(with(101, "")), "schema.properties: at most 100 that are not \"required\"");
 }
 

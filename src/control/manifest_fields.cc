@@ -165,8 +165,8 @@ const std::array<Field, 28> fields{{
      Count{[](Manifest& m) -> std::int32_t& { return m.instances_max; }, 1, 10'000},
      "How many instances there may be at most."},
     {"queue", Count{[](Manifest& m) -> std::int32_t& { return m.queue_max; }, 0, 100'000},
-     "How many calls may wait for a slot, besides those for whom an instance is being woken; "
-     "further ones get 429."},
+     "How many calls may wait for a slot, besides as many as instances that are being woken, or "
+     "one more, have slots for; further ones get 429."},
     {"max_body",
      Size{[](Manifest& m) -> std::int64_t& { return m.body_bytes_max; }, 1 * kib, 4 * gib},
      "How large a request's body may be; larger ones get 413."},

@@ -117,7 +117,7 @@ TEST(Secrets, OfAForkAreNeverOldOnesBesideNewOnes) {
     EXPECT_TRUE(said == before || said == after) << said;
     anew += said == after ? 1 : 0;
   }
-  EXPECT_GE(anew, 2);  // One spare may have been made before.
+  EXPECT_GE(anew, 1);  // A spare may have been made before, and have served two of them.
 }
 
 TEST(Secrets, ThatCannotBeReadFailTheirFunctionWithTheReasonAndNoOther) {

@@ -30,7 +30,8 @@ Error gone() {
 // Blocks: the kernel may wait for all processors before it moves a process, 10 ms and more.
 Result<Process> enter(Cgroup& group, pid_t pid, const std::string& sandbox) {
   Process fork{pid, wire::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
-  if (!fork.handle) return gone();
+  if (!fork.handle && pid > 0 && (errno == ESRCH || errno == EINVAL)) return gone();
+  if (!fork.handle) return system_error(Code::invalid_argument, "pidfd_open");
   // The number may be another process's by now, of anyone's.
   const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
   if (has_ended(fork)) return gone();

@@ -105,14 +105,16 @@ constexpr std::uint64_t report_exit = 1 << 3;
 
 // Of one that is not our child, and that somebody else has reaped.
 Status status_of_other(const Process& process) {
-  constexpr int tries = 10;  // It can be seen to have ended a moment before its report is there,
-  PidfdReport found{};       // and be gone between the kernel's looks for one and for the other.
-  bool told = false;
+  constexpr int tries = 10;  // It can be seen to have ended a moment before it is reaped,
+  PidfdReport found{};
+  bool told = false, was_gone = false;
   for (int i = 0; i < tries && !told; ++i) {
-    if (i > 0) poll(nullptr, 0, 1);
+    if (i > 0 && !was_gone) poll(nullptr, 0, 1);
     found.mask = report_exit;
     const int failed = ioctl(process.handle.number(), _IOWR(0xFF, 11, PidfdReport), &found);
-    if (failed != 0 && errno != ESRCH) break;
+    // and be reaped between the kernel's looks for its report and for itself: then the report is
+    // there by now.
+    if (failed != 0 && (errno != ESRCH || std::exchange(was_gone, true))) break;
     told = failed == 0 && (found.mask & report_exit) != 0;
   }
   if (!told) return {true, SIGKILL};

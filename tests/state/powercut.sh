@@ -65,12 +65,14 @@ for ((cut = 1; cut <= cuts; ++cut)); do
   "$oracle" --data "$work/disk" >"$work/verdict" || { cat "$work/verdict"; failed=1; }
 done
 
-new_disk
-disaster normal
-if "$writer" check "$work/disk" "$work/acks" "$cut_us" >"$work/control"; then
-  echo "the control lost nothing:"
-  failed=1
-fi
-sed 's/^/control: /' "$work/control"
-grep -q 'lost: revisions [1-9]' "$work/control" || { echo "the control lost no revision"; failed=1; }
+# A cut just behind a sync of its own, as of a checkpoint, takes nothing: of some, one must.
+control_loses() {
+  new_disk
+  disaster normal
+  local checked=0
+  "$writer" check "$work/disk" "$work/acks" "$cut_us" >"$work/control" || checked=1
+  sed 's/^/control: /' "$work/control"
+  [[ $checked == 1 ]] && grep -q 'lost: revisions [1-9]' "$work/control"
+}
+control_loses || control_loses || control_loses || { echo "the control lost no revision"; failed=1; }
 exit $failed
