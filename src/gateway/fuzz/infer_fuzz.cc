@@ -51,7 +51,8 @@ void read_native(std::string_view text, const wire::Signature& signature) {
 void read_head(std::string_view text) {
   const auto head = read_openai_head(text);
   const std::string error = openai_error_json(
-      head ? Error{Code::invalid_argument, head->model + ": " + head->conversation} : head.error());
+      head ? Error{Code::invalid_argument, head->model + ": " + head->conversation.value_or("")}
+           : head.error());
   CHECK(parse_json(error));
 }
 
