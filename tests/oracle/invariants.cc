@@ -104,7 +104,7 @@ void add(Judgement& i4, ledger::Sum& to, const Receipt& r) {
   std::int64_t mib_ms = 0;
   bool fits = !__builtin_mul_overflow(mib, r.billed_ms, &mib_ms);
   to.calls += 1;
-  to.failed += r.failure.has_value();
+  to.failed += r.failure && blame(*r.failure) != Blame::caller;
   fits = fits && !__builtin_add_overflow(to.billed_ms, r.billed_ms, &to.billed_ms);
   fits = fits && !__builtin_add_overflow(to.mib_ms, mib_ms, &to.mib_ms);
   fits = fits && !__builtin_add_overflow(to.price.value, r.price.value, &to.price.value);
