@@ -10,6 +10,16 @@ namespace {
 
 namespace json = boost::json;
 
+using Check = Result<>(const std::string& field, const json::value&);
+
+Result<> check_each(std::string_view field, const json::array& all, Check* check) {
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const std::string at = std::string(field) + "[" + std::to_string(i) + "]";
+    if (auto good = check(at, all[i]); !good) return good;
+  }
+  return ok;
+}
+
 Result<> check_part(const std::string& field, const json::value& part) {
   const json::object* object = part.if_object();
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
@@ -57,21 +67,13 @@ Result<> check_call(const std::string& field, const json::value& call) {
 
 Result<> check_calls(const std::string& field, const json::value& value) {
   if (!value.is_array()) return refused(field, "expected an array");
-  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
-    const auto good = check_call(field + "[" + std::to_string(i) + "]", value.get_array()[i]);
-    if (!good) return good;
-  }
-  return ok;
+  return check_each(field, value.get_array(), check_call);
 }
 
 Result<> check_content(const std::string& field, const json::value& content) {
   if (content.is_string()) return ok;
   if (!content.is_array()) return refused(field, "expected a string, or an array of parts");
-  for (std::size_t i = 0; i < content.get_array().size(); ++i) {
-    const auto good = check_part(field + "[" + std::to_string(i) + "]", content.get_array()[i]);
-    if (!good) return good;
-  }
-  return ok;
+  return check_each(field, content.get_array(), check_part);
 }
 
 Result<> check_role(const std::string& field, const json::value& role) {
@@ -93,7 +95,7 @@ Result<> check_text(const std::string& field, const json::value& value) {
 
 struct MessageField {
   std::string_view name;
-  Result<> (*check)(const std::string&, const json::value&);
+  Check* check;
 };
 constexpr MessageField message_fields[] = {
     {"role", check_role},
@@ -159,10 +161,7 @@ Result<> read_messages(Request& request, Field field, Value value) {
   if (!value.is_array() || value.get_array().empty()) {
     return refused(field, "expected an array of at least one message");
   }
-  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
-    const auto good = check_message("messages[" + std::to_string(i) + "]", value.get_array()[i]);
-    if (!good) return good;
-  }
+  if (auto good = check_each(field, value.get_array(), check_message); !good) return good;
   for (const json::value& message : value.get_array()) {
     request.message_bytes += content_bytes(message.get_object());
   }

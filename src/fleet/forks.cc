@@ -212,10 +212,7 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
     const auto alone = refuse_inherited(slot->inherited_files());
     if (!alone) co_return alone.error();
   }
-  // One was set since the template was loaded: the late ones would be newer than it is.
-  if (!instance(mold)->trial && has_late(instance(mold)->secrets) &&
-      instance(mold)->mold->init_versions !=
-          init_versions(instance(mold)->secrets, *parts_.secrets)) {
+  if (is_outdated(*instance(mold))) {
     give_up(mold);
     co_return Error{Code::function_failed, std::string(worker_ended)};
   }
@@ -225,6 +222,13 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   const auto sent = worker->flush();
   if (!sent) co_return sent.error();
   co_return worker;
+}
+
+// A secret was set since the template was loaded: the late ones of a fork would be newer than it
+// is.
+bool Shard::is_outdated(const Instance& from) const {
+  return !from.trial && has_late(from.secrets) &&
+         from.mold->init_versions != init_versions(from.secrets, *parts_.secrets);
 }
 
 asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> Shard::slot_of(InstanceKey mold) {

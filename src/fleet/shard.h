@@ -295,6 +295,7 @@ class Shard final : public Fleet {
   asio::awaitable<void> watch_template(InstanceKey mold);
   void fall(InstanceKey mold);
   void give_up(InstanceKey mold);
+  bool is_outdated(const Instance& from) const;
   void retire(InstanceKey mold);
   void tell_broke(FunctionKey);
   void leave_template(InstanceKey mold);
