@@ -321,6 +321,7 @@ const templatesWith = (marker) =>
 function filesBelow(folder) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const file = path.join(folder, entry.name);
+    if (entry.name === "sandboxes") return []; // They come and go, and are looked into from inside.
     if (entry.isDirectory()) return filesBelow(file);
     return entry.isFile() ? [file] : [];
   });
@@ -415,7 +416,7 @@ def handler(event, context):
   }
   for (const text of said) assert.ok(!text.includes(canary), text);
 
-  const files = filesBelow(platform.data).filter((file) => !file.includes("/sandboxes/"));
+  const files = filesBelow(platform.data);
   assert.ok(files.some((file) => readFileSync(file).includes("keeps-late")));
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     files.push(`/proc/${pid}/cmdline`);
