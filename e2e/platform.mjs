@@ -346,8 +346,10 @@ ${this.options.config ?? ""}`,
     // What a killed daemon leaves as a zombie is only waiting for the host's own init.
     const alive = this.inSandboxes().filter((pid) => !hasEnded(pid));
     const left = alive.map((pid) => `process ${pid}`);
-    for (const controller of readdirSync("/sys/fs/cgroup")) {
-      const group = `/sys/fs/cgroup/${controller}/${mark}`;
+    // Below the root of cgroup v2, or below each controller's.
+    const below = entriesOf("/sys/fs/cgroup").filter((entry) => entry.isDirectory());
+    for (const controller of ["", ...below.map((entry) => entry.name)]) {
+      const group = path.join("/sys/fs/cgroup", controller, mark);
       for (const entry of entriesOf(group)) {
         if (entry.isDirectory()) left.push(`cgroup ${group}/${entry.name}`);
       }

@@ -9,7 +9,7 @@ import io
 import numpy
 import torch
 
-INPUTS, WIDTH, OUTPUTS, LAYERS = 16, 448, 8, 24
+INPUTS, WIDTH, OUTPUTS, LAYERS = 16, 1024, 8, 24
 
 # A thread pool would stay behind in the template when an instance is forked.
 torch.set_num_threads(1)

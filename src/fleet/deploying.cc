@@ -234,8 +234,13 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   const auto ready = said ? wire::decode_ready(*said) : Result<wire::Ready>(said.error());
   const bool refused = ready && ready->notes.contains(std::string(template_option));
   if (said && forks(*draft) && !refused) {
-    auto trying = try_fork(key, &draft->manifest, witness);
+    bool was_killed = false;
+    auto trying = try_fork(key, &draft->manifest, witness, &was_killed);
     forked = co_await std::move(trying);
+    if (was_killed) {
+      auto again = try_fork(key, &draft->manifest, witness, &was_killed);
+      forked = co_await std::move(again);
+    }
   }
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
   auto examining = autopsy(key, std::move(given));
@@ -256,9 +261,9 @@ void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& fo
   if (refused || !forked) draft->load_options[option] = "no";
 }
 
-// One fork, which has to say that it is ready.
+// One fork, which has to say that it is ready. `was_killed`: by somebody outside, before it did.
 asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manifest* manifest,
-                                          const Witness* witness) {
+                                          const Witness* witness, bool* was_killed) {
   const TimePoint deadline = parts_.clock->now() + options_.settling_max;
   instance(mold)->mold = std::make_unique<Template>(parts_.clock->now());
   instance(mold)->mold->each = limits_of(*manifest);
@@ -272,6 +277,10 @@ asio::awaitable<Result<>> Shard::try_fork(InstanceKey mold, const catalog::Manif
     auto saying = instance(key)->worker->expect(parts_.clock, wire::Type::ready, deadline);
     const auto said = co_await std::move(saying);
     if (!said) forked = said.error();
+  }
+  if (!forked && forked.error().message == worker_ended) {
+    auto asking = was_killed_from_outside(key);
+    *was_killed = co_await std::move(asking);
   }
   Error given = forked ? Error{Code::cancelled, "done"} : forked.error();
   auto examining = autopsy(key, std::move(given));

@@ -193,8 +193,18 @@ TEST(Template, WhoseForkIsKilledOnItsWayForksAgain) {
   Family family;
   World world(family.program());
   world.deploy_forking("f", 1h);
+  world.launcher.state.gone_before_admitted = 3;
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 4");
+  EXPECT_EQ(world.launcher.state.gone_before_admitted, 0);
+}
+
+TEST(Template, WhoseFirstForkIsKilledOnItsWayCanBeForked) {
+  Family family;
+  World world(family.program());
   world.launcher.state.gone_before_admitted = 1;
-  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
+  const auto draft = world.run(world.try_out());
+  ASSERT_TRUE(draft) << draft.error().message;
+  EXPECT_EQ(draft->notes.at("template"), "yes");
   EXPECT_EQ(world.launcher.state.gone_before_admitted, 0);
 }
 

@@ -13,6 +13,9 @@ namespace dormouse::fleet {
 namespace {
 
 constexpr int frames_a_turn = 64;
+// Of what is killed from outside while it starts, or forked of a template that a secret, which was
+// set meanwhile, has made outdated.
+constexpr int tries_max = 4;
 constexpr std::size_t last_line_bytes_max = 500;
 constexpr std::size_t output_burst_bytes = 4 << 20;
 constexpr Duration output_window = std::chrono::milliseconds(100);
@@ -41,6 +44,7 @@ std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
              (name != nullptr ? std::string(" (SIG") + name + ")" : "") + printed;
     }
     case sandbox::Exit::killed: return "the function's process was killed";
+    case sandbox::Exit::untold: return "the function's process ended" + printed;
   }
   CHECK_UNREACHABLE("every Exit has words");
 }
@@ -79,16 +83,16 @@ asio::awaitable<Result<>> Shard::bring_up(InstanceKey key) {
   auto finding = tree_of(instance(key)->function);
   const auto tree = co_await std::move(finding);
   if (!tree) co_return tree.error();
-  auto rising = bring_up_once(key, *tree);
-  Result<> risen = co_await std::move(rising);
-  if (risen || risen.error().message != worker_ended) co_return risen;
-  auto asking = was_killed_from_outside(key);
-  if (!co_await std::move(asking)) co_return risen;
-  // No fault of the function's, which would have to wait for its next try.
-  instance(key)->worker.reset();
-  leave_template(std::exchange(instance(key)->forked_from, {}));
-  auto again = bring_up_once(key, *tree);
-  co_return co_await std::move(again);
+  for (int left = tries_max - 1;; --left) {
+    auto rising = bring_up_once(key, *tree);
+    const Result<> risen = co_await std::move(rising);
+    if (risen || risen.error().message != worker_ended || left == 0) co_return risen;
+    auto asking = was_killed_from_outside(key);
+    if (!co_await std::move(asking)) co_return risen;
+    // No fault of the function's, which would have to wait for its next try.
+    instance(key)->worker.reset();
+    leave_template(std::exchange(instance(key)->forked_from, {}));
+  }
 }
 
 asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
@@ -96,8 +100,8 @@ asio::awaitable<bool> Shard::was_killed_from_outside(InstanceKey key) {
   if (!instance(key)->worker) co_return true;  // Its template ended before it forked.
   auto dying = instance(key)->worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
-  // Or the program alone was, as the sandbox's first process tells.
-  const bool killed = ended.exit == sandbox::Exit::killed ||
+  // Or may have been; or the program alone was, as the sandbox's first process tells.
+  const bool killed = ended.exit == sandbox::Exit::killed || ended.exit == sandbox::Exit::untold ||
                       (ended.exit == sandbox::Exit::returned && ended.status == 128 + SIGKILL);
   co_return killed && !instance(key)->stopping;
 }
@@ -387,7 +391,9 @@ asio::awaitable<void> Shard::mourn(InstanceKey key) {
     const std::string lost = std::to_string(dead.running.size()) + " of its calls ended with it";
     log_line(dead, only_call(dead, nullptr), dead.end_reason + "; " + lost);
   }
-  if (ended.exit == sandbox::Exit::crashed && dead.forked_from != InstanceKey{}) {
+  const bool crashed = ended.exit == sandbox::Exit::crashed ||
+                       (ended.exit == sandbox::Exit::untold && !dead.stopping);
+  if (crashed && dead.forked_from != InstanceKey{}) {
     instance(dead.forked_from)->mold->wear.crashed(parts_.clock->now());
     mind_wear(dead.forked_from);
   }

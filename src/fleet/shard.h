@@ -311,7 +311,8 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree, const Witness*);
   asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree, const Witness*);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
-  asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*);
+  asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,
+                                     bool* was_killed);
   class Trial;
 
   asio::any_io_executor executor_;

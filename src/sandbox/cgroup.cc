@@ -181,9 +181,6 @@ Result<> Cgroup::make_v2() {
 Result<> Cgroup::watch_oom() {
   if (hierarchies_->unified) {
     const fs::path events = folder("") / "memory.events";
-    auto file = open_file(events, O_RDONLY);
-    if (!file) return file.error();
-    oom_file_ = std::move(*file);
     oom_notice_ = Descriptor(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (inotify_add_watch(oom_notice_.number(), events.c_str(), IN_MODIFY) < 0) {
       return system_error(Code::unavailable, "inotify");
@@ -192,11 +189,9 @@ Result<> Cgroup::watch_oom() {
   }
   auto file = open_file(folder("memory") / "memory.oom_control", O_RDONLY);
   if (!file) return file.error();
-  oom_file_ = std::move(*file);
   oom_notice_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  return write_text(
-      folder("memory") / "cgroup.event_control",
-      std::to_string(oom_notice_.number()) + " " + std::to_string(oom_file_.number()));
+  return write_text(folder("memory") / "cgroup.event_control",
+                    std::to_string(oom_notice_.number()) + " " + std::to_string(file->number()));
 }
 
 Result<> Cgroup::admit(pid_t pid) {
@@ -289,13 +284,17 @@ void Cgroup::reset_peak() {
   if (peak_ && pwrite(peak_.number(), "0", 1, 0) < 0) return;  // v2 before 6.12: it stays.
 }
 
+// A kill counts in the victim's own group: the OCI runtime's, that of what entered before it, or
+// this one. Those of slots are not this group's, so on v2 it is not asked about all below it.
 std::uint64_t Cgroup::oom_kills() const {
-  const auto text = read_again(oom_file_.number());
-  std::uint64_t kills = text ? number_of(*text, "oom_kill") : 0;
-  if (hierarchies_->unified) return kills;
-  // v1 counts a kill in the victim's own group, which is the OCI runtime's.
-  const auto below = read_text(folder("memory") / "oci" / "memory.oom_control");
-  return kills + (below ? number_of(*below, "oom_kill") : 0);
+  const bool unified = hierarchies_->unified;
+  std::uint64_t kills = 0;
+  for (const char* part : {"", "start", "oci"}) {
+    const auto text = read_text(folder("memory") / part /
+                                (unified ? "memory.events.local" : "memory.oom_control"));
+    if (text) kills += number_of(*text, "oom_kill");
+  }
+  return kills;
 }
 
 }  // namespace dormouse::sandbox

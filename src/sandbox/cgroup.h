@@ -57,10 +57,10 @@ class Cgroup {
   Duration cpu_time() const;  // usage()'s, for half of what that costs.
   std::uint64_t memory_bytes() const;
   void reset_peak();
-  std::uint64_t oom_kills() const;
+  std::uint64_t oom_kills() const;  // Not those in groups of slots below it.
 
-  // Readable when the group met its memory limit. v2: an inotify descriptor on memory.events;
-  // look at oom_kills() to know. Not owned by whoever asks.
+  // Readable when the group met its memory limit. v2: an inotify descriptor on memory.events, also
+  // when a group below it did; look at oom_kills() to know. Not owned by whoever asks.
   int oom_notice() const { return oom_notice_.number(); }
 
  private:
@@ -82,7 +82,6 @@ class Cgroup {
   wire::Descriptor cpu_;
   wire::Descriptor memory_;
   wire::Descriptor peak_;
-  wire::Descriptor oom_file_;
   wire::Descriptor oom_notice_;
 };
 
@@ -93,6 +92,9 @@ Result<std::vector<pid_t>> kill_group(const Hierarchies&, const std::string& nam
 
 // The processes in it and in the groups below it.
 std::vector<pid_t> processes_of(const Hierarchies&, const std::string& name);
+
+// Children of this process that are, or were as they died, in the group `name` or below it.
+std::vector<pid_t> children_in(const std::string& name);
 
 // Removes the empty group in every hierarchy, and the OCI runtime's below it.
 Result<> remove_group(const Hierarchies&, const std::string& name, Duration patience);

@@ -59,10 +59,16 @@ void kill_once(const Hierarchies& hierarchies, const fs::path& folder,
   for (const pid_t pid : pids) kill(pid, SIGKILL);
 }
 
+void remove_parts(const fs::path& folder) {
+  for (const char* part : parts_below) rmdir((folder / part).c_str());
+}
+
 void remove_slots(const fs::path& folder) {
   std::error_code failed;
   for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
-    if (at->path().filename().string().starts_with(slot_prefix)) rmdir(at->path().c_str());
+    if (!at->path().filename().string().starts_with(slot_prefix)) continue;
+    remove_parts(at->path());
+    rmdir(at->path().c_str());
   }
 }
 
@@ -71,6 +77,20 @@ void remove_slots(const fs::path& folder) {
 std::vector<pid_t> processes_of(const Hierarchies& hierarchies, const std::string& name) {
   std::vector<pid_t> pids;
   add_processes(counted_in(hierarchies, name), 3, pids);
+  return pids;
+}
+
+std::vector<pid_t> children_in(const std::string& name) {
+  std::vector<pid_t> pids;
+  std::error_code failed;
+  for (fs::directory_iterator at("/proc/self/task", failed), end; !failed && at != end;
+       at.increment(failed)) {
+    std::istringstream children(read_text(at->path() / "children").value_or(""));
+    for (pid_t pid; children >> pid;) {
+      const auto groups = read_text("/proc/" + std::to_string(pid) + "/cgroup");
+      if (groups && groups->contains("/" + name + "/")) pids.push_back(pid);
+    }
+  }
   return pids;
 }
 
@@ -102,7 +122,7 @@ Result<> remove_group(const Hierarchies& hierarchies, const std::string& name, D
   const SteadyTime give_up = std::chrono::steady_clock::now() + patience;
   for (const fs::path& folder : hierarchies.folders(name)) {
     for (int turn = 0;; ++turn) {
-      for (const char* part : parts_below) rmdir((folder / part).c_str());
+      remove_parts(folder);
       remove_slots(folder);
       if (rmdir(folder.c_str()) == 0 || errno == ENOENT) break;
       if (std::chrono::steady_clock::now() > give_up) {

@@ -110,6 +110,9 @@ Result<> remove_sandbox(const Estate& estate, const std::string& sandbox,
   reap_orphans(left_to_us);
   clear_stage(estate.stage(sandbox));
   Result<> removed = killed ? remove_group(estate.hierarchies, group, dying_max) : killed.error();
+  // gVisor has a process of the host for each one inside. They are left to us as it dies, and
+  // cgroup v2 does not list the dead.
+  if (estate.kind == RuntimeKind::runsc) reap_orphans(children_in(group));
   remove_oci_state(estate.oci_root(), sandbox);
   rmdir(estate.stage(sandbox).c_str());
   remove_flat_folder(estate.folder(sandbox));

@@ -79,7 +79,13 @@ struct Reach {
   std::vector<Ipv4> resolvers;  // Whom it asks for others, of the world. Empty: the launcher's.
 };
 
-enum class Exit : std::uint8_t { returned, crashed, memory_limit, killed };
+enum class Exit : std::uint8_t {
+  returned,
+  crashed,
+  memory_limit,
+  killed,
+  untold,  // It ended: before Linux 6.15 nobody says how a fork did.
+};
 struct Ended {
   Exit exit;
   int status;  // The exit status, or 128 + the signal's number.

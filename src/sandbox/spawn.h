@@ -34,7 +34,8 @@ struct Process {
 // How a process ended, as waitid() tells it.
 struct Status {
   bool signalled = false;
-  int number = 0;  // The exit status or the signal.
+  int number = 0;    // The exit status or the signal.
+  bool told = true;  // False: nobody says how.
 };
 
 Result<Process> spawn(const Command&);
@@ -49,8 +50,8 @@ std::optional<Status> wait_for(const Process&, Duration patience);
 
 bool has_ended(const Process&);
 
-// Does not block. nullopt if it runs. One that somebody else reaped counts as killed where the
-// kernel does not tell how it ended (before Linux 6.15).
+// Does not block. nullopt if it runs. How one ended that somebody else reaped, Linux tells
+// from 6.15 on.
 std::optional<Status> reap(const Process&);
 
 // Reaps those of these killed processes that are children of ours: orphans that a helper left.

@@ -102,6 +102,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
     const Status it = status.value_or(Status{true, SIGKILL});
     const int number = it.signalled ? 128 + it.number : it.number;
     if (met_memory_limit) return {Exit::memory_limit, number};
+    if (!it.told) return {Exit::untold, 0};
     if (!it.signalled) return {Exit::returned, number};
     return {it.number == SIGKILL ? Exit::killed : Exit::crashed, number};
   }

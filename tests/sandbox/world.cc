@@ -157,7 +157,7 @@ std::set<std::string> left_by(const fs::path& state_dir) {
   for (const auto& entry : fs::directory_iterator("/proc", failed)) {
     if (content(entry.path() / "cgroup").find(group) != std::string::npos &&
         !somebody_elses_zombie(entry.path())) {
-      left.insert("process " + entry.path().filename().string());
+      left.insert("process " + content(entry.path() / "stat").substr(0, 40));
     }
   }
   each_line(content("/proc/self/mountinfo"), [&](const std::string& line) {
