@@ -1,6 +1,7 @@
 // One function's life as its user sees it: deployed, called cold and warm, asleep, awake again.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { statSync } from "node:fs";
 import { Platform, eventually } from "./platform.mjs";
 
 let platform;
@@ -84,4 +85,20 @@ test("every command has a machine's and a person's form", async () => {
   const wrong = await platform.cli("show", "no-such");
   assert.notEqual(wrong.code, 0);
   assert.match(wrong.stderr, /no-such/);
+});
+
+test("what it writes is closed to others, and open to sandboxes, under any umask", async () => {
+  const strict = ["sh", "-c", 'umask 077; exec "$@"', "sh"];
+  const other = await Platform.start({ prefix: strict });
+  assert.equal(statSync(other.data).mode & 0o777, 0o700);
+  for (const runtime of ["python", "node"]) {
+    const manifest = { name: runtime, runtime, handler: "app.handler", memory: "128MiB" };
+    const files = { "app.py": "handler = lambda *_: open('deep/er.txt').read()", "deep/er.txt": "read" };
+    const read = `require("fs").readFileSync("/code/deep/er.txt", "utf8")`;
+    files["app.js"] = `exports.handler = async () => ${read};`;
+    const done = await other.deploy(manifest, files);
+    assert.equal(done.code, 0, done.stderr);
+    assert.equal(await other.callJson(runtime, {}), "read");
+  }
+  assert.deepEqual(await other.stop(), { code: 0, signal: null });
 });

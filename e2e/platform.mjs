@@ -218,6 +218,7 @@ ${this.options.config ?? ""}`,
     const text = typeof manifest === "string" ? manifest : lines(manifest).join("");
     writeFileSync(path.join(dir, "dormouse.yaml"), text);
     for (const [name, content] of Object.entries(files)) {
+      mkdirSync(path.dirname(path.join(dir, name)), { recursive: true });
       writeFileSync(path.join(dir, name), content);
     }
     return this.cli("deploy", dir);
