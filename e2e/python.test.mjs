@@ -1,13 +1,55 @@
 // Functions in Python, forked from a template: what their users rely on, and the walls between forks.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { Platform, eventually, repository, sleep } from "./platform.mjs";
+import { Platform, eventually, repository, roots, sleep } from "./platform.mjs";
+
+const image = mkdtempSync(path.join(tmpdir(), "dormouse-image-"));
+
+// A root with nothing of the host's but copies: its Python, and the libraries that it asks for.
+function makeImage() {
+  const version = realpathSync("/usr/bin/python3").split("/").pop();
+  const library = `/usr/lib/${version}`;
+  const needed = ["/usr/bin/python3", ...readdirSync(`${library}/lib-dynload`, { recursive: true })
+    .map((name) => `${library}/lib-dynload/${name}`)];
+  const said = execFileSync("ldd", needed, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  const libraries = new Set([...said.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1]));
+  for (const file of ["/usr/bin/python3", ...libraries]) {
+    mkdirSync(path.dirname(image + file), { recursive: true });
+    copyFileSync(file, image + file);
+  }
+  cpSync(library, image + library, { recursive: true });
+  chmodSync(image, 0o755);
+  return `  python-of-an-image:
+    root: ${image}
+    argv: [/opt/dormouse/init, /usr/bin/python3, -I, -S, -B, /opt/dormouse/python/worker.py]
+    binds: [{ source: ${roots}/host/opt/dormouse, target: /opt/dormouse }]
+    forks: true
+    reports: true
+    loopback: true
+    blanks: 0`;
+}
 
 let platform;
-before(async () => (platform = await Platform.start()));
-after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+before(async () => (platform = await Platform.start({ config: makeImage() })));
+after(async () => {
+  assert.deepEqual(await platform.stop(), { code: 0, signal: null });
+  rmSync(image, { recursive: true });
+});
 
 const json = { "content-type": "application/json" };
 
@@ -94,6 +136,19 @@ test("the log says of each call when it began, what it printed and what it took"
       `^REPORT RequestId: ${id}\\tDuration: [\\d.]+ ms\\tBilled Duration: ${billed} ms\\t` +
         "Memory Size: 128 MB\\tMax Memory Used: \\d+ MB\\tInit Duration: [\\d.]+ ms$",
     ),
+  );
+});
+
+test("the Python of an image is forked, and sees nothing of the host's", async () => {
+  const code = `import os
+kept = os.path.exists("/usr/bin/env")
+def handler(event, context):
+    return [kept, open("/code/app.py").readline().strip()]`;
+  const { revision } = await deploy("other", code, { runtime: "python-of-an-image" });
+  assert.equal(revision.notes.template, "yes");
+  assert.deepEqual(await call("other"), [false, "import os"]);
+  await eventually("what its log says", async () =>
+    /START RequestId.*END RequestId/s.test((await platform.cli("logs", "other")).stdout),
   );
 });
 

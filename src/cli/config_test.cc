@@ -35,6 +35,7 @@ runtimes:
     binds: [{source: /srv/cache, target: /cache, writable: true}]
     blanks: 2
     prepares: true
+    reports: true
     loopback: true
 limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
 )");
@@ -57,6 +58,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(probe.blanks, 2);
   EXPECT_TRUE(config->runtimes.at("probe").binds.at(0).writable);
   EXPECT_TRUE(probe.prepares);
+  EXPECT_TRUE(probe.reports);
   EXPECT_TRUE(probe.loopback);
   EXPECT_FALSE(probe.forks);
   EXPECT_EQ(config->limits.connections_max, 5u);
