@@ -431,6 +431,26 @@ test("a template's heap is in huge pages, and its forks share it", async () => {
   });
 });
 
+test("what a fork allocates is in few pages, though its template's memory has holes everywhere", async () => {
+  await deploy(
+    "holes",
+    `kept = [bytes(40) for _ in range(200_000)]  # 16 MB
+del kept[::16]
+def handler(event, context):
+    global made
+    made = [bytes(40) for _ in range(10_000)]
+    return len(made)`,
+    { keep_alive: "10s", concurrency: 1 },
+  );
+  // The first fork is made before the template has settled.
+  await Promise.all([1, 2].map(() => call("holes")));
+  await eventually("small forks", async () => {
+    const calls = await Promise.all([1, 2, 3].map(() => call("holes")));
+    const { instance } = (await platform.json("show", "holes")).function;
+    return calls.length === 3 && instance?.own_bytes < 5 << 20;
+  });
+});
+
 test("what is printed without a line's end does not hold up what is printed after it", async () => {
   await deploy(
     "halting",

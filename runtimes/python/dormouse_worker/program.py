@@ -106,6 +106,7 @@ class Worker:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        template.fill_holes()
 
     def _settle_in(self):
         """In a fork, before its first call."""

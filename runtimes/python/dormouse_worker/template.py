@@ -65,6 +65,19 @@ def why_not():
     return None
 
 
+def fill_holes():
+    """What is free between objects is given away, so that forks allocate in pages of their own."""
+    c = ctypes.CDLL(None)
+    interpreter = ctypes.pythonapi
+    allocators = [(c.malloc, c.free, 4096, 8)]
+    if sys.implementation.name == "cpython" and os.environ.get("PYTHONMALLOC") is None:
+        allocators.append((interpreter.PyObject_Malloc, interpreter.PyObject_Free, 512, 0))
+    fill = _library().dormouse_fill_holes
+    for take, give, size_max, header in allocators:
+        pointers = [ctypes.cast(each, ctypes.c_void_p) for each in (take, give)]
+        fill(*pointers, ctypes.c_size_t(size_max), ctypes.c_size_t(header))
+
+
 def serve(number, settle):
     """Forks an instance whenever the daemon wants one. Returns only in instances. `settle` is called
     once, after the first fork."""
