@@ -57,8 +57,10 @@ class FolderBlobs final : public Blobs {
 Result<> Folder::make() {
   std::error_code failed;
   std::filesystem::create_directories(options_.dir, failed);
+  // Closed to other users of the host, also if it was there.
+  if (!failed) permissions(options_.dir, std::filesystem::perms::owner_all, failed);
   if (failed) {
-    return system_error(Code::unavailable, "mkdir " + options_.dir.string(), failed.value());
+    return system_error(Code::unavailable, "making " + options_.dir.string(), failed.value());
   }
   for (const auto& folder : {options_.dir / "sha256", uploads(), trees()}) {
     if (auto made = make_folder(folder); !made) return made;

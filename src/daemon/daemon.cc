@@ -35,7 +35,7 @@ constexpr Duration stale_upload = std::chrono::hours(24);
 // One daemon a folder: held until the process ends, however it ends.
 Result<wire::Descriptor> lock(const fs::path& dir) {
   std::error_code failure;
-  if (fs::create_directories(dir, failure)) fs::permissions(dir, fs::perms::owner_all, failure);
+  fs::create_directories(dir, failure);
   auto taken = sandbox::take_lock(dir / "lock");
   if (!taken && taken.error().code == Code::conflict) {
     return Error{Code::conflict, "another dormouse serves from " + dir.string() +
@@ -45,7 +45,7 @@ Result<wire::Descriptor> lock(const fs::path& dir) {
 }
 
 void prepare_process() {
-  umask(022);  // For the users of sandboxes; the data folder itself is closed to others.
+  umask(022);  // For the users of sandboxes; what is not for them is closed where it is made.
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;

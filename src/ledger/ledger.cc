@@ -24,8 +24,10 @@ FileLedger::FileLedger(asio::any_io_executor executor, async::Clock* clock, stor
 Result<> FileLedger::start() {
   std::error_code failed;
   std::filesystem::create_directories(options_.dir, failed);
+  // Closed to other users of the host, also if it was there.
+  if (!failed) permissions(options_.dir, std::filesystem::perms::owner_all, failed);
   if (failed) {
-    return system_error(Code::unavailable, "mkdir " + options_.dir.string(), failed.value());
+    return system_error(Code::unavailable, "making " + options_.dir.string(), failed.value());
   }
   Position written;
   auto read = store_->transact_now([&](store::Transaction& t) -> Result<> {

@@ -48,8 +48,10 @@ class FileLogs final : public Logs {
   Result<> load() {
     std::error_code failed;
     std::filesystem::create_directories(options_.dir, failed);
+    // Closed to other users of the host, also if it was there.
+    if (!failed) permissions(options_.dir, std::filesystem::perms::owner_all, failed);
     if (failed) {
-      return system_error(Code::unavailable, "mkdir " + options_.dir.string(), failed.value());
+      return system_error(Code::unavailable, "making " + options_.dir.string(), failed.value());
     }
     const auto known = known_in(options_.dir);
     if (!known) return known.error();
