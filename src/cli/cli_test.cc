@@ -364,6 +364,7 @@ TEST_F(Cli, InvokesWithTheTypeThatFits) {
   } rows[] = {
       {{"invoke", "a", "--data", "[1]"}, "[1] as application/json"},
       {{"invoke", "a", "--data", "hi"}, "hi as text/plain; charset=utf-8"},
+      {{"invoke", "a", "{\"b\": 1}"}, "{\"b\": 1} as application/json"},
       {{"invoke", "a", "-d", "hi", "-t", "x/y"}, "hi as x/y"},
       {{"invoke", "a", "--file", write("line.png", "png")}, "png as image/png"},
       {{"invoke", "a", "--file", "-"}, "typed as text/plain; charset=utf-8"},

@@ -59,7 +59,7 @@ void add_invoke(CLI::App& app, Shell* shell) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("invoke", "Calls a function, and prints its answer");
   command->add_option("NAME", options->name, "The function")->required();
-  CLI::Option* text = command->add_option("-d,--data", options->text, "What to send");
+  CLI::Option* text = command->add_option("DATA,-d,--data", options->text, "What to send");
   command->add_option("-f,--file", options->file, "A file to send; - is standard input")
       ->excludes(text);
   command->add_option("-t,--content-type", options->type,
@@ -69,7 +69,7 @@ void add_invoke(CLI::App& app, Shell* shell) {
   command->footer(
       "Examples:\n"
       "  dormouse invoke read-text-line --file line.png --receipt\n"
-      "  dormouse invoke my-model --data '{\"x\": [[1, 2, 3]]}'");
+      "  dormouse invoke my-model '{\"x\": [[1, 2, 3]]}'");
   command->callback([=] { shell->exit = invoke(shell, *options); });
 }
 
