@@ -1,6 +1,7 @@
 // One function's life as its user sees it: deployed, called cold and warm, asleep, awake again.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually } from "./platform.mjs";
@@ -104,6 +105,12 @@ test("what it writes is closed to others, and open to sandboxes, under any umask
     const done = await other.deploy(manifest, files);
     assert.equal(done.code, 0, done.stderr);
     assert.equal(await other.callJson(runtime, {}), "read");
+  }
+  const sandboxes = path.join(other.data, "sandboxes/sandboxes");
+  const nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "ls"];
+  for (const name of readdirSync(sandboxes)) {
+    const seen = spawnSync("setpriv", [...nobody, path.join(sandboxes, name, "config.json")]);
+    assert.match(seen.stderr.toString(), /Permission denied/);
   }
   assert.deepEqual(await other.stop(), { code: 0, signal: null });
 });

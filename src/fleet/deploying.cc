@@ -133,6 +133,7 @@ asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem:
   std::error_code failure;
   std::filesystem::remove_all(out, failure);
   std::filesystem::create_directories(out, failure);
+  if (!failure) permissions(out, std::filesystem::perms::owner_all, failure);
   if (failure) {
     co_return Error{Code::unavailable, "making " + out.string() + ": " + failure.message()};
   }

@@ -165,6 +165,11 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
       return system_error(Code::unavailable, "mkdir " + folder.string());
     }
   }
+  // The sandbox's root user, as which gVisor serves its files, passes through; nobody else does.
+  const fs::path own = estate.folder(sandbox);
+  if (chown(own.c_str(), 0, host_uid) != 0 || chmod(own.c_str(), 0710) != 0) {
+    return system_error(Code::unavailable, "closing " + own.string() + " to others");
+  }
   if (auto staged = make_stage(estate.stage(sandbox)); !staged) return staged;
   if (auto given = give_to(spec.binds, host_uid + program_uid); !given) return given;
   const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid};

@@ -117,7 +117,7 @@ Status status_of_other(const Process& process) {
     if (failed != 0 && (errno != ESRCH || std::exchange(was_gone, true))) break;
     told = failed == 0 && (found.mask & report_exit) != 0;
   }
-  if (!told) return {.told = false};
+  if (!told) return {true, SIGKILL, false};
   if (WIFEXITED(found.exit_code)) return {false, WEXITSTATUS(found.exit_code)};
   return {true, WTERMSIG(found.exit_code)};
 }

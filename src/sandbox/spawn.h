@@ -35,7 +35,7 @@ struct Process {
 struct Status {
   bool signalled = false;
   int number = 0;    // The exit status or the signal.
-  bool told = true;  // False: nobody says how.
+  bool told = true;  // False: nobody says how, and it counts as killed.
 };
 
 Result<Process> spawn(const Command&);

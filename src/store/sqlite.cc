@@ -75,9 +75,12 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::filesystem::path
   const int opened = sqlite3_open_v2(file.c_str(), &database, flags, nullptr);
   std::unique_ptr<Connection> connection(new Connection(database));
   if (opened != SQLITE_OK) return connection->error("opening " + file.string());
-  // Files that SQLite makes beside it have its mode.
-  if (chmod(file.c_str(), 0600) != 0) {
-    return system_error(Code::unavailable, "closing " + file.string() + " to others");
+  // Closed to others, with what SQLite keeps beside it, also if it was there.
+  for (const char* part : {"", "-wal", "-shm"}) {
+    const std::string name = file.string() + part;
+    if (chmod(name.c_str(), 0600) != 0 && errno != ENOENT) {
+      return system_error(Code::unavailable, "closing " + name + " to others");
+    }
   }
   sqlite3_busy_timeout(database, busy_wait_ms);
   sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);

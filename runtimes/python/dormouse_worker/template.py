@@ -72,7 +72,7 @@ def fill_holes():
     allocators = [(c.malloc, c.free, 4096, 8)]
     if sys.implementation.name == "cpython" and os.environ.get("PYTHONMALLOC") is None:
         allocators.append((interpreter.PyObject_Malloc, interpreter.PyObject_Free, 512, 0))
-    fill = _library().dormouse_fill_holes
+    fill = ctypes.PyDLL(_LIBRARY).dormouse_fill_holes  # The interpreter's allocator needs its lock.
     for take, give, size_max, header in allocators:
         pointers = [ctypes.cast(each, ctypes.c_void_p) for each in (take, give)]
         fill(*pointers, ctypes.c_size_t(size_max), ctypes.c_size_t(header))
