@@ -291,26 +291,52 @@ def handler(event, context):
 // Every call a fork of its own.
 const apart = { keep_alive: "0ms", max_instances: 4 };
 
-test("no two forks draw the same random bytes (K1), and the test would see it", async () => {
+test("no two forks draw the same random bytes (K1, K2), and the test would see it", async () => {
   const shown = await deploy(
     "dice",
-    `import os, random, secrets, ssl, time, uuid
+    `import ctypes, os, random, secrets, ssl, time, uuid
 random.random(); ssl.RAND_bytes(16); uuid.uuid4(); secrets.token_bytes(16)
 own = random.Random(7)
+tls = ssl.create_default_context()  # What forks inherit: a context, and a key to sign with.
+crypto = ctypes.CDLL("libcrypto.so.3")
+for name in ("EC_KEY_new_by_curve_name", "ECDSA_do_sign", "ECDSA_SIG_get0_r", "BN_bn2hex"):
+    getattr(crypto, name).restype = ctypes.c_void_p
+key = ctypes.c_void_p(crypto.EC_KEY_new_by_curve_name(415))
+assert crypto.EC_KEY_generate_key(key) == 1
+
+def hello():
+    """The random bytes and the session that a client begins TLS with."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        tls.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    except ssl.SSLWantReadError:
+        sent = outgoing.read()
+        return sent[11:43].hex(), sent[44:44 + sent[43]].hex()
+
+def nonce():
+    """Of a signature, always of the same: r is equal where the nonce is."""
+    signed = ctypes.c_void_p(crypto.ECDSA_do_sign(bytes(32), 32, key))
+    r = ctypes.c_void_p(crypto.ECDSA_SIG_get0_r(signed))
+    return ctypes.string_at(crypto.BN_bn2hex(r)).decode()
+
+hello(), nonce()
 def handler(event, context):
     time.sleep(0.03)  # So that another fork is sooner than this one.
     return {"random": random.getrandbits(128).to_bytes(16, "big").hex(), "os": os.urandom(16).hex(),
-            "ssl": ssl.RAND_bytes(16).hex(), "uuid": uuid.uuid4().hex,
+            "ssl": ssl.RAND_bytes(16).hex(), "uuid": uuid.uuid4().hex, "hello": hello(), "nonce": nonce(),
             "secrets": secrets.token_bytes(16).hex(), "own": own.getrandbits(128), "pid": os.getpid()}`,
     apart,
   );
   assert.equal(shown.revision.notes.template, "yes");
   const drawn = [];
-  const forks = 500;
+  const forks = process.env.DORMOUSE_NIGHTLY ? 10_000 : 500;
   for (let i = 0; i < forks; i += 4) {
     drawn.push(...(await Promise.all([0, 1, 2, 3].map(() => call("dice")))));
   }
-  const all = drawn.flatMap(({ random, os, ssl, uuid, secrets }) => [random, os, ssl, uuid, secrets]);
+  const all = drawn.flatMap(({ random, os, ssl, uuid, secrets, hello, nonce }) => {
+    assert.deepEqual([hello[0].length, hello[1].length, nonce.length > 50], [64, 64, true]);
+    return [random, os, ssl, uuid, secrets, ...hello, nonce];
+  });
   assert.equal(new Set(all).size, all.length);
   assert.ok(new Set(drawn.map(({ pid }) => pid)).size > forks / 3, "calls shared their forks");
   // The control: a generator of the function's own is copied, which template.md says.
