@@ -14,12 +14,12 @@
 enum { PAGE = 4096, STEP = 16, BYTES_MAX = 8 << 20, BLOCKS_MAX = BYTES_MAX / STEP };
 
 /* 0: there were none; BYTES_MAX: it did not come to an end. */
-static size_t fill(void *(*take)(size_t), void (*give)(void *), size_t size, size_t apart) {
-  static void *blocks[BLOCKS_MAX];
+static size_t fill(void* (*take)(size_t), void (*give)(void*), size_t size, size_t apart) {
+  static void* blocks[BLOCKS_MAX];
   const size_t enough = PAGE / size + 2;
   size_t count = 0, side_by_side = 0;
   while (count < BYTES_MAX / size && side_by_side < enough) {
-    void *block = take(size);
+    void* block = take(size);
     if (!block) break;
     const int joins = count > 0 && (uintptr_t)block == (uintptr_t)blocks[count - 1] + apart;
     side_by_side = joins ? side_by_side + 1 : 1;
@@ -30,7 +30,7 @@ static size_t fill(void *(*take)(size_t), void (*give)(void *), size_t size, siz
   return side_by_side < enough ? BYTES_MAX : kept * size;
 }
 
-size_t dormouse_fill_holes(void *(*take)(size_t), void (*give)(void *), size_t size_max,
+size_t dormouse_fill_holes(void* (*take)(size_t), void (*give)(void*), size_t size_max,
                            size_t header) {
   size_t lost = 0;
   for (size_t size = size_max; size >= STEP; size -= STEP) {
