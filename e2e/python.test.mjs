@@ -449,9 +449,12 @@ def handler(event, context):
 });
 
 test("a template's heap is in huge pages, and its forks share it", async () => {
-  await deploy("heap", "kept = bytearray(64 << 20)\ndef handler(event, context):\n    return kept[5]");
-  assert.equal(await call("heap"), 0);
+  const code = "kept = bytearray(64 << 20)\ndef handler(event, context):\n    return kept[5]";
+  await deploy("heap", code, { keep_alive: "300ms" });
   await eventually("huge pages", async () => {
+    // A fork from before they were there has the small ones for itself.
+    await eventually("asleep", () => isAsleep("heap"));
+    assert.equal(await call("heap"), 0);
     const { template, instance } = (await platform.json("show", "heap")).function;
     return template?.huge_page_bytes > 60 << 20 && instance?.own_bytes < 4 << 20;
   });
