@@ -88,7 +88,7 @@ enum class Exit : std::uint8_t {
 };
 struct Ended {
   Exit exit;
-  int status;  // The exit status, or 128 + the signal's number.
+  int status;  // The exit status, or 128 + the signal's number; 0 if untold.
 };
 
 struct Usage {

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 #include "sandbox/rootfs.h"
 #include "sandbox/seccomp.h"
 #include "sandbox/spawn.h"
+#include "sandbox/test_kernel.h"
 
 namespace dormouse::sandbox {
 namespace {
@@ -148,14 +148,6 @@ struct Stranger {
   pid_t parent = 0;
   Process process;
 };
-
-// Linux does from 6.15 on; before, all that is known is that it ended.
-bool kernel_tells_of_others() {
-  utsname kernel{};
-  int major = 0, minor = 0;
-  return uname(&kernel) == 0 && std::sscanf(kernel.release, "%d.%d", &major, &minor) == 2 &&
-         (major > 6 || (major == 6 && minor >= 15));
-}
 
 TEST(Spawn, TellsHowAnothersChildEnded) {
   for (int i = 0; i < 300; ++i) {
