@@ -291,6 +291,22 @@ def handler(event, context):
 // Every call a fork of its own.
 const apart = { keep_alive: "0ms", max_instances: 4 };
 
+test("code that starts a native thread is not forked, and its instances have it", async () => {
+  const { revision } = await deploy(
+    "native",
+    `import ctypes, os
+c = ctypes.CDLL(None)
+thread = ctypes.c_ulong()
+pause = ctypes.cast(c.pause, ctypes.c_void_p)
+assert c.pthread_create(ctypes.byref(thread), None, pause, None) == 0
+c.pthread_setname_np(thread, b"worker-7")
+def handler(event, context):
+    return len(os.listdir("/proc/self/task"))`,
+  );
+  assert.match(revision.notes.template, /^no: .*the native thread worker-7, which a fork would not have/);
+  assert.equal(await call("native"), 2);
+});
+
 test("no two forks draw the same random bytes (K1, K2), and the test would see it", async () => {
   const shown = await deploy(
     "dice",
