@@ -28,10 +28,11 @@ export const roots = path.join(build, "roots");
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Compiles native.c in `folder` with dormouse.c into its bootstrap. False: there is no C compiler.
-export function compileNative(folder) {
+// Compiles native.c in `folder` with dormouse.c, or the one that calls other functions, into its
+// bootstrap. False: there is no C compiler.
+export function compileNative(folder, part = "dormouse.c") {
   const include = path.join(repository, "runtimes/include");
-  const words = ["-I", include, path.join(folder, "native.c"), path.join(include, "dormouse.c")];
+  const words = ["-I", include, path.join(folder, "native.c"), path.join(include, part)];
   try {
     execFileSync("cc", [...words, "-o", path.join(folder, "bootstrap")]);
     return true;

@@ -1,7 +1,9 @@
 // Functions in Python, forked from a template: what their users rely on, and the walls between forks.
+//
+// DORMOUSE_PYTHON_ROOT   a file system with another Python, by which they run instead of the host's
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
@@ -34,18 +36,25 @@ function makeImage() {
   }
   cpSync(library, image + library, { recursive: true });
   chmodSync(image, 0o755);
-  return `  python-of-an-image:
-    root: ${image}
+}
+
+const pythonIn = (root, name) => `  ${name}:
+    root: ${root}
     argv: [/opt/dormouse/init, /usr/bin/python3, -I, -S, -B, /opt/dormouse/python/worker.py]
     binds: [{ source: ${roots}/host/opt/dormouse, target: /opt/dormouse }]
     forks: true
     reports: true
     loopback: true
-    blanks: 0`;
-}
+    blanks: 0
+`;
 
 let platform;
-before(async () => (platform = await Platform.start({ config: makeImage() })));
+before(async () => {
+  makeImage();
+  const other = process.env.DORMOUSE_PYTHON_ROOT;
+  const config = pythonIn(image, "python-of-an-image") + (other ? pythonIn(other, "python") : "");
+  platform = await Platform.start({ config });
+});
 after(async () => {
   assert.deepEqual(await platform.stop(), { code: 0, signal: null });
   rmSync(image, { recursive: true });
@@ -53,9 +62,9 @@ after(async () => {
 
 const json = { "content-type": "application/json" };
 
-async function deploy(name, code, more = {}) {
+async function deploy(name, code, more = {}, files = {}) {
   const manifest = { name, runtime: "python", handler: "app.handler", memory: "128MiB", ...more };
-  const done = await platform.deploy(manifest, { "app.py": code });
+  const done = await platform.deploy(manifest, { "app.py": code, ...files });
   assert.equal(done.code, 0, done.stderr);
   return (await platform.json("show", name)).function;
 }
@@ -284,26 +293,37 @@ def handler(event, context):
     time.sleep(0.1)
     return ticks - before`,
   );
-  assert.match(shown.revision.notes.template, /^no: the code started the thread ticker/);
+  assert.match(shown.revision.notes.template, /^no: app started the thread ticker, which a fork would not have$/);
   assert.ok((await call("threaded")) > 2);
 });
 
 // Every call a fork of its own.
 const apart = { keep_alive: "0ms", max_instances: 4 };
 
-test("code that starts a native thread is not forked, and its instances have it", async () => {
-  const { revision } = await deploy(
-    "native",
-    `import ctypes, os
-c = ctypes.CDLL(None)
-thread = ctypes.c_ulong()
-pause = ctypes.cast(c.pause, ctypes.c_void_p)
-assert c.pthread_create(ctypes.byref(thread), None, pause, None) == 0
-c.pthread_setname_np(thread, b"worker-7")
+// It is asleep in libc, in a function of libworkers.so: that is whose it is.
+test("code that starts a native thread is not forked, for its library's sake, and its instances have it", async (t) => {
+  const folder = path.join(platform.dir, "native");
+  mkdirSync(folder);
+  const source = `#define _GNU_SOURCE
+#include <pthread.h>
+#include <unistd.h>
+static void* work(void* nothing) { for (;;) sleep(1000); return nothing; }
+__attribute__((constructor)) static void begin(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, work, NULL) == 0) pthread_setname_np(thread, "worker-7");
+}`;
+  const words = ["-x", "c", "-shared", "-fPIC", "-o", path.join(folder, "libworkers.so"), "-"];
+  const made = spawnSync("cc", words, { input: source, encoding: "utf8" });
+  if (made.error?.code === "ENOENT") return t.skip("there is no C compiler");
+  assert.equal(made.status, 0, made.stderr);
+  const code = `import ctypes, os
+ctypes.CDLL("/code/libworkers.so")
 def handler(event, context):
-    return len(os.listdir("/proc/self/task"))`,
-  );
-  assert.match(revision.notes.template, /^no: .*the native thread worker-7, which a fork would not have/);
+    return len(os.listdir("/proc/self/task"))`;
+  const library = readFileSync(path.join(folder, "libworkers.so"));
+  const { revision } = await deploy("native", code, {}, { "libworkers.so": library });
+  assert.equal(revision.notes.template,
+    "no: it has threads, which a fork would not have: worker-7 of libworkers.so");
   assert.equal(await call("native"), 2);
 });
 
@@ -382,7 +402,7 @@ def handler(event, context):
 // Where Debian's alternatives for libblas.so.3 are: its own, and OpenBLAS, which keeps threads.
 for (const [name, folder] of [["the reference BLAS", "blas"], ["OpenBLAS", "openblas-pthread"]]) {
   const library = `/usr/lib/x86_64-linux-gnu/${folder}/libblas.so.3`;
-  const skip = !existsSync(library) && `${library} is not installed: scripts/setup --test installs it`;
+  const skip = !existsSync((process.env.DORMOUSE_PYTHON_ROOT ?? "") + library) && `${library} is not installed: scripts/setup --test installs it`;
   test(`numpy on ${name} is forked, and its products are right in forks`, { skip }, async () => {
     const shown = await deploy(
       folder,
@@ -667,6 +687,57 @@ test("under gVisor nothing is forked, and functions answer all the same", async 
   const answer = await walled.invoke("walled", "7", json);
   assert.equal(answer.text, '[7, "walled"]');
   assert.deepEqual(await walled.stop(), { code: 0, signal: null });
+});
+
+// Of 3,000 functions each fifteenth is called: their code fills a few dozen pages, and lies in 200.
+test("code that ran in before_template lies side by side, and does what it did", async () => {
+  const shown = await deploy(
+    "gathered",
+    `import asyncio, sys
+exec("\\n".join(f"def f{k}(x): return x * {k + 1000} + len(str(x))" for k in range(3000)))
+hot = [globals()[f"f{k}"] for k in range(0, 3000, 15)]
+class Base:
+    def name(self, end="!"): return "base" + end
+class Derived(Base):
+    def name(self, *, end="?"): return super().name(end) + "derived"
+    @property
+    def twice(self): return 2 * self.name()
+    @staticmethod
+    def seven(): return 7
+def counter():
+    count = 0
+    def next_one(step=1):
+        nonlocal count
+        count += step
+        return count
+    return next_one
+count = counter()  # A closure that is kept, with what it has counted.
+def numbers(n): yield from (k * k for k in range(n))
+async def later(x):
+    await asyncio.sleep(0)
+    return x + 1
+def factorial(n): return n * factorial(n - 1) if n else 1
+def fails():
+    try: raise KeyError("k")
+    except KeyError as error: return repr(error)
+def everything():
+    closure = counter()
+    return [sum(f(3) for f in hot), Derived().name(), Derived().twice, Derived.seven(), closure(), closure(5),
+            list(numbers(4)), asyncio.run(later(1)), factorial(10), fails(), (lambda a, b=2: a + b)(1)]
+def before_template():
+    for _ in range(50): count(), everything()
+def handler(event, context):
+    pages = {id(f.__code__) // 4096 for f in hot}
+    return {"all": everything(), "counted": count(), "pages": len(pages), "profile": sys.getprofile() is None}`,
+  );
+  assert.equal(shown.revision.notes.template, "yes");
+  const { all, counted, pages, profile } = await call("gathered");
+  const sum = Array.from({ length: 200 }, (_, k) => 3 * (k * 15 + 1000) + 1).reduce((a, b) => a + b);
+  const rest = ["base?derived", "base?derivedbase?derived", 7, 1, 6, [0, 1, 4, 9], 2, 3628800, "KeyError('k')", 3];
+  assert.deepEqual(all, [sum, ...rest]);
+  assert.equal(counted, 51);
+  assert.ok(profile);
+  assert.ok(pages < 60, `${pages} pages`);
 });
 
 test("hooks are called in a function that is not forked, too, and one whose hooks fail is not deployed", async () => {

@@ -11,27 +11,21 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, CALL = 15, ANSWER, FORK, FORKED, GO };
-enum { DRAIN = 21, ASK_ROOM, ROOM, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4 };
-enum { INVALID_ARGUMENT, NOT_FOUND = 2, TOO_LARGE = 4, UNSUPPORTED, FUNCTION_FAILED = 9 };
-enum { UNAVAILABLE = 10, NAME_MAX_BYTES = 64, TYPE_MAX_BYTES = 1024 };
-enum { QUIET_MS = 100, COLLAPSE = 25 };    /* MADV_COLLAPSE of Linux 6.1. */
+enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN = 21, ASK_ROOM };
+enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
+enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
 static struct frame {
-  uint32_t length;
-  uint16_t type, flags;
-  uint64_t handle;
+  uint32_t length; uint16_t type, flags; uint64_t handle;
   char payload[PAYLOAD_MAX];
-} in, out, kept; /* `kept`: the frame of the call that runs, while it calls another function. */
+} in, out;
 static char *reading, *reading_end; /* Fields of in.payload; beyond its end all is 0. */
 static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
-static int wire = -1;           /* This instance's socket. */
-static int leaves;              /* The daemon wants it to. */
-static uint64_t body_max; /* Of the answer to the call that runs, and of what it calls with. */
+static int wire = -1, leaves;   /* This instance's socket; the daemon wants it to leave. */
+static uint64_t body_max;       /* Of the answer to the call that runs, and of its own calls. */
 static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
 
 /* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
@@ -49,14 +43,12 @@ static int read_all(int fd, void *to, size_t size, int *fds) {
   }
   return 1;
 }
-
 static int receive(int fd) {
   memset(in_fds, -1, sizeof in_fds);
   int there = read_all(fd, &in, 16, in_fds);
   if (there != 1 || in.length > PAYLOAD_MAX) return there == 1 ? (errno = EPROTO, -1) : there;
-  reading = in.payload, reading_end = reading + in.length;
-  leaves |= in.type == DRAIN;
-  return in.length == 0 ? 1 : read_all(fd, in.payload, in.length, in_fds);
+  leaves |= in.type == DRAIN, reading = in.payload, reading_end = reading + in.length;
+  return read_all(fd, in.payload, in.length, in_fds);
 }
 static int receive_a(uint16_t type) { /* Others mean nothing to who waits for it. */
   for (in.type = 0; in.type != type;)
@@ -74,10 +66,9 @@ static void put_text(const char *said) { put_number(strlen(said), 4), put(said, 
 static int send_out(int fd, uint16_t type, uint64_t handle) {
   out.type = type, out.flags = 0, out.handle = handle;
   const char *at = (const char *)&out, *end = at + 16 + out.length;
-  for (ssize_t sent; at < end; at += sent > 0 ? sent : 0) {
-    sent = send(fd, at, (size_t)(end - at), MSG_NOSIGNAL);
-    if (sent < 0 && errno != EINTR) return out.length = 0, -1;
-  }
+  for (ssize_t sent; at < end; at += sent > 0 ? sent : 0)
+    if ((sent = send(fd, at, (size_t)(end - at), MSG_NOSIGNAL)) < 0 && errno != EINTR)
+      return out.length = 0, -1;
   return out.length = 0, 0;
 }
 
@@ -111,8 +102,8 @@ int dormouse_drop_capabilities(void) {
   struct __user_cap_header_struct version = {_LINUX_CAPABILITY_VERSION_3, 0};
   uint32_t sets[6], none[6] = {0}; /* Effective, permitted and inheritable ones, twice. */
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) && errno != EINVAL) return -1;
-  if (!syscall(SYS_capget, &version, sets) && !memcmp(sets, none, sizeof none)) return 0;
-  return syscall(SYS_capset, &version, none) ? -1 : 0;
+  int has_none = !syscall(SYS_capget, &version, sets) && !memcmp(sets, none, sizeof none);
+  return has_none ? 0 : (int)syscall(SYS_capset, &version, none);
 }
 
 int dormouse_enter(int socket, const struct dormouse_slot *slot) {
@@ -146,29 +137,18 @@ size_t dormouse_collapse(void) {
   return maps ? fclose(maps), bytes : 0;
 }
 
-static int send_ready(const char *why_not) { /* be forked; NULL: it can be. */
-  put_number(4, 4), put_number(0, 4); /* Neither inputs nor outputs are tensors. */
-  put_text("native"), put_number(why_not ? 1 : 0, 2);
-  if (why_not) put_text("template"), put_text(why_not);
+static int send_ready(void) {
+  put_number(4, 4), put_number(0, 4), put_text("native"), put_number(0, 2); /* No tensors, notes. */
   return send_out(wire, READY, 0);
 }
-
-static const char *why_not_forked(void) {
-  struct stat tasks; /* Its links: itself, its parent, each thread. */
-  int alone = stat("/proc/self/task", &tasks) || tasks.st_nlink <= 3;
-  return alone ? NULL : "no: it has started threads, which a fork would not have";
-}
-
 int dormouse_template(void) {
   const char *socket = getenv("DORMOUSE_SOCKET"), *template = getenv("DORMOUSE_TEMPLATE");
   wire = socket ? atoi(socket) : 3;
-  int forks = template && !strcmp(template, "1");
-  const char *why_not = forks ? why_not_forked() : NULL;
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || send_ready(why_not)) return -1;
-  if (!forks || why_not) return 0;
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || send_ready()) return -1;
+  if (!template || strcmp(template, "1")) return 0;
   for (struct dormouse_slot slot;;) {
     if (dormouse_wait_fork(wire, &slot) != 1) exit(0);
-    if (fork() == 0) return dormouse_enter(wire, &slot) ? -1 : send_ready(NULL);
+    if (fork() == 0) return dormouse_enter(wire, &slot) ? -1 : send_ready();
     close(slot.socket), close(slot.output); /* If there is no child, the daemon sees its end. */
   }
 }
@@ -188,27 +168,23 @@ int dormouse_next(struct dormouse_call *call) {
   uint64_t in_memfd = number(1), offset = number(8);
   body_max = number(8), call->body = reading;
   if (!in_memfd || in_fds[0] < 0) return 1;
-  void *all = mmap(NULL, offset + call->size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
-  close(in_fds[0]);
-  if (all == MAP_FAILED) return -1;
-  mapped.iov_base = all, mapped.iov_len = offset + call->size;
-  return call->body = (const char *)all + offset, 1;
+  mapped.iov_len = offset + call->size;
+  void *all = mmap(NULL, mapped.iov_len, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
+  if (close(in_fds[0]), all == MAP_FAILED) return -1;
+  return mapped.iov_base = all, call->body = (const char *)all + offset, 1;
 }
 
 /* 1: the body is where the daemon finds it, if it is large. 0: there is no room for it. */
 static int place(uint64_t handle, const void *body, size_t size) {
-  if (size > body_max) return 0;
-  if (size <= INLINE_MAX) return 1;
-  put_number(size, 8);
-  if (send_out(wire, ASK_ROOM, handle) || receive_a(ROOM) != 1) return -1;
+  if (size > body_max || size <= INLINE_MAX) return size <= body_max;
+  if (put_number(size, 8), send_out(wire, ASK_ROOM, handle) || receive_a(ROOM) != 1) return -1;
   if (in_fds[0] < 0) return 0;
   void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
   close(in_fds[0]);
   return room == MAP_FAILED ? -1 : (memcpy(room, body, size), munmap(room, size), 1);
 }
 static void put_body(const void *body, size_t size) {
-  const int large = size > INLINE_MAX;
-  put_number(size, 8), put_number((uint64_t)large, 1), put(body, large ? 0 : size);
+  put_number(size, 8), put_number(size > INLINE_MAX, 1), put(body, size > INLINE_MAX ? 0 : size);
 }
 
 int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
@@ -218,65 +194,7 @@ int dormouse_answer(const struct dormouse_call *call, const char *content_type, 
   put_number(0, 1), put_text(content_type), put_number(0, 8), put_body(body, size);
   return send_out(wire, RESULT, call->handle);
 }
-
 int dormouse_fail(const struct dormouse_call *call, const char *message) {
   put_number(FUNCTION_FAILED, 1), put_text(message);
   return send_out(wire, FAILED, call->handle);
-}
-
-static int set_reply(struct dormouse_reply *reply, const void *body, size_t size) {
-  char *copy = malloc(size + 1);
-  if (!copy) return -1;
-  memcpy(copy, body, size), copy[size] = 0;
-  return reply->body = copy, reply->size = size, 1;
-}
-static int set_failed(struct dormouse_reply *reply, uint64_t code, const char *message) {
-  static const char *const names[] = {
-      "invalid_argument", "unauthorized", "not_found", "conflict",
-      "too_large", "unsupported", "throttled", "overloaded",
-      "deadline_exceeded", "function_failed", "unavailable", "cancelled"};
-  reply->failed = names[code < sizeof names / sizeof *names ? code : FUNCTION_FAILED];
-  return set_reply(reply, message, strlen(message));
-}
-
-static int take_reply(struct dormouse_reply *reply) {
-  if (number(1)) {
-    uint64_t code = number(1);
-    return set_failed(reply, code, text());
-  }
-  uint64_t tensors = number(1);
-  const char *type = text();
-  if (tensors) return set_failed(reply, UNSUPPORTED, "it answers with tensors, not with bytes");
-  snprintf(reply->content_type, sizeof reply->content_type, "%s", type);
-  uint64_t size = number(8), in_memfd = number(1), offset = number(8);
-  if (!in_memfd) return set_reply(reply, reading, size);
-  void *all = mmap(NULL, offset + size, PROT_READ, MAP_PRIVATE, in_fds[0], 0);
-  close(in_fds[0]);
-  int there = all == MAP_FAILED ? -1 : set_reply(reply, (const char *)all + offset, size);
-  if (all != MAP_FAILED) munmap(all, offset + size);
-  return there == 1 ? 1 : set_failed(reply, UNAVAILABLE, "there is no memory for the answer");
-}
-
-int dormouse_invoke(const struct dormouse_call *call, const char *function,
-                    const char *content_type, const void *body, size_t size,
-                    struct dormouse_reply *reply) {
-  static uint64_t handle = 1ull << 63;
-  const char *type = content_type ? content_type : "application/octet-stream";
-  memset(reply, 0, sizeof *reply), kept = in, ++handle;
-  int there = -1;
-  if (strlen(function) > NAME_MAX_BYTES)
-    there = set_failed(reply, NOT_FOUND, "there is no function of such a name");
-  else if (strlen(type) > TYPE_MAX_BYTES)
-    there = set_failed(reply, INVALID_ARGUMENT, "the content type is longer than 1,024 bytes");
-  else if (size > body_max)
-    there = set_failed(reply, TOO_LARGE, "the body is larger than an answer may be");
-  else if ((there = place(handle, body, size)) == 0)
-    there = set_failed(reply, UNAVAILABLE, "there is no room for the body");
-  else if (there == 1) {
-    put_number(call->handle, 8), put_text(function), put_number(0, 1), put_text(type);
-    put_body(body, size);
-    there = send_out(wire, CALL, handle) ? -1 : receive_a(ANSWER);
-    if (there == 1) there = take_reply(reply);
-  }
-  return in = kept, there == 1 ? 0 : -1;
 }

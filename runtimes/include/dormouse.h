@@ -59,7 +59,8 @@ struct dormouse_reply {
 };
 
 /* Calls another function, or a model, by its name, within a call that is not answered yet, and
- * waits for its answer, a stream as a whole. 0: `reply` says what came of it. docs/calling.md */
+ * waits for its answer, a stream as a whole. 0: `reply` says what came of it. In dormouse_invoke.c,
+ * which is compiled in place of dormouse.c. docs/calling.md */
 int dormouse_invoke(const struct dormouse_call* call, const char* function,
                     const char* content_type, const void* body, size_t size,
                     struct dormouse_reply* reply);

@@ -276,6 +276,17 @@ TEST(Template, IsNotMadeOfCodeThatHoldsSomethingOpen) {
   }
 }
 
+TEST(Template, IsNotMadeOfCodeThatHasThreads) {
+  Family family;
+  World world(family.program());
+  world.launcher.state.threads = {"a of liba.so", "b of libb.so", "c", "d"};
+  const auto draft = world.run(world.try_out());
+  ASSERT_TRUE(draft) << draft.error().message;
+  EXPECT_EQ(draft->notes.at("template"),
+            "no: it has threads, which a fork would not have: a of liba.so, b of libb.so, c, …");
+  EXPECT_EQ(world.launcher.state.admitted, 0);
+}
+
 // ---- networks ----
 
 Options with_loopback() {

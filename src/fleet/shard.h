@@ -310,7 +310,9 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
   asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree, const Witness*);
   asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree, const Witness*);
+  asio::awaitable<Result<>> refuse_threads(InstanceKey mold);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
+  asio::awaitable<Result<>> try_to_fork(InstanceKey mold, const catalog::Manifest*, const Witness*);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,
                                      bool* was_killed);
   class Trial;

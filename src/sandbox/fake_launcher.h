@@ -39,6 +39,7 @@ struct FakeLauncherState {
   Usage usage{Duration(1000), 1 << 20};  // What every sandbox says it used.
   Pages pages;
   std::vector<std::string> inherited_files;  // Of every fork.
+  std::vector<std::string> threads;          // Of every program.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
@@ -110,6 +111,7 @@ class FakeSlot final : public Slot {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
+  asio::awaitable<std::vector<std::string>> threads() const override { co_return state_->threads; }
   std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
 
  private:
@@ -197,6 +199,7 @@ class FakeSandbox final : public Sandbox {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
+  asio::awaitable<std::vector<std::string>> threads() const override { co_return state_->threads; }
 
  private:
   Result<> start_thread() {

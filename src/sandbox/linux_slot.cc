@@ -136,6 +136,10 @@ class LinuxSlot final : public Slot {
     if (!watch_) co_return Pages{};
     co_return co_await watch_->pages("");
   }
+  asio::awaitable<std::vector<std::string>> threads() const override {
+    if (!watch_) co_return std::vector<std::string>{};
+    co_return co_await watch_->threads("");
+  }
   std::vector<std::string> inherited_files() const override {
     CHECK(watch_);
     std::vector<std::string> names;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 #include "sandbox/seccomp.h"
 #include "sandbox/spawn.h"
 #include "sandbox/test_kernel.h"
+#include "sandbox/threads.h"
 
 namespace dormouse::sandbox {
 namespace {
@@ -272,6 +274,43 @@ TEST(Fake, FailsAsOftenAsItIsTold) {
   launcher.state.failures = {{Code::unavailable, "no"}};
   EXPECT_FALSE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
   EXPECT_TRUE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
+}
+
+// ---- threads ----
+
+TEST(Threads, AreNamedWithTheLibraryThatTheyAreIn) {
+  int there[2];
+  int end[2];
+  ASSERT_EQ(pipe(there), 0);
+  ASSERT_EQ(pipe(end), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    pthread_t thread;
+    const auto body = [](void* ends) -> void* {
+      pthread_setname_np(pthread_self(), "worker-7");
+      const int* const pipes = static_cast<int*>(ends);
+      char byte = 1;
+      if (write(pipes[0], &byte, 1) == 1) (void)!read(pipes[1], &byte, 1);
+      _exit(0);
+    };
+    int pipes[] = {there[1], end[0]};
+    close(end[1]);
+    if (pthread_create(&thread, nullptr, body, pipes) == 0) pthread_join(thread, nullptr);
+    _exit(1);
+  }
+  char byte = 0;
+  ASSERT_EQ(read(there[0], &byte, 1), 1);
+  const std::string program = fs::read_symlink("/proc/self/exe").filename();
+  std::vector<std::string> found;
+  for (int i = 0; i < 200 && (found.empty() || !found[0].contains(" of ")); ++i) {
+    usleep(5000);  // Until it waits.
+    found = threads_of({child});
+  }
+  EXPECT_EQ(found, std::vector<std::string>{"worker-7 of " + program});
+  EXPECT_EQ(threads_of({999'999'999, child}), found);
+  close(end[1]);
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
 }
 
 }  // namespace

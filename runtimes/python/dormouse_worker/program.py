@@ -4,6 +4,7 @@
 With a concurrency of 1, one thread does all. Above that each call has a thread of its own, and async
 handlers share one event loop."""
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -15,7 +16,7 @@ import sys
 import threading
 import traceback
 
-from . import client, handler, mail, template, wire
+from . import client, gather, handler, mail, template, wire
 
 
 def run(number):
@@ -70,7 +71,8 @@ class Worker:
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
                 doing = "before_template"
-                handler.run_hook(self._handler, doing)
+                with gather.gathered(template.fill_holes) if is_template else contextlib.nullcontext():
+                    handler.run_hook(self._handler, doing)
             if not is_template:  # It serves as it is, and may need what its hooks make.
                 doing = "after_fork"
                 handler.run_hook(self._handler, doing)
@@ -101,9 +103,10 @@ class Worker:
 
     def _settle_as_template(self):
         """What all forks have of it but the first, which a call waits for."""
-        for _ in range(16):
-            self._rehearse()
         gc.unfreeze()
+        with gather.gathered(template.fill_holes):
+            for _ in range(16):
+                self._rehearse()
         gc.collect()
         gc.freeze()
         template.fill_holes()

@@ -8,7 +8,6 @@ import itertools
 import os
 import sys
 import threading
-import time
 
 _LIBRARY = "/opt/dormouse/libdormouse.so"
 _PR_SET_DUMPABLE = 4
@@ -58,26 +57,12 @@ def one_thread_each():
 
 def why_not():
     """Why this process cannot be forked, in words; None if it can as far as one can tell from here.
-    A fork has no thread but the one that forked."""
-    names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
-    if names:
-        return f"the code started the thread {names[0]}, which a fork would not have"
-    for _ in range(20):  # The kernel has one that was joined for a moment longer.
-        names = _native_threads()
-        if not names:
-            return None
-        time.sleep(0.005)
-    return f"a library started the native thread {names[0]}, which a fork would not have"
-
-
-def _native_threads():
-    names = []
-    for task in os.listdir("/proc/self/task"):
-        if int(task) != os.getpid():
-            with contextlib.suppress(OSError):  # It has ended meanwhile.
-                with open(f"/proc/self/task/{task}/comm") as file:
-                    names.append(file.read().strip())
-    return names
+    A fork has no thread but the one that forked. Threads of libraries are seen from outside."""
+    for each in threading.enumerate():
+        if each is not threading.main_thread():
+            module = getattr(getattr(each, "_target", None), "__module__", None) or type(each).__module__
+            return f"{module} started the thread {each.name}, which a fork would not have"
+    return None
 
 
 def fill_holes():
