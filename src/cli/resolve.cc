@@ -83,7 +83,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .binds = host_binds(),
        .reports = true,
        .forks = true,
-       .loopback = true});
+       .loopback = true,
+       .left_alone = std::chrono::milliseconds(150)});
 }
 
 }  // namespace

@@ -77,12 +77,17 @@ def find(name):
     return module
 
 
-def run_hook(handler, name):
-    """`before_template` or `after_fork` of the handler's module, if it has one."""
+def hook(handler, name):
+    """`before_template` or `after_fork` of the handler's module; None if it has none."""
     module = sys.modules.get(getattr(handler, "__module__", ""))
-    hook = getattr(module, name, None)
-    if callable(hook):
-        hook()
+    found = getattr(module, name, None)
+    return found if callable(found) else None
+
+
+def run_hook(handler, name):
+    found = hook(handler, name)
+    if found:
+        found()
 
 
 def _import(name):

@@ -71,7 +71,8 @@ class Worker:
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
                 doing = "before_template"
-                with gather.gathered(template.fill_holes) if is_template else contextlib.nullcontext():
+                gathers = is_template and handler.hook(self._handler, doing)
+                with gather.gathered(template.fill_holes) if gathers else contextlib.nullcontext():
                     handler.run_hook(self._handler, doing)
             if not is_template:  # It serves as it is, and may need what its hooks make.
                 doing = "after_fork"
