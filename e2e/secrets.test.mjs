@@ -346,7 +346,7 @@ def handler(event, context):
     return {"found": found, "looked": looked}
 `;
 
-test("K4: the value is nowhere but in its function; of a late one not even in the template", async () => {
+test("K3, K4: the value is nowhere but in its function; of a late one not even in the template", async () => {
   const halves = ["canary-5d1f8e", "-b2a97c04"];
   const canary = halves.join("");
   const keeps = (marker) => `import os
@@ -431,6 +431,27 @@ def handler(event, context):
     }
     for (const form of encoded) assert.ok(!bytes.includes(form), file);
   }
+});
+
+// What a handler of the host's gets, if core_pattern is a pipe, is shut off by a limit of 1, not of 0.
+test("K7: neither the daemon, nor a loader, nor a function leaves a core when it crashes", async () => {
+  const crashes = `import os, signal
+def handler(event, context):
+    os.kill(os.getpid(), signal.SIGSEGV)`;
+  await deployPython("crashes", crashes, { CANARY: { secret: "canary", when: "init" } });
+  const failed = await platform.invoke("crashes", "null", json);
+  assert.equal(failed.status, 502);
+  assert.match(failed.text, /signal 11|SIGSEGV|ended/);
+  await call("shell");
+  await call("keeps-init");
+  const pids = platform.inSandboxes();
+  assert.ok(pids.some((pid) => commandOf(pid).includes("/code/bootstrap")) && pids.some(isTemplate));
+  for (const pid of [platform.process.pid, ...pids]) {
+    const limit = /^Max core file size +(\S+) +(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, "utf8"));
+    assert.deepEqual([limit[1], limit[2]], ["1", "1"], commandOf(pid));
+  }
+  const cores = filesBelow(platform.dir).filter((file) => /^core\b/.test(path.basename(file)));
+  assert.deepEqual(cores, []);
 });
 
 test("a template that has an init secret goes when that is set anew", async () => {

@@ -21,6 +21,7 @@
 #include "gateway/gateway.h"
 #include "gateway/keys.h"
 #include "sandbox/lock.h"
+#include "sandbox/sandbox.h"
 #include "secrets/secrets.h"
 #include "wire/socket.h"
 
@@ -50,7 +51,7 @@ void prepare_process() {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  const rlimit no_core{0, 0};
+  const rlimit no_core{sandbox::no_core_bytes, sandbox::no_core_bytes};
   setrlimit(RLIMIT_CORE, &no_core);
   prctl(PR_SET_DUMPABLE, 0);
   std::signal(SIGPIPE, SIG_IGN);

@@ -11,6 +11,7 @@
 
 #include <csignal>
 
+#include "sandbox/sandbox.h"
 #include "sandbox/spawn.h"
 
 namespace dormouse::sandbox {
@@ -34,7 +35,7 @@ void bound(const ApartLimits& limits) {
   limit(RLIMIT_CPU, limits.cpu_seconds_max);
   limit(RLIMIT_FSIZE, limits.output_bytes_max);
   limit(RLIMIT_NOFILE, 3);
-  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_CORE, no_core_bytes);
   limit(RLIMIT_MEMLOCK, 0);
 }
 

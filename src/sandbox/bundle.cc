@@ -4,6 +4,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "sandbox/sandbox.h"
 #include "sandbox/seccomp.h"
 
 namespace dormouse::sandbox {
@@ -52,7 +53,7 @@ json::object process(const Spec& spec) {
           {"user", {{"uid", program_uid}, {"gid", program_uid}}},
           {"capabilities", capabilities},
           {"rlimits", json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
-                                  limit_of("RLIMIT_CORE", 0), limit_of("RLIMIT_MSGQUEUE", 0)}},
+                                  limit_of("RLIMIT_CORE", no_core_bytes), limit_of("RLIMIT_MSGQUEUE", 0)}},
           {"noNewPrivileges", true},
           // Were the host itself to run out, a sandbox dies before the daemon does.
           {"oomScoreAdj", 500}};

@@ -96,6 +96,10 @@ struct Usage {
   std::uint64_t memory_bytes_peak = 0;
 };
 
+// RLIMIT_CORE of whoever may hold a secret: no room for a file, and, unlike 0, none of a pipe either
+// (man 5 core; the kernel's do_coredump() takes 1 for a handler that crashed itself).
+inline constexpr std::uint64_t no_core_bytes = 1;
+
 // Where the memory of its processes lies, in bytes. What they share with others is whole in
 // `anonymous` and no part of `own`.
 struct Pages {
