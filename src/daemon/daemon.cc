@@ -51,8 +51,7 @@ void prepare_process() {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  const rlimit no_core{sandbox::no_core_bytes, sandbox::no_core_bytes};
-  setrlimit(RLIMIT_CORE, &no_core);
+  setrlimit(RLIMIT_CORE, &sandbox::no_core);
   prctl(PR_SET_DUMPABLE, 0);
   std::signal(SIGPIPE, SIG_IGN);
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_st>();

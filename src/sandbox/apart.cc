@@ -35,7 +35,7 @@ void bound(const ApartLimits& limits) {
   limit(RLIMIT_CPU, limits.cpu_seconds_max);
   limit(RLIMIT_FSIZE, limits.output_bytes_max);
   limit(RLIMIT_NOFILE, 3);
-  limit(RLIMIT_CORE, no_core_bytes);
+  limit(RLIMIT_CORE, no_core.rlim_max);
   limit(RLIMIT_MEMLOCK, 0);
 }
 

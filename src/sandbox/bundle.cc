@@ -52,8 +52,9 @@ json::object process(const Spec& spec) {
           {"env", texts(spec.env)},
           {"user", {{"uid", program_uid}, {"gid", program_uid}}},
           {"capabilities", capabilities},
-          {"rlimits", json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
-                                  limit_of("RLIMIT_CORE", no_core_bytes), limit_of("RLIMIT_MSGQUEUE", 0)}},
+          {"rlimits",
+           json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
+                       limit_of("RLIMIT_CORE", no_core.rlim_max), limit_of("RLIMIT_MSGQUEUE", 0)}},
           {"noNewPrivileges", true},
           // Were the host itself to run out, a sandbox dies before the daemon does.
           {"oomScoreAdj", 500}};

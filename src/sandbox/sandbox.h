@@ -17,6 +17,7 @@
 // Units      Bytes; thousandths of a core; microseconds.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -96,9 +97,9 @@ struct Usage {
   std::uint64_t memory_bytes_peak = 0;
 };
 
-// RLIMIT_CORE of whoever may hold a secret: no room for a file, and, unlike 0, none of a pipe either
-// (man 5 core; the kernel's do_coredump() takes 1 for a handler that crashed itself).
-inline constexpr std::uint64_t no_core_bytes = 1;
+// RLIMIT_CORE of whoever may hold a secret: no room for a file, and, unlike 0, none of a pipe
+// either (man 5 core; the kernel's do_coredump() takes 1 for a handler that crashed itself).
+inline constexpr rlimit no_core{1, 1};
 
 // Where the memory of its processes lies, in bytes. What they share with others is whole in
 // `anonymous` and no part of `own`.
