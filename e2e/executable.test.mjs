@@ -374,7 +374,7 @@ int main(void) {
   const done = await platform.cli("deploy", folder);
   assert.equal(done.code, 0, done.stderr);
   const { notes } = (await platform.json("show", "threads")).function.revision;
-  assert.match(notes.template, /^no: it has threads, which a fork would not have: \S+ of bootstrap$/);
+  assert.match(notes.template, /^no: its fork: it has threads, which a fork would not have: \S+ of bootstrap$/);
   assert.equal((await platform.invoke("threads", "hello")).text, "hello");
 });
 

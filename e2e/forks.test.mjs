@@ -290,13 +290,13 @@ def handler(event, context):
     return do`;
 
 test("what a fork does to itself or to the platform costs its own call, and no other", async () => {
-  await deploy("wild", wild, { timeout: nightly ? "60s" : "15s", keep_alive: "10s", max_instances: 4 });
+  await deploy("wild", wild, { timeout: "60s", keep_alive: "10s", max_instances: 4 });
   await deploy("tame", "def handler(event, context): return event", { keep_alive: "1m" });
-  const mib = nightly ? 1000 : 200;
+  await deploy("late", wild, { timeout: "1s" });
   for (const [event, status, said] of [
     [{ do: "close streams" }, 200, /"close streams"/],
     [{ do: "close everything" }, 502, /may have run/],
-    [{ do: "print", mib }, 200, /"print"/],
+    [{ do: "print", mib: 1024 }, 200, /"print"/],
     [{ do: "return" }, 502, /the answer has 10737418240 bytes, the limit is \d+/],
     [{ do: "lie" }, 502, /answer|malformed/],
     [{ do: "fork" }, 200, /^\d+$/],
@@ -307,6 +307,10 @@ test("what a fork does to itself or to the platform costs its own call, and no o
     assert.match(answer.text, said);
     assert.equal((await invoke("tame", event.do)).text, JSON.stringify(event.do));
   }
+  const late = await invoke("late", { do: "sleep" });
+  assert.equal(late.status, 504, late.text);
+  await eventually("its fork is gone", () => platform.isIdle("late"));
+  assert.equal((await invoke("late", { do: "nothing" })).text, '"nothing"');
 });
 
 test("an answer without end ends at its deadline, and the daemon does not hold it", async () => {

@@ -15,12 +15,14 @@ import {
   readdirSync,
   realpathSync,
   rmSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Platform, eventually, repository, roots, sleep } from "./platform.mjs";
 
 const image = mkdtempSync(path.join(tmpdir(), "dormouse-image-"));
+const unseeded = mkdtempSync(path.join(tmpdir(), "dormouse-unseeded-"));
 
 // A root with nothing of the host's but copies: its Python, and the libraries that it asks for.
 function makeImage() {
@@ -38,10 +40,21 @@ function makeImage() {
   chmodSync(image, 0o755);
 }
 
-const pythonIn = (root, name) => `  ${name}:
+// Our part of a root, but for what makes random states new in a fork: K1's control.
+function makeUnseeded() {
+  cpSync(`${roots}/host/opt/dormouse`, unseeded, { recursive: true });
+  const file = path.join(unseeded, "python/dormouse_worker/template.py");
+  const code = readFileSync(file, "utf8");
+  const without = code.replace(/(def make_new\(\):\n {4}"""[^"]*""")/, "$1\n    return");
+  assert.notEqual(without, code);
+  writeFileSync(file, without);
+  chmodSync(unseeded, 0o755);
+}
+
+const pythonIn = (root, name, { ours = `${roots}/host/opt/dormouse`, more = "" } = {}) => `  ${name}:
     root: ${root}
     argv: [/opt/dormouse/init, /usr/bin/python3, -I, -S, -B, /opt/dormouse/python/worker.py]
-    binds: [{ source: ${roots}/host/opt/dormouse, target: /opt/dormouse }]
+    binds: [{ source: ${ours}, target: /opt/dormouse }${more}]
     forks: true
     reports: true
     loopback: true
@@ -51,13 +64,20 @@ const pythonIn = (root, name) => `  ${name}:
 let platform;
 before(async () => {
   makeImage();
+  makeUnseeded();
+  const more = ["/usr", "/etc/alternatives"].map((folder) => `, { source: ${folder}, target: ${folder} }`).join("");
   const other = process.env.DORMOUSE_PYTHON_ROOT;
-  const config = pythonIn(image, "python-of-an-image") + (other ? pythonIn(other, "python") : "");
+  const config =
+    pythonIn(image, "python-of-an-image") +
+    pythonIn(`${roots}/host`, "python-of-the-host", { more }) +
+    pythonIn(`${roots}/host`, "python-unseeded", { ours: unseeded, more }) +
+    (other ? pythonIn(other, "python") : "");
   platform = await Platform.start({ config });
 });
 after(async () => {
-  assert.deepEqual(await platform.stop(), { code: 0, signal: null });
+  await platform.stopLeavingNothing();
   rmSync(image, { recursive: true });
+  rmSync(unseeded, { recursive: true });
 });
 
 const json = { "content-type": "application/json" };
@@ -323,7 +343,7 @@ def handler(event, context):
   const library = readFileSync(path.join(folder, "libworkers.so"));
   const { revision } = await deploy("native", code, {}, { "libworkers.so": library });
   assert.equal(revision.notes.template,
-    "no: it has threads, which a fork would not have: worker-7 of libworkers.so");
+    "no: its fork: it has threads, which a fork would not have: worker-7 of libworkers.so");
   assert.equal(await call("native"), 2);
 });
 
@@ -379,24 +399,39 @@ def handler(event, context):
   assert.ok(new Set(drawn.map(({ own }) => own)).size < forks / 3);
 });
 
-test("the host's packages are seen if they are asked for, and numpy's generator is new in a fork", async () => {
-  const code = `import numpy, time
-numpy.random.random()
-def handler(event, context):
-    time.sleep(0.03)
-    return numpy.random.random(4).tolist()`;
-  const without = await platform.deploy(
-    { name: "without", runtime: "python", handler: "app.handler", memory: "128MiB" },
-    { "app.py": code },
-  );
-  assert.match(without.stderr, /No module named 'numpy'/);
-  await deploy("with-numpy", code, { ...apart, memory: "256MiB", python: { packages: "host" } });
+// As many draws as forks, and how many of them are equal to another.
+async function doubles(name, forks) {
   const drawn = [];
-  for (let i = 0; i < 8; ++i) {
-    drawn.push(...(await Promise.all([0, 1, 2, 3].map(() => call("with-numpy")))));
+  for (let i = 0; i < forks; i += 4) {
+    drawn.push(...(await Promise.all([0, 1, 2, 3].map(() => call(name)))));
   }
   const all = drawn.flat();
-  assert.equal(new Set(all).size, all.length);
+  return all.length - new Set(all).size;
+}
+
+test("K1: numpy's and torch's generators are new in a fork, and are not where nothing makes them so", async (t) => {
+  const code = (module, draw) => `import ${module}, time
+${draw}
+def handler(event, context):
+    time.sleep(0.03)
+    return ${draw}.tolist()`;
+  const without = await platform.deploy(
+    { name: "without", runtime: "python", handler: "app.handler", memory: "128MiB" },
+    { "app.py": "import numpy" },
+  );
+  assert.match(without.stderr, /No module named 'numpy'/);
+  const host = { ...apart, python: { packages: "host" } };
+  const numpy = code("numpy", "numpy.random.random(4)");
+  await deploy("with-numpy", numpy, { ...host, memory: "256MiB" });
+  assert.equal(await doubles("with-numpy", 500), 0);
+  await deploy("numpy-unseeded", numpy, { ...host, memory: "256MiB", runtime: "python-unseeded" });
+  assert.ok((await doubles("numpy-unseeded", 16)) > 16);
+  if (spawnSync("/usr/bin/python3", ["-c", "import torch"]).status !== 0) return t.diagnostic("without torch");
+  const torch = code("torch", "torch.rand(4, dtype=torch.float64)");
+  await deploy("with-torch", torch, { ...host, memory: "1GiB", runtime: "python-of-the-host" });
+  assert.equal(await doubles("with-torch", 48), 0);
+  await deploy("torch-unseeded", torch, { ...host, memory: "1GiB", runtime: "python-unseeded" });
+  assert.ok((await doubles("torch-unseeded", 16)) > 16);
 });
 
 // Where Debian's alternatives for libblas.so.3 are: its own, and OpenBLAS, which keeps threads.
@@ -450,15 +485,19 @@ def handler(event, context):
         out["alive"] = True
     else:
         time.sleep(0.5)
-        for attempt in ("kill", "setuid", "chroot", "slots", "fd"):
+        others = [pid for pid in os.listdir("/proc") if pid.isdigit() and pid != str(os.getpid())]
+        out["others"] = len(others)
+        ways = [f"/proc/{pid}/root/tmp" for pid in others] + [f"/proc/{pid}/cwd" for pid in others]
+        ways += ["/slots", "/slots/template", *(f"/slots/{n}/tmp" for n in range(100))]
+        out["seen"] = [way for way in ways if names(way) not in ("PermissionError", "FileNotFoundError", [])]
+        out["fds"] = sorted({os.readlink(f"/proc/self/fd/{n}").split(":")[0] for n in (0, 1, 2, 3)})
+        for attempt in ("kill", "setuid", "chroot"):
             try:
                 if attempt == "kill":
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
                     os.kill(-1, signal.SIGTERM)
                 if attempt == "setuid": os.setuid(1000)
                 if attempt == "chroot": os.chroot("/tmp")
-                if attempt == "slots": os.listdir("/slots")
-                if attempt == "fd": out["fds"] = sorted(os.readlink("/proc/self/fd/" + n).split(":")[0] for n in os.listdir("/proc/self/fd"))[:9]; continue
                 out[attempt] = "done"
             except OSError as e:
                 out[attempt] = type(e).__name__
@@ -481,7 +520,10 @@ def handler(event, context):
   }
   assert.equal(tries.setuid, "PermissionError");
   assert.equal(tries.chroot, "PermissionError");
-  assert.ok(tries.slots === "PermissionError" || tries.slots === "done");
+  assert.equal(tries.kill, "done"); // It reached nobody.
+  assert.ok(tries.others >= 2, "it did not see its siblings");
+  assert.deepEqual(tries.seen, []);
+  assert.deepEqual(tries.fds, ["/dev/null", "pipe", "socket"]);
 });
 
 test("a template's heap is in huge pages, and its forks share it", async () => {
@@ -603,6 +645,7 @@ def handler(event, context):
   );
   await call("parent");
   await eventually("asleep", () => isAsleep("parent"));
+  await sleep(500); // What waits to be used next is there, too.
   const before = platform.inSandboxes().length;
   for (let i = 0; i < 5; ++i) await call("parent");
   await eventually(
@@ -690,10 +733,10 @@ test("under gVisor nothing is forked, and functions answer all the same", async 
 });
 
 // Of 3,000 functions each fifteenth is called: their code fills a few dozen pages, and lies in 200.
-test("code that ran in before_template lies side by side, and does what it did", async () => {
+test("code that was rehearsed lies side by side, specialised, and does what it did", async () => {
   const shown = await deploy(
     "gathered",
-    `import asyncio, sys
+    `import asyncio, dis, sys, weakref
 exec("\\n".join(f"def f{k}(x): return x * {k + 1000} + len(str(x))" for k in range(3000)))
 hot = [globals()[f"f{k}"] for k in range(0, 3000, 15)]
 class Base:
@@ -717,27 +760,40 @@ async def later(x):
     await asyncio.sleep(0)
     return x + 1
 def factorial(n): return n * factorial(n - 1) if n else 1
+def registered(): return 1
+registry = weakref.WeakKeyDictionary({registered.__code__: "kept"})
+def is_specialised(f):
+    as_written, as_run = ([each.opname for each in dis.get_instructions(f, adaptive=a)] for a in (False, True))
+    return as_written != as_run
 def fails():
     try: raise KeyError("k")
     except KeyError as error: return repr(error)
 def everything():
     closure = counter()
     return [sum(f(3) for f in hot), Derived().name(), Derived().twice, Derived.seven(), closure(), closure(5),
-            list(numbers(4)), asyncio.run(later(1)), factorial(10), fails(), (lambda a, b=2: a + b)(1)]
-def before_template():
-    for _ in range(50): count(), everything()
+            list(numbers(4)), asyncio.run(later(1)), factorial(10), fails(), (lambda a, b=2: a + b)(1), registered()]
+def rehearse_template(): count(), everything()
 def handler(event, context):
     pages = {id(f.__code__) // 4096 for f in hot}
-    return {"all": everything(), "counted": count(), "pages": len(pages), "profile": sys.getprofile() is None}`,
+    return {"all": everything(), "counted": count(), "pages": len(pages), "profile": sys.getprofile() is None,
+            "specialised": sum(map(is_specialised, hot)), "known": registry.get(registered.__code__)}`,
   );
   assert.equal(shown.revision.notes.template, "yes");
-  const { all, counted, pages, profile } = await call("gathered");
+  const { all, counted, pages, profile, specialised, known } = await call("gathered");
   const sum = Array.from({ length: 200 }, (_, k) => 3 * (k * 15 + 1000) + 1).reduce((a, b) => a + b);
-  const rest = ["base?derived", "base?derivedbase?derived", 7, 1, 6, [0, 1, 4, 9], 2, 3628800, "KeyError('k')", 3];
+  const rest = ["base?derived", "base?derivedbase?derived", 7, 1, 6, [0, 1, 4, 9], 2, 3628800, "KeyError('k')", 3, 1];
   assert.deepEqual(all, [sum, ...rest]);
-  assert.equal(counted, 51);
+  assert.equal(counted, 23); // One alone, one that is looked at, 20 with the copies, and this one.
   assert.ok(profile);
+  assert.equal(specialised, 200);
+  assert.equal(known, "kept");
   assert.ok(pages < 60, `${pages} pages`);
+
+  const wrong = await platform.deploy(
+    { name: "unrehearsed", runtime: "python", handler: "app.handler" },
+    { "app.py": "def rehearse_template(): raise OSError('no table')\ndef handler(event, context): return 1" },
+  );
+  assert.match(wrong.stderr, /rehearse_template: OSError: no table/);
 });
 
 test("hooks are called in a function that is not forked, too, and one whose hooks fail is not deployed", async () => {

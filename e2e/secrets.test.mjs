@@ -419,7 +419,7 @@ def handler(event, context):
   const files = filesBelow(platform.data);
   assert.ok(files.some((file) => readFileSync(file).includes("keeps-late")));
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    files.push(`/proc/${pid}/cmdline`);
+    files.push(`/proc/${pid}/cmdline`, `/proc/${pid}/environ`);
   }
   const encoded = [canary, Buffer.from(canary).toString("base64").slice(0, 24), Buffer.from(canary).toString("hex")];
   for (const file of files) {
@@ -433,12 +433,17 @@ def handler(event, context):
   }
 });
 
-// What a handler of the host's gets, if core_pattern is a pipe, is shut off by a limit of 1, not of 0.
+// Files go to where a program is; what a handler of the host's gets, if core_pattern is a pipe, is shut
+// off by a limit of 1, not of 0.
 test("K7: neither the daemon, nor a loader, nor a function leaves a core when it crashes", async () => {
-  const crashes = `import os, signal
-def handler(event, context):
-    os.kill(os.getpid(), signal.SIGSEGV)`;
-  await deployPython("crashes", crashes, { CANARY: { secret: "canary", when: "init" } });
+  const coresHere = () => readdirSync(".").filter((name) => /^core\b/.test(name));
+  const before = coresHere();
+  const crash = "import os, signal\ndef crash(): os.kill(os.getpid(), signal.SIGSEGV)\n";
+  const init = { CANARY: { secret: "canary", when: "init" } };
+  const loader = await platform.deploy(
+    { name: "loads", runtime: "python", handler: "app.handler", secrets: init }, { "app.py": `${crash}crash()` });
+  assert.match(loader.stderr, /SIGSEGV/);
+  await deployPython("crashes", `${crash}def handler(event, context): crash()`, init);
   const failed = await platform.invoke("crashes", "null", json);
   assert.equal(failed.status, 502);
   assert.match(failed.text, /signal 11|SIGSEGV|ended/);
@@ -450,8 +455,10 @@ def handler(event, context):
     const limit = /^Max core file size +(\S+) +(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, "utf8"));
     assert.deepEqual([limit[1], limit[2]], ["1", "1"], commandOf(pid));
   }
-  const cores = filesBelow(platform.dir).filter((file) => /^core\b/.test(path.basename(file)));
-  assert.deepEqual(cores, []);
+  await platform.kill("SIGSEGV");
+  assert.deepEqual(coresHere(), before);
+  await platform.serve();
+  assert.equal(await call("keeps-init"), "canary-5d1f8e-b2a97c04".length);
 });
 
 test("a template that has an init secret goes when that is set anew", async () => {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <filesystem>
-#include <ranges>
 #include <system_error>
 
 #include "fleet/network.h"
@@ -236,8 +235,13 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   const auto ready = said ? wire::decode_ready(*said) : Result<wire::Ready>(said.error());
   const bool refused = ready && ready->notes.contains(std::string(template_option));
   if (said && forks(*draft) && !refused) {
-    auto trying = try_to_fork(key, &draft->manifest, witness);
+    bool was_killed = false;
+    auto trying = try_fork(key, &draft->manifest, witness, &was_killed);
     forked = co_await std::move(trying);
+    if (was_killed) {
+      auto again = try_fork(key, &draft->manifest, witness, &was_killed);
+      forked = co_await std::move(again);
+    }
   }
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
   auto examining = autopsy(key, std::move(given));
@@ -256,39 +260,6 @@ void Shard::note_forking(catalog::Draft* draft, bool refused, const Result<>& fo
   if (!forks(*draft)) return;
   if (!refused) draft->notes[option] = forked ? "yes" : "no: " + forked.error().message;
   if (refused || !forked) draft->load_options[option] = "no";
-}
-
-asio::awaitable<Result<>> Shard::try_to_fork(InstanceKey mold, const catalog::Manifest* manifest,
-                                             const Witness* witness) {
-  auto looking = refuse_threads(mold);
-  const auto alone = co_await std::move(looking);
-  if (!alone) co_return alone.error();
-  bool was_killed = false;
-  auto trying = try_fork(mold, manifest, witness, &was_killed);
-  const Result<> forked = co_await std::move(trying);
-  if (!was_killed) co_return forked;
-  auto again = try_fork(mold, manifest, witness, &was_killed);
-  co_return co_await std::move(again);
-}
-
-// A fork has no thread but the one that forked, and would wait for the others for ever.
-asio::awaitable<Result<>> Shard::refuse_threads(InstanceKey mold) {
-  constexpr std::size_t named_max = 3;
-  constexpr Duration joined_max = std::chrono::milliseconds(100);  // Then the kernel has none left.
-  const Worker& worker = *instance(mold)->worker;
-  auto looking = worker.sandbox().threads();
-  auto threads = co_await std::move(looking);
-  if (threads.empty()) co_return ok;
-  co_await parts_.clock->sleep_until(parts_.clock->now() + joined_max);
-  auto again = worker.sandbox().threads();
-  threads = co_await std::move(again);
-  if (threads.empty()) co_return ok;
-  std::string names;
-  for (const std::string& each : threads | std::views::take(named_max)) {
-    names += (names.empty() ? "" : ", ") + each;
-  }
-  if (threads.size() > named_max) names += ", …";
-  co_return Error{Code::function_failed, "it has threads, which a fork would not have: " + names};
 }
 
 // One fork, which has to say that it is ready. `was_killed`: by somebody outside, before it did.

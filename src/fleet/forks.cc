@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "fleet/shard.h"
 
@@ -20,6 +21,13 @@ Result<> refuse_inherited(const std::vector<std::string>& files) {
   return Error{Code::function_failed,
                (is_socket ? "it holds a socket" : "it holds " + files.front() + " open") +
                    ", and so would all others: open it in after_fork, or in the handler"};
+}
+
+// A fork would wait for them for ever.
+Error because_of(const std::vector<std::string>& threads) {
+  std::string names = threads.front();
+  for (const std::string& each : threads | std::views::drop(1)) names += ", " + each;
+  return {Code::function_failed, "it has threads, which a fork would not have: " + names};
 }
 
 // Of one template. Half of few processors are left to whoever else has calls: a burst of forks side
@@ -208,8 +216,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
     co_return Error{Code::function_failed, std::string(worker_ended)};
   }
   if (!admitted) co_return admitted.error();
-  if (instance(mold)->trial) {
-    const auto alone = refuse_inherited(slot->inherited_files());
+  if (!instance(mold)->mold->examined) {
+    auto examining = examine(mold, slot);
+    const auto alone = co_await std::move(examining);
     if (!alone) co_return alone.error();
   }
   if (is_outdated(*instance(mold))) {
@@ -222,6 +231,26 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   const auto sent = worker->flush();
   if (!sent) co_return sent.error();
   co_return worker;
+}
+
+// The first fork of a template, before it runs anything. Threads that libraries end as they are
+// told of a fork (pthread_atfork) are gone by then, though the kernel may have them a moment
+// longer.
+asio::awaitable<Result<>> Shard::examine(InstanceKey mold, const sandbox::Slot* first) {
+  constexpr int looks = 6;
+  constexpr Duration moment = std::chrono::milliseconds(20);
+  auto alone = refuse_inherited(first->inherited_files());
+  for (int i = 0; alone && i < looks; ++i) {
+    const auto threads = first->threads_left_behind();
+    if (threads.empty()) break;
+    if (i + 1 == looks)
+      alone = because_of(threads);
+    else
+      co_await parts_.clock->sleep_until(parts_.clock->now() + moment);
+  }
+  if (alone) instance(mold)->mold->examined = true;
+  if (!alone && !instance(mold)->trial) fall(mold);
+  co_return alone;
 }
 
 // A secret was set since the template was loaded: the late ones of a fork would be newer than it

@@ -106,6 +106,7 @@ class Shard final : public Fleet {
     bool settles = true;  // The last fork that said whether it was ready was, as far as is known.
     bool preparing = false;
     bool prepared = false;     // Spares were made before.
+    bool examined = false;     // One fork of it had nothing in common with it.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.
@@ -280,6 +281,7 @@ class Shard final : public Fleet {
   static std::unique_ptr<Worker> take_spare(Template&);
   asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
   void end_turn_to_fork(InstanceKey mold);
+  asio::awaitable<Result<>> examine(InstanceKey mold, const sandbox::Slot*);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_in_turn(InstanceKey mold,
                                                                 TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,
@@ -310,9 +312,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
   asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree, const Witness*);
   asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree, const Witness*);
-  asio::awaitable<Result<>> refuse_threads(InstanceKey mold);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
-  asio::awaitable<Result<>> try_to_fork(InstanceKey mold, const catalog::Manifest*, const Witness*);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,
                                      bool* was_killed);
   class Trial;

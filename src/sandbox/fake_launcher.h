@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,7 +40,8 @@ struct FakeLauncherState {
   Usage usage{Duration(1000), 1 << 20};  // What every sandbox says it used.
   Pages pages;
   std::vector<std::string> inherited_files;  // Of every fork.
-  std::vector<std::string> threads;          // Of every program.
+  // What a program has, each time that somebody looks at its forks; afterwards nothing.
+  std::deque<std::vector<std::string>> threads;
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
@@ -111,8 +113,13 @@ class FakeSlot final : public Slot {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
-  asio::awaitable<std::vector<std::string>> threads() const override { co_return state_->threads; }
   std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
+  std::vector<std::string> threads_left_behind() const override {
+    if (state_->threads.empty()) return {};
+    auto now = std::move(state_->threads.front());
+    state_->threads.pop_front();
+    return now;
+  }
 
  private:
   static Error not_here() { return {Code::unsupported, "a slot cannot do this"}; }
@@ -199,7 +206,6 @@ class FakeSandbox final : public Sandbox {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
-  asio::awaitable<std::vector<std::string>> threads() const override { co_return state_->threads; }
 
  private:
   Result<> start_thread() {

@@ -187,13 +187,19 @@ Finding network(const LauncherOptions& options) {
           "public; say `sandbox.resolvers` in the configuration"};
 }
 
+Finding templates(const LauncherOptions& options) {
+  if (!options.oci_runtime.ends_with("runsc")) return {good, "templates, to fork instances of", ""};
+  return {degraded, "no templates under runsc",
+          "nothing is forked: each instance loads its code or its model by itself"};
+}
+
 }  // namespace
 
 std::vector<Finding> examine_host(const LauncherOptions& options) {
-  return {user(),          control_groups(),     oci_runtime(options.oci_runtime),
-          namespaces(),    system_call_filter(), landlock(),
-          open_files(),    huge_pages(),         swap(),
-          network(options)};
+  return {user(),           control_groups(),     oci_runtime(options.oci_runtime),
+          namespaces(),     system_call_filter(), landlock(),
+          open_files(),     huge_pages(),         swap(),
+          network(options), templates(options)};
 }
 
 }  // namespace dormouse::sandbox

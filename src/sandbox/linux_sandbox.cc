@@ -98,9 +98,6 @@ class LinuxSandbox final : public Sandbox {
   }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
   asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }
-  asio::awaitable<std::vector<std::string>> threads() const override {
-    return watch_->threads("/oci");
-  }
 
   asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) override {
     return connect_inside(watch_->process.get_executor(), &watch_->workshop->connecting,

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sandbox/files.h"
+#include "sandbox/threads.h"
 
 namespace dormouse::sandbox {
 namespace {
@@ -136,10 +137,6 @@ class LinuxSlot final : public Slot {
     if (!watch_) co_return Pages{};
     co_return co_await watch_->pages("");
   }
-  asio::awaitable<std::vector<std::string>> threads() const override {
-    if (!watch_) co_return std::vector<std::string>{};
-    co_return co_await watch_->threads("");
-  }
   std::vector<std::string> inherited_files() const override {
     CHECK(watch_);
     std::vector<std::string> names;
@@ -147,6 +144,10 @@ class LinuxSlot final : public Slot {
       if (!own_inodes_.contains(each.inode)) names.push_back(std::move(each.name));
     }
     return names;
+  }
+  std::vector<std::string> threads_left_behind() const override {
+    CHECK(watch_);
+    return threads_of(parent_of(watch_->launched.process.pid));
   }
 
   static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {

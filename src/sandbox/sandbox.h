@@ -136,8 +136,6 @@ class Sandbox {
   virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
   virtual void reset_peak() = 0;                     // memory_bytes_peak counts from here on.
   virtual asio::awaitable<Pages> pages() const = 0;  // Of the program alone, without its slots.
-  // What its processes have beside their first threads: "worker-7 of libgomp.so.1.0.0".
-  virtual asio::awaitable<std::vector<std::string>> threads() const = 0;
 
   // A connection to a port of the program's own loopback, which does not block; `loopback` must be
   // in the Spec. conflict if nothing listens there. Not under runsc, whose network is its own.
@@ -151,8 +149,8 @@ class Sandbox {
 
 // One fork of a sandbox's program, walled off from its siblings by uid, a root of its own with its
 // own /tmp and /dev/shm, control groups and output; but not by namespaces. As a Sandbox it is that
-// fork alone: wait(), kill(), usage(), pages() and threads() are about it. reveal(), attach() and
-// make_slot() are `unsupported`.
+// fork alone: wait(), kill(), usage() and pages() are about it. reveal(), attach() and make_slot()
+// are `unsupported`.
 class Slot : public Sandbox {
  public:
   virtual const std::string& root() const = 0;  // Inside the sandbox: "/slots/7".
@@ -170,6 +168,9 @@ class Slot : public Sandbox {
   // What the fork holds open that it inherited, and that is its siblings', too: "socket:[123]",
   // "/tmp/log". After admit().
   virtual std::vector<std::string> inherited_files() const = 0;
+  // What the process that it was forked from still has beside its first thread, and it has not:
+  // "worker-7 of libgomp.so.1.0.0". After admit().
+  virtual std::vector<std::string> threads_left_behind() const = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

@@ -27,15 +27,16 @@ struct Mapping {
 
 // As in proc(5): "7f00-7f10 r-xp 00000000 08:01 123   /usr/lib/libc.so.6".
 std::vector<Mapping> mappings_of(const std::string& process) {
+  constexpr std::size_t mappings_max = 8192;
   std::vector<Mapping> found;
   std::ifstream maps(process + "/maps");
-  for (std::string line; std::getline(maps, line);) {
+  for (std::string line; found.size() < mappings_max && std::getline(maps, line);) {
     std::istringstream fields(line);
     Mapping each{};
     char dash = 0;
     std::string access, offset, device, inode, path;
-    fields >> std::hex >> each.begin >> dash >> each.end >> access >> offset >> device >> inode >>
-        path;
+    fields >> std::hex >> each.begin >> dash >> each.end >> access >> offset >> device >> inode;
+    std::getline(fields >> std::ws, path);
     each.executable = access.find('x') != std::string::npos;
     each.file = path.substr(path.rfind('/') + 1);
     found.push_back(std::move(each));
@@ -112,8 +113,12 @@ std::string library_of(const std::string& process, const std::string& task,
   return common;
 }
 
-void add_threads_of(pid_t pid, std::vector<std::string>* found) {
+}  // namespace
+
+std::vector<std::string> threads_of(pid_t pid) {
+  constexpr std::size_t named_max = 4;
   const std::string process = "/proc/" + std::to_string(pid);
+  std::vector<std::string> found;
   std::vector<Mapping> mappings;
   std::error_code failure;
   for (const auto& each : fs::directory_iterator(process + "/task", failure)) {
@@ -121,16 +126,22 @@ void add_threads_of(pid_t pid, std::vector<std::string>* found) {
     if (each.path().filename() == std::to_string(pid) || !name) continue;
     if (mappings.empty()) mappings = mappings_of(process);
     const std::string library = library_of(process, each.path().string(), mappings);
-    found->push_back(*name + (library.empty() ? "" : " of " + library));
+    found.push_back(*name + (library.empty() ? "" : " of " + library));
+    if (found.size() == named_max) break;
   }
+  return found;
 }
 
-}  // namespace
-
-std::vector<std::string> threads_of(const std::vector<pid_t>& processes) {
-  std::vector<std::string> found;
-  for (const pid_t pid : processes) add_threads_of(pid, &found);
-  return found;
+pid_t parent_of(pid_t pid) {
+  constexpr std::string_view field = "\nPPid:\t";
+  const auto status = read_text("/proc/" + std::to_string(pid) + "/status");
+  const std::size_t at = status ? status->find(field) : std::string::npos;
+  pid_t parent = 0;
+  if (at != std::string::npos) {
+    const char* const begin = status->data() + at + field.size();
+    std::from_chars(begin, status->data() + status->size(), parent);
+  }
+  return parent;
 }
 
 }  // namespace dormouse::sandbox

@@ -1,4 +1,5 @@
-// Which threads a process has, and whose they are. Only this module's files include it.
+// Which threads a process has, and whose they are. What is in /proc is of its making: bounded. Only
+// this module's files include it.
 #pragma once
 
 #include <sys/types.h>
@@ -8,10 +9,11 @@
 
 namespace dormouse::sandbox {
 
-// Of these processes, without each one's first: "worker-7 of
-// libgomp.so.1.0.0". The library is the innermost that the thread is in, but for those that all
-// threads are in, as libc, which are named if there is no other; left out if the thread runs, and
-// its stack cannot be looked at.
-std::vector<std::string> threads_of(const std::vector<pid_t>&);
+// Of one process without its first: "worker-7 of libgomp.so.1.0.0", a few of many. The library is
+// the innermost that the thread is in, but for those that all threads are in, as libc, which are
+// named if there is no other; left out if the thread runs, and its stack cannot be looked at.
+std::vector<std::string> threads_of(pid_t);
+
+pid_t parent_of(pid_t);  // 0 of one that is gone.
 
 }  // namespace dormouse::sandbox

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <unistd.h>
-#include <algorithm>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <csignal>
@@ -15,7 +14,6 @@
 #include "sandbox/end_signal.h"
 #include "sandbox/linux_sandbox.h"
 #include "sandbox/pages.h"
-#include "sandbox/threads.h"
 
 namespace dormouse::sandbox {
 
@@ -117,17 +115,11 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   Duration cpu_time() const { return own(launched.group->cpu_time()); }
 
-  asio::awaitable<Pages> pages(std::string part) const { return look(pages_of, std::move(part)); }
-  asio::awaitable<std::vector<std::string>> threads(std::string part) const {
-    return look(threads_of, std::move(part));
-  }
-
-  // At the processes in the group `part` of this one's, or in all of it.
-  template <class Seen>
-  asio::awaitable<Seen> look(Seen (*at)(const std::vector<pid_t>&), std::string part) const {
-    auto work = [at, hierarchies = &workshop->estate.hierarchies,
+  // Of the processes in the group `part` of this one's, or in all of it.
+  asio::awaitable<Pages> pages(std::string part) const {
+    auto work = [hierarchies = &workshop->estate.hierarchies,
                  group = workshop->estate.cgroup(name) + part] {
-      return at(processes_of(*hierarchies, group));
+      return pages_of(processes_of(*hierarchies, group));
     };
     return workshop->revealing.run(std::move(work));
   }

@@ -1,55 +1,53 @@
-"""The code that a template has run is copied, once, to lie side by side.
+"""The motions of a call, gone through in a template before it is forked: what is done the first time
+only is done, the code that they run is brought together in memory, and the interpreter specialises it.
 
 A call counts references to the code that it runs, and so makes the pages with that code its
 instance's own. Where the 400 functions that a call of pandas needs lie among the thousands that it
-does not, each costs such a page. Nothing but where they lie is changed: a function's `__code__` is
-an equal one afterwards, which the interpreter specialises anew."""
+does not, each costs such a page; so copies of them are made, one beside the other. A function's
+`__code__` is an equal one afterwards; code that anything else refers to by itself stays where it is."""
 
-import contextlib
 import ctypes
 import gc
 import sys
+import time
 import types
+import weakref
+
+RUNS = 20  # The interpreter rewrites code that has run several times.
+SECONDS_MAX = 2
 
 
-@contextlib.contextmanager
-def gathered(make_room):
-    """What runs within this, in this thread, until it calls nothing new: then it is copied, and goes
-    on, so that the copies are specialised, too. `make_room` is called before they are made."""
+def rehearse(motions, make_room):
+    """`make_room` is called before the copies are made. Raises what `motions` raises."""
+    end = time.monotonic() + SECONDS_MAX
+    motions()
+    seen = _code_run_by(motions)
+    if seen:
+        make_room()
+        _copy(seen)
+    for _ in range(RUNS):
+        if time.monotonic() > end:
+            break
+        motions()
+
+
+def _code_run_by(motions):
+    """Code by its id, of this thread's; none if it is profiled already, or this is no CPython."""
+    seen = {}
     if sys.implementation.name != "cpython" or sys.getprofile() is not None:
-        yield
-        return
-    run = _Run(make_room)
-    sys.setprofile(run.see)
+        return seen
+
+    def see(frame, event, _):
+        if event == "call":
+            seen[id(frame.f_code)] = frame.f_code
+
+    sys.setprofile(see)
     try:
-        yield
+        motions()
     finally:
-        run.end()
-
-
-class _Run:
-    def __init__(self, make_room):
-        self._make_room = make_room
-        self._seen = {}  # Code, by its id.
-        self._calls = self._calls_with_news = 0
-
-    def see(self, frame, event, _):
-        if event != "call":
-            return
-        self._calls += 1
-        code = frame.f_code
-        if id(code) not in self._seen:
-            self._seen[id(code)] = code
-            self._calls_with_news = self._calls
-        elif self._calls > 4 * self._calls_with_news + 1000:
-            self.end()
-
-    def end(self):
-        if sys.getprofile() != self.see:  # It has ended, or the code has set one of its own.
-            return
-        sys.setprofile(None)
-        self._make_room()
-        _copy(self._seen)
+        if sys.getprofile() is see:
+            sys.setprofile(None)
+    return seen
 
 
 def _copy(seen):
@@ -69,7 +67,20 @@ def _copy(seen):
 
 
 def _is_known_elsewhere(code):
-    """Compilers as torch's keep what they made of a function beside its code, where copies lose it."""
+    """By weak reference, by a tool that monitors it, or by a compiler, as torch's is, that keeps what
+    it made of a function beside its code."""
+    return weakref.getweakrefcount(code) > 0 or _is_monitored(code) or _has_extra(code)
+
+
+def _is_monitored(code):
+    monitoring = getattr(sys, "monitoring", None)  # From 3.12 on.
+    return monitoring is not None and any(
+        monitoring.get_tool(tool) is not None and monitoring.get_local_events(tool, code) != 0
+        for tool in range(6)
+    )
+
+
+def _has_extra(code):
     get = getattr(ctypes.pythonapi, "PyUnstable_Code_GetExtra", None) or ctypes.pythonapi._PyCode_GetExtra
     kept = ctypes.c_void_p()
     return any(

@@ -78,7 +78,7 @@ def find(name):
 
 
 def hook(handler, name):
-    """`before_template` or `after_fork` of the handler's module; None if it has none."""
+    """One of `before_template`, `rehearse_template` and `after_fork` of the handler's module, or None."""
     module = sys.modules.get(getattr(handler, "__module__", ""))
     found = getattr(module, name, None)
     return found if callable(found) else None

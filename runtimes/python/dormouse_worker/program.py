@@ -4,7 +4,6 @@
 With a concurrency of 1, one thread does all. Above that each call has a thread of its own, and async
 handlers share one event loop."""
 
-import contextlib
 import gc
 import importlib
 import logging
@@ -71,12 +70,13 @@ class Worker:
                 handler.use_code(options)
                 self._handler = handler.find(options.get("handler", ""))
                 doing = "before_template"
-                gathers = is_template and handler.hook(self._handler, doing)
-                with gather.gathered(template.fill_holes) if gathers else contextlib.nullcontext():
-                    handler.run_hook(self._handler, doing)
-            if not is_template:  # It serves as it is, and may need what its hooks make.
-                doing = "after_fork"
                 handler.run_hook(self._handler, doing)
+                # What is not a template serves as it is, and may need what its hooks make.
+                doing = "rehearse_template" if is_template else "after_fork"
+                if not is_template:
+                    handler.run_hook(self._handler, doing)
+                elif motions := handler.hook(self._handler, doing):
+                    gather.rehearse(motions, template.fill_holes)
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
@@ -104,10 +104,9 @@ class Worker:
 
     def _settle_as_template(self):
         """What all forks have of it but the first, which a call waits for."""
+        for _ in range(16):
+            self._rehearse()
         gc.unfreeze()
-        with gather.gathered(template.fill_holes):
-            for _ in range(16):
-                self._rehearse()
         gc.collect()
         gc.freeze()
         template.fill_holes()
