@@ -42,7 +42,8 @@ def cold_call(daemon, name, connection):
 
 
 def torch(daemon, watch):
-    """(initialisation, cold, warm) in ms: medians of calls that take turns, one of each a round."""
+    """(initialisation, cold, warm) in ms, medians of calls that take turns, one of each a round; and
+    the walls of an instance."""
     deploy(daemon, "torch-mlp", "torch", keep_alive="0ms")
     deploy(daemon, "torch-mlp", "torch-warm", keep_alive="10m")
     begun = [first_ms(daemon, name) for name in ("torch", "torch-warm")]
@@ -54,7 +55,7 @@ def torch(daemon, watch):
         cold.append(statistics.median(a for a, _ in pairs))
         warm.append(statistics.median(b for _, b in pairs))
         watch.look()
-    return begun, cold, warm
+    return begun, cold, warm, proof(instance_of(daemon, "torch-warm", INPUTS, after=0))
 
 
 def pandas(daemon):
@@ -100,7 +101,7 @@ def breakdown(instance):
 def run(watch):
     section = Section("packages", "Functions with torch and pandas (metrics 1 and 2)")
     with Daemon(watch) as daemon:
-        begun, cold, warm = torch(daemon, watch)
+        begun, cold, warm, torch_walls = torch(daemon, watch)
         held, early, walls, where = pandas(daemon)
         plain = grouped(daemon)
         watch.look()
@@ -126,5 +127,6 @@ def run(watch):
                   [["torch-mlp", spread(begun, 0), spread(cold, 2), spread(warm, 2)]])
     section.note(f"What one instance of the example has of its own: {where}. Most of it are pages of the template's in which "
                  "a call has counted references to objects, and so copied them.")
+    section.note(f"One instance with torch: {torch_walls}.")
     section.note(f"One instance with pandas: {walls}.")
     return section

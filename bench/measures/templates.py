@@ -9,10 +9,12 @@ from rig.instances import SETTLED, Connection, instance_of, private_mib, proof
 from rig.machine import PROGRAMS, REPOSITORY, output
 from rig.ratios import Section, percentile, spread
 
-CALLS = 200
-BURSTS = 9
+ROUNDS = 9
+CALLS = 60  # Cold ones of each function a round, and as many warm ones.
+INSTANCES = 3  # Whose memory is looked at.
 AT_ONCE = 100
 HEAP_MIB = 256
+BODIES = {"native": "27", "numpy": '{"n": 3}'}
 
 NUMPY = """
 import numpy
@@ -22,41 +24,35 @@ def handler(event, context):
 """
 
 
-def cold_calls(daemon, name, body, watch):
-    connection = Connection(daemon.port, name, body)
-    connection.call()  # Makes the template.
-    took = []
-    for _ in range(CALLS):
-        eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+class Function:
+    """One that sleeps at once, and the same that stays; connections to both are open."""
+
+    def __init__(self, daemon, name):
+        self.daemon, self.name, body = daemon, name, BODIES[name]
+        self.cold = Connection(daemon.port, name, body)
+        self.warm = Connection(daemon.port, f"{name}-warm", body)
+        self.many = [Connection(daemon.port, name, body) for _ in range(AT_ONCE)]
+        for each in (self.cold, self.warm):
+            each.call()  # Makes the template.
+
+    def sleeps(self):
+        eventually(f"{self.name} sleeps", lambda: self.daemon.asleep(self.name))
         time.sleep(SETTLED)
-        took.append(connection.call()[0])
-    watch.look()
-    return took
 
+    def pair(self):
+        """A cold call and a warm one, in ms."""
+        self.sleeps()
+        return self.cold.call()[0], self.warm.call()[0]
 
-def warm_calls(daemon, name, body, watch):
-    connection = Connection(daemon.port, name, body)
-    connection.call()
-    took = [connection.call()[0] for _ in range(CALLS)]
-    watch.look()
-    return took
-
-
-def bursts(daemon, name, body, watch):
-    """From the first of 100 requests at once, on open connections, to the last answer, in ms."""
-    connections = [Connection(daemon.port, name, body) for _ in range(AT_ONCE)]
-    took = []
-    for _ in range(BURSTS):
-        eventually(f"{name} sleeps", lambda: daemon.asleep(name))
-        time.sleep(SETTLED)
+    def burst(self):
+        """From the first of 100 requests at once to the last answer, in ms."""
+        self.sleeps()
         began = time.monotonic()
-        for each in connections:
+        for each in self.many:
             each.send()
-        for each in connections:
+        for each in self.many:
             each.receive()
-        took.append((time.monotonic() - began) * 1000)
-        watch.look()
-    return took
+        return (time.monotonic() - began) * 1000
 
 
 def floor():
@@ -93,46 +89,62 @@ def deploy_all(daemon):
             raise RuntimeError(f"{name} has no template: {daemon.function(name)['revision']['notes']}")
 
 
+def memory_of(daemon, name):
+    """What instances have of their own in MiB, 200 ms after their first answer, and the walls of one."""
+    found = []
+    for _ in range(INSTANCES):
+        instance = instance_of(daemon, name, BODIES[name.removesuffix("-warm")])
+        found.append(private_mib(instance))
+        walls = proof(instance)
+    return found, walls
+
+
 def run(watch):
     section = Section("templates", "Functions woken from a template (metrics 1 to 4)")
+    names = tuple(BODIES)
+    cold, warm, burst = ({name: [] for name in names} for _ in range(3))
+    one, hundred, spawned = [], [], []
     with Daemon(watch) as daemon:
         deploy_all(daemon)
-        walls, private = {}, {}
-        for name, body in (("native", "27"), ("numpy", '{"n": 3}')):
-            instance = instance_of(daemon, f"{name}-warm", body)
-            walls[name], private[name] = proof(instance), private_mib(instance)
-        warm = {"native": warm_calls(daemon, "native-warm", "27", watch),
-                "numpy": warm_calls(daemon, "numpy-warm", '{"n": 3}', watch)}
-        cold = {"native": cold_calls(daemon, "native", "27", watch),
-                "numpy": cold_calls(daemon, "numpy", '{"n": 3}', watch)}
-        below = floor()
-        burst = {"native": bursts(daemon, "native", "27", watch),
-                 "numpy": bursts(daemon, "numpy", '{"n": 3}', watch)}
-        spawn = [spawned_ms()]
-    middle = {name: statistics.median(each) for name, each in cold.items()}
-    section.add("native, 256 MiB: cold p50", "≤ 2 ms", [middle["native"]], 2, unit=" ms")
-    section.add("native: cold p99", "≤ 6 ms", [percentile(cold["native"], 0.99)], 6, unit=" ms")
-    section.add("Python + numpy: cold p50 less warm p50", "≤ 12 ms",
-                [middle["numpy"] - statistics.median(warm["numpy"])], 12, unit=" ms")
-    section.add("native: an instance's own memory", "≤ 1 MiB", [private["native"]], 1, unit=" MiB")
-    section.add("Python + numpy: an instance's own memory", "≤ 6 MiB", [private["numpy"]], 6,
-                unit=" MiB")
+        private, walls = zip(*(memory_of(daemon, f"{name}-warm") for name in names))
+        functions = [Function(daemon, name) for name in names]
+        for _ in range(ROUNDS):
+            for each in functions:
+                pairs = [each.pair() for _ in range(CALLS)]
+                cold[each.name].append([took for took, _ in pairs])
+                warm[each.name].append([took for _, took in pairs])
+                burst[each.name].append(each.burst())
+            below = floor()
+            one += below["one_us"]
+            hundred.append(statistics.median(below["hundred_ms"]))
+            spawned.append(spawned_ms())
+            watch.look()
+    middle = {name: [statistics.median(each) for each in cold[name]] for name in names}
+    later = [a - statistics.median(b) for a, b in zip(middle["numpy"], warm["numpy"])]
+    every = {name: sum(cold[name], []) for name in names}
+    section.add("native, 256 MiB: cold p50", "≤ 2 ms", middle["native"], 2, unit=" ms")
+    section.add("native: cold p99", "≤ 6 ms", [percentile(every["native"], 0.99)], 6, unit=" ms")
+    section.add("Python + numpy: cold p50 less warm p50", "≤ 12 ms", later, 12, unit=" ms")
+    section.add("native: an instance's own memory", "≤ 1 MB",
+                [mib * 1.048576 for mib in private[0]], 1, unit=" MB")
+    section.add("Python + numpy: an instance's own memory", "≤ 6 MB",
+                [mib * 1.048576 for mib in private[1]], 6, unit=" MB")
     section.add("native: 100 calls at once / the floor's", "≤ 3×",
-                [a / b for a, b in zip(burst["native"], below["hundred_ms"])], 3)
+                [a / b for a, b in zip(burst["native"], hundred)], 3)
     section.add("Python + numpy: 100 spawned interpreters / 100 calls at once", "≥ 50×",
-                [spawn[0] / each for each in burst["numpy"]], 50, at_least=True)
-    section.note(f"Of a revision at zero a template waits, and one fork of it. Cold: {CALLS} calls "
-                 "on an open connection, each with no instance there, a moment after the last one "
-                 f"went. At once: {AT_ONCE} calls on open connections, {BURSTS} times; the function "
-                 "decides by itself how many instances that takes. The floor forks a process with "
-                 "a heap in huge pages, without a sandbox. Medians (quartiles), ms.")
+                [a / b for a, b in zip(spawned, burst["numpy"])], 50, at_least=True)
+    section.note(f"Of a revision at zero a template waits, and one fork of it. {ROUNDS} rounds, in each "
+                 f"of them {CALLS} pairs of a cold call and a warm one, on open connections, for each "
+                 "function; the cold one meets no instance, a moment after the last one went. At once: "
+                 f"{AT_ONCE} calls on open connections, in each round, as is the floor and as are the "
+                 "interpreters; the function decides by itself how many instances that takes. The floor "
+                 "forks a process with a heap in huge pages, without a sandbox. Cold and warm: of all "
+                 f"calls, p99 of {ROUNDS * CALLS}. Medians (quartiles), ms.")
     section.table(["", "warm", "cold", "cold p99", "100 at once"],
-                  [[name, spread(warm[name], 2), spread(cold[name], 2),
-                    f"{percentile(cold[name], 0.99):.2f}", spread(burst[name], 1)]
-                   for name in ("native", "numpy")] +
-                  [["floor", "", spread([us / 1000 for us in below["one_us"]], 2),
-                    f"{percentile(below['one_us'], 0.99) / 1000:.2f}",
-                    spread(below["hundred_ms"], 1)]])
-    for name, text in walls.items():
+                  [[name, spread(sum(warm[name], []), 2), spread(every[name], 2),
+                    f"{percentile(every[name], 0.99):.2f}", spread(burst[name], 1)] for name in names] +
+                  [["floor", "", spread([us / 1000 for us in one], 2),
+                    f"{percentile(one, 0.99) / 1000:.2f}", spread(hundred, 1)]])
+    for name, text in zip(names, walls):
         section.note(f"One {name} instance: {text}.")
     return section
