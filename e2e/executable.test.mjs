@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, compileNative, eventually, program, repository } from "./platform.mjs";
 
@@ -27,7 +27,7 @@ function ask(method, path, { body, headers = {}, pieces, trailers } = {}) {
     request.on("error", reject);
     if (!pieces) return request.end(body);
     (async () => {
-      for (const piece of pieces) {
+      for await (const piece of pieces) {
         if (!request.write(piece)) await new Promise((done) => request.once("drain", done));
       }
       if (trailers) request.addTrailers(trailers);
@@ -69,8 +69,35 @@ async function obey(id, event, headers) {
       return ask("POST", "invocation/" + id + "/error", {
         headers: { "Lambda-Runtime-Function-Error-Type": "Header.Type", ...event.headers }, body: event.document });
     case "wrong id": {
-      const wrong = await ask("POST", "invocation/0-0/response", { body: "{}" });
+      const wrong = await ask("POST", "invocation/" + event.id + "/response", { body: "{}" });
       return respond(JSON.stringify({ status: wrong.status, said: JSON.parse(wrong.body) }));
+    }
+    case "linger": // Its answer has begun, and ends later.
+      return ask("POST", "invocation/" + id + "/response", {
+        headers: streaming, pieces: (async function* () {
+          yield "begun";
+          await new Promise((done) => setTimeout(done, event.ms));
+          yield " and ended";
+        })() });
+    case "mutate": { // Requests that are nearly right, 50 at a time; never for this call.
+      let state = event.seed;
+      const random = (n) => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 8) % n;
+      const mutated = () => {
+        const bytes = Buffer.from(event.texts[random(event.texts.length)]);
+        for (let changes = 1 + random(4); changes > 0; --changes) {
+          const at = random(bytes.length);
+          if (random(3) === 0) bytes.copyWithin(at, random(bytes.length));
+          else bytes[at] = random(2) ? random(256) : "\\r\\n :/0fF;,".charCodeAt(random(11));
+        }
+        return bytes.subarray(0, random(5) ? bytes.length : random(bytes.length));
+      };
+      const statuses = {};
+      for (let left = event.count; left > 0; left -= 50) {
+        for (const status of await Promise.all(Array.from({ length: 50 }, () => raw(mutated())))) {
+          statuses[status] = (statuses[status] ?? 0) + 1;
+        }
+      }
+      return respond(JSON.stringify(statuses));
     }
     case "twice": {
       await respond(JSON.stringify("first"));
@@ -244,7 +271,13 @@ test("a deploy fails with the program's own words, or with how it ended", async 
 
 test("answers to no call are refused: 400 for one unknown, 403 for a second one", async () => {
   assert.equal(await answerTo({ do: "early" }), 400);
-  const wrong = await answerTo({ do: "wrong id" });
+  // S17: nor is one that runs in another instance answered from this one.
+  const elsewhere = await fetch(`${platform.url}/f/versatile`, {
+    method: "POST", headers: json, body: JSON.stringify({ do: "linger", ms: 1500 }) });
+  const stolen = await answerTo({ do: "wrong id", id: elsewhere.headers.get("dormouse-invocation") });
+  assert.equal(stolen.said.errorType, "InvalidRequestID");
+  assert.equal(await elsewhere.text(), "begun and ended");
+  const wrong = await answerTo({ do: "wrong id", id: "0-0" });
   assert.equal(wrong.status, 400);
   assert.equal(wrong.said.errorType, "InvalidRequestID");
   assert.equal(await answerTo({ do: "twice" }), "first");
@@ -408,6 +441,67 @@ test("nonsense is refused, hanging up harms nobody, and what follows is served",
   const broken = await call({ do: "nonsense", texts: [torn] }).catch((failure) => failure);
   assert.equal(broken.code, "ECONNRESET");
   assert.deepEqual(await answerTo({ next: 3 }), { got: { next: 3 } });
+});
+
+// S17: each is refused or hung up on, and the adapter is none the larger for it.
+test("requests that are nearly right are all met", async () => {
+  const post = (what, rest) => `POST /2018-06-01/runtime/${what} HTTP/1.1\r\nHost: a\r\n${rest}`;
+  const texts = [
+    "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+    post("invocation/01a21fe8-3082-7f2d-8cf9-7b732b711bc0/response", "Content-Length: 4\r\n\r\nfour"),
+    post("invocation/01a21fe8-3082-7f2d-8cf9-7b732b711bc0/response",
+      "Transfer-Encoding: chunked\r\nTrailer: Lambda-Runtime-Function-Error-Type\r\n\r\n4\r\nfour\r\n0\r\nLambda-Runtime-Function-Error-Type: A\r\n\r\n"),
+    post("invocation/01a21fe8-3082-7f2d-8cf9-7b732b711bc0/error",
+      'Lambda-Runtime-Function-Error-Type: A.B\r\nContent-Length: 22\r\n\r\n{"errorMessage":"why"}'),
+    post("init/error", "Content-Length: 2\r\n\r\n{}"),
+  ];
+  const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
+  const event = { do: "mutate", count: nightly ? 100_000 : 4000, seed: Number(process.env.DORMOUSE_SEED ?? 1), texts };
+  const deployed = await platform.deploy(
+    { name: "mutates", runtime: "executable", timeout: "10m" }, { bootstrap: versatile });
+  assert.equal(deployed.code, 0, deployed.stderr);
+  const { status, text } = await call(event, "mutates");
+  assert.equal(status, 200, text);
+  const statuses = JSON.parse(text);
+  assert.equal(Object.values(statuses).reduce((a, b) => a + b), event.count);
+  for (const answered of Object.keys(statuses)) assert.match(answered, /^(0|4\d\d|501)$/, text);
+  assert.ok(statuses[400] > event.count / 10, text);
+  assert.deepEqual(JSON.parse((await call({ after: 2 }, "mutates")).text), { got: { after: 2 } });
+});
+
+const awsClient = path.join(process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps"), "aws-runtime-client");
+const skip = !existsSync(path.join(awsClient, ".complete")) && "it is not there: scripts/setup --nightly builds it";
+test("AWS's own client of the Runtime API for Node runs unmodified", { skip }, async () => {
+  const modules = path.join(awsClient, "node_modules");
+  const files = {
+    bootstrap: "#!/bin/sh\nexec node node_modules/aws-lambda-ric/index.mjs app.handler\n",
+    "app.mjs": `export const handler = async (event, context) => {
+  if (event.fail) throw new RangeError("asked to");
+  console.log("seen", event.n);
+  return { sum: event.n + 1, id: context.awsRequestId, left: context.getRemainingTimeInMillis() > 1000 };
+};`,
+  };
+  for (const name of ["index.mjs", "package.json", "rapid-client.node"]) {
+    files[`node_modules/aws-lambda-ric/${name}`] = readFileSync(path.join(modules, "aws-lambda-ric", name));
+  }
+  const store = path.join(modules, "@aws/lambda-invoke-store");
+  for (const entry of readdirSync(store, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const file = path.join(entry.path, entry.name);
+    files[path.join("node_modules/@aws/lambda-invoke-store", path.relative(store, file))] = readFileSync(file);
+  }
+  const manifest = { name: "aws", runtime: "executable", handler: "app.handler", memory: "256MiB" };
+  const done = await platform.deploy(manifest, files);
+  assert.equal(done.code, 0, done.stderr);
+  const right = await call({ n: 41 }, "aws");
+  const id = right.headers["dormouse-invocation"];
+  assert.deepEqual(JSON.parse(right.text), { sum: 42, id, left: true });
+  const wrong = await call({ fail: true }, "aws");
+  assert.equal(wrong.status, 502);
+  assert.match(JSON.parse(wrong.text).error.message, /^RangeError: asked to/);
+  assert.deepEqual(JSON.parse((await call({ n: 1 }, "aws")).text).sum, 2);
+  await eventually("its log", async () =>
+    new RegExp(`${id}\\s+INFO\\s+seen 41`).test((await platform.cli("logs", "aws")).stdout));
 });
 
 test("its loopback is its own", async () => {
