@@ -426,12 +426,14 @@ def handler(event, context):
   assert.equal(await doubles("with-numpy", 500), 0);
   await deploy("numpy-unseeded", numpy, { ...host, memory: "256MiB", runtime: "python-unseeded" });
   assert.ok((await doubles("numpy-unseeded", 16)) > 16);
-  if (spawnSync("/usr/bin/python3", ["-c", "import torch"]).status !== 0) return t.diagnostic("without torch");
-  const torch = code("torch", "torch.rand(4, dtype=torch.float64)");
-  await deploy("with-torch", torch, { ...host, memory: "1GiB", runtime: "python-of-the-host" });
-  assert.equal(await doubles("with-torch", 48), 0);
-  await deploy("torch-unseeded", torch, { ...host, memory: "1GiB", runtime: "python-unseeded" });
-  assert.ok((await doubles("torch-unseeded", 16)) > 16);
+  const skip = spawnSync("/usr/bin/python3", ["-c", "import torch"]).status !== 0 && "there is no torch";
+  await t.test("torch", { skip }, async () => {
+    const torch = code("torch", "torch.rand(4, dtype=torch.float64)");
+    await deploy("with-torch", torch, { ...host, memory: "1GiB", runtime: "python-of-the-host" });
+    assert.equal(await doubles("with-torch", 48), 0);
+    await deploy("torch-unseeded", torch, { ...host, memory: "1GiB", runtime: "python-unseeded" });
+    assert.ok((await doubles("torch-unseeded", 16)) > 16);
+  });
 });
 
 // Where Debian's alternatives for libblas.so.3 are: its own, and OpenBLAS, which keeps threads.
@@ -486,7 +488,7 @@ def handler(event, context):
     else:
         time.sleep(0.5)
         others = [pid for pid in os.listdir("/proc") if pid.isdigit() and pid != str(os.getpid())]
-        out["others"] = len(others)
+        out["others"] = others
         ways = [f"/proc/{pid}/root/tmp" for pid in others] + [f"/proc/{pid}/cwd" for pid in others]
         ways += ["/slots", "/slots/template", *(f"/slots/{n}/tmp" for n in range(100))]
         out["seen"] = [way for way in ways if names(way) not in ("PermissionError", "FileNotFoundError", [])]
@@ -521,7 +523,7 @@ def handler(event, context):
   assert.equal(tries.setuid, "PermissionError");
   assert.equal(tries.chroot, "PermissionError");
   assert.equal(tries.kill, "done"); // It reached nobody.
-  assert.ok(tries.others >= 2, "it did not see its siblings");
+  assert.ok(tries.others.includes(`${sat.pid}`), "it did not see its sibling");
   assert.deepEqual(tries.seen, []);
   assert.deepEqual(tries.fds, ["/dev/null", "pipe", "socket"]);
 });
@@ -729,6 +731,13 @@ test("under gVisor nothing is forked, and functions answer all the same", async 
   assert.match(notes.template, /^no: .*does not fork/);
   const answer = await walled.invoke("walled", "7", json);
   assert.equal(answer.text, '[7, "walled"]');
+
+  const model = await walled.cli("deploy", path.join(repository, "runtimes/onnx/testdata/matmul.onnx"));
+  assert.equal(model.code, 0, model.stderr);
+  const inferred = await walled.invoke("matmul", JSON.stringify({ x: [[1, 2, 3, 4]] }), json);
+  assert.equal(inferred.status, 200, inferred.text);
+  const doctor = await walled.cli("doctor", "--oci-runtime", "runsc");
+  assert.match(doctor.stdout, /degraded +no templates under runsc/);
   assert.deepEqual(await walled.stop(), { code: 0, signal: null });
 });
 
@@ -775,11 +784,12 @@ def everything():
 def rehearse_template(): count(), everything()
 def handler(event, context):
     pages = {id(f.__code__) // 4096 for f in hot}
+    specialised = sum(map(is_specialised, hot))  # Before it is called here, which may do that.
     return {"all": everything(), "counted": count(), "pages": len(pages), "profile": sys.getprofile() is None,
-            "specialised": sum(map(is_specialised, hot)), "known": registry.get(registered.__code__)}`,
+            "specialised": specialised, "known": registry.get(registered.__code__), "copies": sys.version_info < (3, 13)}`,
   );
   assert.equal(shown.revision.notes.template, "yes");
-  const { all, counted, pages, profile, specialised, known } = await call("gathered");
+  const { all, counted, pages, profile, specialised, known, copies } = await call("gathered");
   const sum = Array.from({ length: 200 }, (_, k) => 3 * (k * 15 + 1000) + 1).reduce((a, b) => a + b);
   const rest = ["base?derived", "base?derivedbase?derived", 7, 1, 6, [0, 1, 4, 9], 2, 3628800, "KeyError('k')", 3, 1];
   assert.deepEqual(all, [sum, ...rest]);
@@ -787,7 +797,7 @@ def handler(event, context):
   assert.ok(profile);
   assert.equal(specialised, 200);
   assert.equal(known, "kept");
-  assert.ok(pages < 60, `${pages} pages`);
+  assert.equal(pages < 60, copies, `${pages} pages`);
 
   const wrong = await platform.deploy(
     { name: "unrehearsed", runtime: "python", handler: "app.handler" },
@@ -801,13 +811,14 @@ test("hooks are called in a function that is not forked, too, and one whose hook
     "hooked",
     `import threading, time
 threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+import os
 called = []
 def before_template(): called.append("before_template")
-def after_fork(): called.append("after_fork")
+async def after_fork(): called.append("after_fork, " + os.environ.get("OMP_NUM_THREADS", "with all threads"))
 def handler(event, context): return called`,
   );
   assert.match((await platform.json("show", "hooked")).function.revision.notes.template, /^no: .*thread/);
-  assert.deepEqual(await platform.callJson("hooked"), ["before_template", "after_fork"]);
+  assert.deepEqual(await platform.callJson("hooked"), ["before_template", "after_fork, with all threads"]);
   for (const hook of ["before_template", "after_fork"]) {
     const code = `def ${hook}(): raise OSError("no database")\ndef handler(event, context): return 1`;
     const done = await platform.deploy(

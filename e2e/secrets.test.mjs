@@ -438,15 +438,20 @@ def handler(event, context):
 test("K7: neither the daemon, nor a loader, nor a function leaves a core when it crashes", async () => {
   const coresHere = () => readdirSync(".").filter((name) => /^core\b/.test(name));
   const before = coresHere();
-  const crash = "import os, signal\ndef crash(): os.kill(os.getpid(), signal.SIGSEGV)\n";
+  const crash = `import os, resource, signal
+def crash():
+    print("limit", resource.getrlimit(resource.RLIMIT_CORE))
+    os.kill(os.getpid(), signal.SIGSEGV)
+`;
   const init = { CANARY: { secret: "canary", when: "init" } };
   const loader = await platform.deploy(
     { name: "loads", runtime: "python", handler: "app.handler", secrets: init }, { "app.py": `${crash}crash()` });
-  assert.match(loader.stderr, /SIGSEGV/);
+  assert.match(loader.stderr, /limit \(1, 1\)[^]*SIGSEGV/);
   await deployPython("crashes", `${crash}def handler(event, context): crash()`, init);
   const failed = await platform.invoke("crashes", "null", json);
   assert.equal(failed.status, 502);
   assert.match(failed.text, /signal 11|SIGSEGV|ended/);
+  await eventually("its log", async () => /limit \(1, 1\)/.test((await platform.cli("logs", "crashes")).stdout));
   await call("shell");
   await call("keeps-init");
   const pids = platform.inSandboxes();

@@ -81,7 +81,7 @@ void confine() {
   const rlim_t bytes = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + memory_more;
   const rlimit limit{bytes, bytes};
   setrlimit(RLIMIT_AS, &limit);
-  const rlimit none{0, 0};
+  const rlimit none{1, 1};  // sandbox/sandbox.h says why it is not 0.
   setrlimit(RLIMIT_CORE, &none);
 }
 

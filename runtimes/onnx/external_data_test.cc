@@ -76,6 +76,14 @@ class ExternalData : public testing::Test {
     return open_model(*folder, "model.onnx");
   }
 
+  // To what is outside, and to what is not.
+  void make_links() {
+    fs::create_symlink("../outside", code() / "link");
+    fs::create_symlink("inside", code() / "link_inside");
+    fs::create_directory_symlink("weights", code() / "linked_folder");
+    fs::create_directory_symlink("..", code() / "up");
+  }
+
   fs::path base_;
 };
 
@@ -92,10 +100,7 @@ TEST_F(ExternalData, ThatIsTheRevisionsOwnIsRead) {
 }
 
 TEST_F(ExternalData, ThatIsAnythingElseIsRefused) {
-  fs::create_symlink("../outside", code() / "link");
-  fs::create_symlink("inside", code() / "link_inside");
-  fs::create_directory_symlink("weights", code() / "linked_folder");
-  fs::create_directory_symlink("..", code() / "up");
+  make_links();
   fs::create_hard_link(outside(), code() / "hard");
   ASSERT_EQ(mkfifo((code() / "fifo").c_str(), 0600), 0);
   const bool has_device = mknod((code() / "device").c_str(), S_IFCHR | 0600, 0x0105) == 0;
@@ -134,6 +139,22 @@ TEST_F(ExternalData, ThatIsAnythingElseIsRefused) {
     EXPECT_NE(files.error().message.find(row.why), std::string::npos) << files.error().message;
     EXPECT_NE(files.error().message.find("of tensor \"w\""), std::string::npos);
   }
+}
+
+TEST_F(ExternalData, IsFoundWithoutOpenat2AndLinksAreNot) {
+  make_links();
+  const int folder = ::open(code().c_str(), O_PATH | O_DIRECTORY);
+  const auto opens = [&](const char* path) {
+    const wire::Descriptor file(open_by_parts(folder, path, O_RDONLY));
+    return static_cast<bool>(file);
+  };
+  EXPECT_TRUE(opens("inside"));
+  EXPECT_TRUE(opens("weights/inside"));
+  for (const char* path : {"link", "link_inside", "linked_folder/inside", "up/outside", "nothing",
+                           "inside/inside", "weights/nothing"}) {
+    EXPECT_FALSE(opens(path)) << path;
+  }
+  close(folder);
 }
 
 // A model reaches files by its tensors wherever they hide, and only in one way.

@@ -22,6 +22,9 @@ int open_below(int folder, const std::string& path, int flags) {
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   for (;;) {
     const long opened = syscall(SYS_openat2, folder, path.c_str(), &how, sizeof(how));
+    if (opened < 0 && (errno == ENOSYS || errno == EPERM)) {  // gVisor has no such call.
+      return open_by_parts(folder, path, flags);
+    }
     // RESOLVE_BENEATH gives EAGAIN while something else renames; a moment later it will not.
     if (opened >= 0 || (errno != EINTR && errno != EAGAIN)) return static_cast<int>(opened);
   }
@@ -48,6 +51,18 @@ Result<> well_formed(std::string_view path) {
 }
 
 }  // namespace
+
+int open_by_parts(int folder, const std::string& path, int flags) {
+  wire::Descriptor at(openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::size_t begin = 0;
+  for (std::size_t end; at && (end = path.find('/', begin)) != path.npos; begin = end + 1) {
+    const std::string part = path.substr(begin, end - begin);
+    at = wire::Descriptor(
+        openat(at.number(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (!at) return -1;
+  return openat(at.number(), path.c_str() + begin, flags | O_NOFOLLOW | O_CLOEXEC);
+}
 
 MappedFile::~MappedFile() {
   if (size_ > 0) munmap(address_, size_);
@@ -80,8 +95,11 @@ Result<Folder> Folder::open(const std::string& path) {
   folder.descriptor_ = wire::Descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder.descriptor_) return system_error(Code::function_failed, "opening " + path);
   struct statvfs status{};
+  // gVisor does not say so of a file system; nobody makes a name in a folder that is closed to
+  // them.
   folder.read_only_ =
-      fstatvfs(folder.descriptor_.number(), &status) == 0 && (status.f_flag & ST_RDONLY) != 0;
+      (fstatvfs(folder.descriptor_.number(), &status) == 0 && (status.f_flag & ST_RDONLY) != 0) ||
+      faccessat(folder.descriptor_.number(), ".", W_OK, 0) != 0;
   return folder;
 }
 

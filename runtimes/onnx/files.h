@@ -47,6 +47,11 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// As openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, where there is none: from folder to
+// folder, none of which may be a link. `path` is relative, without "..". A link at its end is
+// opened as such by O_PATH, and not at all without. -1, and errno.
+int open_by_parts(int folder, const std::string& path, int flags);
+
 // A folder below which files may be opened.
 class Folder {
  public:

@@ -297,6 +297,17 @@ TEST(Template, MayHaveThreadsThatEndAsItForks) {
   EXPECT_EQ(draft->notes.at("template"), "yes");
 }
 
+TEST(Template, IsLookedAtAgainIfTheForkEndedThatWasLookedAt) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  world.launcher.state.ends_as_looked_at = true;
+  world.launcher.state.threads.assign(100, {"a of liba.so", "b"});
+  const auto failed = world.run(world.call("f", ""));
+  ASSERT_FALSE(failed.answer);
+  EXPECT_LT(world.launcher.state.threads.size(), 100u);
+}
+
 TEST(Template, ThatHasThreadsAtALaterStartFailsTheCallWithThatReason) {
   Family family;
   World world(family.program());

@@ -233,23 +233,26 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_in_turn(InstanceKey
   co_return worker;
 }
 
-// The first fork of a template, before it runs anything. Threads that libraries end as they are
+// The first fork of a template, before it is told to go. Threads that libraries end as they are
 // told of a fork (pthread_atfork) are gone by then, though the kernel may have them a moment
 // longer.
 asio::awaitable<Result<>> Shard::examine(InstanceKey mold, const sandbox::Slot* first) {
   constexpr int looks = 6;
   constexpr Duration moment = std::chrono::milliseconds(20);
   auto alone = refuse_inherited(first->inherited_files());
-  for (int i = 0; alone && i < looks; ++i) {
-    const auto threads = first->threads_left_behind();
-    if (threads.empty()) break;
-    if (i + 1 == looks)
-      alone = because_of(threads);
-    else
-      co_await parts_.clock->sleep_until(parts_.clock->now() + moment);
+  for (int i = 1; alone; ++i) {
+    auto looking = first->threads_left_behind();
+    const auto threads = co_await std::move(looking);
+    if (!threads) co_return Error{Code::function_failed, std::string(worker_ended)};
+    if (threads->empty()) break;
+    if (i == looks) alone = because_of(*threads);
+    if (i < looks) co_await parts_.clock->sleep_until(parts_.clock->now() + moment);
   }
-  if (alone) instance(mold)->mold->examined = true;
-  if (!alone && !instance(mold)->trial) fall(mold);
+  Instance& it = *instance(mold);
+  if (alone) it.mold->examined = true;
+  if (alone || it.trial) co_return alone;
+  spdlog::warn("{} is given up: {}", it.name, alone.error().message);
+  give_up(mold);
   co_return alone;
 }
 

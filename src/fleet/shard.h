@@ -106,7 +106,7 @@ class Shard final : public Fleet {
     bool settles = true;  // The last fork that said whether it was ready was, as far as is known.
     bool preparing = false;
     bool prepared = false;     // Spares were made before.
-    bool examined = false;     // One fork of it had nothing in common with it.
+    bool examined = false;     // A fork of it lacks nothing, and shares no file.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.

@@ -42,6 +42,7 @@ struct FakeLauncherState {
   std::vector<std::string> inherited_files;  // Of every fork.
   // What a program has, each time that somebody looks at its forks; afterwards nothing.
   std::deque<std::vector<std::string>> threads;
+  bool ends_as_looked_at = false;  // The next fork.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   std::vector<Spec> launched;   // Every one that succeeded.
@@ -114,11 +115,14 @@ class FakeSlot final : public Slot {
   void reset_peak() override {}
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
   std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
-  std::vector<std::string> threads_left_behind() const override {
-    if (state_->threads.empty()) return {};
+  asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const override {
+    if (std::exchange(state_->ends_as_looked_at, false)) {
+      co_return Error{Code::not_found, "it has ended"};
+    }
+    if (state_->threads.empty()) co_return std::vector<std::string>{};
     auto now = std::move(state_->threads.front());
     state_->threads.pop_front();
-    return now;
+    co_return now;
   }
 
  private:

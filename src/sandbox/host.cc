@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -171,9 +172,14 @@ Finding swap() {
           "dozing instances may be written out, and then wake slowly"};
 }
 
+// As the launcher knows it: by the name of its file.
+bool is_runsc(const LauncherOptions& options) {
+  return std::filesystem::path(options.oci_runtime).filename().string().starts_with("runsc");
+}
+
 Finding network(const LauncherOptions& options) {
   constexpr const char* cost = "no function can be deployed that wants a `network`: ";
-  if (options.oci_runtime.ends_with("runsc")) {
+  if (is_runsc(options)) {
     return {degraded, "no networks for functions", std::string(cost) + "there is none under runsc"};
   }
   const auto possible = check_network();
@@ -188,7 +194,7 @@ Finding network(const LauncherOptions& options) {
 }
 
 Finding templates(const LauncherOptions& options) {
-  if (!options.oci_runtime.ends_with("runsc")) return {good, "templates, to fork instances of", ""};
+  if (!is_runsc(options)) return {good, "templates, to fork instances of", ""};
   return {degraded, "no templates under runsc",
           "nothing is forked: each instance loads its code or its model by itself"};
 }

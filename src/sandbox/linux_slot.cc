@@ -145,9 +145,14 @@ class LinuxSlot final : public Slot {
     }
     return names;
   }
-  std::vector<std::string> threads_left_behind() const override {
+  asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const override {
     CHECK(watch_);
-    return threads_of(parent_of(watch_->launched.process.pid));
+    auto work = [fork = watch_->launched.process.pid]() -> Result<std::vector<std::string>> {
+      const pid_t parent = parent_of(fork);
+      if (parent <= 1) return Error{Code::not_found, "it has ended"};
+      return threads_of(parent);
+    };
+    co_return co_await watch_->workshop->revealing.run(std::move(work));
   }
 
   static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {

@@ -169,8 +169,9 @@ class Slot : public Sandbox {
   // "/tmp/log". After admit().
   virtual std::vector<std::string> inherited_files() const = 0;
   // What the process that it was forked from still has beside its first thread, and it has not:
-  // "worker-7 of libgomp.so.1.0.0". After admit().
-  virtual std::vector<std::string> threads_left_behind() const = 0;
+  // "worker-7 of libgomp.so.1.0.0", "…" at the end of many. After admit(); not_found if it has
+  // ended.
+  virtual asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

@@ -113,6 +113,12 @@ std::string library_of(const std::string& process, const std::string& task,
   return common;
 }
 
+// Names are the function's own: they must not write on terminals.
+std::string printable(std::string text) {
+  std::ranges::replace_if(text, [](unsigned char each) { return each < ' ' || each == 0x7F; }, '?');
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::string> threads_of(pid_t pid) {
@@ -126,8 +132,11 @@ std::vector<std::string> threads_of(pid_t pid) {
     if (each.path().filename() == std::to_string(pid) || !name) continue;
     if (mappings.empty()) mappings = mappings_of(process);
     const std::string library = library_of(process, each.path().string(), mappings);
-    found.push_back(*name + (library.empty() ? "" : " of " + library));
-    if (found.size() == named_max) break;
+    found.push_back(printable(*name) + (library.empty() ? "" : " of " + printable(library)));
+    if (found.size() == named_max) {
+      found.emplace_back("…");
+      break;
+    }
   }
   return found;
 }

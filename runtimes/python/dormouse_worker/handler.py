@@ -77,17 +77,21 @@ def find(name):
     return module
 
 
-def hook(handler, name):
-    """One of `before_template`, `rehearse_template` and `after_fork` of the handler's module, or None."""
-    module = sys.modules.get(getattr(handler, "__module__", ""))
-    found = getattr(module, name, None)
-    return found if callable(found) else None
+def has_hook(handler, name):
+    """One of `before_template`, `rehearse_template` and `after_fork` of the handler's module."""
+    return callable(getattr(_module_of(handler), name, None))
 
 
 def run_hook(handler, name):
-    found = hook(handler, name)
-    if found:
-        found()
+    """Awaits it, if it is `async`."""
+    if has_hook(handler, name):
+        value = getattr(_module_of(handler), name)()
+        if inspect.iscoroutine(value):
+            _awaited(value)
+
+
+def _module_of(handler):
+    return sys.modules.get(getattr(handler, "__module__", ""))
 
 
 def _import(name):

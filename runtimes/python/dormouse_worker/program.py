@@ -71,12 +71,12 @@ class Worker:
                 self._handler = handler.find(options.get("handler", ""))
                 doing = "before_template"
                 handler.run_hook(self._handler, doing)
-                # What is not a template serves as it is, and may need what its hooks make.
-                doing = "rehearse_template" if is_template else "after_fork"
-                if not is_template:
-                    handler.run_hook(self._handler, doing)
-                elif motions := handler.hook(self._handler, doing):
-                    gather.rehearse(motions, template.fill_holes)
+                if is_template and handler.has_hook(self._handler, "rehearse_template"):
+                    doing = "rehearse_template"
+                    gather.rehearse(lambda: handler.run_hook(self._handler, doing), template.fill_holes)
+            if not is_template:  # It serves as it is, and may need what its hooks make.
+                doing = "after_fork"
+                handler.run_hook(self._handler, doing)
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
