@@ -130,13 +130,13 @@ std::vector<std::string> threads_of(pid_t pid) {
   for (const auto& each : fs::directory_iterator(process + "/task", failure)) {
     const auto name = read_text(each.path() / "comm");
     if (each.path().filename() == std::to_string(pid) || !name) continue;
-    if (mappings.empty()) mappings = mappings_of(process);
-    const std::string library = library_of(process, each.path().string(), mappings);
-    found.push_back(printable(*name) + (library.empty() ? "" : " of " + printable(library)));
     if (found.size() == named_max) {
       found.emplace_back("…");
       break;
     }
+    if (mappings.empty()) mappings = mappings_of(process);
+    const std::string library = library_of(process, each.path().string(), mappings);
+    found.push_back(printable(*name) + (library.empty() ? "" : " of " + printable(library)));
   }
   return found;
 }
