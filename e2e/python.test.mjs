@@ -721,26 +721,6 @@ test("after kill -9 nothing is left of templates and forks, and functions answer
   assert.equal(await call("survivor"), 2);
 });
 
-test("under gVisor nothing is forked, and functions answer all the same", async () => {
-  const walled = await Platform.start({ config: "sandbox:\n  oci_runtime: runsc\n" });
-  const code = "def handler(event, context):\n    return [event, context.function_name]";
-  const manifest = { name: "walled", runtime: "python", handler: "app.handler", memory: "128MiB" };
-  const done = await walled.deploy(manifest, { "app.py": code });
-  assert.equal(done.code, 0, done.stderr);
-  const { notes } = (await walled.json("show", "walled")).function.revision;
-  assert.match(notes.template, /^no: .*does not fork/);
-  const answer = await walled.invoke("walled", "7", json);
-  assert.equal(answer.text, '[7, "walled"]');
-
-  const model = await walled.cli("deploy", path.join(repository, "runtimes/onnx/testdata/matmul.onnx"));
-  assert.equal(model.code, 0, model.stderr);
-  const inferred = await walled.invoke("matmul", JSON.stringify({ x: [[1, 2, 3, 4]] }), json);
-  assert.equal(inferred.status, 200, inferred.text);
-  const doctor = await walled.cli("doctor", "--oci-runtime", "runsc");
-  assert.match(doctor.stdout, /degraded +no templates under runsc/);
-  assert.deepEqual(await walled.stop(), { code: 0, signal: null });
-});
-
 // Of 3,000 functions each fifteenth is called: their code fills a few dozen pages, and lies in 200.
 test("code that was rehearsed lies side by side, specialised, and does what it did", async () => {
   const shown = await deploy(

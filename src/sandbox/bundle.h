@@ -16,6 +16,7 @@ struct Wall {
   std::filesystem::path stage;  // Shown at /code.
   std::string cgroup;           // "/dormouse-1f3a/1f3a-7": the OCI runtime makes "oci" below it.
   std::uint32_t host_uid;       // The first of host_uids_each.
+  bool gvisor = false;          // The OCI runtime is runsc.
 };
 
 std::string bundle_config(const Spec&, const Wall&);

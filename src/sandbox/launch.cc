@@ -31,7 +31,7 @@ Limits while_starting(Limits limits, RuntimeKind kind) {
   limits.memory_bytes_max = std::max(limits.memory_bytes_max, memory);
   limits.cpu_millicores_max = std::max(limits.cpu_millicores_max, 2000U);
   limits.processes_max = std::max(limits.processes_max, 128U);
-  return limits;
+  return on_the_host(limits, kind);
 }
 
 Command runtime_command(const Estate& estate, const Ends& ends) {
@@ -172,10 +172,11 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
   }
   if (auto staged = make_stage(estate.stage(sandbox)); !staged) return staged;
   if (auto given = give_to(spec.binds, host_uid + program_uid); !given) return given;
-  const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid};
+  const bool gvisor = estate.kind == RuntimeKind::runsc;
+  const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid, gvisor};
   Spec inside = spec;
-  inside.forks = spec.forks && estate.kind != RuntimeKind::runsc;
-  if (estate.kind == RuntimeKind::runsc) inside.env.emplace_back("DORMOUSE_SOCKET=0");
+  inside.forks = spec.forks && !gvisor;
+  if (gvisor) inside.env.emplace_back("DORMOUSE_SOCKET=0");
   if (may_get_a_network(estate, spec)) {
     auto added = add_network_files(estate.folder(sandbox), inside);
     if (!added) return added;
@@ -202,7 +203,7 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
   if (!pid) return pid.error();
   auto process = adopt(std::atoi(pid->c_str()));
   if (!process) return process.error();
-  if (auto set = (*group)->limit(spec.limits); !set) {
+  if (auto set = (*group)->limit(on_the_host(spec.limits, estate.kind)); !set) {
     if (set.error().code != Code::conflict) return set.error();
     return Error{Code::invalid_argument, "the memory limit is less than the OCI runtime holds"};
   }
@@ -225,6 +226,13 @@ Result<Launched> launch_in(const Estate& estate, const std::string& sandbox, con
 }
 
 }  // namespace
+
+// gVisor's kernel has some twenty threads of its own, and for each process inside several of the
+// host's, one for each thread of the kernel that has run it. Out of them it panics.
+Limits on_the_host(Limits limits, RuntimeKind kind) {
+  if (kind == RuntimeKind::runsc) limits.processes_max = 128 + 8 * limits.processes_max;
+  return limits;
+}
 
 Result<Ends> make_ends() {
   Ends ends;

@@ -24,6 +24,9 @@ struct Launched {
   wire::Descriptor output;
 };
 
+// What the host must let a sandbox have so that its program has these limits.
+Limits on_the_host(Limits, RuntimeKind);
+
 // What a sandbox that may get a network sees at /etc/hosts and /etc/resolv.conf, in its folder.
 inline constexpr const char* hosts_file = "hosts";
 inline constexpr const char* resolv_file = "resolv.conf";

@@ -83,7 +83,7 @@ class LinuxSandbox final : public Sandbox {
 
   Result<> set_limits(const Limits& limits) override {
     limits_ = limits;
-    return watch_->launched.group->limit(limits);
+    return watch_->launched.group->limit(on_the_host(limits, watch_->workshop->estate.kind));
   }
   asio::awaitable<Ended> wait() override { return EndSignal::wait(watch_->end); }
   void kill() override { watch_->kill_all(); }
@@ -100,9 +100,12 @@ class LinuxSandbox final : public Sandbox {
   asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }
 
   asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) override {
-    return connect_inside(watch_->process.get_executor(), &watch_->workshop->connecting,
-                          wire::Descriptor(copy_of(watch_->launched.process.handle.number())),
-                          port);
+    if (watch_->workshop->estate.kind == RuntimeKind::runsc) {
+      co_return Error{Code::unsupported, "under runsc no program can be spoken to over HTTP"};
+    }
+    co_return co_await connect_inside(
+        watch_->process.get_executor(), &watch_->workshop->connecting,
+        wire::Descriptor(copy_of(watch_->launched.process.handle.number())), port);
   }
 
   asio::awaitable<Result<std::unique_ptr<Slot>>> make_slot(Limits limits) override {

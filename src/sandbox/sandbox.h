@@ -138,7 +138,8 @@ class Sandbox {
   virtual asio::awaitable<Pages> pages() const = 0;  // Of the program alone, without its slots.
 
   // A connection to a port of the program's own loopback, which does not block; `loopback` must be
-  // in the Spec. conflict if nothing listens there. Not under runsc, whose network is its own.
+  // in the Spec. conflict if nothing listens there; unsupported under runsc, whose network is its
+  // own.
   virtual asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) = 0;
 
   // A place for one fork of the program, with these limits of its own; from the first slot on the
