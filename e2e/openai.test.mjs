@@ -24,13 +24,7 @@ before(async () => {
   await deploy("talk", { concurrency: 8 });
   client = openai();
 });
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  const verdict = await platform.oracle();
-  assert.ok(verdict.holds, verdict.said);
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopJudged());
 
 async function deploy(name, fields = {}) {
   const done = await platform.deploy({ name, runtime: "talker", memory: "64MiB", ...fields });

@@ -4,18 +4,13 @@ import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import net from "node:net";
 import { readFileSync } from "node:fs";
+import { outlive } from "./load.mjs";
 import { Platform, eventually, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
 before(async () => (platform = await Platform.start({ blanks: 2 })));
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  const verdict = await platform.oracle();
-  assert.ok(verdict.holds, verdict.said);
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopJudged());
 
 const percentile = (values, p) => values.sort((a, b) => a - b)[Math.floor(values.length * p)];
 
@@ -80,17 +75,9 @@ test("O1: at ten times its capacity it refuses at once, and serves as before", a
 
 test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
   const timeout = 300;
-  await platform.deployProbe("deaf", { timeout: `${timeout}ms`, concurrency: 1 });
-  const rounds = nightly ? 200 : 30;
-  for (let round = 0; round < rounds; ++round) {
-    const how = ["spin", "stop", "ignore-term"][round % 3];
-    const began = performance.now();
-    const { status, text } = await platform.invoke("deaf", how);
-    assert.equal(status, 504, `${how}: ${text}`);
-    await eventually("it is gone", () => platform.isIdle("deaf"));
-    const took = performance.now() - began;
-    assert.ok(took <= timeout + 1000, `${how}: gone after ${took.toFixed(0)} ms`);
-  }
+  await platform.deployProbe("deaf", { timeout: `${timeout}ms`, concurrency: 1, max_instances: 6 });
+  const hows = ["spin", "stop", "ignore-term", "spin", "stop", "ignore-term"];
+  await outlive(platform, "deaf", hows, { timeout, waves: nightly ? 1667 : 34 });
   await eventually("it is well", async () => {
     return (await platform.invoke("deaf", "echo well")).text === "well";
   });

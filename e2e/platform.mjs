@@ -398,6 +398,15 @@ ${this.options.config ?? ""}`,
     this.remove();
   }
 
+  // And what the ledger says is true.
+  async stopJudged(options) {
+    assert.deepEqual(await this.kill("SIGTERM"), { code: 0, signal: null });
+    const verdict = await this.oracle([], options);
+    assert.ok(verdict.holds, verdict.said);
+    assert.deepEqual(this.leftovers(), []);
+    this.remove();
+  }
+
   remove() {
     this.agent.destroy();
     if (existsSync(this.dir)) rmSync(this.dir, { recursive: true, force: true });

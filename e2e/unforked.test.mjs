@@ -6,7 +6,7 @@ import { chmodSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync }
 import http from "node:http";
 import { createConnection } from "node:net";
 import path from "node:path";
-import { killEverySecond, openLoop, triesWithin } from "./load.mjs";
+import { openLoop, outlive, triesWithin } from "./load.mjs";
 import { Platform, eventually, program, roots, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
@@ -33,13 +33,7 @@ before(async () => {
   platform.options.config = both.replaceAll("WINDOW", path.dirname(platform.attempts));
   await platform.serve();
 });
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  const verdict = await platform.oracle([], { seen: false }); // These functions log no attempts.
-  assert.ok(verdict.holds, verdict.said);
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopJudged({ seen: false })); // These functions log no attempts.
 
 // What a function is asked to do, for both kinds.
 const deeds = `
@@ -158,14 +152,8 @@ for (const kind of Object.keys(kinds)) {
     test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
       const timeout = 700;
       await deploy(kind, `${kind}-deaf`, { timeout: `${timeout}ms`, max_instances: 3 });
-      for (let wave = 0; wave < (nightly ? 20 : 2); ++wave) {
-        const began = performance.now();
-        const answers = await Promise.all(["spin", "stop", "deaf"].map((how) => invoke(`${kind}-deaf`, how)));
-        for (const { status, text } of answers) assert.equal(status, 504, text);
-        await eventually("they are gone", () => platform.isIdle(`${kind}-deaf`));
-        const took = performance.now() - began;
-        assert.ok(took <= timeout + 1000, `gone after ${took.toFixed(0)} ms`);
-      }
+      const bodies = ["spin", "stop", "deaf"].map((how) => JSON.stringify({ how }));
+      await outlive(platform, `${kind}-deaf`, bodies, { timeout, waves: nightly ? 70 : 2, headers: json });
     });
 
     test("S3: a fork bomb stops at the limit of processes", async () => {
@@ -283,24 +271,6 @@ for (const kind of Object.keys(kinds)) {
         deploy(kind, `${name}-late`, { env: { MS: "60000" }, start_timeout: "1s" }, slow),
         /within its start_timeout/,
       );
-    });
-
-    test("Z7: an instance killed every second costs only the calls in it", async () => {
-      const concurrency = 10;
-      await deploy(kind, `${kind}-z7`, { keep_alive: "5s", concurrency, max_instances: 4 });
-      await invoke(`${kind}-z7`, "up");
-      const { result: answers, kills } = await killEverySecond(
-        () => serversOf(`${kind}-z7`),
-        openLoop(200, nightly ? 60 : 6, () => invoke(`${kind}-z7`, "sleep", 30)),
-      );
-      const failed = answers.filter(({ status }) => status !== 200);
-      for (const answer of failed) {
-        assert.equal(answer.status, 502, answer.text);
-        assert.match(errorOf(answer).message, /may have run|ended while starting|before it had answered|killed/);
-      }
-      assert.ok(kills >= 4, `${kills} kills`);
-      assert.ok(failed.length <= kills * concurrency, `${failed.length} failed, ${kills} kills`);
-      assert.ok(failed.length > 0, "no kill hit a call: the test proves nothing");
     });
   });
 }

@@ -15,13 +15,7 @@ before(async () => {
   await platform.deployProbe("good", { keep_alive: "60s", timeout: "10s" });
   assert.equal((await platform.invoke("good", "echo up")).text, "up");
 });
-after(async () => {
-  assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
-  const verdict = await platform.oracle([], { seen: false }); // Misdeeds log no attempt.
-  assert.ok(verdict.holds, verdict.said);
-  assert.deepEqual(platform.leftovers(), []);
-  platform.remove();
-});
+after(() => platform.stopJudged({ seen: false })); // Misdeeds log no attempt.
 
 async function goodStillAnswers() {
   assert.equal((await platform.invoke("good", "echo still")).text, "still");

@@ -110,9 +110,9 @@ int dormouse_enter(int socket, const struct dormouse_slot *slot) {
   int own = dup2(slot->output, 1) == 1 && dup2(slot->output, 2) == 2 &&
             dup2(slot->socket, socket) == socket;
   close(slot->socket), close(slot->output);
-  if (!own || chdir(slot->root) || chroot(".") || setresgid(slot->uid, slot->uid, slot->uid) ||
-      setresuid(slot->uid, slot->uid, slot->uid) || chdir("/code") ||
-      dormouse_drop_capabilities() || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+  if (!own || setsid() < 0 || chdir(slot->root) || chroot(".") ||
+      setresgid(slot->uid, slot->uid, slot->uid) || setresuid(slot->uid, slot->uid, slot->uid) ||
+      chdir("/code") || dormouse_drop_capabilities() || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
     return -1;
   signal(SIGCHLD, SIG_DFL), wire = socket;
   if (send_out(socket, FORKED, 0) || receive(socket) != 1) return -1;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -180,11 +179,10 @@ Result<> Cgroup::make_v2() {
 
 Result<> Cgroup::watch_oom() {
   if (hierarchies_->unified) {
-    const fs::path events = folder("") / "memory.events";
-    oom_notice_ = Descriptor(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    if (inotify_add_watch(oom_notice_.number(), events.c_str(), IN_MODIFY) < 0) {
-      return system_error(Code::unavailable, "inotify");
-    }
+    auto events = open_file(folder("") / "memory.events", O_RDONLY);
+    if (!events) return events.error();
+    oom_notice_ = std::move(*events);
+    (void)take_oom_notice();
     return ok;
   }
   auto file = open_file(folder("memory") / "memory.oom_control", O_RDONLY);
@@ -192,6 +190,14 @@ Result<> Cgroup::watch_oom() {
   oom_notice_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   return write_text(folder("memory") / "cgroup.event_control",
                     std::to_string(oom_notice_.number()) + " " + std::to_string(file->number()));
+}
+
+bool Cgroup::take_oom_notice() const {
+  char notice[512];
+  const int from = oom_notice_.number();
+  // v2: what was read is no news any more.
+  return (hierarchies_->unified ? pread(from, notice, sizeof(notice), 0)
+                                : read(from, notice, sizeof(notice))) > 0;
 }
 
 Result<> Cgroup::admit(pid_t pid) {
@@ -248,6 +254,10 @@ Result<> Cgroup::limit_v1(const Limits& limits, const char* part) {
   const auto shares = std::max<std::uint64_t>(2, limits.cpu_millicores_max * 1024ULL / 1000);
   if (auto set = write_text(cpu / "cpu.shares", std::to_string(shares)); !set) return set;
   if (auto set = write_text(cpu / "cpu.cfs_quota_us", quota_us(limits)); !set) return set;
+  // What waits in sockets for IP is not counted there, and until this is set, nowhere.
+  if (access((memory / "memory.kmem.tcp.limit_in_bytes").c_str(), F_OK) == 0) {
+    if (auto set = write_text(memory / "memory.kmem.tcp.limit_in_bytes", bytes); !set) return set;
+  }
   return write_text(folder("pids") / part / "pids.max", std::to_string(limits.processes_max));
 }
 

@@ -59,9 +59,11 @@ class Cgroup {
   void reset_peak();
   std::uint64_t oom_kills() const;  // Not those in groups of slots below it.
 
-  // Readable when the group met its memory limit. v2: an inotify descriptor on memory.events, also
-  // when a group below it did; look at oom_kills() to know. Not owned by whoever asks.
+  // Tells that the group met its memory limit: v1 by being readable, v2 by an exceptional condition
+  // (POLLPRI), also when a group below it did; look at oom_kills() to know. Until the notice is
+  // taken it tells no other. Not owned by whoever asks.
   int oom_notice() const { return oom_notice_.number(); }
+  bool take_oom_notice() const;  // Whether there was one; v2: always.
 
  private:
   Cgroup(const Hierarchies* hierarchies, std::string name)

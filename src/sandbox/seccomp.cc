@@ -107,9 +107,6 @@ constexpr AllowedCall allowed[] = {
     {"listxattr", "file copies of runtimes ask"},
     {"llistxattr", "file copies of runtimes ask"},
     {"flistxattr", "file copies of runtimes ask"},
-    {"inotify_init1", "programs that watch their files"},
-    {"inotify_add_watch", "programs that watch their files"},
-    {"inotify_rm_watch", "programs that watch their files"},
     {"fcntl", "descriptor flags, locks, memfd seals"},
     // Waiting and talking.
     {"poll", "event loops"},

@@ -49,7 +49,9 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   void watch_memory() {
     auto self = shared_from_this();
-    memory.async_wait(stream_descriptor::wait_read, [self](boost::system::error_code failed) {
+    const auto kind =
+        tells_of_others() ? stream_descriptor::wait_error : stream_descriptor::wait_read;
+    memory.async_wait(kind, [self](boost::system::error_code failed) {
       if (!failed && !self->closed) self->memory_noticed();
     });
   }
@@ -62,11 +64,12 @@ struct Watch : std::enable_shared_from_this<Watch> {
   }
 
   bool read_notice() {
-    char notice[512];
-    const bool any = read(memory.native_handle(), notice, sizeof(notice)) > 0;
-    const bool tells_by_itself = !workshop->estate.hierarchies.unified;
-    return (any && tells_by_itself) || launched.group->oom_kills() > 0;
+    const bool any = launched.group->take_oom_notice();
+    return (any && !tells_of_others()) || launched.group->oom_kills() > 0;
   }
+
+  // Of the groups below its own, too.
+  bool tells_of_others() const { return workshop->estate.hierarchies.unified; }
 
   void kill_all() {
     if (!end->given()) kill_process(launched.process);

@@ -227,6 +227,7 @@ void try_kernel() {
       {"perf_event_open", call(SYS_perf_event_open, address(space), 0, -1, -1, 0)},
       {"io_uring_setup", call(SYS_io_uring_setup, 8, address(space))},
       {"userfaultfd", call(SYS_userfaultfd, 0)},
+      {"inotify_init1", call(SYS_inotify_init1, 0)},
       {"keyctl", call(SYS_keyctl, 0, -3, 1)},
       {"add_key", call(SYS_add_key, address("user"), address("x"), address("y"), 1, -3)},
       {"request_key", call(SYS_request_key, address("user"), address("x"), 0, -3)},

@@ -114,7 +114,7 @@ TEST(Slots, HaveEveryWallOfASandbox) {
 TEST(Slots, GiveExactlyTheDescriptorsThatAreMeant) {
   World world;
   Family family(world);
-  const int forks = std::getenv("DORMOUSE_NIGHTLY") != nullptr ? 200 : 30;
+  const int forks = so_many(200, 10'000);
   for (int i = 0; i < forks; ++i) {
     ASSERT_EQ(family.to_the_end("descriptors").output, "fd 0 c\nfd 1 p\nfd 2 p\nfd 3 s\n");
   }
@@ -190,7 +190,7 @@ TEST(Slots, LeaveNothing) {
   World world;
   Family family(world);
   std::mt19937 random(7);
-  const int lives = std::getenv("DORMOUSE_NIGHTLY") != nullptr ? 500 : 60;
+  const int lives = so_many(500, 10'000);
   for (int i = 0; i < lives; ++i) {
     auto slot = family.fork();
     ASSERT_TRUE(slot);

@@ -57,6 +57,10 @@ class World {
   std::unique_ptr<Launcher> launcher_;
 };
 
+// How many to try: `usually` of them, or `nightly` with DORMOUSE_NIGHTLY=1; under sanitizers, which
+// see nothing of the kernel's work, a tenth.
+int so_many(int usually, int nightly);
+
 // Everything on this host that belongs to the owner of `state_dir`: processes, cgroups, mounts,
 // sandboxes' folders, networks. Empty is how it should be.
 std::set<std::string> left_by(const std::filesystem::path& state_dir);
