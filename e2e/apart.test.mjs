@@ -225,7 +225,9 @@ for (const [what, victim, attacker] of [
       const uids = [sitter, await eventually("the attacker", () => find("attacker"))].map(uidsOf);
       assert.ok(uids.every((each) => each.length === 1 && each[0] !== "0"), `uids ${uids}`);
       assert.notDeepEqual(uids[0], uids[1]);
-      for (const pid of platform.inSandboxes()) assert.doesNotMatch(readOf(pid, "status"), /^Uid:.*\t0\b/m);
+      // But for the OCI runtime, where a sandbox is just being made.
+      const isRoot = (pid) => /^Uid:.*\t0\b/m.test(readOf(pid, "status"));
+      await eventually("nobody is root", () => !platform.inSandboxes().some(isRoot));
     });
     const areTwins = victim === attacker;
     // Processes. What seccomp refuses is refused for its own child, too.
@@ -532,7 +534,7 @@ def handler(event, context):
   });
 }
 
-const rounds = 4;
+const rounds = process.env.DORMOUSE_NIGHTLY ? 8 : 2;
 const percentile = (values, p) => values.toSorted((a, b) => a - b)[Math.floor(values.length * p)];
 
 // Milliseconds of calls of a function that is awake, 200 a second for 0.7 s, on one connection.
@@ -609,7 +611,7 @@ def handler(event, context):
     mib += await call("flood", null);
     grown = Math.max(grown, platform.memoryOfDaemon() - before);
   });
-  assert.ok(mib >= 200, `only ${mib} MiB were printed`);
+  assert.ok(mib >= 50 * rounds, `only ${mib} MiB were printed`);
   assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
   const logs = path.join(platform.data, "logs");
   const kept = readdirSync(logs, { recursive: true })

@@ -234,6 +234,7 @@ test("D5: a sync that fails at any point of a deploy loses and invents nothing",
       acknowledged = (await eio.deploy(model("two"), { file: "two" })).code === 0;
       if (eio.daemonPid()) await eio.kill("SIGKILL");
     }
+    eio.process.ref();
     await eio.exited;
     eio.options.prefix = [];
     await eio.serve();

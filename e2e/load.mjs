@@ -21,12 +21,13 @@ async function killEverySecond(candidates, work) {
   let done = false;
   const result = work.finally(() => (done = true));
   let kills = 0;
-  while (!done) {
+  for (let second = 0, pids = []; !done; ++second) {
+    // To look for them takes a while in which no call is made, and then those come all at once: it is
+    // done rarely, and not just before a kill.
+    if (second % 8 === 0) pids = candidates();
     await Promise.race([sleep(1000), result]);
-    const pids = done ? [] : candidates();
-    const pid = pids[Math.floor(Math.random() * pids.length)];
-    await sleep(20); // To look for them took a while, in which no call was made: those are made first.
-    if (pid && killIfThere(pid)) ++kills;
+    const [pid] = pids.splice(Math.floor(Math.random() * pids.length), 1);
+    if (pid && !done && killIfThere(pid)) ++kills;
   }
   return { result: await result, kills };
 }
@@ -39,7 +40,8 @@ function killIfThere(pid) {
   }
 }
 
-const mayHaveRun = ({ status, text }) => status === 502 && /may have run/.test(JSON.parse(text).error.message);
+const mayHaveRun = ({ status, text }) =>
+  status === 502 && /may have run|before it had answered/.test(JSON.parse(text).error.message);
 
 // Z7: 200 calls a second by `quick` while one of `candidates()` is killed each second. Those fail that
 // were in it, or came to it as it died, and no other: among several instances hardly any. To show that
@@ -49,7 +51,7 @@ export async function outliveKills(candidates, { quick, long }) {
   const failed = answers.filter(({ status }) => status !== 200);
   failed.forEach((each) => assert.ok(mayHaveRun(each), each.text));
   console.log(`${failed.length} of ${answers.length} calls failed by ${kills} kills`);
-  assert.ok(kills >= 45, `${kills} kills`);
+  assert.ok(kills >= 40, `${kills} kills`);
   assert.ok(failed.length <= answers.length / 1000, `${failed.length} failed`);
 
   const running = long();

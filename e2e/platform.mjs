@@ -172,6 +172,9 @@ ${this.options.config ?? ""}`,
       if (match) ready(Number(match[1]));
     });
     this.port = await listening.finally(() => clearTimeout(patience));
+    // A test that failed, and has not stopped it, ends all the same.
+    started.unref();
+    started.stderr.unref();
     this.url = `http://127.0.0.1:${this.port}`;
   }
 
@@ -376,6 +379,7 @@ ${this.options.config ?? ""}`,
 
   async kill(signal) {
     const daemon = this.daemonPid();
+    this.process.ref();
     process.kill(daemon, signal);
     if (this.options.prefix?.length && signal === "SIGKILL") {
       // The tracer would wait for all it traces, and a sandbox that was just being made waits for

@@ -1,8 +1,8 @@
-// Group Z: between asleep and awake nothing is lost.
+// Group Z: between asleep and awake nothing is lost. O7: what hangs is ended.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { triesWithin } from "./load.mjs";
+import { outlive, triesWithin } from "./load.mjs";
 import { Platform, eventually, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
@@ -93,4 +93,14 @@ test("Z4: a slow start within its limit is waited for, and never refused", async
     assert.equal(status, 200, text);
     assert.equal(text, "late");
   }
+});
+
+test("O7: what spins, stops itself or will not listen is gone soon after its timeout", async () => {
+  const timeout = 300;
+  await platform.deployProbe("deaf", { timeout: `${timeout}ms`, concurrency: 1, max_instances: 6 });
+  const hows = ["spin", "stop", "ignore-term", "spin", "stop", "ignore-term"];
+  await outlive(platform, "deaf", hows, { timeout, waves: nightly ? 1667 : 34 });
+  await eventually("it is well", async () => {
+    return (await platform.invoke("deaf", "echo well")).text === "well";
+  });
 });
