@@ -139,6 +139,8 @@ std::map<std::string, std::string> of_sandboxes() {
           {"sandbox: processes", count(limits.processes_max)},
           {"sandbox: /tmp", bytes(limits.tmp_bytes_max)},
           {"sandbox: open files", count(static_cast<std::int64_t>(limits.open_files_max))},
+          {"sandbox: pending signals and timers",
+           count(static_cast<std::int64_t>(sandbox::pending_signals_max))},
           {"sandbox: different networks", count(sandbox::Router::policies_max)},
           {"sandbox: first host uid", count(options.host_uid_first)},
           {"sandbox: ranges of 65,536 uids", count(options.host_uid_count)}};

@@ -20,6 +20,7 @@ using wire::Descriptor;
 constexpr const char* controllers_v1[] = {"memory", "cpu", "cpuacct", "pids", "freezer"};
 constexpr const char* controllers_v2 = "+memory +cpu +pids";
 constexpr std::uint64_t cpu_period_us = 100'000;
+constexpr std::uint64_t sockets_bytes_least = 1 << 20;
 
 std::uint64_t number_in(std::string_view text) {
   std::uint64_t number = 0;
@@ -255,8 +256,10 @@ Result<> Cgroup::limit_v1(const Limits& limits, const char* part) {
   if (auto set = write_text(cpu / "cpu.shares", std::to_string(shares)); !set) return set;
   if (auto set = write_text(cpu / "cpu.cfs_quota_us", quota_us(limits)); !set) return set;
   // What waits in sockets for IP is not counted there, and until this is set, nowhere.
-  if (access((memory / "memory.kmem.tcp.limit_in_bytes").c_str(), F_OK) == 0) {
-    if (auto set = write_text(memory / "memory.kmem.tcp.limit_in_bytes", bytes); !set) return set;
+  const fs::path sockets = memory / "memory.kmem.tcp.limit_in_bytes";
+  if (access(sockets.c_str(), F_OK) == 0) {
+    const auto most = std::max(sockets_bytes_least, limits.memory_bytes_max / 8);
+    if (auto set = write_text(sockets, std::to_string(most)); !set) return set;
   }
   return write_text(folder("pids") / part / "pids.max", std::to_string(limits.processes_max));
 }

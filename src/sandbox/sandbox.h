@@ -101,6 +101,9 @@ struct Usage {
 // either (man 5 core; the kernel's do_coredump() takes 1 for a handler that crashed itself).
 inline constexpr rlimit no_core{1, 1};
 
+// Of a program, timers among them. The host counts those of all sandboxes as its root's.
+inline constexpr std::uint64_t pending_signals_max = 256;
+
 // Where the memory of its processes lies, in bytes. What they share with others is whole in
 // `anonymous` and no part of `own`.
 struct Pages {
