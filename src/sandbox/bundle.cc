@@ -55,7 +55,6 @@ json::object process(const Spec& spec) {
           {"rlimits",
            json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
                        limit_of("RLIMIT_CORE", no_core.rlim_max), limit_of("RLIMIT_MSGQUEUE", 0),
-                       // Timers, too. The host counts those of all sandboxes as its root's.
                        limit_of("RLIMIT_SIGPENDING", pending_signals_max)}},
           {"noNewPrivileges", true},
           // Were the host itself to run out, a sandbox dies before the daemon does.
