@@ -37,7 +37,7 @@ class FileLedger final : public Ledger {
     std::filesystem::path path;
     std::int64_t created_ms = 0;
   };
-  static constexpr int cycles_per_write = 10;  // Of sums, while calls keep coming.
+  static constexpr int cycles_per_write = 20;  // Of sums, while calls keep coming.
 
   // Start-up.
   Result<> adopt(Recovered);
@@ -61,6 +61,8 @@ class FileLedger final : public Ledger {
   asio::awaitable<void> sync_and_rest();
   asio::awaitable<void> sync_until_idle();
   asio::awaitable<bool> sync_files();
+  void start_counting();
+  bool is_counted() const;
   asio::awaitable<bool> write_counted();
   void stage_sums();
 
@@ -91,9 +93,11 @@ class FileLedger final : public Ledger {
   std::optional<Error> sums_broken_;
 
   bool syncing_ = false;
+  bool counting_ = false;
   bool closing_ = false;
-  asio::steady_timer idle_;  // Cancelled when the syncing ends.
-  async::Thread thread_;     // Joins first.
+  asio::steady_timer idle_;  // Cancelled when syncing or counting ends.
+  async::Thread reading_;
+  async::Thread thread_;  // Syncs. Joins first.
 };
 
 }  // namespace dormouse::ledger

@@ -214,7 +214,7 @@ asio::awaitable<Result<std::optional<Receipt>>> FileLedger::find(Key key) {
     }
     return found;
   };
-  co_return co_await thread_.run(std::move(search));
+  co_return co_await reading_.run(std::move(search));
 }
 
 asio::awaitable<Result<>> FileLedger::close() {
@@ -225,7 +225,7 @@ asio::awaitable<Result<>> FileLedger::close() {
   stage_sums();
   if (!co_await sync_files()) co_return *broken_;
   if (sums_broken_) co_return *sums_broken_;
-  if (written_ != staged_to_ && !co_await write_counted()) {
+  if (!is_counted() && !co_await write_counted()) {
     co_return Error{Code::unavailable, "writing the ledger's sums"};
   }
   co_return ok;

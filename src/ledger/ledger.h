@@ -63,7 +63,7 @@ class Ledger {
 struct Options {
   std::filesystem::path dir;
   std::uint64_t segment_bytes_max = 64 << 20;
-  Duration sync_every = std::chrono::milliseconds(50);  // So that all is synced within 100.
+  Duration sync_every = std::chrono::milliseconds(25);  // So that all is synced within 100.
   std::int64_t keep_ms = std::int64_t{90} * 24 * 3600 * 1000;
 };
 std::span<const store::Migration> migrations();

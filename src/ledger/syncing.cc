@@ -22,20 +22,34 @@ asio::awaitable<void> FileLedger::sync_and_rest() {
   idle_.cancel();
 }
 
-// Ends, and so leaves no timer behind, when all that was written is synced and counted.
+// Ends, and so leaves no timer behind, when all that was written is synced and counted. Nothing
+// that may take long is waited for between two syncs: what is younger than the last may be lost.
 asio::awaitable<void> FileLedger::sync_until_idle() {
   TimePoint next = clock_->now() + options_.sync_every;
   for (int cycle = 1;; ++cycle) {
     co_await clock_->sleep_until(next);
     next = clock_->now() + options_.sync_every;  // However long this one takes.
     co_await make_room();
-    stage_sums();
-    if (!co_await sync_files()) co_return;
+    if (!counting_) stage_sums();
+    if (!co_await sync_files()) break;
+    if (counting_) continue;
     const bool quiet = staged_to_ == active_->position();
-    const bool due = cycle % cycles_per_write == 0;
-    const bool counted = (quiet || due) && co_await write_counted();
-    if (closing_ || (quiet && counted && staged_to_ == active_->position())) co_return;
+    if (closing_ || (quiet && is_counted())) co_return;
+    if (quiet || cycle % cycles_per_write == 0) start_counting();
   }
+  while (counting_) co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+// What is staged stays as it is until it is written.
+void FileLedger::start_counting() {
+  if (is_counted()) return;
+  counting_ = true;
+  auto ended = [this](std::exception_ptr failed, bool) {
+    CHECK(!failed);
+    counting_ = false;
+    idle_.cancel();
+  };
+  asio::co_spawn(executor_, write_counted(), std::move(ended));
 }
 
 // What has ended up to here may be counted in the store once the log is synced up to here.
@@ -62,9 +76,11 @@ asio::awaitable<bool> FileLedger::sync_files() {
   co_return synced.has_value();
 }
 
+bool FileLedger::is_counted() const {
+  return sums_broken_ || written_ == staged_to_;  // Broken: until the next start counts again.
+}
+
 asio::awaitable<bool> FileLedger::write_counted() {
-  if (sums_broken_) co_return true;  // Until the next start counts again.
-  if (written_ == staged_to_) co_return true;
   // Copies: the store's thread may still write when the ledger is gone already.
   auto write = [sums = staged_, from = written_, to = staged_to_](store::Transaction& t) {
     return write_sums(t, sums, from, to);
