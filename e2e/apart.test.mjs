@@ -1,12 +1,10 @@
 // What two functions, and two forks of one template, can do to each other, and what an instance leaves to
-// the next one. Each misdeed is also done where it works. S3, S4, S6, S11, S15, S16.
+// the next one. Each misdeed is also done where it works. S4, S11, S15, S16.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
-import http from "node:http";
 import path from "node:path";
-import { openLoop } from "./load.mjs";
 import { Platform, eventually, program, roots, sleep } from "./platform.mjs";
 
 let platform;
@@ -533,89 +531,3 @@ def handler(event, context):
     assert.ok(status === 502 ? /OutOfMemory/.test(text) : Number(text) < 96, `${text} MiB at once, of 96 MiB`);
   });
 }
-
-const rounds = process.env.DORMOUSE_NIGHTLY ? 8 : 2;
-const percentile = (values, p) => values.toSorted((a, b) => a - b)[Math.floor(values.length * p)];
-
-// Milliseconds of calls of a function that is awake, 200 a second for 0.7 s, on one connection.
-async function measure(agent) {
-  const took = [];
-  await openLoop(200, 0.7, async () => {
-    const at = performance.now();
-    const { status, text } = await platform.request("POST", "/f/calm", { body: "1", headers: json, agent });
-    took.push(performance.now() - at);
-    assert.deepEqual([status, text], [200, "1"]);
-  });
-  return took;
-}
-
-// What `disturb` does to others: in turns with and without it. The bars are 1.5 (S3) and 1.2 (S6) times the quiet
-// p99; the client shares two cores with all of it, and there even a disturber that only sleeps measures 0.8 to 2.7.
-// So the figures are printed, and what is asserted is that all are answered within their timeout.
-async function besides(what, disturb) {
-  await deploy("calm", "def handler(event, context): return event", { keep_alive: "1m", timeout: "2s" });
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-  await measure(agent);
-  const quiet = [];
-  const disturbed = [];
-  for (let round = 0; round < rounds; ++round) {
-    quiet.push(...(await measure(agent)));
-    const done = disturb();
-    await sleep(100);
-    disturbed.push(...(await measure(agent)));
-    await done;
-  }
-  agent.destroy();
-  const figures = [0.5, 0.9, 0.99].map((p) => [p * 100, ...[quiet, disturbed].map((each) => percentile(each, p))]);
-  const said = figures.map(([p, alone, beside]) => {
-    return `p${p} ${alone.toFixed(2)} ms, then ${beside.toFixed(2)} ms: ${(beside / alone).toFixed(2)}x`;
-  });
-  console.log(`${what}: ${said.join("; ")}`);
-}
-
-test("S3: a fork bomb stops at the limit of processes, and is gone soon; others are answered meanwhile", async () => {
-  const code = `import os
-def handler(event, context):
-    while True:
-        try: os.fork()
-        except OSError: pass`;
-  const timeout = 900;
-  await deploy("forks", code, { cpu: 0.5, timeout: `${timeout}ms` });
-  let most = 0;
-  await besides("S3", async () => {
-    const began = performance.now();
-    const answer = invoke("forks", null);
-    await sleep(600);
-    const groups = platform.forks().map((pid) => readOf(pid, "cgroup"));
-    most = Math.max(most, ...groups.map((each) => groups.filter((other) => other === each).length));
-    assert.equal((await answer).status, 504);
-    await eventually("it is gone", () => platform.isIdle("forks"));
-    const late = performance.now() - began - timeout;
-    assert.ok(late <= 2000, `gone ${late.toFixed(0)} ms after its timeout`);
-  });
-  assert.ok(most > 32 && most <= 64, `${most} processes of one fork`);
-});
-
-test("S6: a flood of output is bounded in the log and in the daemon; others are answered meanwhile", async () => {
-  const code = `import os, time
-def handler(event, context):
-    piece = (b"p" * 1023 + b"\\n") * 1024
-    end, mib = time.monotonic() + 0.9, 0
-    while mib < 50 or time.monotonic() < end: mib += os.write(1, piece) / len(piece)
-    return mib`;
-  await deploy("flood", code, { cpu: 0.5 });
-  const before = platform.memoryOfDaemon();
-  let mib = 0;
-  let grown = 0;
-  await besides("S6", async () => {
-    mib += await call("flood", null);
-    grown = Math.max(grown, platform.memoryOfDaemon() - before);
-  });
-  assert.ok(mib >= 50 * rounds, `only ${mib} MiB were printed`);
-  assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
-  const logs = path.join(platform.data, "logs");
-  const kept = readdirSync(logs, { recursive: true })
-    .map((name) => statSync(path.join(logs, name)))
-    .reduce((sum, each) => sum + (each.isFile() ? each.size : 0), 0);
-  assert.ok(kept <= 17 << 20, `${kept} bytes of logs`); // 16 MiB, and the others' few lines.
-});

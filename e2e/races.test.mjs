@@ -48,6 +48,8 @@ test("Z3: what cannot start says why to all who wait, and is not tried at once a
   assert.match(crashed.stderr, /signal|status/);
 });
 
+const readiness = (name) => platform.request("GET", `/v2/models/${name}/ready`);
+
 test("Z3: all who wait are told at once, and starts keep their distance", async () => {
   const flag = `${platform.attempts}-absent`; // Seen inside as /attempts/log-absent.
   const env = { INIT_CRASH_IF: "/attempts/log-absent" };
@@ -72,6 +74,11 @@ test("Z3: all who wait are told at once, and starts keep their distance", async 
     await sleep(20);
   }
   assert.ok(told > 100, `${told} calls`);
+  const looping = await readiness("z3-late");
+  assert.equal(looping.status, 503);
+  const { ready, error } = JSON.parse(looping.text);
+  assert.equal(ready, false);
+  assert.match(error, /cannot be started: it ended while starting/);
   const rounds = triesWithin(Date.now() - began);
   const starts = readFileSync(flag, "utf8").split("\n").length - 1;
   assert.ok(starts >= 1 && starts <= rounds * instances, `${starts} starts in ${rounds} rounds`);
@@ -79,15 +86,18 @@ test("Z3: all who wait are told at once, and starts keep their distance", async 
   await eventually("it starts again", async () => {
     return (await platform.invoke("z3-late", "echo again")).text === "again";
   });
+  assert.deepEqual(JSON.parse((await readiness("z3-late")).text), { name: "z3-late", ready: true });
 });
 
 test("Z4: a slow start within its limit is waited for, and never refused", async () => {
+  assert.equal((await readiness("z4")).status, 404);
   await platform.deployProbe("z4", {
     env: { INIT_SLEEP: "1500" },
     start_timeout: "20s",
     keep_alive: "100ms",
   });
   await eventually("asleep", async () => (await platform.status("z4")).state === "asleep");
+  assert.equal((await readiness("z4")).status, 200);
   const calls = Array.from({ length: 5 }, () => platform.invoke("z4", "echo late"));
   for (const { status, text } of await Promise.all(calls)) {
     assert.equal(status, 200, text);

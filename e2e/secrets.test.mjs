@@ -433,6 +433,27 @@ def handler(event, context):
   }
 });
 
+test("K3: code that has the value of a late secret in it is not forked, and one that takes it later is given up", async () => {
+  const templateOf = async (name) => (await platform.json("show", name)).function.revision.notes.template;
+  const code = (key) => `KEY = "${key}"\ndef handler(event, context): return KEY`;
+  const why = /the value of its secret KEY is in the memory that all forks share/;
+  set("left-in-code", "sk-left-in-the-code-1");
+  const late = { KEY: { secret: "left-in-code" } };
+  await deployPython("careless", code("sk-left-in-the-code-1"), late);
+  assert.match(await templateOf("careless"), why);
+  assert.equal(await call("careless"), "sk-left-in-the-code-1");
+  await deployPython("careful", code("sk-of-nobody-at-all-1"), late);
+  assert.equal(await templateOf("careful"), "yes");
+  assert.equal(await call("careful"), "sk-of-nobody-at-all-1");
+
+  set("left-in-code", "sk-of-nobody-at-all-1");
+  const refused = await platform.invoke("careful", "null", json);
+  assert.equal(refused.status, 502, refused.text);
+  assert.match(refused.text, why);
+  set("left-in-code", "sk-something-else-now");
+  await eventually("it is called again", async () => (await platform.invoke("careful", "null", json)).status === 200);
+});
+
 // Files go to where a program is; what a handler of the host's gets, if core_pattern is a pipe, is shut
 // off by a limit of 1, not of 0.
 test("K7: neither the daemon, nor a loader, nor a function leaves a core when it crashes", async () => {

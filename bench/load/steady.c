@@ -1,12 +1,15 @@
 /* An open loop: requests leave by a timetable, whether or not the earlier ones were answered, and
  * what is late counts from when it was due.
  *
- *   bench_steady PORT PATH RATE SECONDS    prints a line "DUE_MS TOOK_MS" for each request, the
- * first by CLOCK_MONOTONIC; exits with 1 if one was not a 200 */
+ *   bench_steady PORT PATH RATE SECONDS [elsewhere]
+ *
+ * Prints a line "DUE_MS TOOK_MS" for each request, the first by CLOCK_MONOTONIC; exits with 1 if one
+ * was not a 200. `elsewhere`: it waits for no processor here, as one on another machine would not. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +100,12 @@ static void run(double first, double apart, int all) {
 }
 
 int main(int count, char** words) {
-  if (count != 5) return fprintf(stderr, "bench_steady PORT PATH RATE SECONDS\n"), 2;
+  const int elsewhere = count == 6 && strcmp(words[5], "elsewhere") == 0;
+  if (count != 5 && !elsewhere) {
+    return fprintf(stderr, "bench_steady PORT PATH RATE SECONDS [elsewhere]\n"), 2;
+  }
+  const struct sched_param first = {.sched_priority = 1};
+  if (elsewhere) must(sched_setscheduler(0, SCHED_FIFO, &first) == 0, "sched_setscheduler");
   const double apart = 1000 / atof(words[3]);
   const int all = (int)(atof(words[4]) * 1000 / apart);
   must(all > 0 && all <= REQUESTS_MAX, "RATE x SECONDS");

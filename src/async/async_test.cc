@@ -4,9 +4,11 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
+#include <numeric>
 #include <thread>
 
 #include "async/before.h"
+#include "async/gathered.h"
 #include "async/one_shot.h"
 #include "async/sim_clock.h"
 #include "async/task_group.h"
@@ -115,6 +117,33 @@ TEST(Thread, WorksElsewhereAndResumesHere) {
   EXPECT_EQ(result.get(), 7);
   EXPECT_NE(worked, std::this_thread::get_id());
   EXPECT_EQ(resumed, std::this_thread::get_id());
+}
+
+TEST(Gathered, TellsOfTheFirstSinceTheLastTake) {
+  Gathered<int> gathered;
+  EXPECT_TRUE(gathered.add(1));
+  EXPECT_FALSE(gathered.add(2));
+  EXPECT_EQ(gathered.take(), (std::vector<int>{1, 2}));
+  EXPECT_TRUE(gathered.take().empty());
+  EXPECT_TRUE(gathered.add(3));
+}
+
+TEST(Gathered, LosesNothingBetweenThreads) {
+  Gathered<int> gathered;
+  constexpr int things = 10'000;
+  std::vector<int> taken;
+  {
+    Thread thread;
+    for (int i = 0; i < things; ++i) {
+      if (!gathered.add(i)) continue;
+      thread.give([&] {
+        for (const int each : gathered.take()) taken.push_back(each);
+      });
+    }
+  }
+  std::vector<int> all(things);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_EQ(taken, all);
 }
 
 TEST(Thread, FinishesWhatItWasGivenBeforeItIsGone) {

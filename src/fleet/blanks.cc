@@ -87,9 +87,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtim
   auto saying = worker->expect(clock_, wire::Type::hello, clock_->now() + hello_timeout);
   const auto said = co_await std::move(saying);
   if (!said) {
-    std::vector<std::string> lines;
-    worker->take_output(lines);
-    const std::string last = lines.empty() ? "" : " (it printed: " + lines.back() + ")";
+    const Worker::Took took = worker->take_output();
+    const std::string last =
+        took.lines ? " (it printed: " + std::string(took.last_line()) + ")" : "";
     co_return Error{said.error().code,
                     "waiting for a worker's hello: " + said.error().message + last};
   }

@@ -119,6 +119,7 @@ struct Status {  // Of one function.
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
   std::uint64_t memory_bytes = 0;
   bool has_template = false;
+  bool kept_back = false;  // Starts have failed, and the next one keeps its distance.
   Duration wake_expected{};
   std::string last_start_error;
 };

@@ -95,6 +95,33 @@ TEST(Secrets, ThatChangeAreSeenByTheNextCallAndNotByOneThatRuns) {
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.living == 2; }));
 }
 
+// K3. Short values may be anywhere, and what is `init` is there by right.
+TEST(Secrets, ThatAreLateAreLookedForInTheMemoryOfTheTemplate) {
+  const std::string key = "a-key-of-16-byte";
+  const SecretUses late{{"LATE", {"l", catalog::When::late}}};
+  const SecretUses also_init{{"LATE", {"l", catalog::When::late}},
+                             {"INIT", {"l", catalog::When::init}}};
+  const struct {
+    std::string value, memory;
+    SecretUses uses;
+    bool refused;
+  } cases[] = {{key, "code with " + key + " in it", late, true},
+               {key, "code without it", late, false},
+               {key.substr(1), "code with " + key + " in it", late, false},
+               {key, "code with " + key + " in it", also_init, false}};
+  for (const auto& each : cases) {
+    World world(confide);
+    world.launcher.state.memory = each.memory;
+    world.set_secret("l", each.value);
+    world.deploy_forking("f", 1h, each.uses);
+    const auto called = world.run(world.call("f", ""));
+    EXPECT_EQ(!called.answer, each.refused) << each.memory;
+    if (called.answer) continue;
+    EXPECT_TRUE(called.answer.error().message.contains("the value of its secret LATE is in the "))
+        << called.answer.error().message;
+  }
+}
+
 TEST(Secrets, OfAForkAreNeverOldOnesBesideNewOnes) {
   World world(confide);
   world.set_secret("l", "1");

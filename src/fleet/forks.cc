@@ -30,6 +30,13 @@ Error because_of(const std::vector<std::string>& threads) {
   return {Code::function_failed, "it has threads, which a fork would not have: " + names};
 }
 
+Error because_of_secret(const std::string& variable) {
+  return {Code::function_failed,
+          "the value of its secret " + variable +
+              " is in the memory that all forks share: take it out of the code, or declare it "
+              "`when: init`"};
+}
+
 // Of one template. Half of few processors are left to whoever else has calls: a burst of forks side
 // by side made those wait twice as long, and was over a third sooner.
 std::int32_t forks_at_once() {
@@ -248,12 +255,35 @@ asio::awaitable<Result<>> Shard::examine(InstanceKey mold, const sandbox::Slot* 
     if (i == looks) alone = because_of(*threads);
     if (i < looks) co_await parts_.clock->sleep_until(parts_.clock->now() + moment);
   }
+  if (alone) {
+    auto searching = search_for_secrets(mold, first);
+    alone = co_await std::move(searching);
+  }
   Instance& it = *instance(mold);
   if (alone) it.mold->examined = true;
   if (alone || it.trial) co_return alone;
   spdlog::warn("{} is given up: {}", it.name, alone.error().message);
   give_up(mold);
   co_return alone;
+}
+
+asio::awaitable<Result<>> Shard::search_for_secrets(InstanceKey mold, const sandbox::Slot* first) {
+  const auto sought = not_for_templates(instance(mold)->secrets, *parts_.secrets);
+  if (sought.empty()) co_return ok;
+  std::vector<std::string> variables, values;
+  for (const auto& [variable, value] : sought) {
+    variables.push_back(variable);
+    values.push_back(value);
+  }
+  auto searching = first->values_inherited(std::move(values));
+  const auto found = co_await std::move(searching);
+  if (!found && found.error().code == Code::unsupported) {
+    co_return Error{Code::function_failed,
+                    found.error().message + ", too many to look for its late secrets in"};
+  }
+  if (!found) co_return Error{Code::function_failed, std::string(worker_ended)};
+  if (!found->empty()) co_return because_of_secret(variables[found->front()]);
+  co_return ok;
 }
 
 // A secret was set since the template was loaded: the late ones of a fork would be newer than it

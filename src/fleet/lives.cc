@@ -1,8 +1,10 @@
 // How instances live: from a blank sandbox to the last process gone.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <ranges>
 
 #include "fleet/network.h"
 #include "fleet/report.h"
@@ -17,8 +19,9 @@ constexpr int frames_a_turn = 64;
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
 constexpr std::size_t last_line_bytes_max = 500;
-constexpr std::size_t output_burst_bytes = 4 << 20;
-constexpr Duration output_window = std::chrono::milliseconds(100);
+constexpr std::size_t output_bytes_a_second = 16 << 20;
+constexpr Duration output_ahead = std::chrono::milliseconds(250);  // 4 MiB come at once.
+constexpr std::size_t output_line_bytes = 96;  // What a line counts for beside its text.
 
 std::string mebibytes(std::uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
@@ -302,10 +305,10 @@ asio::awaitable<void> Shard::write_rest(InstanceKey key) {
   }
 }
 
-// A function that floods its output is read at most output_burst_bytes a window.
+// A function that floods its output is read at output_bytes_a_second, a little at a time: whoever
+// the daemon woke meanwhile may wait for its processor.
 asio::awaitable<void> Shard::follow_output(InstanceKey key) {
-  std::size_t bytes = 0;
-  TimePoint window_began = parts_.clock->now();
+  TimePoint paid_for = parts_.clock->now();  // When all that was read would have come at that rate.
   for (;;) {
     Instance* where = instance(key);
     // Without a worker: it was killed as it started, and another is on its way.
@@ -313,31 +316,29 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
     auto waiting = where->worker->has_output();
     if (!co_await std::move(waiting)) co_return;
     where = instance(key);
+    std::size_t bytes = 0;
     if (where == nullptr || !where->worker || !log_output(*where, &bytes).open) co_return;
     const TimePoint now = parts_.clock->now();
-    if (now >= window_began + output_window) {
-      bytes = 0;
-      window_began = now;
-    } else if (bytes > output_burst_bytes) {
-      co_await parts_.clock->sleep_until(window_began + output_window);
-    }
+    paid_for = std::max(paid_for, now) + Duration(bytes * 1'000'000 / output_bytes_a_second);
+    if (paid_for > now + output_ahead) co_await parts_.clock->sleep_until(paid_for - output_ahead);
   }
 }
 
 // Takes a buffer's worth of what there is to read at once.
 Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* ended) {
-  std::vector<std::string> lines;
-  const Worker::Took took = where.worker->take_output(lines);
-  const auto found = served_.find(where.function);
-  for (std::string& line : lines) {
-    if (bytes != nullptr) *bytes += line.size() + 1;
-    where.last_line = line.substr(0, last_line_bytes_max);
-    if (where.trial) {
-      where.printed(std::move(line));
-      continue;
+  Worker::Took took = where.worker->take_output();
+  if (!took.lines) return took;
+  if (bytes != nullptr) {
+    const auto breaks = static_cast<std::size_t>(std::ranges::count(*took.lines, '\n'));
+    *bytes += took.lines->size() + (1 + breaks) * output_line_bytes;
+  }
+  where.last_line = took.last_line().substr(0, last_line_bytes_max);
+  if (where.trial) {
+    for (const auto line : std::views::split(*took.lines, '\n')) {
+      where.printed(std::string(line.begin(), line.end()));
     }
-    if (found == served_.end()) continue;
-    log_line(where, only_call(where, ended), std::move(line));
+  } else if (served_.contains(where.function)) {
+    log_line(where, only_call(where, ended), std::move(*took.lines));
   }
   return took;
 }

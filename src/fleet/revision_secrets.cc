@@ -1,6 +1,7 @@
 #include "fleet/revision_secrets.h"
 
 #include <algorithm>
+#include <set>
 
 #include "fleet/revision_files.h"
 
@@ -40,6 +41,22 @@ Result<std::string> go_with_secrets(const SecretUses& uses, const secrets::Secre
   }
   if (go.environment.empty()) return std::string();
   return within_a_frame(wire::encode(go));
+}
+
+std::map<std::string, std::string> not_for_templates(const SecretUses& uses,
+                                                     const secrets::Secrets& secrets) {
+  std::map<std::string, std::string> found;
+  std::set<std::string> known;
+  for (const auto& [variable, use] : uses) {
+    auto value = secrets.read(use.secret);
+    if (!value || value->size() < sought_bytes_min) continue;
+    if (use.when == catalog::When::init)
+      known.insert(std::move(*value));
+    else
+      found[variable] = std::move(*value);
+  }
+  std::erase_if(found, [&](const auto& each) { return known.contains(each.second); });
+  return found;
 }
 
 bool has_late(const SecretUses& uses) {

@@ -26,6 +26,11 @@ Result<std::string> go_with_secrets(const SecretUses&, const secrets::Secrets&);
 
 bool has_late(const SecretUses&);
 
+// The late ones as variables and values, without those that a template has as `init`, too, and
+// those that are so short that they may be found anywhere.
+inline constexpr std::size_t sought_bytes_min = 16;
+std::map<std::string, std::string> not_for_templates(const SecretUses&, const secrets::Secrets&);
+
 // What of them is `init`, as numbers that any set() of one of these changes.
 std::vector<std::int64_t> init_versions(const SecretUses&, const secrets::Secrets&);
 

@@ -292,6 +292,7 @@ Status Shard::status(const std::string& function) const {
                 .running = seen.running,
                 .queued = seen.queued,
                 .has_template = seen.has_template,
+                .kept_back = seen.failed_starts > 0 && parts_.clock->now() < seen.next_start_at,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {

@@ -106,7 +106,7 @@ class Shard final : public Fleet {
     bool settles = true;  // The last fork that said whether it was ready was, as far as is known.
     bool preparing = false;
     bool prepared = false;     // Spares were made before.
-    bool examined = false;     // A fork of it lacks nothing, and shares no file.
+    bool examined = false;     // A fork of it lacks nothing, and shares no file and no late secret.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
     std::int32_t instances = 0;  // Forked from it, and not gone.
@@ -282,6 +282,7 @@ class Shard final : public Fleet {
   asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
   void end_turn_to_fork(InstanceKey mold);
   asio::awaitable<Result<>> examine(InstanceKey mold, const sandbox::Slot*);
+  asio::awaitable<Result<>> search_for_secrets(InstanceKey mold, const sandbox::Slot*);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_in_turn(InstanceKey mold,
                                                                 TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<Worker>>> fork_worker(InstanceKey mold,

@@ -96,21 +96,24 @@ asio::awaitable<bool> Worker::has_output() {
   return waited(&output_, asio::posix::stream_descriptor::wait_read);
 }
 
-Worker::Took Worker::take_output(std::vector<std::string>& lines) {
+Worker::Took Worker::take_output() {
   char buffer[line_bytes_max];
   const ssize_t size = read(sandbox_->output(), buffer, sizeof(buffer));
   if (size < 0) return {.open = errno == EAGAIN || errno == EINTR};
+  Took took{.any = size > 0, .open = size > 0};
   std::string_view rest(buffer, static_cast<std::size_t>(size));
-  for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
-    lines.push_back(std::exchange(partial_line_, {}).append(rest.substr(0, end)));
+  if (const auto end = rest.rfind('\n'); end != rest.npos) {
+    took.lines = std::exchange(partial_line_, {}).append(rest.substr(0, end));
     rest.remove_prefix(end + 1);
   }
   partial_line_.append(rest);
-  const bool closed = size == 0;
-  if (partial_line_.size() >= line_bytes_max || (closed && !partial_line_.empty())) {
-    lines.push_back(std::exchange(partial_line_, {}));
+  if (partial_line_.size() >= line_bytes_max || (size == 0 && !partial_line_.empty())) {
+    if (took.lines)
+      took.lines->append(1, '\n').append(std::exchange(partial_line_, {}));
+    else
+      took.lines = std::exchange(partial_line_, {});
   }
-  return {.any = !closed, .open = !closed};
+  return took;
 }
 
 asio::awaitable<Result<std::string>> Worker::expect(async::Clock* clock, wire::Type type,

@@ -67,13 +67,18 @@ class Worker {
   asio::awaitable<bool> writable();
   asio::awaitable<bool> has_output();
 
-  // Whole lines that the program printed since last asked, without their line ends; an overlong one
-  // comes in pieces. At most one buffer's worth a call.
+  // Whole lines that the program printed since last asked, with line breaks between them; an
+  // overlong one comes in pieces. At most one buffer's worth a call.
   struct Took {
     bool any = false;   // Bytes, if no whole line: there may be more.
     bool open = false;  // Until the program closes its output.
+    std::optional<std::string> lines;
+
+    std::string_view last_line() const {
+      return lines ? std::string_view(*lines).substr(lines->rfind('\n') + 1) : "";
+    }
   };
-  Took take_output(std::vector<std::string>& lines);
+  Took take_output();
 
   // Awaits the one frame of `type`, for as long as nothing else is expected: hello, ready, … An
   // init_failed gives the worker's own error; anything else breaks the protocol.

@@ -172,7 +172,10 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     co_return co_await infer(std::move(request), std::move(revision));
   }
   if (to.place == Place::kserve_model_ready) {
-    co_return json_response(R"({"name":")" + to.name + R"(","ready":true})");
+    const fleet::Status status = parts_.fleet->status(to.name);
+    const std::string why_not =
+        status.kept_back ? "it cannot be started: " + status.last_start_error : "";
+    co_return json_response(model_readiness(to.name, why_not), status.kept_back ? 503 : 200);
   }
   co_return json_response(model_metadata(to.name, revision->number, revision->ready));
 }

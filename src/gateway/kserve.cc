@@ -289,6 +289,12 @@ Result<InferResponse> infer_response(const InferRequest& request, std::string_vi
   return out;
 }
 
+std::string model_readiness(std::string_view model, std::string_view why_not) {
+  json::object said{{"name", model}, {"ready", why_not.empty()}};
+  if (!why_not.empty()) said["error"] = valid_utf8(why_not);
+  return json::serialize(said);
+}
+
 std::string model_metadata(std::string_view model, int version, const wire::Ready& ready) {
   json::object out{{"name", model},
                    {"versions", json::array{std::to_string(version)}},

@@ -43,6 +43,8 @@ struct InferResponse {
 Result<InferResponse> infer_response(const InferRequest&, std::string_view model, int version,
                                      const std::vector<wire::Tensor>&, std::string_view bytes);
 
+// An empty reason: it is ready, also asleep.
+std::string model_readiness(std::string_view model, std::string_view why_not);
 std::string model_metadata(std::string_view model, int version, const wire::Ready&);
 std::string server_metadata(std::string_view version);
 std::string kserve_error(std::string_view message);

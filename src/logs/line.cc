@@ -45,6 +45,20 @@ std::string encode(const Line& line, std::size_t bytes_max) {
   return out + '\n';
 }
 
+std::string encode_all(const Line& lines, std::size_t bytes_max) {
+  std::string out;
+  Line each{lines.sequence, lines.at, lines.revision, lines.instance, lines.invocation, ""};
+  std::string_view rest = lines.text;
+  for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+    each.text.assign(rest.substr(0, end));
+    out += encode(each, bytes_max);
+    ++each.sequence;
+    rest.remove_prefix(end + 1);
+  }
+  each.text.assign(rest);
+  return out += encode(each, bytes_max);
+}
+
 std::optional<Line> decode(std::string_view rest) {
   std::string_view words[5];
   for (std::string_view& one : words) {

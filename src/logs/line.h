@@ -9,8 +9,10 @@
 
 namespace dormouse::logs {
 
-// Cuts the text to bytes_max, and says so; makes its line breaks spaces.
+// Of one line: cuts the text to bytes_max, and says so; makes its line breaks spaces.
 std::string encode(const Line&, std::size_t bytes_max);
+// Each line of the text by itself, numbered from line.sequence on.
+std::string encode_all(const Line&, std::size_t bytes_max);
 std::optional<Line> decode(std::string_view without_break);
 
 // Where the first line after `sequence` begins in a file whose lines are in order.

@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 
+#include "async/gathered.h"
 #include "async/thread.h"
 #include "logs/line.h"
 #include "logs/pair.h"
@@ -17,6 +18,8 @@ namespace dormouse::logs {
 namespace {
 
 constexpr std::size_t files_open_max = 256;
+constexpr std::size_t bytes_beside = 96;  // A line has about so many beside its text.
+constexpr int steps_back = 5;
 
 // The files, as the logs' thread has them.
 class Files {
@@ -59,21 +62,20 @@ class FileLogs final : public Logs {
     return ok;
   }
 
-  void append(std::string_view name, Line line) override {
+  void append(std::string_view name, Line lines) override {
     Function& function = functions_[std::string(name)];
-    line.sequence = ++function.last;
-    std::string text;
-    if (function.dropped > 0) {
-      text = encode(gap_before(line, function.dropped), options_.line_bytes_max);
-      ++line.sequence;
-    }
-    text += encode(line, options_.line_bytes_max);
-    if (!write(name, std::move(text))) {
-      ++function.dropped;
+    const auto count = static_cast<std::uint64_t>(1 + std::ranges::count(lines.text, '\n'));
+    const std::size_t bytes = lines.text.size() + count * bytes_beside;
+    lines.sequence = function.last + 1;
+    function.last += count;
+    if (pending_bytes_.load() + bytes > options_.pending_bytes_max) {
+      function.dropped += count;
       return;
     }
-    function.dropped = 0;
-    function.last = line.sequence;
+    const std::uint64_t dropped = std::exchange(function.dropped, 0);
+    if (dropped > 0) ++function.last;  // For the line that tells of it.
+    pending_bytes_ += bytes;
+    write(name, function, {std::move(lines), dropped, bytes});
     for (asio::steady_timer* alarm : function.waiting) alarm->cancel();
   }
 
@@ -108,10 +110,17 @@ class FileLogs final : public Logs {
 
  private:
   using Alarms = std::list<asio::steady_timer*>;
+  struct Unwritten {
+    Line lines;
+    std::uint64_t dropped = 0;  // Before them.
+    std::size_t bytes = 0;      // What they count for as pending.
+  };
+  using Queue = async::Gathered<Unwritten>;
   struct Function {
     std::uint64_t last = 0;
     std::uint64_t dropped = 0;  // Since the last line that was written.
     Alarms waiting;
+    std::shared_ptr<Queue> queue = std::make_shared<Queue>();
   };
   // One wait() in its function's list, until it goes.
   class Waits {
@@ -133,14 +142,25 @@ class FileLogs final : public Logs {
     return line;
   }
 
-  bool write(std::string_view name, std::string text) {
-    if (pending_bytes_.load() + text.size() > options_.pending_bytes_max) return false;
-    pending_bytes_ += text.size();
-    thread_.give([this, function = std::string(name), text = std::move(text)] {
-      files_.of(function).append(text);
-      pending_bytes_ -= text.size();
+  // What comes while the thread writes is written with its next piece of work.
+  void write(std::string_view name, Function& function, Unwritten lines) {
+    if (!function.queue->add(std::move(lines))) return;
+    thread_.give([this, queue = function.queue, function = std::string(name)] {
+      for (const Unwritten& each : queue->take()) {
+        files_.of(function).append(encoded(each));
+        pending_bytes_ -= each.bytes;
+        async::computed(async::steps_in_a_turn);  // Some 20 µs: time for somebody else's turn.
+      }
     });
-    return true;
+  }
+
+  std::string encoded(Unwritten each) const {
+    std::string text;
+    if (each.dropped > 0) {
+      text = encode(gap_before(each.lines, each.dropped), options_.line_bytes_max);
+      ++each.lines.sequence;
+    }
+    return text += encode_all(each.lines, options_.line_bytes_max);
   }
 
   asio::any_io_executor executor_;
@@ -149,7 +169,7 @@ class FileLogs final : public Logs {
   std::map<std::string, Function, std::less<>> functions_;
   std::atomic<std::size_t> pending_bytes_ = 0;
   Files files_;
-  async::Thread thread_;  // Joins first, having written all.
+  async::Thread thread_{steps_back};  // Joins first, having written all.
 };
 
 }  // namespace

@@ -2,8 +2,8 @@
 //
 // Each function has two files that take turns, half of bytes_max each; the older one is dropped
 // when the newer is full. A line longer than line_bytes_max is cut, and says so. Lines are written
-// behind the loop's back, on a thread; if a function prints faster than that, lines are dropped
-// and counted, and the log says how many.
+// behind the loop's back, on a thread that steps back; if a function prints faster than that, lines
+// are dropped and counted, and the log says how many.
 //
 // Threads    One executor.
 #pragma once
@@ -34,7 +34,9 @@ struct Line {
 class Logs {
  public:
   virtual ~Logs() = default;
-  virtual void append(std::string_view function, Line) = 0;  // Sets the sequence number.
+  // Sets the sequence number. Its text may be several lines, parted by line breaks: each is one of
+  // the log's. For a chunk of a flood it costs no more than for a line.
+  virtual void append(std::string_view function, Line) = 0;
   // Up to `lines_max` lines after `sequence`, oldest first. With sequence 0: the last lines_max.
   virtual asio::awaitable<Result<std::vector<Line>>> read(std::string function,
                                                           std::uint64_t sequence,

@@ -116,8 +116,41 @@ TEST(Logs, KeepABoundedTail) {
   EXPECT_LE(bytes, 2000u);
 }
 
+TEST(Logs, NumberEachLineOfAChunk) {
+  World world;
+  world.print("a\n\nb");
+  EXPECT_EQ(world.logs->last("f"), 3u);
+  world.print("c\n");
+  EXPECT_EQ(world.logs->last("f"), 5u);
+  EXPECT_EQ(world.texts(0), (Texts{"a", "", "b", "c", ""}));
+  EXPECT_EQ(world.texts(2), (Texts{"b", "c", ""}));
+  world.restart();
+  EXPECT_EQ(world.logs->last("f"), 5u);
+}
+
+TEST(Logs, KeepABoundedTailOfChunks) {
+  World world({.bytes_max = 2000});
+  std::string chunk;
+  for (int i = 0; i < 300; ++i) chunk += (i > 0 ? "\n" : "") + std::to_string(i);
+  world.print(chunk);
+  const Texts kept = world.texts(0);
+  EXPECT_GT(kept.size(), 40u);
+  EXPECT_EQ(kept.back(), "299");
+  std::uint64_t bytes = 0;
+  for (const auto& file : fs::directory_iterator(world.options.dir)) bytes += file.file_size();
+  EXPECT_LE(bytes, 2000u);
+}
+
+TEST(Logs, CountTheLinesOfAChunkThatTheyDrop) {
+  World world({.line_bytes_max = 1000, .pending_bytes_max = 300});
+  world.print("a\nb\nc\nd");  // Does not fit, with what lies beside each line.
+  world.print("short");
+  EXPECT_EQ(world.texts(0), (Texts{"[4 lines were dropped here]", "short"}));
+  EXPECT_EQ(world.logs->last("f"), 6u);
+}
+
 TEST(Logs, CountWhatTheyDrop) {
-  World world({.line_bytes_max = 1000, .pending_bytes_max = 100});
+  World world({.line_bytes_max = 1000, .pending_bytes_max = 150});
   for (int i = 0; i < 3; ++i) world.print(std::string(500, 'x'));  // Never fits.
   EXPECT_EQ(world.texts(0), Texts{});
   world.print("short");

@@ -55,6 +55,12 @@ void decode_all(std::string_view text, std::vector<Line>& lines, std::size_t lin
   }
 }
 
+// How many bytes of lines there are in the first `bytes_max` of them.
+std::size_t whole_lines(std::string_view lines, std::uint64_t bytes_max) {
+  if (lines.size() <= bytes_max) return lines.size();
+  return lines.substr(0, bytes_max).rfind('\n') + 1;  // npos + 1 is 0.
+}
+
 void cut_torn_end(const std::filesystem::path& file) {
   std::size_t size = 0, good = 0;
   {
@@ -107,18 +113,28 @@ void Pair::turn() {
 }
 
 void Pair::append(std::string_view lines) {
-  if (!open_newer()) return;
-  if (size_ > 0 && size_ + lines.size() > file_bytes_max_) {
-    turn();
+  while (!lines.empty()) {
     if (!open_newer()) return;
+    std::size_t fit = whole_lines(lines, file_bytes_max_ - std::min(size_, file_bytes_max_));
+    if (fit == 0 && size_ > 0) {
+      turn();
+      continue;
+    }
+    if (fit == 0) fit = lines.find('\n') + 1;
+    if (!write(lines.substr(0, fit))) return;
+    lines.remove_prefix(fit);
   }
+}
+
+bool Pair::write(std::string_view lines) {
   const ssize_t wrote = ::write(descriptor_, lines.data(), lines.size());
   if (wrote == static_cast<ssize_t>(lines.size())) {
     size_ += lines.size();
-    return;
+    return true;
   }
   // Half a line would spoil the next one.
   if (::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) turn();
+  return false;
 }
 
 Result<std::vector<Line>> Pair::read(std::uint64_t sequence, std::size_t lines_max) const {

@@ -19,12 +19,13 @@ class Pair {
   Pair(Pair&&) noexcept;
   Pair& operator=(Pair&&) = delete;
 
-  void append(std::string_view lines);  // Whole lines. What cannot be written is lost.
+  void append(std::string_view lines);  // Any number, whole. What cannot be written is lost.
   Result<std::vector<Line>> read(std::uint64_t sequence, std::size_t lines_max) const;
   void remove();
 
  private:
   bool open_newer();
+  bool write(std::string_view lines);
   void turn();
   std::filesystem::path newer() const { return dir_ / (name_ + ".new.log"); }
   std::filesystem::path older() const { return dir_ / (name_ + ".old.log"); }

@@ -42,6 +42,7 @@ struct FakeLauncherState {
   std::vector<std::string> inherited_files;  // Of every fork.
   // What a program has, each time that somebody looks at its forks; afterwards nothing.
   std::deque<std::vector<std::string>> threads;
+  std::string memory;              // Of a process that is forked.
   bool ends_as_looked_at = false;  // The next fork.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
@@ -123,6 +124,14 @@ class FakeSlot final : public Slot {
     auto now = std::move(state_->threads.front());
     state_->threads.pop_front();
     co_return now;
+  }
+  asio::awaitable<Result<std::vector<std::size_t>>> values_inherited(
+      std::vector<std::string> values) const override {
+    std::vector<std::size_t> found;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (state_->memory.contains(values[i])) found.push_back(i);
+    }
+    co_return found;
   }
 
  private:

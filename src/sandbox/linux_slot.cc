@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sandbox/files.h"
+#include "sandbox/memory_search.h"
 #include "sandbox/threads.h"
 
 namespace dormouse::sandbox {
@@ -151,6 +152,17 @@ class LinuxSlot final : public Slot {
       const pid_t parent = parent_of(fork);
       if (parent <= 1) return Error{Code::not_found, "it has ended"};
       return threads_of(parent);
+    };
+    co_return co_await watch_->workshop->revealing.run(std::move(work));
+  }
+  asio::awaitable<Result<std::vector<std::size_t>>> values_inherited(
+      std::vector<std::string> values) const override {
+    CHECK(watch_);
+    auto work = [fork = watch_->launched.process.pid,
+                 values = std::move(values)]() -> Result<std::vector<std::size_t>> {
+      const pid_t parent = parent_of(fork);
+      if (parent <= 1) return Error{Code::not_found, "it has ended"};
+      return values_in_memory(parent, values);
     };
     co_return co_await watch_->workshop->revealing.run(std::move(work));
   }

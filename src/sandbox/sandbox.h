@@ -176,6 +176,11 @@ class Slot : public Sandbox {
   // "worker-7 of libgomp.so.1.0.0", "…" at the end of many. After admit(); not_found if it has
   // ended.
   virtual asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const = 0;
+  // Which of these values, by their place, lie in the memory of the process that it was forked
+  // from: its own, and what it can write. After admit(); not_found if it has ended, unsupported if
+  // it has reserved too many addresses to be looked through.
+  virtual asio::awaitable<Result<std::vector<std::size_t>>> values_inherited(
+      std::vector<std::string>) const = 0;
 };
 
 // The seam to the kernel: linux_launcher() in the daemon, FakeLauncher in tests.

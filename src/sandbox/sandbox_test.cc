@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/fake_launcher.h"
 #include "sandbox/lock.h"
+#include "sandbox/memory_search.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/seccomp.h"
 #include "sandbox/spawn.h"
@@ -274,6 +276,99 @@ TEST(Fake, FailsAsOftenAsItIsTold) {
   launcher.state.failures = {{Code::unavailable, "no"}};
   EXPECT_FALSE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
   EXPECT_TRUE(run(io, launcher.launch({.root = "/", .argv = {"bin/true"}})));
+}
+
+// ---- memory ----
+
+// A child that has a text at one place of its memory, and else only in another form.
+struct Keeper {
+  static constexpr std::size_t size = 8 << 20;
+  static std::string disguised(std::string text) {
+    for (char& each : text) each = static_cast<char>(each ^ 0x55);
+    return text;
+  }
+  // `shared`: in memory that is not the child's alone.
+  Keeper(const std::string& in_disguise, std::size_t place, bool shared = false) {
+    int told[2];
+    CHECK(pipe(told) == 0);
+    pid = fork();
+    if (pid == 0) {
+      const int kind = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS;
+      void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, kind, -1, 0);
+      auto* const to = static_cast<char*>(memory) + place;
+      for (std::size_t i = 0; i < in_disguise.size(); ++i) to[i] = in_disguise[i] ^ 0x55;
+      if (write(told[1], "", 1) == 1) pause();
+      _exit(1);
+    }
+    char byte = 1;
+    CHECK(read(told[0], &byte, 1) == 1);
+    close(told[0]), close(told[1]);
+  }
+  ~Keeper() {
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+  }
+  pid_t pid = 0;
+};
+
+TEST(Memory, IsSearchedWhereverAValueLies) {
+  const std::string kept = Keeper::disguised("a secret of the child's");
+  const std::string other = Keeper::disguised("which nobody has anywhere");
+  const std::string ours = "what its parent has, too: " + std::to_string(getpid());
+  // At its begin and end, across pages, across pieces of 1 MiB; further down untouched pages lie.
+  for (const std::size_t place : {std::size_t{0}, std::size_t{4090}, (std::size_t{1} << 20) - 7,
+                                  (std::size_t{3} << 20) + 5, Keeper::size - kept.size()}) {
+    for (const bool shared : {false, true}) {
+      const Keeper keeper(kept, place, shared);
+      const std::string values[] = {Keeper::disguised(other), ours, Keeper::disguised(kept)};
+      const auto found = values_in_memory(keeper.pid, values);
+      ASSERT_TRUE(found) << found.error().message;
+      EXPECT_EQ(*found, (std::vector<std::size_t>{1, 2})) << place << shared;
+    }
+  }
+}
+
+TEST(Memory, IsSearchedAcrossPiecesThatAreFull) {
+  const std::string kept = Keeper::disguised("a secret of the child's");
+  std::string wide(3 << 20, Keeper::disguised("-").front());
+  wide.replace((std::size_t{1} << 20) - 7, kept.size(), kept);
+  const Keeper keeper(wide, 0);
+  const std::string values[] = {Keeper::disguised(kept)};
+  const auto found = values_in_memory(keeper.pid, values);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->size(), 1u);
+}
+
+TEST(Memory, OfAProcessThatHasEndedIsNone) {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  waitpid(child, nullptr, 0);
+  const std::string values[] = {"a secret of the child's"};
+  const auto found = values_in_memory(child, values);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, Code::not_found);
+}
+
+TEST(Memory, ThatIsReservedWithoutBoundIsNotSearched) {
+  int told[2];
+  ASSERT_EQ(pipe(told), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr std::size_t much = std::size_t{100} << 30;
+    const int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    const bool there = mmap(nullptr, much, PROT_READ | PROT_WRITE, kind, -1, 0) != MAP_FAILED;
+    if (there && write(told[1], "", 1) == 1) pause();
+    _exit(1);
+  }
+  char byte = 1;
+  ASSERT_EQ(read(told[0], &byte, 1), 1);
+  const std::string values[] = {"a secret of the child's"};
+  const auto found = values_in_memory(child, values);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  close(told[0]), close(told[1]);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, Code::unsupported);
 }
 
 // ---- threads ----

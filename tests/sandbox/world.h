@@ -57,8 +57,8 @@ class World {
   std::unique_ptr<Launcher> launcher_;
 };
 
-// How many to try: `usually` of them, or `nightly` with DORMOUSE_NIGHTLY=1; under sanitizers, which
-// see nothing of the kernel's work, a tenth.
+// How many to try: `usually` of them, or `nightly` with DORMOUSE_NIGHTLY=1; a tenth under
+// sanitizers, which see nothing of the kernel's work, and with DORMOUSE_EMULATED=1.
 int so_many(int usually, int nightly);
 
 // Everything on this host that belongs to the owner of `state_dir`: processes, cgroups, mounts,

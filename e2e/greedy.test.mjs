@@ -1,0 +1,107 @@
+// What a function that wants all of something leaves to others: S3, S6. How much slower those are meanwhile is
+// measured by scripts/bench apart; here they are answered.
+import { test, before, after } from "node:test";
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync, statSync } from "node:fs";
+import http from "node:http";
+import path from "node:path";
+import { openLoop } from "./load.mjs";
+import { Platform, eventually, sleep } from "./platform.mjs";
+
+let platform;
+before(async () => {
+  platform = await Platform.start();
+  await deploy("calm", "def handler(event, context): return event", { keep_alive: "1m", timeout: "2s" });
+});
+after(() => platform.stopLeavingNothing());
+
+const json = { "content-type": "application/json" };
+
+async function deploy(name, code, more) {
+  const manifest = { name, runtime: "python", handler: "app.handler", memory: "96MiB", ...more };
+  const done = await platform.deploy(manifest, { "app.py": code });
+  assert.equal(done.code, 0, done.stderr);
+  const { notes } = (await platform.json("show", name)).function.revision;
+  assert.equal(notes.template, "yes");
+}
+
+// While `misdeed` is done, 200 calls a second of a function that is awake.
+async function beside(misdeed) {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  let answered = 0;
+  const done = misdeed();
+  await openLoop(200, 0.8, async () => {
+    const { status, text } = await platform.request("POST", "/f/calm", { body: "1", headers: json, agent });
+    assert.deepEqual([status, text], [200, "1"]);
+    ++answered;
+  });
+  agent.destroy();
+  await done;
+  assert.ok(answered >= 150, `${answered} were answered`);
+}
+
+function groupOf(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, "utf8");
+  } catch {
+    return ""; // It ended meanwhile.
+  }
+}
+
+test("S3: a fork bomb stops at the limit of processes, and is gone soon; others are answered meanwhile", async () => {
+  const code = `import os
+def handler(event, context):
+    while True:
+        try: os.fork()
+        except OSError: pass`;
+  const timeout = 900;
+  await deploy("forks", code, { cpu: 0.5, keep_alive: "0ms", timeout: `${timeout}ms` });
+  let most = 0;
+  const rounds = process.env.DORMOUSE_NIGHTLY ? 10 : 2;
+  for (let round = 0; round < rounds; ++round) {
+    await beside(async () => {
+      const began = performance.now();
+      const answer = platform.invoke("forks", "null", json);
+      await sleep(600);
+      const groups = platform.forks().map(groupOf);
+      most = Math.max(most, ...groups.map((each) => groups.filter((other) => other === each).length));
+      assert.equal((await answer).status, 504);
+      await eventually("it is gone", () => platform.isIdle("forks"));
+      const late = performance.now() - began - timeout;
+      assert.ok(late <= 2000, `gone ${late.toFixed(0)} ms after its timeout`);
+    });
+  }
+  assert.ok(most > 32 && most <= 64, `${most} processes of one fork`);
+});
+
+const kept = (name) =>
+  readdirSync(path.join(platform.data, "logs"))
+    .filter((file) => file.startsWith(`${name}.`))
+    .map((file) => path.join(platform.data, "logs", file));
+
+// What a line has beside its text is most of it if there is nothing in it.
+for (const [kind, piece, least] of [["long lines", '(b"p" * 1023 + b"\\n") * 1024', 10], ["empty lines", 'b"\\n" * (1 << 20)', 0.2]]) {
+  test(`S6: a flood of ${kind} is bounded in the log and in the daemon; others are answered meanwhile`, async () => {
+    const code = `import os, time
+def handler(event, context):
+    piece = ${piece}
+    end, mib = time.monotonic() + 0.9, 0
+    while time.monotonic() < end: mib += os.write(1, piece) / (1 << 20)
+    print("the last line")
+    return mib`;
+    const name = kind.replace(" ", "-");
+    await deploy(name, code, { cpu: 0.5, timeout: "60s" });
+    const before = platform.memoryOfDaemon();
+    let grown = 0;
+    await beside(async () => {
+      const mib = await platform.callJson(name, null);
+      assert.ok(mib >= least, `only ${mib} MiB were printed`);
+      grown = platform.memoryOfDaemon() - before;
+    });
+    assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
+    const bytes = kept(name).reduce((sum, file) => sum + statSync(file).size, 0);
+    assert.ok(bytes > 1 << 20 && bytes <= 16 << 20, `${bytes} bytes of log`);
+    const { stdout } = await platform.cli("logs", name);
+    assert.match(stdout, /the last line/);
+  });
+}
