@@ -101,7 +101,7 @@ TEST(TaskGroup, CancelsATaskThatWaitsBeforeADeadline) {
 
 TEST(Thread, WorksElsewhereAndResumesHere) {
   asio::io_context io;
-  Thread thread;
+  Thread thread("test");
   std::thread::id worked, resumed;
   auto body = [](Thread* t, std::thread::id* w, std::thread::id* r) -> asio::awaitable<int> {
     auto work = [w]() -> Result<int> {
@@ -133,7 +133,7 @@ TEST(Gathered, LosesNothingBetweenThreads) {
   constexpr int things = 10'000;
   std::vector<int> taken;
   {
-    Thread thread;
+    Thread thread("test");
     for (int i = 0; i < things; ++i) {
       if (!gathered.add(i)) continue;
       thread.give([&] {
@@ -149,7 +149,7 @@ TEST(Gathered, LosesNothingBetweenThreads) {
 TEST(Thread, FinishesWhatItWasGivenBeforeItIsGone) {
   int done = 0;
   {
-    Thread thread;
+    Thread thread("test");
     for (int i = 0; i < 100; ++i) thread.give([&done] { ++done; });
   }
   EXPECT_EQ(done, 100);

@@ -11,6 +11,8 @@
 //            interrupted half-way, so it is never abandoned with references to a dead caller.
 #pragma once
 
+#include <pthread.h>
+
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -29,10 +31,14 @@ namespace dormouse::async {
 
 class Thread {
  public:
-  // `nice`: how far the thread steps back, 0 to 19. Above 0 is for long computing, which would
-  // otherwise keep a woken event loop from the processor for milliseconds.
-  explicit Thread(int nice = 0) : pool_(1) {
-    if (nice > 0) give([nice] { take_turns(short_slice, nice); });
+  // `name`: what top(1) shows, at most 15 bytes, for ever. `nice`: how far the thread steps back, 0
+  // to 19. Above 0 is for long computing, which would otherwise keep a woken event loop from the
+  // processor for milliseconds.
+  explicit Thread(const char* name, int nice = 0) : pool_(1) {
+    give([name, nice] {
+      pthread_setname_np(pthread_self(), name);
+      if (nice > 0) take_turns(short_slice, nice);
+    });
   }
   ~Thread() { pool_.join(); }
   Thread(const Thread&) = delete;

@@ -49,7 +49,7 @@ class FolderBlobs final : public Blobs {
 
  private:
   Folder folder_;
-  async::Thread thread_;  // Joins first.
+  async::Thread thread_{"blobs"};  // Joins first.
 };
 
 }  // namespace

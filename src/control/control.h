@@ -112,7 +112,7 @@ class Control final : public http::Handler {
   Deploys deploys_;
   SecretChanges secret_changes_;
   LambdaControl lambda_;
-  async::Thread aside_;
+  async::Thread aside_{"control"};
 };
 
 }  // namespace dormouse::control

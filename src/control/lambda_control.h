@@ -86,7 +86,7 @@ class LambdaControl final : public http::Handler {
 
   const LambdaDeps deps_;
   int unpacking_ = 0;
-  async::Thread aside_;
+  async::Thread aside_{"lambda-control"};
 };
 
 }  // namespace dormouse::control

@@ -260,7 +260,7 @@ class OnDisk final : public Conversations {
   std::uint64_t bytes_on_the_way_ = 0;
   std::shared_ptr<async::OneShot<bool>> closed_;  // Somebody waits for the last to be written.
   const std::shared_ptr<OnDisk*> self_ = std::make_shared<OnDisk*>(this);  // As long as it lives.
-  async::Thread reader_, writer_;
+  async::Thread reader_{"conv-reading"}, writer_{"conv-writing"};
 };
 
 }  // namespace

@@ -325,7 +325,7 @@ class Shard final : public Fleet {
   async::TaskGroup tasks_;
   Blanks blanks_;
   RenewalBudget renewals_;
-  async::Thread aside_;  // For what large bodies of inner calls take.
+  async::Thread aside_{"inner-calls"};  // For what large bodies of inner calls take.
 
   std::unordered_map<FunctionKey, Served> served_;
   std::map<std::string, FunctionKey, std::less<>> serving_;

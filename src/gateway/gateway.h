@@ -101,7 +101,7 @@ class Gateway final : public http::Handler {
 
   Parts parts_;
   SigningKey signing_key_;
-  async::Thread parser_{parser_nice};
+  async::Thread parser_{"parsing", parser_nice};
   std::unique_ptr<Ids> ids_;
 };
 

@@ -83,8 +83,8 @@ class Core : public std::enable_shared_from_this<Core> {
   Counters counters_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<pollfd> polled_;
-  std::vector<Connection*> watched_;   // Of polled_, in the same order.
-  async::Thread copier_{copier_nice};  // Receives what is large.
+  std::vector<Connection*> watched_;                // Of polled_, in the same order.
+  async::Thread copier_{"receiving", copier_nice};  // Receives what is large.
   Alarm alarm_;
   asio::steady_timer fewer_;  // An event: cancelled whenever something that drain() awaits ends.
   std::size_t running_ = 0;   // Coroutines spawned and not yet ended.

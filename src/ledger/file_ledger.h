@@ -96,8 +96,8 @@ class FileLedger final : public Ledger {
   bool counting_ = false;
   bool closing_ = false;
   asio::steady_timer idle_;  // Cancelled when syncing or counting ends.
-  async::Thread reading_;
-  async::Thread thread_;  // Syncs. Joins first.
+  async::Thread reading_{"ledger-reading"};
+  async::Thread thread_{"ledger-syncing"};  // Syncs. Joins first.
 };
 
 }  // namespace dormouse::ledger

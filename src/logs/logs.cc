@@ -169,7 +169,7 @@ class FileLogs final : public Logs {
   std::map<std::string, Function, std::less<>> functions_;
   std::atomic<std::size_t> pending_bytes_ = 0;
   Files files_;
-  async::Thread thread_{steps_back};  // Joins first, having written all.
+  async::Thread thread_{"logging", steps_back};  // Joins first, having written all.
 };
 
 }  // namespace

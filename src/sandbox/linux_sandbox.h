@@ -24,15 +24,16 @@ struct Workshop {
   const Estate estate;
   const std::vector<Ipv4> resolvers;
   std::vector<std::atomic<bool>> uid_ranges_taken;
-  Router router;             // Of the next thread alone, until that has ended.
-  async::Thread networking;  // Not in the host's network namespace, once there is a router.
-  async::Thread starting;    // One OCI runtime at a time: each takes a core for itself.
-  async::Thread revealing;   // Apart, so that a wake never waits for a start.
-  async::Thread removing;
-  async::Thread slotting;   // Alone in its mount namespaces.
-  async::Thread admitting;  // A wake waits for it alone.
-  async::Thread connecting;
-  async::Thread naming;  // Waits for nameservers.
+  Router router;  // Of the next thread alone, until that has ended.
+  async::Thread networking{
+      "networking"};  // Not in the host's network namespace, once there is a router.
+  async::Thread starting{"starting"};    // One OCI runtime at a time: each takes a core for itself.
+  async::Thread revealing{"revealing"};  // Apart, so that a wake never waits for a start.
+  async::Thread removing{"removing"};
+  async::Thread slotting{"slotting"};    // Alone in its mount namespaces.
+  async::Thread admitting{"admitting"};  // A wake waits for it alone.
+  async::Thread connecting{"connecting"};
+  async::Thread naming{"naming"};  // Waits for nameservers.
 };
 
 struct UidRange {

@@ -104,7 +104,7 @@ class SqliteStore final : public Store {
   Group waiting_;
   std::mutex connection_mutex_;  // Between the thread and transact_now().
   std::unique_ptr<Connection> connection_;
-  async::Thread thread_;  // Joins first.
+  async::Thread thread_{"store"};  // Joins first.
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {
