@@ -18,6 +18,9 @@ constexpr auto token = asio::as_tuple(asio::use_awaitable);
 constexpr HeadLimits limits{.bytes_max = 64 * 1024, .target_bytes_max = 64 * 1024};
 constexpr std::size_t buffer_bytes_first = 8 * 1024, buffer_bytes_most = 64 * 1024;
 
+// Nobody waits for them: without a bound the program could have them read for ever.
+constexpr int interim_max = 64;
+
 Error closed() {
   return {Code::function_failed, "the program closed the connection before it had answered"};
 }
@@ -149,6 +152,7 @@ asio::awaitable<Result<ReceivedResponse>> Upstream::response(bool to_head) {
   consume(std::exchange(handed_out_, 0));
   was_used_ = true;
   in_response_ = true;
+  int interim = 0;
   for (std::size_t scanned = 0;;) {
     const auto end = find_head_end(buffered(), scanned, limits);
     if (!end) co_return malformed(end.error());
@@ -163,7 +167,10 @@ asio::awaitable<Result<ReceivedResponse>> Upstream::response(bool to_head) {
     if (!received) co_return malformed(received.error());
     consume(**end);
     scanned = 0;
-    if (received->status < 200 && received->status != 101) continue;
+    if (received->status < 200 && received->status != 101) {
+      if (++interim > interim_max) co_return malformed({502, "too many interim responses (1xx)"});
+      continue;
+    }
     upgraded_ = received->status == 101;
     keeps_ = received->keep_alive;
     if (!received->has_body) {

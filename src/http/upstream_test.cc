@@ -157,6 +157,17 @@ TEST(Upstream, ReadsABodyHoweverItIsFramed) {
   }
 }
 
+TEST(Upstream, ReadsAFewInterimResponsesAndNotMore) {
+  asio::io_context io;
+  for (const int interim : {64, 65}) {
+    Server server(&io);
+    for (int i = 0; i < interim; ++i) server.say("HTTP/1.1 103 Early Hints\r\n\r\n");
+    server.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    const char* const refused = "head: the program answered with too many interim responses (1xx)";
+    EXPECT_EQ(server.body(), interim <= 64 ? "ok" : refused);
+  }
+}
+
 TEST(Upstream, TellsAnEndThatIsMeantFromOneThatIsNot) {
   asio::io_context io;
   Server closes(&io);
