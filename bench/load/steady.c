@@ -3,8 +3,9 @@
  *
  *   bench_steady PORT PATH RATE SECONDS [elsewhere]
  *
- * Prints a line "DUE_MS TOOK_MS" for each request, the first by CLOCK_MONOTONIC; exits with 1 if one
- * was not a 200. `elsewhere`: it waits for no processor here, as one on another machine would not. */
+ * Prints a line "DUE_MS TOOK_MS" for each request, the first by CLOCK_MONOTONIC; exits with 1 if
+ * one was not a 200. `elsewhere`: it waits for no processor here, as one on another machine would
+ * not. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <ranges>
+#include <sstream>
 
 #include "fleet/network.h"
 #include "fleet/report.h"
@@ -19,8 +19,8 @@ constexpr int frames_a_turn = 64;
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
 constexpr std::size_t last_line_bytes_max = 500;
-constexpr std::size_t output_bytes_a_second = 16 << 20;
-constexpr Duration output_ahead = std::chrono::milliseconds(250);  // 4 MiB come at once.
+constexpr std::size_t output_bytes_a_second = 40 << 20;
+constexpr Duration output_ahead = std::chrono::milliseconds(100);  // 4 MiB come at once.
 constexpr std::size_t output_line_bytes = 96;  // What a line counts for beside its text.
 
 std::string mebibytes(std::uint64_t bytes) {
@@ -334,9 +334,8 @@ Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* 
   }
   where.last_line = took.last_line().substr(0, last_line_bytes_max);
   if (where.trial) {
-    for (const auto line : std::views::split(*took.lines, '\n')) {
-      where.printed(std::string(line.begin(), line.end()));
-    }
+    std::istringstream lines(*took.lines += '\n');  // Else the last one, if empty, is none.
+    for (std::string line; std::getline(lines, line);) where.printed(line);
   } else if (served_.contains(where.function)) {
     log_line(where, only_call(where, ended), std::move(*took.lines));
   }
