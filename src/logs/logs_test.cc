@@ -105,15 +105,19 @@ TEST(Logs, AreReadFromANumberOrFromTheEndAlsoAfterARestart) {
   EXPECT_EQ(world.texts(0), Texts{});
 }
 
+void expect_bounded_tail(World& world, const std::string& last) {
+  const Texts kept = world.texts(0);
+  EXPECT_GT(kept.size(), 40u);
+  EXPECT_EQ(kept.back(), last);
+  std::uint64_t bytes = 0;
+  for (const auto& file : fs::directory_iterator(world.options.dir)) bytes += file.file_size();
+  EXPECT_LE(bytes, world.options.bytes_max);
+}
+
 TEST(Logs, KeepABoundedTail) {
   World world({.bytes_max = 2000});
   for (int i = 0; i < 1000; ++i) world.print(std::to_string(i));
-  const Texts kept = world.texts(0);
-  EXPECT_GT(kept.size(), 40u);
-  EXPECT_EQ(kept.back(), "999");
-  std::uint64_t bytes = 0;
-  for (const auto& file : fs::directory_iterator(world.options.dir)) bytes += file.file_size();
-  EXPECT_LE(bytes, 2000u);
+  expect_bounded_tail(world, "999");
 }
 
 TEST(Logs, NumberEachLineOfAChunk) {
@@ -133,12 +137,7 @@ TEST(Logs, KeepABoundedTailOfChunks) {
   std::string chunk;
   for (int i = 0; i < 300; ++i) chunk += (i > 0 ? "\n" : "") + std::to_string(i);
   world.print(chunk);
-  const Texts kept = world.texts(0);
-  EXPECT_GT(kept.size(), 40u);
-  EXPECT_EQ(kept.back(), "299");
-  std::uint64_t bytes = 0;
-  for (const auto& file : fs::directory_iterator(world.options.dir)) bytes += file.file_size();
-  EXPECT_LE(bytes, 2000u);
+  expect_bounded_tail(world, "299");
 }
 
 TEST(Logs, CountTheLinesOfAChunkThatTheyDrop) {

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <sstream>
+#include <iterator>
 
+#include "sandbox/mappings.h"
 #include "wire/socket.h"
 
 namespace dormouse::sandbox {
@@ -21,20 +21,16 @@ struct Range {
   std::uint64_t begin, end;
 };
 
-// As in proc(5): "7f00-7f10 rw-p 00000000 08:01 123   /usr/lib/libc.so.6".
 std::vector<Range> ranges_of(const std::string& process) {
+  constexpr std::size_t all = SIZE_MAX;  // The kernel bounds them: vm.max_map_count.
+  constexpr std::string_view kernels[] = {"[vvar]", "[vvar_vclock]", "[vsyscall]"};
   std::vector<Range> found;
-  std::ifstream maps(process + "/maps");
-  for (std::string line; std::getline(maps, line);) {
-    std::istringstream fields(line);
-    Range each{};
-    char dash = 0;
-    std::string access, offset, device, inode;
-    fields >> std::hex >> each.begin >> dash >> each.end >> access >> offset >> device >> inode;
-    const bool is_of_file = inode != "0" && access.find('w') == std::string::npos;
-    const bool is_kernels =
-        line.ends_with("[vvar]") || line.ends_with("[vvar_vclock]") || line.ends_with("[vsyscall]");
-    if (access.starts_with('r') && !is_of_file && !is_kernels) found.push_back(each);
+  for (const Mapping& each : mappings_of(process, all)) {
+    const bool is_only_read = each.is_of_file && !each.access.contains('w');
+    const bool is_kernels = std::ranges::find(kernels, each.file) != std::end(kernels);
+    if (each.access.starts_with('r') && !is_only_read && !is_kernels) {
+      found.push_back({each.begin, each.end});
+    }
   }
   return found;
 }

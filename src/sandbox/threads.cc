@@ -6,43 +6,18 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <sstream>
 #include <string_view>
 
 #include "sandbox/files.h"
+#include "sandbox/mappings.h"
 #include "wire/socket.h"
 
 namespace dormouse::sandbox {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Mapping {
-  std::uintptr_t begin, end;
-  bool executable;
-  std::string file;  // Its name without folders; "[stack]", or none.
-};
-
-// As in proc(5): "7f00-7f10 r-xp 00000000 08:01 123   /usr/lib/libc.so.6".
-std::vector<Mapping> mappings_of(const std::string& process) {
-  constexpr std::size_t mappings_max = 8192;
-  std::vector<Mapping> found;
-  std::ifstream maps(process + "/maps");
-  for (std::string line; found.size() < mappings_max && std::getline(maps, line);) {
-    std::istringstream fields(line);
-    Mapping each{};
-    char dash = 0;
-    std::string access, offset, device, inode, path;
-    fields >> std::hex >> each.begin >> dash >> each.end >> access >> offset >> device >> inode;
-    std::getline(fields >> std::ws, path);
-    each.executable = access.find('x') != std::string::npos;
-    each.file = path.substr(path.rfind('/') + 1);
-    found.push_back(std::move(each));
-  }
-  return found;
-}
 
 const Mapping* mapping_at(const std::vector<Mapping>& mappings, std::uintptr_t address) {
   const auto above = std::ranges::upper_bound(mappings, address, {}, &Mapping::end);
@@ -99,7 +74,7 @@ std::string library_of(const std::string& process, const std::string& task,
   std::string common;
   const auto code_at = [&](std::uintptr_t address) -> const Mapping* {
     const Mapping* const found = mapping_at(mappings, address);
-    if (found == nullptr || !found->executable || found->file.empty()) return nullptr;
+    if (found == nullptr || !found->access.contains('x') || found->file.empty()) return nullptr;
     if (!is_common(found->file)) return found;
     if (common.empty()) common = found->file;
     return nullptr;
@@ -123,6 +98,7 @@ std::string printable(std::string text) {
 
 std::vector<std::string> threads_of(pid_t pid) {
   constexpr std::size_t named_max = 4;
+  constexpr std::size_t mappings_max = 8192;
   const std::string process = "/proc/" + std::to_string(pid);
   std::vector<std::string> found;
   std::vector<Mapping> mappings;
@@ -134,7 +110,7 @@ std::vector<std::string> threads_of(pid_t pid) {
       found.emplace_back("…");
       break;
     }
-    if (mappings.empty()) mappings = mappings_of(process);
+    if (mappings.empty()) mappings = mappings_of(process, mappings_max);
     const std::string library = library_of(process, each.path().string(), mappings);
     found.push_back(printable(*name) + (library.empty() ? "" : " of " + printable(library)));
   }
