@@ -243,7 +243,7 @@ def handler(event, context):
   for (let version = 1; version <= 8; ++version) {
     await sleep(200);
     const runs = call("rotating", 0.7);
-    await sleep(200); // Until it runs.
+    await eventually("all five run", async () => (await platform.status("rotating")).running === 5);
     const began = performance.now();
     const done = await platform.request("PUT", "/api/v1/secrets/rotates", {
       body: `${version}`,
