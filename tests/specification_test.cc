@@ -181,6 +181,7 @@ std::map<std::string, std::string> of_the_state() {
       {"rates: a GiB for a second", count(rates.per_gib_second.value) + " pico-units"},
       {"rates: waking", rates.bills_waking ? "billed" : "not billed"},
       {"fleet: answer", bytes(fleet::Options{}.answer_bytes_max)},
+      {"fleet: output of an instance", bytes(fleet::Options{}.output_bytes_per_second) + "/s"},
       {"fleet: grace to leave", time(fleet::Options{}.drain_grace)},
       {"fleet: grace to keep", time(fleet::Options{}.keep_grace)},
       {"fleet: forks that wait", count(static_cast<std::int64_t>(fleet::Options{}.spare_forks))},

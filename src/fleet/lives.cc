@@ -19,8 +19,6 @@ constexpr int frames_a_turn = 64;
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
 constexpr std::size_t last_line_bytes_max = 500;
-constexpr std::size_t output_bytes_a_second = 40 << 20;
-constexpr Duration output_ahead = std::chrono::milliseconds(100);  // 4 MiB come at once.
 constexpr std::size_t output_line_bytes = 96;  // What a line counts for beside its text.
 
 std::string mebibytes(std::uint64_t bytes) {
@@ -305,9 +303,13 @@ asio::awaitable<void> Shard::write_rest(InstanceKey key) {
   }
 }
 
-// A function that floods its output is read at output_bytes_a_second, a little at a time: whoever
+// A function that floods its output is read at output_bytes_per_second, a little at a time: whoever
 // the daemon woke meanwhile may wait for its processor.
 asio::awaitable<void> Shard::follow_output(InstanceKey key) {
+  const auto takes = [&](std::uint64_t bytes) {
+    return Duration(bytes * 1'000'000 / options_.output_bytes_per_second);
+  };
+  const Duration ahead = takes(options_.output_bytes_ahead);
   TimePoint paid_for = parts_.clock->now();  // When all that was read would have come at that rate.
   for (;;) {
     Instance* where = instance(key);
@@ -319,8 +321,8 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
     std::size_t bytes = 0;
     if (where == nullptr || !where->worker || !log_output(*where, &bytes).open) co_return;
     const TimePoint now = parts_.clock->now();
-    paid_for = std::max(paid_for, now) + Duration(bytes * 1'000'000 / output_bytes_a_second);
-    if (paid_for > now + output_ahead) co_await parts_.clock->sleep_until(paid_for - output_ahead);
+    paid_for = std::max(paid_for, now) + takes(bytes);
+    if (paid_for > now + ahead) co_await parts_.clock->sleep_until(paid_for - ahead);
   }
 }
 
