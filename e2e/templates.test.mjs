@@ -127,6 +127,31 @@ def handler(event, context):
   assert.deepEqual(tries.fds, ["/dev/null", "pipe", "socket"]);
 });
 
+// L3, also of those for whom a fork was made as they came.
+test("what a fork takes to be ready is its waking, and not billed as its run", async () => {
+  const code = `import time
+def after_fork():
+    time.sleep(0.4)
+def handler(event, context):
+    began = time.monotonic()
+    time.sleep(0.03)
+    return time.monotonic() - began`;
+  await deploy("slow-fork", code, { max_instances: 8, keep_alive: "0ms" });
+  await call("slow-fork");
+  await eventually("asleep", () => isAsleep("slow-fork"));
+  const answers = await Promise.all(
+    Array.from({ length: 6 }, () => platform.invoke("slow-fork", "null", json)));
+  let waited = 0;
+  for (const { status, text, headers } of answers) {
+    assert.equal(status, 200, text);
+    const receipt = await platform.receiptOf(headers["dormouse-invocation"]);
+    assert.ok(receipt.run_ms >= Number(text) * 1000 - 0.01, `${receipt.run_ms} ms for ${text} s`);
+    assert.ok(receipt.run_ms < 200, `${receipt.run_ms} ms for ${text} s`);
+    waited += receipt.wake.load_ms >= 350;
+  }
+  assert.ok(waited >= 3, `${waited} waited`);
+});
+
 test("a template's heap is in huge pages, and its forks share it", async () => {
   const code = "kept = bytearray(64 << 20)\ndef handler(event, context):\n    return kept[5]";
   await deploy("heap", code, { keep_alive: "300ms" });

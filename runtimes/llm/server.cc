@@ -21,6 +21,7 @@
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
 #include "wire/mapping.h"
+#include "wire/worker.h"
 
 namespace dormouse::llm {
 namespace {
@@ -148,7 +149,7 @@ class Server {
       if (fork() == 0) {
         if (dormouse_enter(wire_.socket(), &slot) != 0) _exit(1);
         receiver_ = wire::FrameReceiver(wire_.socket());
-        wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+        wire_.post(wire::Type::ready, wire::monotonic_us(), wire::encode(wire::Ready{}));
         if (!wire_.flush()) _exit(1);
         return;
       }

@@ -121,6 +121,7 @@ void Shard::tell(Call& it, Outcome outcome) {
 Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   Instance* const where = instance(it.instance);
   it.timing.ended = parts_.clock->now();
+  if (where != nullptr && !where->settled) count_as_waking(it, it.timing.ended);
   Measured measured{.shared = it.shared};
   if (where != nullptr && where->worker) {
     const sandbox::Usage& usage = usage_in_this_turn(*where);

@@ -127,6 +127,23 @@ Error Shard::why_not_settled(const Error& error) const {
                                  : error.message)};
 }
 
+// For what calls waited in it they are not charged as if they had run. When it was ready the fork
+// says itself, by the clock that it shares with us; it could as well have made its calls wait.
+void Shard::has_settled(Instance& where, std::uint64_t at_us) {
+  where.settled = true;
+  if (at_us == 0) return;  // It does not say.
+  const TimePoint said{Duration(at_us)};
+  for (const CallKey each : where.running) {
+    Call& it = *call(each);
+    count_as_waking(it, std::clamp(said, it.timing.dispatched, parts_.clock->now()));
+  }
+}
+
+void Shard::count_as_waking(Call& it, TimePoint until) {
+  it.timing.wake.load += until - it.timing.dispatched;
+  it.timing.dispatched = until;
+}
+
 // It may not have been ready in time, or has said that it cannot be.
 void Shard::fail_to_settle(InstanceKey child, const Error& error) {
   Instance& where = *instance(child);

@@ -244,7 +244,11 @@ void Shard::part_from(InstanceKey key) {
 bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   Instance& where = *instance(key);
   const wire::Type type = frame.header.type;
-  if (type == wire::Type::result || type == wire::Type::failed) {
+  const bool answers =
+      type == wire::Type::result || type == wire::Type::failed || type == wire::Type::chunk;
+  if (answers && !where.settled) {
+    break_off(key, "the worker broke the protocol: an answer before it was ready");
+  } else if (type == wire::Type::result || type == wire::Type::failed) {
     answer(key, frame);
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
@@ -256,7 +260,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     const auto failure = wire::decode_failure(frame.payload);
     fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());
   } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
-    where.settled = true;  // Calls may have been sent before.
+    has_settled(where, frame.header.handle);
   } else if (type == wire::Type::keep) {
     keep_conversation(key, frame);
   } else if (type == wire::Type::stats) {

@@ -289,6 +289,8 @@ class Shard final : public Fleet {
                                                                TimePoint deadline);
   asio::awaitable<Result<>> settle(InstanceKey child);
   Error why_not_settled(const Error&) const;
+  void has_settled(Instance&, std::uint64_t at_us);
+  static void count_as_waking(Call&, TimePoint until);
   void fail_to_settle(InstanceKey child, const Error&);
   asio::awaitable<void> mind_settling();
   void prepare_forks(InstanceKey mold);

@@ -204,7 +204,7 @@ class Server {
     const auto forked = program_.fork_instances(socket_);
     if (!forked) return forked;
     receiver_ = FrameReceiver(socket_);
-    const auto sent = send(Type::ready, 0, encode(Ready{}));
+    const auto sent = send(Type::ready, monotonic_us(), encode(Ready{}));
     if (sent && is_quiet()) program_.rehearse();
     return sent;
   }
@@ -279,6 +279,12 @@ class Server {
 int given_socket() {
   const char* said = std::getenv("DORMOUSE_SOCKET");
   return said == nullptr ? worker_socket : std::atoi(said);
+}
+
+std::uint64_t monotonic_us() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(now).count());
 }
 
 Result<> Program::fork_instances(int) {

@@ -8,6 +8,7 @@
 // when asked.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -22,6 +23,9 @@ inline constexpr int worker_socket = 3;  // The descriptor every worker finds it
 
 // unless DORMOUSE_SOCKET names another, as it does where the OCI runtime cannot pass that one.
 int given_socket();
+
+// CLOCK_MONOTONIC, which the daemon shares: a fork's `ready` says when it was.
+std::uint64_t monotonic_us();
 
 class Invocation {
  public:

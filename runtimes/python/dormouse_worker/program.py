@@ -13,6 +13,7 @@ import platform
 import struct
 import sys
 import threading
+import time
 import traceback
 
 from . import client, gather, handler, mail, template, wire
@@ -123,7 +124,7 @@ class Worker:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         self._get_ready_to_serve()
-        self._socket.send(wire.READY, 0, wire.ready({}))
+        self._socket.send(wire.READY, time.monotonic_ns() // 1000, wire.ready({}))
         return True
 
     def _rehearse(self):
