@@ -4,6 +4,7 @@ import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import path from "node:path";
 import { promisify } from "node:util";
 import { deployForked, json, sleepy } from "./forked.mjs";
 import { Platform, eventually, sleep } from "./platform.mjs";
@@ -99,7 +100,6 @@ test("what a fork does to itself or to the platform costs its own call, and no o
   for (const [event, status, said] of [
     [{ do: "close streams" }, 200, /"close streams"/],
     [{ do: "close everything" }, 502, /may have run/],
-    [{ do: "print", mib: 1024 }, 200, /"print"/],
     [{ do: "return" }, 502, /the answer has 10737418240 bytes, the limit is \d+/],
     [{ do: "lie" }, 502, /answer|malformed/],
     [{ do: "fork" }, 200, /^\d+$/],
@@ -114,6 +114,22 @@ test("what a fork does to itself or to the platform costs its own call, and no o
   assert.equal(late.status, 504, late.text);
   await eventually("its fork is gone", () => platform.isIdle("late"));
   assert.equal((await invoke("late", { do: "nothing" })).text, '"nothing"');
+});
+
+test("S6: of a gigabyte that is printed little is kept, on disk and in the daemon", async () => {
+  await deploy("prints", wild, { timeout: "60s" });
+  await invoke("prints", { do: "nothing" });
+  const before = platform.memoryOfDaemon();
+  let grown = 0;
+  const look = setInterval(() => (grown = Math.max(grown, platform.memoryOfDaemon() - before)), 25);
+  const answer = await invoke("prints", { do: "print", mib: 1024 });
+  clearInterval(look);
+  assert.deepEqual([answer.status, answer.text], [200, '"print"'], answer.text);
+  assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
+  const logs = path.join(platform.data, "logs");
+  const files = readdirSync(logs).filter((file) => file.startsWith("prints."));
+  const bytes = files.reduce((sum, file) => sum + statSync(path.join(logs, file)).size, 0);
+  assert.ok(bytes > 1 << 20 && bytes <= 16 << 20, `${bytes} bytes of log`);
 });
 
 test("an answer without end ends at its deadline, and the daemon does not hold it", async () => {

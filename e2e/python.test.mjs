@@ -2,7 +2,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { eventually, repository } from "./platform.mjs";
@@ -40,6 +40,26 @@ const json = { "content-type": "application/json" };
 
 const deploy = (...what) => deployPython(platform, ...what);
 const call = (name, event) => platform.callJson(name, event);
+
+test("what init writes, one file, and a zip of a folder are deployed from the command line", async () => {
+  const folder = path.join(platform.dir, "begun");
+  const init = await platform.cli("init", "python", folder);
+  assert.equal(init.code, 0, init.stderr);
+  const file = path.join(platform.dir, "app.py");
+  writeFileSync(file, "import beside\ndef handler(event, context): return beside.twice(event)");
+  writeFileSync(path.join(platform.dir, "beside.py"), "def twice(what): return what * 2");
+  const zip = path.join(platform.dir, "code.zip");
+  execFileSync("/usr/bin/python3", ["-m", "zipfile", "-c", zip, "app.py", "beside.py"], { cwd: platform.dir });
+  const alone = path.join(platform.dir, "alone.py");
+  writeFileSync(alone, "def handler(event, context): return event + 1");
+  for (const words of [[folder], [zip, "--name", "zipped"], [alone]]) {
+    const done = await platform.cli("deploy", ...words);
+    assert.equal(done.code, 0, done.stderr);
+  }
+  assert.equal(typeof (await call("begun", { name: "you" })), "object");
+  assert.equal(await call("zipped", 21), 42);
+  assert.equal(await call("alone", 41), 42);
+});
 
 test("a Lambda handler runs unchanged, and its exception fails its own call only", async () => {
   const done = await platform.cli("deploy", path.join(repository, "examples/lambda-handler"));

@@ -160,5 +160,5 @@ test("D9, D10: one process has the database, and no child anything of the daemon
     const sockets = descriptors(pid).filter((file) => file.startsWith("socket:"));
     assert.equal(sockets.length, 1, "the wire's, and no other");
   }
-  await platform.stop();
+  await platform.stopJudged();
 });

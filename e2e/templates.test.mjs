@@ -306,6 +306,28 @@ function isTemplate(pid) {
   }
 }
 
+// K5. Where things lie in memory is drawn at random when a program starts, and a fork has it from its template.
+test("a template whose forks crash is made anew, elsewhere in memory, and no call but theirs fails", async () => {
+  const code = `import ctypes
+libc = ctypes.CDLL(None)
+kept = bytes(64)
+def handler(event, context):
+    if event == "crash": ctypes.string_at(0)
+    return [id(kept), ctypes.cast(libc.getpid, ctypes.c_void_p).value]`;
+  await deploy("crashes", code, apart);
+  const first = await call("crashes");
+  assert.deepEqual(await call("crashes"), first);
+  for (let i = 0; i < 5; ++i) {
+    const { status, text } = await platform.invoke("crashes", '"crash"', json);
+    assert.deepEqual([status, /signal 11/.test(text)], [502, true], text);
+  }
+  const later = await eventually("another template", async () => {
+    const now = await call("crashes");
+    return now[1] !== first[1] && now;
+  });
+  assert.notEqual(later[0], first[0]);
+});
+
 test("a template goes after its keep-alive, and the function is asleep", async () => {
   await deploy("brief", "def handler(event, context):\n    return 1", {
     keep_alive: "0ms",

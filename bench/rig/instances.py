@@ -66,7 +66,7 @@ def proof(pid):
              "/tmp device": (root / "tmp").stat().st_dev}
     walled = (found["Seccomp"] == "2" and int(found["CapEff"], 16) == 0 and
               found["NoNewPrivs"] == "1" and "/slot-" in found["cgroup"] and
-              int(found["uid"]) > 100_000)
+              int(found["uid"]) > 100_000 and found["/tmp device"] != pathlib.Path("/tmp").stat().st_dev)
     if not walled:
         raise RuntimeError(f"an instance without its walls: {found}")
     return ", ".join(f"{name} {value}" for name, value in found.items())
