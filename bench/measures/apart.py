@@ -1,7 +1,10 @@
 """S3 and S6: a warm function while another one does its worst beside it."""
+import collections
 import http.client
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -9,12 +12,15 @@ import time
 
 from rig.daemon import Daemon
 from rig.instances import Connection, forks, proof
-from rig.machine import PROGRAMS
+from rig import waits
+from rig.machine import PROGRAMS, processes, threads
 from rig.ratios import Section, percentile, spread
 
 ROUNDS, GROUPS = 28, 7  # A percentile is of a group of rounds together.
 QUIET, SPAN = 3, 1.5  # Seconds of quiet, and then of each misdeed, in a round.
 RATE = 500  # Calls of the warm function a second, by a timetable.
+TRACED, SLOW = 6, 2  # Rounds that are traced, of each; what is slow, in ms.
+CAUSES = ("behind it", "behind dormouse itself", "behind the kernel or others", "nobody waited")
 SETTLED = 0.5  # Seconds after a misdeed before anything is measured.
 
 CODE = """
@@ -72,33 +78,95 @@ def misdo(daemon, does):
     return began, ended
 
 
+class Load:
+    """Calls of the warm function, for so many seconds: [(when it was due, how long it took)], in ms."""
+
+    def __init__(self, daemon, seconds):
+        self.process = subprocess.Popen(
+            [PROGRAMS / "bench_steady", str(daemon.port), "/f/calm", str(RATE), str(int(seconds)),
+             "elsewhere"], stdout=subprocess.PIPE, text=True)
+        self.text = ""
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        self.text = self.process.communicate()[0]
+
+    def calls(self, until):
+        self.reader.join()
+        if self.process.returncode != 0:
+            raise RuntimeError("a call of the warm function failed")
+        calls = [tuple(map(float, line.split())) for line in self.text.splitlines()]
+        if calls[-1][0] < until:
+            raise RuntimeError("the misdeeds took longer than the load beside them")
+        return calls
+
+
 def measured(daemon):
     """For each group the calls of the warm function that were due in each misdeed, in ms."""
-    seconds = ROUNDS * (SETTLED + QUIET + len(MISDEEDS) * (SPAN + SETTLED + 0.3))
-    load = subprocess.Popen([PROGRAMS / "bench_steady", str(daemon.port), "/f/calm", str(RATE),
-                             str(int(seconds)), "elsewhere"], stdout=subprocess.PIPE, text=True)
-    texts = []
-    reader = threading.Thread(target=lambda: texts.append(load.communicate()[0]))
-    reader.start()
+    load = Load(daemon, ROUNDS * (SETTLED + QUIET + len(MISDEEDS) * (SPAN + SETTLED + 0.3)))
     rounds = []
     for _ in range(ROUNDS):
         time.sleep(SETTLED)
-        began = time.monotonic() * 1000
-        time.sleep(QUIET)
-        spans = {"quiet": (began, time.monotonic() * 1000)}
+        spans = {"quiet": idle(QUIET)}
         for does in MISDEEDS:
             spans[does] = misdo(daemon, does)
             time.sleep(SETTLED)
         rounds.append(spans)
-    reader.join()
-    if load.returncode != 0:
-        raise RuntimeError("a call of the warm function failed")
-    calls = [tuple(map(float, line.split())) for line in texts[0].splitlines()]
-    if calls[-1][0] < rounds[-1]["bomb"][1]:
-        raise RuntimeError("the misdeeds took longer than the load beside them")
+    calls = load.calls(rounds[-1]["bomb"][1])
     took = lambda spans: [ms for due, ms in calls if any(a <= due < b for a, b in spans)]
     return [{does: took([spans[does] for spans in rounds[first::GROUPS]]) for does in rounds[0]}
             for first in range(GROUPS)]
+
+
+def idle(seconds):
+    began = time.monotonic() * 1000
+    time.sleep(seconds)
+    return began, time.monotonic() * 1000
+
+
+def traced(daemon, group):
+    """Rows of a table: how many of a thousand calls were slow, and who kept them waiting."""
+    rows = []
+    for does in ("quiet", *MISDEEDS):
+        causes, count = collections.Counter(), 0
+        for _ in range(TRACED):
+            load = Load(daemon, SPAN + 2.5)
+            time.sleep(SETTLED)
+            with waits.Trace() as trace:
+                begin, end = idle(SPAN) if does == "quiet" else misdo(daemon, does)
+            whose = {daemon.process.pid: "the platform", load.process.pid: "the client",
+                     **{pid: "the function" for pid in processes() if group_of(pid) == group}}
+            found = trace.waits(whose)
+            calls = [call for call in load.calls(end) if begin <= call[0] < end]
+            count += len(calls)
+            causes.update(named(waits.cause(call, found), daemon, whose)
+                          for call in calls if call[1] > SLOW)
+        rows.append([label(does), f"{1000 * causes.total() / count:.1f}",
+                     *(f"{1000 * causes[name] / count:.1f}" for name in CAUSES)])
+    return rows
+
+
+def group_of(pid):
+    """What a template and its forks have in common."""
+    try:
+        groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return re.findall(r"(?::memory:|^0::)(/[^/\n]+/[^/\n]+)", groups, re.M)[:1]
+
+
+def named(cause, daemon, whose):
+    if cause is None:
+        return "nobody waited"
+    pid, comm = cause[1]
+    if pid in whose or pid in threads(daemon.process.pid) or comm.startswith("runc"):
+        return "behind dormouse itself"
+    return "behind it" if comm.startswith("python3") else "behind the kernel or others"
+
+
+def label(does):
+    return f"beside {MISDEEDS[does]}" if does in MISDEEDS else does
 
 
 def run(watch):
@@ -110,8 +178,13 @@ def run(watch):
             code.write_text(text)
             daemon.deploy(name, "python", [(code, "app.py")], handler="app.handler",
                           memory="96MiB", keep_alive="10m", timeout=f"{timeout * 1000:.0f}ms")
-        Connection(daemon.port, "calm", "null").call()
+        connection = Connection(daemon.port, "calm", "null")
+        for _ in range(1000):
+            connection.call()
+        used = processes()
+        group = group_of(max(forks(daemon), key=lambda pid: used[pid][1]))
         groups = measured(daemon)
+        slow = traced(daemon, group) if waits.TRACING else []
         watch.look()
         walls = proof(forks(daemon)[0])
     p99 = {does: [percentile(group[does], 0.99) for group in groups] for does in groups[0]}
@@ -128,9 +201,13 @@ def run(watch):
                  f"own price of a busy processor, which no sandbox can better. Medians (quartiles) of "
                  f"{GROUPS} groups of rounds, ms. Platform and functions are not pinned; the client "
                  "does not wait for a processor, as one elsewhere would not.")
-    rows = [[f"beside {MISDEEDS[does]}" if does in MISDEEDS else does,
-             *(spread([percentile(group[does], share) for group in groups], 2) for share in SHARES)]
-            for does in groups[0]]
+    rows = [[label(does), *(spread([percentile(group[does], share) for group in groups], 2)
+                            for share in SHARES)] for does in groups[0]]
     section.table(["", "p50", "p90", "p99"], rows)
+    section.note(f"Who kept the slow ones waiting, by the kernel's scheduler trace of {TRACED} more rounds: "
+                 f"of a thousand calls those that took over {SLOW} ms, by who had the processor for most of "
+                 f"what platform, function or client waited for it. Where nobody waited {waits.LEAST_MS} ms "
+                 "all of them ran or slept, and the processor itself stood still or was slow.")
+    section.table(["", "slow", *CAUSES], slow)
     section.note(f"One of the instances: {walls}.")
     return section
