@@ -18,6 +18,8 @@ namespace {
 constexpr std::string_view algorithm = "AWS4-HMAC-SHA256";
 constexpr std::size_t signed_headers_max = 100;
 
+constexpr std::size_t usual_request_bytes = 1024;
+
 // By lower-case name.
 using CanonicalFields = std::vector<std::pair<std::string, std::string>>;
 
@@ -80,6 +82,7 @@ enum class Slash : std::uint8_t { kept, encoded };
 std::string uri_encoded(std::string_view text, Slash slash) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   std::string encoded;
+  encoded.reserve(text.size());
   for (const char c : text) {
     const bool plain = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
                        c == '-' || c == '.' || c == '_' || c == '~' ||
@@ -143,9 +146,12 @@ std::string canonical_query(std::string_view query) {
 
 // Without blanks around it, and with one where there are several.
 std::string condensed(std::string_view value) {
-  const bool is_already = !value.contains('\t') && !value.contains("  ") &&
-                          !value.starts_with(' ') && !value.ends_with(' ');
-  if (is_already) return std::string(value);
+  bool after_blank = true, is_already = true;
+  for (const char c : value) {
+    is_already = is_already && c != '\t' && !(after_blank && c == ' ');
+    after_blank = c == ' ';
+  }
+  if (is_already && (value.empty() || !after_blank)) return std::string(value);
   std::string text;
   bool blank = false;
   for (const char c : value) {
@@ -182,17 +188,24 @@ const std::string* find_field(const CanonicalFields& fields, std::string_view na
 
 std::string joined(const std::vector<std::string>& parts, char with) {
   std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : std::string(1, with)) + part;
+  for (const std::string& part : parts) {
+    if (!text.empty()) text += with;
+    text += part;
+  }
   return text;
 }
 
 std::string canonical_request(const http::Head& head, const Claim& claim, const std::string& path,
                               std::string_view payload_hash) {
-  std::string text = head.method + "\n" + path + "\n" + canonical_query(head.query) + "\n";
+  std::string text;
+  text.reserve(usual_request_bytes);
+  text.append(head.method).append("\n").append(path).append("\n");
+  text.append(canonical_query(head.query)).append("\n");
   for (const std::string& name : claim.signed_headers) {
     text.append(name).append(":").append(*find_field(claim.fields, name)).append("\n");
   }
-  return text + "\n" + joined(claim.signed_headers, ';') + "\n" + std::string(payload_hash);
+  text.append("\n").append(joined(claim.signed_headers, ';')).append("\n").append(payload_hash);
+  return text;
 }
 
 // ---- the signature ----
@@ -240,9 +253,11 @@ std::string hmac(std::string_view key, std::string_view text) {
 std::string hex(std::string_view bytes) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
+  text.reserve(2 * bytes.size());
   for (const char c : bytes) {
     const auto byte = static_cast<unsigned char>(c);
-    text += {digits[byte >> 4], digits[byte & 15]};
+    text += digits[byte >> 4];
+    text += digits[byte & 15];
   }
   return text;
 }
@@ -280,12 +295,16 @@ bool matches(const http::Head& head, const Claim& claim, const SigningKey& with,
 
 // ---- what is claimed ----
 
-Checked<std::string> only(const Parameters& parameters, std::string_view name) {
-  const auto same = [&](const auto& each) { return each.first == name; };
-  if (std::ranges::count_if(parameters, same) != 1) {
-    return incomplete("The query needs one " + std::string(name) + ".");
+// Lives as long as `parameters`.
+Checked<std::string_view> only(const Parameters& parameters, std::string_view name) {
+  const std::string* found = nullptr;
+  for (const auto& [each, value] : parameters) {
+    if (each != name) continue;
+    if (found != nullptr) return incomplete("The query needs one " + std::string(name) + ".");
+    found = &value;
   }
-  return std::ranges::find_if(parameters, same)->second;
+  if (found == nullptr) return incomplete("The query needs one " + std::string(name) + ".");
+  return *found;
 }
 
 // KEY/20261126/eu-west-1/lambda/aws4_request
@@ -325,14 +344,14 @@ std::optional<SignatureFault> read_presigned(const Parameters& query, Claim& cla
   if (!said || *said != algorithm) {
     return incomplete("X-Amz-Algorithm must be AWS4-HMAC-SHA256.").error();
   }
-  auto time = only(query, "X-Amz-Date");
+  const auto time = only(query, "X-Amz-Date");
   if (!time) return time.error();
-  claim.time = *std::move(time);
+  claim.time = *time;
   const auto expires = only(query, "X-Amz-Expires");
   if (!expires) return expires.error();
   const std::int64_t most = std::chrono::seconds(presigned_age_max).count();
   const bool good = !expires->empty() && expires->size() <= 6 && is_digits(*expires);
-  claim.expires = good ? std::stoll(*expires) : 0;
+  claim.expires = good ? std::stoll(std::string(*expires)) : 0;
   if (*claim.expires < 1 || *claim.expires > most) {
     return incomplete("X-Amz-Expires must be from 1 to " + std::to_string(most) + ".").error();
   }
@@ -399,12 +418,15 @@ Checked<Claim> read_claim(const http::Head& head) {
   } else if (auto fault = read_presigned(parameters, claim)) {
     return std::unexpected(*std::move(fault));
   }
-  for (const char* name : {"X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature"}) {
-    if (const auto value = only(parameters, name); !value) return std::unexpected(value.error());
+  const auto credential = only(parameters, "X-Amz-Credential");
+  const auto signed_headers = only(parameters, "X-Amz-SignedHeaders");
+  const auto signature = only(parameters, "X-Amz-Signature");
+  for (const auto* each : {&credential, &signed_headers, &signature}) {
+    if (!*each) return std::unexpected(each->error());
   }
-  claim.signed_headers = split(*only(parameters, "X-Amz-SignedHeaders"), ';');
-  claim.signature = *only(parameters, "X-Amz-Signature");
-  auto fault = read_credential(*only(parameters, "X-Amz-Credential"), claim);
+  claim.signed_headers = split(*signed_headers, ';');
+  claim.signature = *signature;
+  auto fault = read_credential(*credential, claim);
   claim.fields = fields_of(head.fields);
   if (!fault) fault = check_signed_headers(claim);
   if (!fault) fault = read_payload_hash(head, claim);
