@@ -470,7 +470,7 @@ test("requests that are nearly right are all met", async () => {
 });
 
 const awsClient = path.join(process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps"), "aws-runtime-client");
-const skip = !existsSync(path.join(awsClient, ".complete")) && "it is not there: scripts/setup --nightly builds it";
+const skip = !existsSync(path.join(awsClient, ".complete")) && "it is not there: scripts/setup --test builds it";
 test("AWS's own client of the Runtime API for Node runs unmodified", { skip }, async () => {
   const modules = path.join(awsClient, "node_modules");
   const files = {
