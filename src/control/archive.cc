@@ -16,7 +16,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/utf8.h"
 #include "control/paths.h"
 #include "control/zip_directory.h"
 
@@ -29,11 +28,6 @@ constexpr std::size_t block_bytes = 64 << 10;
 
 Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
-}
-
-std::string in_quotes(std::string_view path) {
-  constexpr std::size_t shown_max = 100;
-  return "\"" + valid_utf8(path.substr(0, shown_max)) + "\"";
 }
 
 // libarchive reads names as the thread's locale says, and letters have a case only in one.

@@ -16,7 +16,7 @@ Error refused(std::string why) {
 
 Result<> check_path(std::string_view path) {
   constexpr std::size_t path_bytes_max = 1024, element_bytes_max = 255;
-  const std::string quoted = "the path \"" + valid_utf8(path.substr(0, 100)) + "\" ";
+  const std::string quoted = "the path " + in_quotes(path) + " ";
   if (path.empty() || path.size() > path_bytes_max) return refused(quoted + "is empty or too long");
   const auto hostile = [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == '\\';
@@ -38,6 +38,17 @@ Result<> check_path(std::string_view path) {
     return refused(quoted + "is in .dormouse/, which is the platform's own");
   }
   return ok;
+}
+
+std::string in_quotes(std::string_view path) {
+  constexpr std::size_t shown_max = 100;
+  if (path.size() <= shown_max) return "\"" + valid_utf8(path) + "\"";
+  std::size_t shown = 0;  // Whole characters.
+  for (std::size_t next = 0; next <= shown_max;) {
+    shown = next;
+    next += std::max<std::size_t>(1, utf8_size(path.substr(next)));
+  }
+  return "\"" + valid_utf8(path.substr(0, shown)) + "…\"";
 }
 
 }  // namespace dormouse::control

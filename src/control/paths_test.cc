@@ -25,5 +25,20 @@ TEST(Paths, AreRelativeAndPlain) {
   }
 }
 
+TEST(Paths, AreQuotedInErrorsAsFarAsOneReads) {
+  const std::string hundred(100, 'a');
+  EXPECT_EQ(in_quotes(""), "\"\"");
+  EXPECT_EQ(in_quotes("a/b"), "\"a/b\"");
+  EXPECT_EQ(in_quotes("a\xff"), "\"a\xEF\xBF\xBD\"");
+  EXPECT_EQ(in_quotes(hundred), "\"" + hundred + "\"");
+  EXPECT_EQ(in_quotes(hundred + "b"), "\"" + hundred + "…\"");
+  // Not in the middle of a character.
+  const std::string fewer(99, 'a');
+  EXPECT_EQ(in_quotes(fewer + "\xc3\xa9"), "\"" + fewer + "…\"");
+  EXPECT_EQ(in_quotes(fewer + "\xff\xff"), "\"" + fewer + "\xEF\xBF\xBD…\"");
+  EXPECT_EQ(check_path(hundred + hundred + hundred).error().message,
+            "the path \"" + hundred + "…\" has an element over 255 bytes");
+}
+
 }  // namespace
 }  // namespace dormouse::control
