@@ -2,7 +2,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -167,19 +166,9 @@ TEST_P(Walls, LetSharedMemoryThrough) {
   EXPECT_STREQ(answer, "answer");
 }
 
-std::string reviewed_numbers() {
-  std::string list;
-  for (const AllowedCall& call : allowed_calls()) {
-    const int number = seccomp_syscall_resolve_name(call.name);
-    EXPECT_NE(number, __NR_SCMP_ERROR) << call.name;
-    list += (list.empty() ? "" : ",") + std::to_string(number);
-  }
-  return list;
-}
-
 TEST(Calls, OnlyTheReviewedOnesAreAnswered) {
   World world;
-  const Report report = world.to_the_end(World::escape({"calls", reviewed_numbers()}));
+  const Report report = world.to_the_end(World::escape({"calls", numbers_of(allowed_calls())}));
   EXPECT_EQ(report.ended.exit, Exit::returned);
   std::printf("S2: %zu lines in the list of allowed calls, %d others denied\n",
               allowed_calls().size(), report.lines_with("denied "));
@@ -198,7 +187,7 @@ TEST(Calls, OnlyTheReviewedOnesAreAnswered) {
 TEST(Calls, AreAnsweredWithoutAFilter) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const std::string numbers = reviewed_numbers();
+  const std::string numbers = numbers_of(allowed_calls());
   const pid_t child = fork();
   if (child == 0) {
     dup2(ends[1], 1);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <net/if.h>
 #include <poll.h>
+#include <seccomp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,6 +145,16 @@ std::string World::wait_for_output(Sandbox& sandbox, const std::string& text) {
   }
   EXPECT_NE(output.find(text), output.npos) << output;
   return output;
+}
+
+std::string numbers_of(std::span<const AllowedCall> calls) {
+  std::string list;
+  for (const AllowedCall& call : calls) {
+    const int number = seccomp_syscall_resolve_name(call.name);
+    EXPECT_NE(number, __NR_SCMP_ERROR) << call.name;
+    list += (list.empty() ? "" : ",") + std::to_string(number);
+  }
+  return list;
 }
 
 int so_many(int usually, int nightly) {

@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <future>
 #include <set>
+#include <span>
 #include <string>
 
 #include "sandbox/sandbox.h"
+#include "sandbox/seccomp.h"
 
 namespace dormouse::sandbox {
 
@@ -56,6 +58,9 @@ class World {
   std::unique_ptr<async::Clock> clock_;
   std::unique_ptr<Launcher> launcher_;
 };
+
+// The numbers of these system calls, with commas between them.
+std::string numbers_of(std::span<const AllowedCall>);
 
 // How many to try: `usually` of them, or `nightly` with DORMOUSE_NIGHTLY=1; a tenth under
 // sanitizers, which see nothing of the kernel's work, and with DORMOUSE_EMULATED=1.
