@@ -59,6 +59,14 @@ int list_descriptors() {
   return 0;
 }
 
+int until_closed() {
+  std::fflush(stdout);
+  char byte;
+  while (read(wire_socket(), &byte, 1) > 0) {
+  }
+  return 0;
+}
+
 namespace {
 
 // Leaves what a neighbour could find, says so, then waits until the daemon closes the socket.
@@ -71,11 +79,7 @@ int stay() {
   (void)bind(found, reinterpret_cast<sockaddr*>(&name), offsetof(sockaddr_un, sun_path) + 5);
   listen(found, 1);
   std::puts("here");
-  std::fflush(stdout);
-  char byte;
-  while (read(wire_socket(), &byte, 1) > 0) {
-  }
-  return 0;
+  return until_closed();
 }
 
 int put(const char* path) {

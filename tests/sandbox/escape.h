@@ -14,7 +14,8 @@ void report(const char* group, const std::string& name, long result);
 // Makes the system call without libc's wrapper, which might do something else instead.
 long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
 
-int wire_socket();  // 3, or what DORMOUSE_SOCKET says.
+int wire_socket();   // 3, or what DORMOUSE_SOCKET says.
+int until_closed();  // Waits until the daemon closes it. Gives 0.
 
 int try_table();                                   // S1, S19
 int try_every_call(const char* allowed);           // S2; numbers with commas between them
@@ -22,7 +23,7 @@ int try_network(const char* admin_port);           // S13
 int use_own_loopback();                            // 0: it works.
 int list_descriptors();                            // S10
 int bomb(const std::string& kind, long most);      // S3, S4
-int fill(const std::string& kind);                 // S5
+int fill(const std::string& kind);                 // S5; stays until the daemon closes the socket
 int look_at_neighbour(const char* abstract_name);  // S15
 
 }  // namespace escape

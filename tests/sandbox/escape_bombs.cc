@@ -110,25 +110,22 @@ int bomb(const std::string& kind, long most) {
 }
 
 int fill(const std::string& kind) {
-  if (kind == "bytes" || kind == "shm") {
+  long filled = 0;
+  if (kind == "inodes") {
+    for (;; ++filled) {
+      const std::string path = "/tmp/" + std::to_string(filled);
+      const int file = open(path.c_str(), O_CREAT | O_WRONLY, 0600);
+      if (file < 0) break;
+      close(file);
+    }
+  } else {
     const char* path = kind == "shm" ? "/dev/shm/fill" : "/tmp/fill";
     const int file = open(path, O_CREAT | O_WRONLY, 0600);
-    if (file < 0) return std::printf("filled 0: %s\n", std::strerror(errno)), 0;
     static char block[4096];
-    long bytes = 0;
-    for (ssize_t size; (size = write(file, block, sizeof(block))) > 0;) bytes += size;
-    std::printf("filled %ld: %s\n", bytes, std::strerror(errno));
-    return 0;
+    for (ssize_t size; (size = write(file, block, sizeof(block))) > 0;) filled += size;
   }
-  long files = 0;
-  for (;; ++files) {
-    const std::string path = "/tmp/" + std::to_string(files);
-    const int file = open(path.c_str(), O_CREAT | O_WRONLY, 0600);
-    if (file < 0) break;
-    close(file);
-  }
-  std::printf("filled %ld: %s\n", files, std::strerror(errno));
-  return 0;
+  std::printf("filled %ld: %s\n", filled, std::strerror(errno));
+  return until_closed();
 }
 
 }  // namespace escape

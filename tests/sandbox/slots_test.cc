@@ -1,5 +1,5 @@
-// Forks of a program in slots of its sandbox: the walls around them (S1, S4, S10, S15 between
-// siblings), how they end, and that nothing is left of them.
+// Forks of a program in slots of its sandbox: the walls around them (S1, S2, S4, S5, S10, S15
+// between siblings), how they end, and that nothing is left of them.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -208,6 +208,27 @@ TEST(Slots, BoundTheirProcesses) {
   limits.processes_max = 40;
   EXPECT_EQ(family.to_the_end("bomb forks 0", limits).output,
             "children 39: Resource temporarily unavailable\n");
+}
+
+// S5: its /tmp and its /dev/shm are its own, and go with it while its siblings stay.
+TEST(Slots, AreFilledToTheirQuotaAndGiveItBack) {
+  World world;
+  Family family(world);
+  const auto sibling = family.fork();
+  ASSERT_TRUE(sibling);
+  for (const Quota& quota : quotas) {
+    const std::uint64_t before = world.memory_bytes();
+    for (int turn = 0; turn < 8; ++turn) {
+      const auto slot = family.fork(filled);
+      ASSERT_TRUE(slot);
+      const std::uint64_t held = slot->memory_bytes();
+      Family::order(*slot, std::string("fill ") + quota.kind);
+      expect_full(world, *slot, quota, held);
+      shutdown(slot->socket(), SHUT_WR);
+      (void)run(world.io, slot->wait());
+    }
+    expect_given_back(world, before);
+  }
 }
 
 TEST(Slots, AdmitNoProcessOfAnyoneElse) {

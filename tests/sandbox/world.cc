@@ -10,6 +10,7 @@
 
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 namespace dormouse::sandbox {
 namespace {
@@ -21,6 +22,9 @@ std::string content(const fs::path& file) {
   out << std::ifstream(file).rdbuf();
   return out.str();
 }
+
+constexpr std::uint64_t own_bytes = 1 << 20;   // A program's own, and what a processor has ready.
+constexpr std::uint64_t kept_bytes = 2 << 20;  // By the kernel, of those that have ended.
 
 // What is there; empty when the other side is closed.
 std::string read_some(int descriptor) {
@@ -145,6 +149,45 @@ std::string World::wait_for_output(Sandbox& sandbox, const std::string& text) {
   }
   EXPECT_NE(output.find(text), output.npos) << output;
   return output;
+}
+
+std::uint64_t World::memory_bytes() const {
+  const std::string group = "dormouse-" + content(state_dir / "id");
+  std::error_code failed;
+  for (fs::recursive_directory_iterator at("/sys/fs/cgroup", failed), end; at != end;
+       at.increment(failed)) {
+    if (at->path().filename() != group) continue;
+    for (const char* file : {"memory.current", "memory.usage_in_bytes"}) {
+      const std::string bytes = content(at->path() / file);
+      if (!bytes.empty()) return std::stoull(bytes);
+    }
+  }
+  ADD_FAILURE() << "no control group says what memory is held";
+  return 0;
+}
+
+void expect_full(World& world, Sandbox& full, const Quota& quota, std::uint64_t held_before) {
+  const std::string output = world.wait_for_output(full, "No space left on device");
+  long taken = 0;
+  ASSERT_EQ(std::sscanf(output.c_str(), "filled %ld", &taken), 1) << output;
+  EXPECT_GT(taken, quota.most / 2) << quota.kind;
+  EXPECT_LE(taken, quota.most) << quota.kind;
+  const std::uint64_t held = full.memory_bytes();
+  EXPECT_LE(held, held_before + filled.tmp_bytes_max + own_bytes) << quota.kind;
+  if (quota.kind == std::string("inodes")) return;
+  const auto bytes = static_cast<std::uint64_t>(taken);
+  EXPECT_GE(held, bytes) << quota.kind;
+  EXPECT_LE(held, held_before + bytes + own_bytes) << quota.kind;
+}
+
+void expect_given_back(const World& world, std::uint64_t held_before) {
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  std::uint64_t held = 0;
+  do {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    held = world.memory_bytes();
+  } while (held > held_before + kept_bytes && std::chrono::steady_clock::now() < patience);
+  EXPECT_LE(held, held_before + kept_bytes);
 }
 
 std::string numbers_of(std::span<const AllowedCall> calls) {

@@ -49,6 +49,9 @@ class World {
   std::string wait_for_output(Sandbox& sandbox, const std::string& text);
   void end() { launcher_.reset(); }  // Blocks until everything is taken away.
   void begin();
+  // What all its sandboxes hold of memory, whatever is in a tmpfs of theirs included. There must be
+  // one, for the control group above them.
+  std::uint64_t memory_bytes() const;
 
   asio::io_context io;
   std::filesystem::path state_dir;
@@ -61,6 +64,24 @@ class World {
 
 // The numbers of these system calls, with commas between them.
 std::string numbers_of(std::span<const AllowedCall>);
+
+// What a program fills with "fill KIND" in a sandbox or slot of `filled` limits, and how much it
+// gets of it.
+struct Quota {
+  const char* kind;
+  long most;  // Bytes, or files.
+};
+inline constexpr Limits filled{
+    .memory_bytes_max = 64 << 20, .cpu_millicores_max = 1000, .tmp_bytes_max = 8 << 20};
+inline constexpr Quota quotas[] = {
+    {"bytes", 8 << 20}, {"inodes", 16 + (8 << 20) / 4096}, {"shm", 1 << 20}};
+
+// `full` has been told to fill, and held so many bytes of memory before: waits until it was refused
+// more. Nothing beyond the quota is held.
+void expect_full(World&, Sandbox& full, const Quota&, std::uint64_t held_before);
+
+// Waits until the World holds no more than before, but for what the kernel keeps for itself.
+void expect_given_back(const World&, std::uint64_t held_before);
 
 // How many to try: `usually` of them, or `nightly` with DORMOUSE_NIGHTLY=1; a tenth under
 // sanitizers, which see nothing of the kernel's work, and with DORMOUSE_EMULATED=1.
