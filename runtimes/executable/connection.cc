@@ -46,6 +46,9 @@ short Connection::events() const {
 }
 
 bool Connection::pump(short events) {
+  // One that is not read now is not read to its end, which poll() would say for ever.
+  const bool is_full = buffer_.size() >= buffer_bytes_max;
+  if (is_full && (events & (POLLHUP | POLLERR | POLLRDHUP)) != 0) return false;
   if ((events & (POLLIN | POLLHUP | POLLERR | POLLRDHUP)) != 0 && !fill()) return false;
   do {
     if (!flush()) return false;

@@ -307,7 +307,9 @@ class Trial {
     for (int idle = 0; idle < 2; ++idle) {
       for (Client& client : clients_) {
         if (!client.connection) continue;
-        const bool goes_on = client.connection->pump(POLLIN);
+        const bool is_gone = !client.socket;
+        const bool goes_on = client.connection->pump(is_gone ? POLLIN | POLLHUP : POLLIN);
+        CHECK(!is_gone || !goes_on);  // Else poll() would say it again, for ever.
         if (read_as(client)) idle = 0;
         if (!goes_on) client.connection.reset();
       }
