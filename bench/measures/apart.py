@@ -48,6 +48,7 @@ SHARES = (0.5, 0.9, 0.99)
 
 def spin_outside():
     """What no sandbox could better: as much of a processor, by a process that everything displaces."""
+    pathlib.Path("/proc/self/comm").write_text("python3")  # By which named() knows it.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     end = time.monotonic() + SPAN
     while time.monotonic() < end:
