@@ -51,7 +51,7 @@ export async function outliveKills(candidates, { quick, long }) {
   const failed = answers.filter(({ status }) => status !== 200);
   failed.forEach((each) => assert.ok(mayHaveRun(each), each.text));
   console.log(`${failed.length} of ${answers.length} calls failed by ${kills} kills`);
-  assert.ok(kills >= 48, `${kills} kills`);  // At some seconds there is nobody.
+  assert.ok(kills >= 45, `${kills} kills`);  // At some seconds there is nobody.
   assert.ok(failed.length <= answers.length / 1000, `${failed.length} failed`);
 
   const running = long();

@@ -46,8 +46,18 @@ MISDEEDS = {"outside": "a process outside that gives way to all", "spin": "one t
 SHARES = (0.5, 0.9, 0.99)
 
 
-def spin_outside():
+def outside():
     """What no sandbox could better: as much of a processor, by a process that everything displaces."""
+    pid = os.fork()
+    if pid != 0:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        spin_in_idle_class()
+    finally:
+        os._exit(sys.exc_info()[0] is not None)
+
+
+def spin_in_idle_class():
     pathlib.Path("/proc/self/comm").write_text("python3")  # By which named() knows it.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     end = time.monotonic() + SPAN
@@ -57,26 +67,21 @@ def spin_outside():
 
 def misdo(daemon, does):
     """Does it for SPAN seconds, or until it is timed out; when it began and ended, in ms."""
-    bad = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
     began = time.monotonic() * 1000
-    if does == "outside":
-        pid = os.fork()
-        if pid == 0:
-            try:
-                spin_outside()
-            finally:
-                os._exit(sys.exc_info()[0] is not None)
-        status, wanted = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0
-    else:
-        event = json.dumps({"does": does, "seconds": SPAN})
-        bad.request("POST", "/f/bombs" if does == "bomb" else "/f/bad", event,
-                    {"Content-Type": "application/json"})
-        status, wanted = bad.getresponse().status, 504 if does == "bomb" else 200
+    status = outside() if does == "outside" else ask_for(daemon, does)
     ended = time.monotonic() * 1000
-    bad.close()
-    if status != wanted:
+    if status != {"outside": 0, "bomb": 504}.get(does, 200):
         raise RuntimeError(f"{does}: it ended with {status}")
     return began, ended
+
+
+def ask_for(daemon, does):
+    bad = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    bad.request("POST", "/f/bombs" if does == "bomb" else "/f/bad",
+                json.dumps({"does": does, "seconds": SPAN}), {"Content-Type": "application/json"})
+    status = bad.getresponse().status
+    bad.close()
+    return status
 
 
 class Load:

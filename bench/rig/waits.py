@@ -25,6 +25,8 @@ class Trace:
 
     def __enter__(self):
         tell("tracing_on", "0")
+        self.before = (re.search(r"\[(\w+)\]", (TRACING / "trace_clock").read_text())[1],
+                       (TRACING / "buffer_size_kb").read_text().split()[0])
         tell("trace_clock", "mono")
         tell("buffer_size_kb", str(BUFFER_KIB))
         for event in EVENTS:
@@ -37,8 +39,8 @@ class Trace:
         for event in EVENTS:
             tell(f"events/sched/{event}/enable", "0")
         self.lines = (TRACING / "trace").read_text(errors="replace").splitlines()
-        tell("trace_clock", "local")
-        tell("buffer_size_kb", "1408")
+        for file, text in zip(("trace_clock", "buffer_size_kb"), self.before):
+            tell(file, text)
 
     def waits(self, whose):
         """[(from, until, who of `whose` waited, who ran there for most of it)]; `whose`: pid → name."""

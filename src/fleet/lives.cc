@@ -244,11 +244,10 @@ void Shard::part_from(InstanceKey key) {
 bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   Instance& where = *instance(key);
   const wire::Type type = frame.header.type;
-  const bool answers =
-      type == wire::Type::result || type == wire::Type::failed || type == wire::Type::chunk;
-  if (answers && !where.settled) {
+  const bool is_an_end = type == wire::Type::result || type == wire::Type::failed;
+  if (!where.settled && (is_an_end || type == wire::Type::chunk)) {
     break_off(key, "the worker broke the protocol: an answer before it was ready");
-  } else if (type == wire::Type::result || type == wire::Type::failed) {
+  } else if (is_an_end) {
     answer(key, frame);
   } else if (type == wire::Type::chunk) {
     chunk(key, frame);
@@ -268,7 +267,6 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   } else {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
-  const bool is_an_end = type == wire::Type::result || type == wire::Type::failed;
   return !where.stopping || where.leaving || is_an_end;
 }
 
