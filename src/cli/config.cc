@@ -299,6 +299,9 @@ const Entry entries[] = {
      [](Json v, DaemonConfig& c) { return read_flag(v, c.rates.bills_waking); }},
     {"rates.currency", "text", "`USD`", "What prices are in; only shown.",
      [](Json v, DaemonConfig& c) { return read_text(v, c.currency); }},
+    {"logs.rate", "size", "`8MiB`",
+     "What one instance prints is taken so fast, in a second; one that prints more waits.",
+     [](Json v, DaemonConfig& c) { return read_size(v, c.output_bytes_per_second); }},
     {"conversations.disk", "size", "`4GiB`",
      "What all conversations of language models together may take on disk; the oldest used go "
      "first.",

@@ -30,6 +30,7 @@ struct DaemonConfig {
   std::vector<sandbox::Ipv4> resolvers;  // Whom functions ask for names; empty: the host's.
   metering::RateCard rates;
   std::string currency = "USD";
+  std::uint64_t output_bytes_per_second = fleet::Options().output_bytes_per_second;
   conversations::Options conversations;            // Without a folder: one in `data`.
   std::map<std::string, fleet::Runtime> runtimes;  // Over those that come with the program.
   http::Limits limits;

@@ -126,6 +126,7 @@ Result<> Platform::build() {
 
 Result<> Platform::open_state() {
   const fs::path dir = config_.data;
+  const ledger::Options of_ledger{.dir = dir / "ledger"};
   std::vector<store::Migration> migrations;
   for (const auto& list : {catalog::migrations(), secrets::migrations(), ledger::migrations()}) {
     migrations.insert(migrations.end(), list.begin(), list.end());
@@ -134,11 +135,9 @@ Result<> Platform::open_state() {
   if (done) done = take(blobs_, blobs::open({.dir = dir / "blobs"}), "the blobs");
   if (done) done = take(catalog_, catalog::open(store_.get()), "the catalog");
   if (done) done = take(secrets_, secrets::open(store_.get(), config_.master_key), "the secrets");
-  if (done) {
+  if (done)
     done =
-        take(ledger_, ledger::open(executor_, clock_.get(), store_.get(), {.dir = dir / "ledger"}),
-             "the ledger");
-  }
+        take(ledger_, ledger::open(executor_, clock_.get(), store_.get(), of_ledger), "the ledger");
   if (done)
     done = take(logs_, logs::open(executor_, clock_.get(), {.dir = dir / "logs"}), "the logs");
   if (done) {
@@ -164,7 +163,8 @@ Result<> Platform::open_fleet() {
                               .node = config_.node,
                               .rates = config_.rates,
                               .node_name = config_.node_name,
-                              .dir = fs::path(config_.data) / "prepare"});
+                              .dir = fs::path(config_.data) / "prepare",
+                              .output_bytes_per_second = config_.output_bytes_per_second});
   for (const auto& [name, function] : catalog_->all()) fleet_->serve(name, catalog_->active(name));
   return ok;
 }

@@ -232,10 +232,10 @@ void Shard::break_off(InstanceKey key, const std::string& why) {
 
 // No call is given any more to an instance that is dying. Said in a turn of its own: what follows
 // from it must not join a turn that is about to end without being on record.
-void Shard::shun(InstanceKey key) {
-  asio::post(executor_, [this, key] {
+void Shard::shun(InstanceKey key, std::optional<Error> harm) {
+  asio::post(executor_, [this, key, harm = std::move(harm)] {
     const Instance* const where = instance(key);
-    if (where != nullptr && where->ready && !where->trial) happen(scheduling::Broke{key});
+    if (where != nullptr && where->ready && !where->trial) happen(scheduling::Broke{key, harm});
   });
 }
 

@@ -119,7 +119,7 @@ struct Status {  // Of one function.
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
   std::uint64_t memory_bytes = 0;
   bool has_template = false;
-  bool kept_back = false;  // Starts have failed, and the next one keeps its distance.
+  bool kept_back = false;  // Starts have failed, or it did harm: the next one keeps its distance.
   Duration wake_expected{};
   std::string last_start_error;
 };
@@ -182,7 +182,7 @@ struct Options {
       std::chrono::seconds(1);                // From asking an idle worker to leave to SIGKILL.
   std::uint64_t answer_bytes_max = 64 << 20;  // Of one answer.
   // What one instance prints is read so fast, and this much of it beforehand.
-  std::uint64_t output_bytes_per_second = 40 << 20;
+  std::uint64_t output_bytes_per_second = 8 << 20;
   std::uint64_t output_bytes_ahead = 4 << 20;
   // Of each template: forks that wait, ready, and slots for more.
   std::size_t spare_forks = 1;

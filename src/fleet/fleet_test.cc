@@ -512,6 +512,46 @@ TEST(Fleet, SaysThatACallMayHaveRunWhenItsInstanceDies) {
   EXPECT_EQ(world.ledger.ended, 1);
 }
 
+// S3. The platform's own limit of patience: others are served meanwhile as if it were not there.
+TEST(Fleet, EndsAForkBombAndHoldsItsFunctionBack) {
+  World world;
+  world.deploy("f");
+  world.deploy("g");
+  world.launcher.state.is_a_bomb = true;
+  const Outcome bomb = world.run(world.call("f", "slow"));
+  EXPECT_EQ(World::text(bomb),
+            "function_failed: OutOfProcesses: the function went on making processes beyond its 64 "
+            "(the invocation may have run)");
+  ASSERT_TRUE(bomb.receipt);
+  EXPECT_EQ(bomb.receipt->failure, Code::function_failed);
+  const Outcome held = world.run(world.call("f", "hello"));
+  ASSERT_FALSE(held.answer);
+  EXPECT_EQ(held.answer.error().code, Code::unavailable);
+  EXPECT_TRUE(held.answer.error().message.contains("(OutOfProcesses: "));
+  EXPECT_EQ(held.retry_after, 2s);
+  EXPECT_FALSE(held.receipt);
+  EXPECT_TRUE(world.fleet->status("f").kept_back);
+  EXPECT_EQ(World::text(world.run(world.call("g", "hello"))), "said: hello");
+}
+
+TEST(Fleet, EndsAForkBombThatIsStillStarting) {
+  World world([](int socket) {
+    Talker talker(socket);
+    wire::FrameReceiver receiver(socket);
+    while (const auto frame = receiver.receive()) {  // And never says that it is ready.
+      if (!*frame) break;
+    }
+  });
+  world.deploy("f");
+  while (world.fleet->snapshot().blanks["speaker"] == 0) world.io.run_one();
+  world.launcher.state.is_a_bomb = true;
+  const Outcome outcome = world.run(world.call("f", "x"));
+  EXPECT_EQ(World::text(outcome),
+            "function_failed: it ended while starting: OutOfProcesses: the function went on making "
+            "processes beyond its 64");
+  EXPECT_FALSE(outcome.receipt);
+}
+
 TEST(Fleet, BlamesNoCallerForWhatDoesNotStart) {
   World world(find_no_model);
   world.deploy("f");

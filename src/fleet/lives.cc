@@ -25,6 +25,11 @@ std::string mebibytes(std::uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
 }
 
+std::string out_of_processes() {
+  return "OutOfProcesses: the function went on making processes beyond its " +
+         std::to_string(sandbox::processes_max_default);
+}
+
 std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
                      const std::string& last_line) {
   const std::string printed = last_line.empty() ? "" : "; it last printed: " + last_line;
@@ -32,6 +37,7 @@ std::string describe(const sandbox::Ended& ended, std::int64_t memory_bytes_max,
     case sandbox::Exit::memory_limit:
       return "OutOfMemory: the function used more than its " +
              mebibytes(static_cast<std::uint64_t>(memory_bytes_max));
+    case sandbox::Exit::processes_limit: return out_of_processes();
     // A sandbox's first process tells so of the program that it started.
     case sandbox::Exit::returned:
       if (ended.status > 128 && sigabbrev_np(ended.status - 128) != nullptr) {
@@ -378,6 +384,36 @@ void Shard::report(Instance& where, const Call& it, const ledger::Receipt& recei
   }
 }
 
+// For as long as it works, and a second longer: calls may follow, or what the last one left behind.
+asio::awaitable<void> Shard::mind_forks(InstanceKey key) {
+  constexpr Duration rest_min = std::chrono::seconds(1);
+  TimePoint worked = parts_.clock->now();
+  for (Duration pause = Worker::look_first;;) {
+    co_await parts_.clock->sleep_until(parts_.clock->now() + pause);
+    Instance* const where = instance(key);
+    if (where == nullptr) co_return;
+    const TimePoint now = parts_.clock->now();
+    if (!where->running.empty()) worked = now;
+    if (now - worked > rest_min) {
+      where->minded = false;
+      co_return;
+    }
+    const auto next = where->worker->sandbox().mind_forks(now);
+    if (!next) co_return hold_back(key);
+    pause = *next;
+  }
+}
+
+// It is being ended for everybody else's sake.
+void Shard::hold_back(InstanceKey key) {
+  const Instance& where = *instance(key);
+  const Error why{Code::unavailable,
+                  "an instance of it was ended (" + out_of_processes() +
+                      "): the next one keeps its distance, which grows up to a minute"};
+  served_.at(where.function).last_start_error = why.message;
+  shun(key, why);
+}
+
 // ---- and when it ends ----
 
 asio::awaitable<void> Shard::mourn(InstanceKey key) {
@@ -391,7 +427,7 @@ asio::awaitable<void> Shard::mourn(InstanceKey key) {
   if (dead.end_reason.empty()) {
     dead.end_reason = describe(ended, manifest.resources.memory_bytes, dead.last_line);
   }
-  if (ended.exit == sandbox::Exit::memory_limit) {
+  if (ended.exit == sandbox::Exit::memory_limit || ended.exit == sandbox::Exit::processes_limit) {
     const std::string lost = std::to_string(dead.running.size()) + " of its calls ended with it";
     log_line(dead, only_call(dead, nullptr), dead.end_reason + "; " + lost);
   }

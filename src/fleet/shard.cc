@@ -155,6 +155,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (reports(*it)) log_line(*where, it, start_line(it->record));
   where->fresh = false;
   where->running.insert(wanted.call);
+  if (!std::exchange(where->minded, true)) tasks_.spawn(mind_forks(wanted.instance));
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
@@ -292,7 +293,7 @@ Status Shard::status(const std::string& function) const {
                 .running = seen.running,
                 .queued = seen.queued,
                 .has_template = seen.has_template,
-                .kept_back = seen.failed_starts > 0 && parts_.clock->now() < seen.next_start_at,
+                .kept_back = parts_.clock->now() < seen.next_start_at,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {

@@ -138,6 +138,7 @@ class Shard final : public Fleet {
     bool leaving = false;  // It was asked to, and may still have something to keep.
     bool fresh = true;     // Nothing ran in it yet.
     bool settled = true;   // False: a fork that has not yet said that it is ready.
+    bool minded = false;   // mind_forks() runs.
     bool in_flush = false;
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
@@ -208,7 +209,7 @@ class Shard final : public Fleet {
   asio::awaitable<void> mind_cancelling(InstanceKey, CallKey);
   void end_aborted(Instance&, CallKey);
   void break_off(InstanceKey, const std::string& why);
-  void shun(InstanceKey);
+  void shun(InstanceKey, std::optional<Error> harm = std::nullopt);
   void count(const Call&, const Outcome&);
 
   // inner_calls.cc: how functions call each other.
@@ -257,6 +258,8 @@ class Shard final : public Fleet {
   void ask_room(InstanceKey, const wire::Frame&);
   asio::awaitable<void> write_rest(InstanceKey);
   asio::awaitable<void> follow_output(InstanceKey);
+  asio::awaitable<void> mind_forks(InstanceKey);
+  void hold_back(InstanceKey);
   asio::awaitable<void> mourn(InstanceKey);
   asio::awaitable<void> kill_after(InstanceKey, Duration grace);
   void bury(InstanceKey);

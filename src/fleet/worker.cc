@@ -88,6 +88,15 @@ asio::awaitable<bool> Worker::readable() {
   return waited(&socket_, asio::posix::stream_descriptor::wait_read);
 }
 
+asio::awaitable<bool> Worker::readable_before(async::Clock* clock, TimePoint when) {
+  auto reading = [](Worker* from) -> asio::awaitable<Result<>> {
+    co_await from->readable();
+    co_return ok;
+  };
+  auto racing = async::before(clock, when, reading(this), Code::deadline_exceeded);
+  co_return (co_await std::move(racing)).has_value();
+}
+
 asio::awaitable<bool> Worker::writable() {
   return waited(&socket_, asio::posix::stream_descriptor::wait_write);
 }
@@ -118,11 +127,12 @@ Worker::Took Worker::take_output() {
 
 asio::awaitable<Result<std::string>> Worker::expect(async::Clock* clock, wire::Type type,
                                                     TimePoint deadline) {
-  auto next = next_payload(type);
+  auto next = next_payload(clock, type);
   co_return co_await async::before(clock, deadline, std::move(next), Code::deadline_exceeded);
 }
 
-asio::awaitable<Result<std::string>> Worker::next_payload(wire::Type type) {
+asio::awaitable<Result<std::string>> Worker::next_payload(async::Clock* clock, wire::Type type) {
+  Duration pause = look_first;
   for (;;) {
     const auto frame = poll();
     if (!frame && frame.error().code == Code::unavailable) {
@@ -130,7 +140,9 @@ asio::awaitable<Result<std::string>> Worker::next_payload(wire::Type type) {
     }
     if (!frame) co_return Error{Code::function_failed, frame.error().message};
     if (!*frame) {
-      co_await readable();
+      auto waiting = readable_before(clock, clock->now() + pause);
+      const bool is_late = !co_await std::move(waiting);
+      if (is_late) pause = sandbox_->mind_forks(clock->now()).value_or(pause);
       continue;
     }
     if ((*frame)->header.type == type) co_return std::string((*frame)->payload);

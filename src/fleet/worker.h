@@ -35,6 +35,7 @@ class Worker {
   static constexpr std::size_t outbox_bytes_max = 8 << 20;
   static constexpr std::size_t outbox_descriptors_max = 128;
   static constexpr std::size_t line_bytes_max = 16 << 10;
+  static constexpr Duration look_first = std::chrono::milliseconds(10);  // For a fork bomb.
 
   Worker(asio::any_io_executor, std::unique_ptr<sandbox::Sandbox>);
   ~Worker();
@@ -81,7 +82,8 @@ class Worker {
   Took take_output();
 
   // Awaits the one frame of `type`, for as long as nothing else is expected: hello, ready, … An
-  // init_failed gives the worker's own error; anything else breaks the protocol.
+  // init_failed gives the worker's own error; anything else breaks the protocol. Meanwhile it minds
+  // the program's forks.
   asio::awaitable<Result<std::string>> expect(async::Clock*, wire::Type, TimePoint deadline);
 
  private:
@@ -91,7 +93,8 @@ class Worker {
     std::size_t sent = 0;
   };
 
-  asio::awaitable<Result<std::string>> next_payload(wire::Type);
+  asio::awaitable<Result<std::string>> next_payload(async::Clock*, wire::Type);
+  asio::awaitable<bool> readable_before(async::Clock*, TimePoint);
 
   std::unique_ptr<sandbox::Sandbox> sandbox_;
   asio::posix::stream_descriptor socket_;  // Duplicates: Asio closes what it holds.

@@ -310,4 +310,24 @@ std::uint64_t Cgroup::oom_kills() const {
   return kills;
 }
 
+void Cgroup::open_refusals() {
+  for (const char* part : {"", "start", "oci"}) {
+    const fs::path own = folder("pids") / part;
+    Descriptor file(open((own / "pids.events.local").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) file = Descriptor(open((own / "pids.events").c_str(), O_RDONLY | O_CLOEXEC));
+    if (file) refusals_.push_back(std::move(file));
+  }
+}
+
+// A refusal counts where the process is that wanted to fork, and on v2, from Linux 6.11 on, where
+// the limit is instead; what is counted of groups below is told apart there.
+std::uint64_t Cgroup::refused_forks() {
+  if (refusals_.empty()) open_refusals();
+  std::uint64_t refused = 0;
+  for (const Descriptor& each : refusals_) {
+    if (const auto text = read_again(each.number())) refused += number_of(*text, "max");
+  }
+  return refused;
+}
+
 }  // namespace dormouse::sandbox

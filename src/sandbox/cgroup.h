@@ -59,6 +59,10 @@ class Cgroup {
   void reset_peak();
   std::uint64_t oom_kills() const;  // Not those in groups of slots below it.
 
+  // How often a process of it was not made because of the limit of processes; a few µs. Not those
+  // in groups of slots below it.
+  std::uint64_t refused_forks();
+
   // Tells that the group met its memory limit: v1 by being readable, v2 by an exceptional condition
   // (POLLPRI), also when a group below it did; look at oom_kills() to know. Until the notice is
   // taken it tells no other. Not owned by whoever asks.
@@ -77,6 +81,7 @@ class Cgroup {
   Result<> limit_v2(const Limits&, const char* part);
   Result<> lift_v1();
   Result<> lift_v2();
+  void open_refusals();
 
   const Hierarchies* hierarchies_;
   const std::string name_;
@@ -85,6 +90,7 @@ class Cgroup {
   wire::Descriptor memory_;
   wire::Descriptor peak_;
   wire::Descriptor oom_notice_;
+  std::vector<wire::Descriptor> refusals_;  // Where those are counted, once somebody has asked.
 };
 
 // Kills every process in the group `name` until it is empty; gives the pids that were seen, so

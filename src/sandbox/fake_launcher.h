@@ -44,9 +44,11 @@ struct FakeLauncherState {
   std::deque<std::vector<std::string>> threads;
   std::string memory;              // Of a process that is forked.
   bool ends_as_looked_at = false;  // The next fork.
+  bool is_a_bomb = false;          // Who is looked at next.
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
-  std::vector<Spec> launched;   // Every one that succeeded.
+  int ended_as_bombs = 0;
+  std::vector<Spec> launched;  // Every one that succeeded.
   std::vector<std::filesystem::path> revealed;
   std::vector<Reach> attached;
   std::optional<Error> attach_fails;
@@ -109,11 +111,17 @@ class FakeSlot final : public Slot {
   }
   void kill() override {
     shutdown(socket_.number(), SHUT_RDWR);
-    end_->give({Exit::killed, 128 + SIGKILL});
+    end_->give({exit_, 128 + SIGKILL});
   }
   Usage usage() const override { return state_->usage; }
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
+  std::optional<Duration> mind_forks(TimePoint) override {
+    if (!std::exchange(state_->is_a_bomb, false)) return std::chrono::milliseconds(10);
+    exit_ = Exit::processes_limit;
+    kill();
+    return std::nullopt;
+  }
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
   std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
   asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const override {
@@ -142,6 +150,7 @@ class FakeSlot final : public Slot {
   std::shared_ptr<EndSignal> end_;
   wire::Descriptor socket_, output_;
   Inner inner_;
+  Exit exit_ = Exit::killed;
   bool is_admitted_ = false;
 };
 
@@ -218,6 +227,12 @@ class FakeSandbox final : public Sandbox {
   Usage usage() const override { return state_->usage; }
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
+  std::optional<Duration> mind_forks(TimePoint) override {
+    if (!std::exchange(state_->is_a_bomb, false)) return std::chrono::milliseconds(10);
+    ++state_->ended_as_bombs;
+    kill();
+    return std::nullopt;
+  }
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
 
  private:
@@ -276,6 +291,9 @@ class FakeSandbox final : public Sandbox {
                   state = state_](boost::system::error_code failed) {
       if (failed) return;
       int status = 0;
+      if (std::exchange(state->ended_as_bombs, 0) > 0) {
+        return end->give({Exit::processes_limit, 137});
+      }
       if (pid <= 0 && state->killed_from_outside-- > 0) return end->give({Exit::killed, 137});
       if (pid <= 0) return end->give({Exit::returned, 0});
       waitpid(pid, &status, 0);

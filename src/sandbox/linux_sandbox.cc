@@ -97,6 +97,7 @@ class LinuxSandbox final : public Sandbox {
     return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
   }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
+  std::optional<Duration> mind_forks(TimePoint now) override { return watch_->mind_forks(now); }
   asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }
 
   asio::awaitable<Result<wire::Descriptor>> connect(std::uint16_t port) override {

@@ -134,6 +134,9 @@ class LinuxSlot final : public Slot {
     return watch_ && !watch_->final_usage ? group().memory_bytes() : 0;
   }
   void reset_peak() override { group().reset_peak(); }
+  std::optional<Duration> mind_forks(TimePoint now) override {
+    return watch_ ? watch_->mind_forks(now) : ForkStorm::seldom;
+  }
   asio::awaitable<Pages> pages() const override {
     if (!watch_) co_return Pages{};
     co_return co_await watch_->pages("");

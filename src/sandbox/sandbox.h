@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,11 +37,13 @@
 
 namespace dormouse::sandbox {
 
+inline constexpr std::uint32_t processes_max_default = 64;
+
 struct Limits {
   std::uint64_t memory_bytes_max;  // Crossing it kills the whole sandbox: Exit::memory_limit.
   std::uint32_t cpu_millicores_max;
-  std::uint32_t processes_max = 64;
-  std::uint64_t tmp_bytes_max = 64 << 20;  // /tmp; counted as memory too.
+  std::uint32_t processes_max = processes_max_default;  // And threads.
+  std::uint64_t tmp_bytes_max = 64 << 20;               // /tmp; counted as memory too.
   std::uint64_t open_files_max = 1024;
 };
 
@@ -84,6 +87,7 @@ enum class Exit : std::uint8_t {
   returned,
   crashed,
   memory_limit,
+  processes_limit,
   killed,
   untold,  // It ended: before Linux 6.15 nobody says how a fork did.
 };
@@ -137,7 +141,11 @@ class Sandbox {
   virtual Usage usage() const = 0;            // Final once wait() completed. A few µs.
   virtual Duration cpu_time() const { return usage().cpu_time; }  // Only that, sooner.
   virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
-  virtual void reset_peak() = 0;                     // memory_bytes_peak counts from here on.
+  virtual void reset_peak() = 0;  // memory_bytes_peak counts from here on.
+  // Looks whether the program is a fork bomb: it keeps trying to make processes beyond its limit.
+  // Then it is killed, with Exit::processes_limit. Gives after what time to look again, for as long
+  // as the program works; nullopt if it was killed. A few µs.
+  virtual std::optional<Duration> mind_forks(TimePoint now) = 0;
   virtual asio::awaitable<Pages> pages() const = 0;  // Of the program alone, without its slots.
 
   // A connection to a port of the program's own loopback, which does not block; `loopback` must be

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "sandbox/end_signal.h"
+#include "sandbox/fork_storm.h"
 #include "sandbox/linux_sandbox.h"
 #include "sandbox/pages.h"
 
@@ -71,6 +72,14 @@ struct Watch : std::enable_shared_from_this<Watch> {
   // Of the groups below its own, too.
   bool tells_of_others() const { return workshop->estate.hierarchies.unified; }
 
+  std::optional<Duration> mind_forks(TimePoint now) {
+    if (closed || end->given()) return ForkStorm::seldom;
+    met_processes_limit = met_processes_limit || storm.tells(launched.group->refused_forks(), now);
+    if (!met_processes_limit) return storm.look_again();
+    kill_all();
+    return std::nullopt;
+  }
+
   void kill_all() {
     if (!end->given()) kill_process(launched.process);
   }
@@ -105,6 +114,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
     const Status it = status.value_or(Status{true, SIGKILL});
     const int number = it.signalled ? 128 + it.number : it.number;
     if (met_memory_limit) return {Exit::memory_limit, number};
+    if (met_processes_limit) return {Exit::processes_limit, number};
     if (!it.told) return {Exit::untold, 0};
     if (!it.signalled) return {Exit::returned, number};
     return {it.number == SIGKILL ? Exit::killed : Exit::crashed, number};
@@ -151,6 +161,8 @@ struct Watch : std::enable_shared_from_this<Watch> {
   stream_descriptor memory;
   std::optional<Status> status;
   bool met_memory_limit = false;
+  bool met_processes_limit = false;
+  ForkStorm storm;
   std::optional<Usage> final_usage;
 };
 

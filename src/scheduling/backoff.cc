@@ -17,7 +17,20 @@ void Backoff::failed(TimePoint began, TimePoint now, Error why) {
     ++failures;
     last_failure_at = now;
   }
-  next_start_at = std::max(next_start_at, now + backoff(failures));
+  after_failures = std::max(after_failures, now + backoff(failures));
+  last = std::move(why);
+}
+
+void Backoff::succeeded() {
+  failures = 0;
+  after_failures = {};
+  last_failure_at = TimePoint::min();
+}
+
+void Backoff::did_harm(TimePoint now, Error why) {
+  if (now - last_harm_at > harm_is_forgotten) harms = 0;
+  last_harm_at = now;
+  after_harm = now + backoff(++harms + 1);
   last = std::move(why);
 }
 

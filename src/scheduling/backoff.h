@@ -1,7 +1,10 @@
 // When a function that does not start may be started again: 1, 2, 4 .. 60 s after each failure in
-// a row. A start that succeeds forgets them all.
+// a row. A start that succeeds forgets them all. One whose instances have to be ended for everybody
+// else's sake waits for 2, 4, 8 .. 60 s, so that it takes little of the time; what works in between
+// forgives nothing of that, only ten minutes without.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/result.h"
@@ -11,16 +14,23 @@ namespace dormouse::scheduling {
 
 Duration backoff(std::int32_t failures);  // After so many in a row.
 
+inline constexpr Duration harm_is_forgotten = std::chrono::minutes(10);
+
 struct Backoff {
   // Starts that were under way together fail together: they count as one.
   void failed(TimePoint began, TimePoint now, Error why);
-  void succeeded() { *this = {}; }
+  void succeeded();
+  void did_harm(TimePoint now, Error why);
 
-  bool holds(TimePoint now) const { return now < next_start_at; }
+  TimePoint next_start_at() const { return std::max(after_failures, after_harm); }
+  bool holds(TimePoint now) const { return now < next_start_at(); }
 
   std::int32_t failures = 0;
-  TimePoint next_start_at{};
+  TimePoint after_failures{};
   TimePoint last_failure_at = TimePoint::min();
+  std::int32_t harms = 0;
+  TimePoint after_harm{};
+  TimePoint last_harm_at{};
   Error last{Code::function_failed, ""};
 };
 

@@ -152,8 +152,9 @@ void Turn::on(const Broke& event) {
   const auto found = shard_.instances.find(event.instance);
   CHECK(found != shard_.instances.end());
   Instance& instance = found->second;
-  if (instance.life != Life::serving) return;
-  retire(instance);
+  if (instance.life != Life::serving && !event.harm) return;
+  if (event.harm) instance.function->backoff.did_harm(now_, *event.harm);
+  if (instance.life == Life::serving) retire(instance);
   settle(*instance.function);
 }
 

@@ -71,7 +71,7 @@ void Turn::settle(Function& function) {
   dispatch_queued(function);
   if (function.backoff.holds(now_) && function.starting + function.serving == 0) {
     refuse_queue(function, function.backoff.last,
-                 whole_seconds(function.backoff.next_start_at - now_));
+                 whole_seconds(function.backoff.next_start_at() - now_));
   }
   std::int64_t count = wanted(function);
   for (; count > 0 && may_take(function); --count) wake(function);
@@ -93,11 +93,11 @@ void Turn::look_again(Function& function) {
     const Duration pause =
         std::max({wake_expected(function), function.learned.run_expected(), look_again_min});
     if (!shard_.agenda.holds(&function)) {
-      set_due(function, std::max(now_ + pause, function.backoff.next_start_at));
+      set_due(function, std::max(now_ + pause, function.backoff.next_start_at()));
     }
     return;
   }
-  const TimePoint start = std::max(function.backoff.next_start_at, function.minimum_not_before);
+  const TimePoint start = std::max(function.backoff.next_start_at(), function.minimum_not_before);
   if (lacking(function) > 0 && start > now_ && !shard_.closing) {
     set_due(function, start);
   } else {
@@ -202,7 +202,7 @@ View view(const State& state, FunctionKey key) {
                                              : Duration(0),
           .run_expected = f.learned.runs ? f.learned.run_expected() : Duration(0),
           .failed_starts = f.backoff.failures,
-          .next_start_at = f.backoff.next_start_at,
+          .next_start_at = f.backoff.next_start_at(),
           .has_template = forks};
 }
 

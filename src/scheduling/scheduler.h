@@ -21,13 +21,14 @@
 //
 // Events may cross commands on their way. Ignored, because of that: Left for a call that is over;
 // Ended for one that was aborted (it may come or not, but not after Lost); Woke and WakeFailed for
-// an instance that was told to stop; Broke for one that is not serving; Withdrawn for a function
-// that is gone; an Arrived for one is refused. Any other event that names what is not there is a
-// bug: CHECK.
+// an instance that was told to stop; Broke for one that is not serving and did no harm; Withdrawn
+// for a function that is gone; an Arrived for one is refused. Any other event that names what is
+// not there is a bug: CHECK.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -88,6 +89,8 @@ struct Ended {
 };  // Not reusable: Stop.
 struct Broke {
   InstanceKey instance;
+  // Why it had to be ended for everybody else's sake: none of its function starts for a while.
+  std::optional<Error> harm;
 };  // A serving one is ending: it takes no more calls, and Lost follows.
 struct Lost {
   InstanceKey instance;
@@ -156,7 +159,7 @@ struct View {
   std::int32_t running = 0, queued = 0;
   Duration wake_expected{}, run_expected{};
   std::int32_t failed_starts = 0;  // In a row.
-  TimePoint next_start_at{};       // Not before, after failed ones.
+  TimePoint next_start_at{};       // Not before, after failed ones, or harm that it did.
   bool has_template = false;
 };
 

@@ -59,6 +59,8 @@ struct SimFunction {
   Resources forked_each;
   int failures = 0;
   TimePoint last_failure = TimePoint::min(), next_start{};
+  int harms = 0;
+  TimePoint last_harm{}, held_until{};
 };
 
 class World {
@@ -172,6 +174,10 @@ class World {
     function.withdrawn = false;
     // The scheduler forgets a withdrawn function once it is gone, and its failures with it.
     if (view(state_, f).failed_starts == 0) forgive(function);
+    if (view(state_, f).next_start_at == TimePoint{}) {
+      function.harms = 0;
+      function.held_until = {};
+    }
     feed(Added{f, function.terms});
   }
 
@@ -182,7 +188,9 @@ class World {
     if (at->second.is != SimInstance::serving || chance(0.3)) return lost(at->first);
     at->second.is = SimInstance::broken;
     later(Duration(between(0, 50'000)), [this, key = at->first] { lost(key); });
-    feed(Broke{at->first});
+    if (!chance(0.2)) return feed(Broke{at->first});
+    did_harm(functions_[at->second.function]);
+    feed(Broke{at->first, Error{Code::unavailable, "a bomb"}});
   }
 
   // ---- what the fleet does with commands --------------------------------------------------------
@@ -191,6 +199,7 @@ class World {
     SimFunction& f = functions_[c.function];
     expect(!is_closing_, "a wake while closing");
     expect(now_ >= f.next_start, "a start before its back-off is over");
+    expect(now_ >= f.held_until, "a start too soon after harm");
     expect(!instances_.contains(c.instance), "an instance's number is used twice");
     instances_[c.instance] = {
         .function = c.function, .holds = each(f), .slots = f.terms.concurrency, .since = now_};
@@ -281,6 +290,12 @@ class World {
       f.last_failure = now_;
     }
     f.next_start = std::max(f.next_start, now_ + backoff(f.failures));
+  }
+
+  void did_harm(SimFunction& f) {
+    f.harms = now_ - f.last_harm > 10min ? 1 : f.harms + 1;
+    f.last_harm = now_;
+    f.held_until = now_ + std::min<Duration>(std::chrono::seconds(1 << std::min(f.harms, 6)), 60s);
   }
 
   static void forgive(SimFunction& f) {

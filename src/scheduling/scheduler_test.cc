@@ -89,6 +89,37 @@ TEST(Backoff, DoublesWithEachFailureAndIsForgottenAfterASuccess) {
   EXPECT_EQ(story.seen().failed_starts, 0);
 }
 
+TEST(Backoff, FollowsHarmAndIsNotForgottenAfterASuccess) {
+  Story story;
+  const Error why{Code::unavailable, "a bomb"};
+  story.at(0s, added(1, {.each = small.each, .concurrency = 2}));
+  story.awake(0s, 1, 1, 1);
+  story.call(1s, 2, {"c2 to i1"});
+  story.at(2s, Broke{InstanceKey{1}, why});
+  story.call(2s, 3, {"refuse c3 unavailable: a bomb, retry after 2 s"});
+  story.at(3s, lost(1), {"abort c2 in i1 function_failed"});
+  story.call(4s, 4, {"wake i2 for f1"});
+  story.at(4s, woke(2), {"c4 to i2"});
+  story.at(4s, ended(4));
+  story.at(5s, Broke{InstanceKey{2}, why});
+  story.at(5s, lost(2));
+  story.call(8999ms, 5, {"refuse c5 unavailable: a bomb, retry after 1 s"});
+  story.call(9s, 6, {"wake i3 for f1"});
+}
+
+TEST(Backoff, AfterHarmEndsNoOtherInstance) {
+  Story story;
+  story.at(0s, added(1, {.each = small.each, .instances_max = 2}));
+  story.awake(0s, 1, 1, 1);
+  story.call(1s, 2, {"c2 to i1"});
+  story.call(1s, 3, {"wake i2 for f1"});
+  story.at(2s, woke(2), {"c3 to i2"});
+  story.at(3s, Broke{InstanceKey{1}, Error{Code::unavailable, "a bomb"}});
+  story.at(3s, lost(1), {"abort c2 in i1 function_failed"});
+  story.call(3s, 4);
+  story.at(4s, ended(3), {"c4 to i2"});
+}
+
 TEST(Start, ThatTakesThreeMinutesIsNotKilledWithinItsTimeout) {
   Story story;
   story.at(0s, added(1, {.each = small.each, .start_timeout = 200s}));

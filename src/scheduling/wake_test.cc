@@ -76,13 +76,41 @@ TEST(Backoff, CountsStartsThatFailTogetherOnce) {
   b.failed(t, t + 1s, {Code::function_failed, "first"});
   b.failed(t, t + 1500ms, {Code::function_failed, "second"});
   EXPECT_EQ(b.failures, 1);
-  EXPECT_EQ(b.next_start_at, t + 2500ms);
+  EXPECT_EQ(b.next_start_at(), t + 2500ms);
   EXPECT_EQ(b.last.message, "second");
   b.failed(t + 3s, t + 4s, {Code::function_failed, "third"});
   EXPECT_EQ(b.failures, 2);
-  EXPECT_EQ(b.next_start_at, t + 6s);
+  EXPECT_EQ(b.next_start_at(), t + 6s);
   b.succeeded();
   EXPECT_FALSE(b.holds(t + 4s));
+}
+
+TEST(Backoff, AfterHarmIsForgivenByTimeAlone) {
+  Backoff b;
+  const TimePoint t(100s);
+  b.did_harm(t, {Code::unavailable, "a bomb"});
+  EXPECT_EQ(b.next_start_at(), t + 2s);
+  EXPECT_EQ(b.last.message, "a bomb");
+  b.succeeded();
+  EXPECT_TRUE(b.holds(t + 2s - 1us));
+  EXPECT_FALSE(b.holds(t + 2s));
+  b.did_harm(t + 3s, {Code::unavailable, "a bomb"});
+  EXPECT_EQ(b.next_start_at(), t + 7s);
+  b.did_harm(t + 3s + harm_is_forgotten, {Code::unavailable, "a bomb"});
+  EXPECT_EQ(b.next_start_at(), t + 3s + harm_is_forgotten + 8s);
+  b.did_harm(t + 4s + 2 * harm_is_forgotten, {Code::unavailable, "a bomb"});
+  EXPECT_EQ(b.next_start_at(), t + 4s + 2 * harm_is_forgotten + 2s);
+}
+
+TEST(Backoff, IsTheLongerOfBoth) {
+  Backoff b;
+  const TimePoint t(100s);
+  b.failed(t, t, {Code::function_failed, "no file"});
+  b.did_harm(t, {Code::unavailable, "a bomb"});
+  EXPECT_EQ(b.next_start_at(), t + 2s);
+  b.failed(t + 2s, t + 2s, {Code::function_failed, "no file"});
+  b.failed(t + 4s, t + 4s, {Code::function_failed, "no file"});
+  EXPECT_EQ(b.next_start_at(), t + 8s);
 }
 
 TEST(SavingPerByte, IsLeastForLongIdleBigAndCheapToWake) {

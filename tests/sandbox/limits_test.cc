@@ -44,6 +44,17 @@ TEST(ForkBomb, DiesWholeTenTimesAndSoon) {
   EXPECT_LE(slowest, 2s);
 }
 
+TEST(ForkBomb, IsEndedIfSomebodyLooks) {
+  World world;
+  Limits limits = modest;
+  limits.processes_max = 40;
+  limits.memory_bytes_max = 1024 * mebibyte;
+  const auto sandbox = world.launch(World::escape({"bomb", "forks-everywhere"}, limits));
+  ASSERT_TRUE(sandbox);
+  mind(world, *sandbox);
+  EXPECT_EQ(run(world.io, sandbox->wait()).exit, Exit::processes_limit);
+}
+
 class MemoryBomb : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(By, MemoryBomb, testing::Values("touch", "mlock", "child", "tmp", "memfd"),
                          [](const auto& kind) { return std::string(kind.param); });

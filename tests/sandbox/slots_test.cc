@@ -210,6 +210,24 @@ TEST(Slots, BoundTheirProcesses) {
             "children 39: Resource temporarily unavailable\n");
 }
 
+TEST(Slots, EndTheirForkBombAndNobodyElse) {
+  World world;
+  Family family(world);
+  const auto sibling = family.fork();
+  Limits limits = modest;
+  limits.processes_max = 40;
+  const auto slot = family.fork(limits);
+  ASSERT_TRUE(sibling && slot);
+  Family::order(*slot, "bomb forks-everywhere 0");
+  mind(world, *slot);
+  EXPECT_EQ(run(world.io, slot->wait()).exit, Exit::processes_limit);
+  const TimePoint now = async::system_clock()->now();
+  EXPECT_TRUE(sibling->mind_forks(now));
+  Family::order(*sibling, "exit 0");
+  EXPECT_EQ(run(world.io, sibling->wait()).status, 0);
+  EXPECT_TRUE(family.fork());  // The template lives.
+}
+
 // S5: its /tmp and its /dev/shm are its own, and go with it while its siblings stay.
 TEST(Slots, AreFilledToTheirQuotaAndGiveItBack) {
   World world;

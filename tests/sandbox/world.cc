@@ -190,6 +190,17 @@ void expect_full(World& world, Sandbox& full, const Quota& quota, std::uint64_t 
   EXPECT_LE(held, held_before + bytes + own_bytes) << quota.kind;
 }
 
+void mind(World& world, Sandbox& sandbox) {
+  const auto clock = async::system_clock();
+  const TimePoint until = clock->now() + std::chrono::seconds(20);
+  while (clock->now() < until) {
+    const auto next = sandbox.mind_forks(clock->now());
+    if (!next) return;
+    run(world.io, clock->sleep_until(clock->now() + *next));
+  }
+  ADD_FAILURE() << "it was not seen to be a bomb";
+}
+
 void expect_given_back(const World& world, std::uint64_t held_before) {
   const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   std::uint64_t held = 0;

@@ -1,0 +1,65 @@
+// S3, the rule: which refusals are a fork bomb's, and how often one looks for them.
+#include "sandbox/fork_storm.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace dormouse::sandbox {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr TimePoint start{1'000'000'000us};
+
+TEST(ForkStorm, IsManyRefusalsWithinASecond) {
+  ForkStorm storm;
+  EXPECT_FALSE(storm.tells(0, start));
+  EXPECT_FALSE(storm.tells(63, start + 10ms));
+  EXPECT_TRUE(storm.tells(64, start + 20ms));
+}
+
+TEST(ForkStorm, IsNotAProgramThatMeetsItsLimitNowAndThen) {
+  ForkStorm storm;
+  std::uint64_t refused = 0;
+  for (Duration at{}; at < 10min; at += 20ms) {
+    ASSERT_FALSE(storm.tells(refused += 1, start + at)) << at.count();  // 50 a second.
+  }
+}
+
+// One that was not looked at for long may have been refused as many, one now and one then.
+TEST(ForkStorm, IsNotWhatCameTogetherSinceLongAgo) {
+  ForkStorm storm;
+  EXPECT_FALSE(storm.tells(10, start));
+  EXPECT_FALSE(storm.tells(10'000, start + 1min));
+  EXPECT_FALSE(storm.tells(10'063, start + 1min + 10ms));
+  EXPECT_TRUE(storm.tells(10'064, start + 1min + 20ms));
+}
+
+TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
+  ForkStorm storm;
+  std::vector<Duration> pauses;
+  TimePoint now = start;
+  for (int look = 0; look < 9; ++look) {
+    storm.tells(0, now);
+    pauses.push_back(storm.look_again());
+    now += storm.look_again();
+  }
+  EXPECT_EQ(pauses, (std::vector<Duration>{10ms, 10ms, 10ms, 10ms, 20ms, 40ms, 80ms, 80ms, 80ms}));
+  storm.tells(1, now);
+  EXPECT_EQ(storm.look_again(), 10ms);
+}
+
+TEST(ForkStorm, IsLookedForOftenAfterARest) {
+  ForkStorm storm;
+  TimePoint now = start;
+  for (int look = 0; look < 9; ++look) {
+    storm.tells(0, now);
+    now += storm.look_again();
+  }
+  storm.tells(0, now + 1s);
+  EXPECT_EQ(storm.look_again(), 10ms);
+}
+
+}  // namespace
+}  // namespace dormouse::sandbox
