@@ -138,6 +138,21 @@ export async function handler() { if (++inside === 3) open(); await all; return 
   assert.deepEqual(await Promise.all([call("beside"), call("beside"), call("beside")]), [3, 3, 3]);
 });
 
+test("K1: instances, each booted before anybody knew what for, share no random numbers", async () => {
+  const code = `import { randomBytes, randomUUID } from "node:crypto";
+  const started = [randomBytes(16).toString("hex"), randomUUID(), Math.random()];
+  export async function handler() {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return [...started, randomBytes(16).toString("hex"), randomUUID(), Math.random()];
+  }`;
+  const many = 6;
+  await deploy("random", code, { min_instances: many, max_instances: many, memory: "128MiB" });
+  await eventually("all wait", async () => (await platform.status("random")).instances.dozing === many);
+  const drawn = await Promise.all(Array.from({ length: many }, () => call("random", null)));
+  assert.equal(new Set(drawn.map(([first]) => first)).size, many); // One call each.
+  assert.equal(new Set(drawn.flat()).size, 6 * many);
+});
+
 test("a deploy that cannot work says why, in the code's own words", async () => {
   const cases = [
     ["import 'nothing-like-this';", "app.handler", /Cannot find package 'nothing-like-this'/],

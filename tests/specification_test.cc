@@ -33,8 +33,10 @@
 #include "runtimes/onnx/classification_options.h"
 #include "runtimes/onnx/decoder.h"
 #include "runtimes/onnx/pictures/pictures.h"
+#include "sandbox/fork_storm.h"
 #include "sandbox/router.h"
 #include "sandbox/sandbox.h"
+#include "scheduling/backoff.h"
 #include "scheduling/scheduler.h"
 #include "secrets/secrets.h"
 #include "wire/frame.h"
@@ -137,6 +139,7 @@ std::map<std::string, std::string> of_sandboxes() {
   const sandbox::LauncherOptions options;
   return {{"sandbox: OCI runtime", options.oci_runtime},
           {"sandbox: processes", count(limits.processes_max)},
+          {"sandbox: processes refused to a fork bomb", count(sandbox::ForkStorm::refused_max)},
           {"sandbox: /tmp", bytes(limits.tmp_bytes_max)},
           {"sandbox: open files", count(static_cast<std::int64_t>(limits.open_files_max))},
           {"sandbox: pending signals and timers",
@@ -192,6 +195,8 @@ std::map<std::string, std::string> of_the_state() {
       {"fleet: crashes of forks", count(static_cast<std::int64_t>(renewal.crashes))},
       {"fleet: renewals' share of a core",
        count(static_cast<std::int64_t>(renewal.cpu_share * 100)) + " %"},
+      {"fleet: what did harm is held back", time(scheduling::backoff(2))},
+      {"fleet: harm is forgotten", time(scheduling::harm_is_forgotten)},
       {"fleet: idle beside a template", time(fleet::Options{}.keep_alive_forked)},
       {"fleet: blank sandboxes of a runtime", count(fleet::Runtime{}.blanks)}};
 }

@@ -16,8 +16,8 @@ from rig import waits
 from rig.machine import PROGRAMS, processes, threads
 from rig.ratios import Section, percentile, spread
 
-ROUNDS, GROUPS = 28, 7  # A percentile is of a group of rounds together.
-QUIET, SPAN = 3, 1.5  # Seconds of quiet, and then of each misdeed, in a round.
+ROUNDS, GROUPS = 21, 7  # A percentile is of a group of rounds together.
+QUIET, SPAN, BOMBED = 3, 1.5, 6  # Seconds of quiet, of each misdeed, and of fork bombs, in a round.
 RATE = 500  # Calls of the warm function a second, by a timetable.
 TRACED, SLOW = 6, 2  # Rounds that are traced, of each; what is slow, in ms.
 CAUSES = ("behind it", "behind dormouse itself", "behind the kernel or others", "nobody waited")
@@ -36,13 +36,13 @@ def flood(end):
 def bomb(end):
     while True:
         try: os.fork()
-        except OSError: pass
+        except OSError: pass  # For as long as it is let.
 
 def handler(event, context):
     globals()[event["does"]](time.monotonic() + event["seconds"])
 """
 MISDEEDS = {"outside": "a process outside that gives way to all", "spin": "one that spins",
-            "flood": "one that floods its output", "bomb": "a fork bomb"}
+            "flood": "one that floods its output", "bomb": "a fork bomb, called whenever it may be"}
 SHARES = (0.5, 0.9, 0.99)
 
 
@@ -65,23 +65,47 @@ def spin_in_idle_class():
         pass
 
 
-def misdo(daemon, does):
-    """Does it for SPAN seconds, or until it is timed out; when it began and ended, in ms."""
-    began = time.monotonic() * 1000
-    status = outside() if does == "outside" else ask_for(daemon, does)
-    ended = time.monotonic() * 1000
-    if status != {"outside": 0, "bomb": 504}.get(does, 200):
+def misdo(daemon, does, bombed=SPAN):
+    """Does it for SPAN seconds; when it began and ended, in ms, and when bombs lived meanwhile."""
+    began, lives = now_ms(), []
+    if does == "outside":
+        status = outside()
+    elif does == "bomb":
+        status, lives = 200, bombs(daemon, bombed)
+    else:
+        status = ask_for(daemon, "bad", does)[0]
+    if status != (0 if does == "outside" else 200):
         raise RuntimeError(f"{does}: it ended with {status}")
-    return began, ended
+    return began, now_ms(), lives
 
 
-def ask_for(daemon, does):
+def bombs(daemon, seconds):
+    """A function of its own that is a bomb, called as often as the platform lets a client that does
+    as it is told (Retry-After). When each of them lived, in ms."""
+    name, lives, end = next(daemon.bombs), [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = now_ms()
+        status, retry_after = ask_for(daemon, name, "bomb")
+        if status == 502:
+            lives.append((began, now_ms()))
+        elif status != 503:
+            raise RuntimeError(f"a bomb ended with {status}")
+        time.sleep(max(0, min(retry_after, end - time.monotonic())))
+    return lives
+
+
+def ask_for(daemon, name, does):
+    """The status, and the seconds after which to ask again."""
     bad = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
-    bad.request("POST", "/f/bombs" if does == "bomb" else "/f/bad",
-                json.dumps({"does": does, "seconds": SPAN}), {"Content-Type": "application/json"})
-    status = bad.getresponse().status
+    bad.request("POST", f"/f/{name}", json.dumps({"does": does, "seconds": SPAN}),
+                {"Content-Type": "application/json"})
+    answer = bad.getresponse()
     bad.close()
-    return status
+    return answer.status, float(answer.headers.get("Retry-After", 0))
+
+
+def now_ms():
+    return time.monotonic() * 1000
 
 
 class Load:
@@ -110,25 +134,29 @@ class Load:
 
 def measured(daemon):
     """For each group the calls of the warm function that were due in each misdeed, in ms."""
-    load = Load(daemon, ROUNDS * (SETTLED + QUIET + len(MISDEEDS) * (SPAN + SETTLED + 0.3)))
+    each = QUIET + BOMBED + (len(MISDEEDS) - 1) * SPAN + (len(MISDEEDS) + 1) * (SETTLED + 0.3)
+    load = Load(daemon, ROUNDS * each)
     rounds = []
     for _ in range(ROUNDS):
         time.sleep(SETTLED)
-        spans = {"quiet": idle(QUIET)}
+        spans = {"quiet": [idle(QUIET)]}
         for does in MISDEEDS:
-            spans[does] = misdo(daemon, does)
+            began, ended, lives = misdo(daemon, does, BOMBED)
+            spans[does] = [(began, ended)]
+            if lives:
+                spans["alive"] = lives
             time.sleep(SETTLED)
         rounds.append(spans)
-    calls = load.calls(rounds[-1]["bomb"][1])
+    calls = load.calls(rounds[-1]["bomb"][-1][1])
     took = lambda spans: [ms for due, ms in calls if any(a <= due < b for a, b in spans)]
-    return [{does: took([spans[does] for spans in rounds[first::GROUPS]]) for does in rounds[0]}
-            for first in range(GROUPS)]
+    return [{does: took([span for spans in rounds[first::GROUPS] for span in spans[does]])
+             for does in rounds[0]} for first in range(GROUPS)], rounds
 
 
 def idle(seconds):
-    began = time.monotonic() * 1000
+    began = now_ms()
     time.sleep(seconds)
-    return began, time.monotonic() * 1000
+    return began, now_ms()
 
 
 def traced(daemon, group):
@@ -140,7 +168,7 @@ def traced(daemon, group):
             load = Load(daemon, SPAN + 2.5)
             time.sleep(SETTLED)
             with waits.Trace() as trace:
-                begin, end = idle(SPAN) if does == "quiet" else misdo(daemon, does)
+                begin, end = idle(SPAN) if does == "quiet" else misdo(daemon, does)[:2]
             whose = {daemon.process.pid: "the platform", load.process.pid: "the client",
                      **{pid: "the function" for pid in processes() if group_of(pid) == group}}
             found = trace.waits(whose)
@@ -172,6 +200,8 @@ def named(cause, daemon, whose):
 
 
 def label(does):
+    if does == "alive":
+        return "of these, while a bomb lived"
     return f"beside {MISDEEDS[does]}" if does in MISDEEDS else does
 
 
@@ -180,16 +210,18 @@ def run(watch):
     with Daemon(watch) as daemon:
         code = daemon.dir / "app.py"
         calm = "def handler(event, context): return event"
-        for name, text, timeout in (("bad", CODE, 10 * SPAN), ("bombs", CODE, SPAN), ("calm", calm, 10)):
-            code.write_text(text)
+        names = [f"bomb-{i}" for i in range(ROUNDS + TRACED)]
+        for name in ("calm", "bad", *names):
+            code.write_text(calm if name == "calm" else CODE)
             daemon.deploy(name, "python", [(code, "app.py")], handler="app.handler",
-                          memory="96MiB", keep_alive="10m", timeout=f"{timeout * 1000:.0f}ms")
+                          memory="96MiB", keep_alive="10m", timeout="15s")
+        daemon.bombs = iter(names)
         connection = Connection(daemon.port, "calm", "null")
         for _ in range(1000):
             connection.call()
         used = processes()
         group = group_of(max(forks(daemon), key=lambda pid: used[pid][1]))
-        groups = measured(daemon)
+        groups, rounds = measured(daemon)
         slow = traced(daemon, group) if waits.TRACING else []
         watch.look()
         walls = proof(forks(daemon)[0])
@@ -199,14 +231,18 @@ def run(watch):
                             ("flood", "S6: p99 beside a flood of output", 1.2)):
         section.add(f"{name} / quiet", f"≤ {bar}×", over(does, "quiet"), bar)
         section.add(f"{name} / beside a process that gives way", f"≤ {bar}×", over(does, "outside"), bar)
+    lives = [end - begin for spans in rounds for begin, end in spans["alive"]]
     section.note(f"{RATE} calls a second of a warm function leave by a timetable, and count from when "
                  f"they were due. In each of {ROUNDS} rounds it is quiet for {QUIET} s, and then "
                  f"something uses up to one processor of two for {SPAN} s, one after another: a process "
                  "outside of dormouse in the scheduler's idle class, which everything else displaces; "
                  "and a function that does its worst. What the first costs a sibling is the machine's "
-                 f"own price of a busy processor, which no sandbox can better. Medians (quartiles) of "
-                 f"{GROUPS} groups of rounds, ms. Platform and functions are not pinned; the client "
-                 "does not wait for a processor, as one elsewhere would not.")
+                 "own price of a busy processor, which no sandbox can better. A fork bomb is ended by "
+                 f"the platform, and its function is then held back: for {BOMBED} s a client calls one, "
+                 "another in each round, as soon as it may again. "
+                 f"So there were {len(lives)} bombs, which lived for {spread(lives, 0)} ms. Medians "
+                 f"(quartiles) of {GROUPS} groups of rounds, ms. Platform and functions are not pinned; "
+                 "the client does not wait for a processor, as one elsewhere would not.")
     rows = [[label(does), *(spread([percentile(group[does], share) for group in groups], 2)
                             for share in SHARES)] for does in groups[0]]
     section.table(["", "p50", "p90", "p99"], rows)

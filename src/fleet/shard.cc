@@ -293,7 +293,8 @@ Status Shard::status(const std::string& function) const {
                 .running = seen.running,
                 .queued = seen.queued,
                 .has_template = seen.has_template,
-                .kept_back = parts_.clock->now() < seen.next_start_at,
+                .kept_back = parts_.clock->now() < seen.next_start_at &&
+                             seen.starting + seen.busy + seen.dozing == 0,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {

@@ -6,12 +6,6 @@ namespace dormouse::scheduling {
 
 using std::chrono::seconds;
 
-Duration backoff(std::int32_t failures) {
-  if (failures <= 0) return Duration(0);
-  const int doublings = std::min(failures - 1, 6);
-  return std::min<Duration>(seconds(1 << doublings), seconds(60));
-}
-
 void Backoff::failed(TimePoint began, TimePoint now, Error why) {
   if (began >= last_failure_at) {
     ++failures;

@@ -12,7 +12,12 @@
 
 namespace dormouse::scheduling {
 
-Duration backoff(std::int32_t failures);  // After so many in a row.
+// After so many in a row.
+constexpr Duration backoff(std::int32_t failures) {
+  using std::chrono::seconds;
+  if (failures <= 0) return Duration(0);
+  return std::min<Duration>(seconds(1 << std::min(failures - 1, 6)), seconds(60));
+}
 
 inline constexpr Duration harm_is_forgotten = std::chrono::minutes(10);
 
