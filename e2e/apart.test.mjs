@@ -350,6 +350,15 @@ test("S16: an instance finds what it has left itself, and no other one does", as
   assert.deepEqual(await call("stranger", "look"), [], "another function");
 });
 
+test("S16: with `reuse: clean` nobody finds anything, not the calls that waited either", async () => {
+  await deploy("clean", heir, { keep_alive: "10s", max_instances: 1, reuse: "clean" });
+  for (let round = 0; round < 3; ++round) {
+    const asked = ["leave", "look", "look"].map((what) => call("clean", what)); // They come one after another.
+    const [, ...looks] = await Promise.all(asked);
+    assert.deepEqual(looks, [[], []], `round ${round}`);
+  }
+});
+
 const writer = `import errno, os, shutil, subprocess
 ways = (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_TRUNC)
 

@@ -66,7 +66,7 @@ class Replay {
     }
     go_to(end);
     for (const CallKey call : std::exchange(running_, {})) {
-      feed(Ended{call, minute, minute, true});
+      feed(Ended{call, minute, minute});
     }
     if (next_tick(state_) == end) feed(Tick{});
   }

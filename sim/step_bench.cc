@@ -14,7 +14,7 @@ struct Warm {
       feed(Added{FunctionKey{f}, {.each = {.memory_bytes = 1 << 20}, .queue_max = 1'000'000}});
       feed(Arrived{CallKey{++calls}, FunctionKey{f}, now + 30s});
       feed(Woke{InstanceKey{f}});
-      feed(Ended{CallKey{calls}, 1ms, 1ms, true});
+      feed(Ended{CallKey{calls}, 1ms, 1ms});
     }
   }
   void feed(const Event& event) {
@@ -36,7 +36,7 @@ void arrived_and_ended(benchmark::State& bench) {
   for (auto _ : bench) {
     f = f % functions + 1;
     warm.feed(Arrived{CallKey{++warm.calls}, FunctionKey{f}, warm.now + 30s});
-    warm.feed(Ended{CallKey{warm.calls}, 1ms, 1ms, true});
+    warm.feed(Ended{CallKey{warm.calls}, 1ms, 1ms});
   }
 }
 BENCHMARK(arrived_and_ended)->Arg(1)->Arg(1000)->Arg(10'000);
@@ -50,7 +50,7 @@ void through_a_queue(benchmark::State& bench) {
   std::uint64_t running = 2;
   for (auto _ : bench) {
     warm.feed(Arrived{CallKey{++warm.calls}, FunctionKey{1}, warm.now + 1h});
-    warm.feed(Ended{CallKey{running++}, 1ms, 1ms, true});
+    warm.feed(Ended{CallKey{running++}, 1ms, 1ms});
   }
 }
 BENCHMARK(through_a_queue)->Arg(10)->Arg(100'000);

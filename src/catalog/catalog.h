@@ -58,6 +58,10 @@ struct Llm {
   friend bool operator==(const Llm&, const Llm&) = default;
 };
 
+// Of Manifest::reuse.
+inline constexpr std::string_view reuse_warm = "warm";
+inline constexpr std::string_view reuse_clean = "clean";
+
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
   std::string name;     // [A-Za-z0-9_]([-A-Za-z0-9_]{0,62}[A-Za-z0-9_])?
@@ -74,6 +78,7 @@ struct Manifest {
   Duration keep_alive = std::chrono::seconds(60);
   Duration template_keep_alive = std::chrono::minutes(10);
   std::int32_t concurrency = 1;
+  std::string reuse{reuse_warm};  // "clean": no instance takes a second call; of concurrency 1.
   std::int32_t threads = 1;
   std::int32_t instances_min = 0;
   std::int32_t instances_max = 16;

@@ -172,6 +172,15 @@ TEST(Versions, AreFiveAsSoonAsThereIsANetwork) {
   EXPECT_NE(digest_of(narrow), digest_of(other));
 }
 
+TEST(Versions, AreEightAsSoonAsInstancesAreNotUsedAgain) {
+  Draft draft = a_python_draft();
+  draft.manifest.reuse = reuse_clean;
+  const std::string bytes = encode(draft);
+  EXPECT_EQ(bytes[0], 8);
+  EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+  EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
+}
+
 TEST(Versions, AreSixAsSoonAsThereIsALabel) {
   Draft draft = a_draft();
   draft.manifest.labels = {{"team", "vision"}};
@@ -301,6 +310,12 @@ TEST(Validate, RefusesDraftsThatCannotBeServed) {
       {"a prepared file outside it", [](Draft& d) { d.prepared[0].path = "x"; }},
       {"no memory", [](Draft& d) { d.manifest.resources.memory_bytes = 0; }},
       {"a negative timeout", [](Draft& d) { d.manifest.timeout = Duration(-1); }},
+      {"a reuse that is none", [](Draft& d) { d.manifest.reuse = "dirty"; }},
+      {"a clean one of many calls at once",
+       [](Draft& d) {
+         d.manifest.reuse = reuse_clean;
+         d.manifest.concurrency = 2;
+       }},
       {"a negative stay", [](Draft& d) { d.manifest.template_keep_alive = Duration(-1); }},
       {"packages of nowhere", [](Draft& d) { d.manifest.python_packages = "pip"; }},
       {"no concurrency", [](Draft& d) { d.manifest.concurrency = 0; }},

@@ -7,7 +7,7 @@
 namespace dormouse::catalog {
 namespace {
 
-// Versions 2 to 7 add fields at the manifest's end. A draft that has only defaults there is
+// Versions 2 to 8 add fields at the manifest's end. A draft that has only defaults there is
 // written as the version before, so that its bytes, and with them its digest, are those it had
 // before there were any.
 constexpr std::uint8_t version_plain = 1;
@@ -17,6 +17,7 @@ constexpr std::uint8_t version_of_command = 4;
 constexpr std::uint8_t version_of_network = 5;
 constexpr std::uint8_t version_of_labels = 6;
 constexpr std::uint8_t version_of_llm = 7;
+constexpr std::uint8_t version_of_reuse = 8;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -126,6 +127,7 @@ Llm get_llm(Reader& in) {
 
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (m.reuse != defaults.reuse) return version_of_reuse;
   if (m.llm != defaults.llm) return version_of_llm;
   if (!m.labels.empty()) return version_of_labels;
   if (m.network != defaults.network) return version_of_network;
@@ -161,6 +163,7 @@ void put_manifest(std::string& out, const Manifest& m) {
   if (version_of(m) >= version_of_network) put_network(out, m.network);
   if (version_of(m) >= version_of_labels) put_texts(out, m.labels);
   if (version_of(m) >= version_of_llm) put_llm(out, m.llm);
+  if (version_of(m) >= version_of_reuse) put_sized(out, m.reuse);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -187,6 +190,7 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   if (version >= version_of_network) m.network = get_network(in);
   if (version >= version_of_labels) m.labels = get_texts(in);
   if (version >= version_of_llm) m.llm = get_llm(in);
+  if (version >= version_of_reuse) m.reuse = in.get_sized();
   return m;
 }
 
@@ -208,7 +212,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_llm) return damaged;
+  if (version < version_plain || version > version_of_reuse) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

@@ -127,6 +127,10 @@ Result<> check_together(const Manifest& manifest) {
     return refused("min_instances (" + std::to_string(manifest.instances_min) +
                    ") is more than max_instances (" + std::to_string(manifest.instances_max) + ")");
   }
+  if (manifest.reuse == catalog::reuse_clean && manifest.concurrency != 1) {
+    return refused("reuse: clean means that an instance takes one call, so concurrency is 1, not " +
+                   std::to_string(manifest.concurrency));
+  }
   if (auto good = check_runtimes_fields(manifest); !good) return good;
   if (manifest.runtime == "llm" && manifest.concurrency > llm_sequences_max) {
     return refused("concurrency is at most " + std::to_string(llm_sequences_max) +

@@ -66,6 +66,11 @@ Result<> check_packages(std::string_view whose) {
   return ok;
 }
 
+Result<> check_reuse(std::string_view how) {
+  if (how != catalog::reuse_warm && how != catalog::reuse_clean) return refused("neither");
+  return ok;
+}
+
 Result<> check_weights(std::string_view where) {
   if (where != "memory" && where != "mapped") return refused("neither");
   return ok;
@@ -81,7 +86,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 28> fields{{
+const std::array<Field, 29> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 64 letters, digits, \"_\" and \"-\", not beginning or ending with \"-\""},
@@ -156,6 +161,10 @@ const std::array<Field, 28> fields{{
     {"concurrency", Count{[](Manifest& m) -> std::int32_t& { return m.concurrency; }, 1, 1000},
      "How many calls one instance serves at a time. In Python each has a thread, and async "
      "handlers share an event loop."},
+    {"reuse",
+     Text{[](Manifest& m) -> std::string& { return m.reuse; }, check_reuse, "`warm` or `clean`"},
+     "Whether an instance takes another call after the first. `clean`: each call has one of its "
+     "own, which nothing was called in before; of `concurrency: 1`."},
     {"threads", Count{[](Manifest& m) -> std::int32_t& { return m.threads; }, 1, 1024},
      "How many threads the runtime computes a call with."},
     {"min_instances",

@@ -132,6 +132,8 @@ TEST(Manifest, AcceptsWhatIsAtTheBounds) {
                             R"("handler":"folder/app.handler")",
                             R"("handler":"pkg.app.handler")",
                             R"("handler":"my-app.Handler_2")",
+                            R"("reuse":"warm")",
+                            R"("reuse":"clean")",
                             R"("template_keep_alive":"0ms")",
                             R"("template_keep_alive":"720h")"}) {
     EXPECT_EQ(refusal(field), "") << field;
@@ -175,6 +177,9 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("timeout":"0s")", "timeout: \"0s\" is not allowed (out of range)"},
       {R"("timeout":"25h")", "allowed is from 1ms to 1d"},
       {R"("keep_alive":"-1s")", "is not a duration"},
+      {R"("reuse":"no")", "reuse: \"no\" is not allowed (neither); allowed is `warm` or `clean`"},
+      {R"("reuse":"clean","concurrency":2)",
+       "an instance takes one call, so concurrency is 1, not 2"},
       {R"("concurrency":0)", "allowed is from 1 to 1000"},
       {R"("concurrency":1.5)", "not a whole number"},
       {R"("concurrency":"1")", "not a whole number"},

@@ -94,7 +94,7 @@ void Shard::end_aborted(Instance& where, CallKey key) {
   where.aborted.erase(key);
   const auto since = where.cancelling.extract(key);
   const Duration run = since ? parts_.clock->now() - since.mapped() : Duration(0);
-  happen(scheduling::Ended{key, run, {}, true});
+  happen(scheduling::Ended{key, run, {}});
 }
 
 // The outcome leaves at the end of the turn, after what the ledger has to say of it.
@@ -180,7 +180,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   }
   const Duration run = parts_.clock->now() - it.timing.dispatched;
   const Duration cpu = finish_attempt(it, std::move(ended));
-  happen(scheduling::Ended{key, run, cpu, true});
+  happen(scheduling::Ended{key, run, cpu});
 }
 
 // A worker with a large answer asks for a memfd to write it to. Nobody waits for what was aborted:

@@ -183,7 +183,7 @@ struct Options {
   std::uint64_t answer_bytes_max = 64 << 20;  // Of one answer.
   // What one instance prints is read so fast, and this much of it beforehand.
   std::uint64_t output_bytes_per_second = 8 << 20;
-  std::uint64_t output_bytes_ahead = 4 << 20;
+  std::uint64_t output_bytes_ahead = 1 << 20;
   // Of each template: forks that wait, ready, and slots for more.
   std::size_t spare_forks = 1;
   std::size_t spare_slots = 4;

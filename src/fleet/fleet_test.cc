@@ -24,6 +24,18 @@ TEST(Fleet, AnswersColdAndThenFromTheDozingInstance) {
   EXPECT_EQ(world.fleet->status("f").dozing, 1);
 }
 
+TEST(Fleet, GivesNoInstanceASecondCallWhereEachIsToHaveOne) {
+  World world;
+  world.deploy("f", {}, 30s, 64 << 20, 1, catalog::reuse_clean);
+  for (int i = 0; i < 3; ++i) {
+    const Outcome outcome = world.run(world.call("f", "hello"));
+    EXPECT_EQ(World::text(outcome), "said: hello");
+    ASSERT_TRUE(outcome.receipt);
+    EXPECT_NE(outcome.receipt->rung, ledger::Rung::dozing) << i;
+    EXPECT_EQ(world.fleet->status("f").dozing, 0) << i;
+  }
+}
+
 TEST(Fleet, CarriesLargeBodiesBothWays) {
   World world;
   world.deploy("f");

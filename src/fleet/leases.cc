@@ -110,7 +110,7 @@ void Shard::let_go(CallKey key, std::optional<Error> failure) {
     if (Instance* const where = instance(it->instance)) where->running.erase(key);
     const Duration run = parts_.clock->now() - it->timing.dispatched;
     const Duration cpu = finish_attempt(*it, failure ? Result<Answer>(*failure) : Answer{});
-    happen(scheduling::Ended{key, run, cpu, true});
+    happen(scheduling::Ended{key, run, cpu});
   });
 }
 

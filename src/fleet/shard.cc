@@ -79,6 +79,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
   happen(scheduling::Added{key,
                            {.each = manifest.resources,
                             .concurrency = manifest.concurrency,
+                            .one_call = manifest.reuse == catalog::reuse_clean,
                             .instances_min = manifest.instances_min,
                             .instances_max = manifest.instances_max,
                             .queue_max = manifest.queue_max,
@@ -171,7 +172,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (!ordered) {
     where->running.erase(wanted.call);
     finish_attempt(*it, std::move(ordered).error());
-    return happen(scheduling::Ended{wanted.call, {}, {}, true});
+    return happen(scheduling::Ended{wanted.call, {}, {}});
   }
   if (keeps_conversations(*it->invocation.revision)) hand_over_conversation(*it, *where);
   where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));
@@ -203,7 +204,7 @@ void Shard::on(const scheduling::Abort& wanted) {
   const bool is_free = ran && it->hold && wanted.code != Code::function_failed;
   finish_attempt(*it, Error{wanted.code, why});
   // Its connection is shut, so nothing of it is left in the program.
-  if (is_free) happen(scheduling::Ended{wanted.call, {}, {}, true});
+  if (is_free) happen(scheduling::Ended{wanted.call, {}, {}});
 }
 
 void Shard::on(const scheduling::Stop& wanted) {

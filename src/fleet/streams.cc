@@ -60,7 +60,7 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   where.running.erase(key);
   const Duration run = parts_.clock->now() - it->timing.dispatched;
   const Duration cpu = finish_attempt(*it, Answer{});
-  happen(scheduling::Ended{key, run, cpu, true});
+  happen(scheduling::Ended{key, run, cpu});
 }
 
 bool Shard::is_language_model(const catalog::Revision& revision) const {

@@ -188,7 +188,7 @@ void Turn::on(const Ended& event) {
     }
   }
   forget(call);
-  if (instance.life == Life::serving && (!event.reusable || should_yield(instance))) {
+  if (instance.life == Life::serving && (function.terms.one_call || should_yield(instance))) {
     retire(instance);
   }
   rest(instance);

@@ -50,6 +50,7 @@ void Turn::set_hungry(Function& function, bool is_hungry) {
 }
 
 void Turn::feed() {
+  if (shard_.closing) return;  // Some may not have heard of it yet.
   while (Function* first = shard_.hungry.top()) {
     if (fits(first->terms.each, room())) {
       wake(*first);

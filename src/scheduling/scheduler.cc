@@ -15,6 +15,7 @@ constexpr Duration forever = std::chrono::hours(24 * 365 * 100);  // Added to a 
 
 Terms within_bounds(Terms terms) {
   CHECK(terms.concurrency >= 1 && terms.instances_max >= 1 && terms.queue_max >= 0);
+  CHECK(terms.concurrency == 1 || !terms.one_call);
   CHECK(terms.instances_min >= 0 && terms.each.memory_bytes >= 0);
   terms.instances_min = std::min(terms.instances_min, terms.instances_max);
   terms.keep_alive = std::min(terms.keep_alive, forever);
@@ -45,6 +46,7 @@ Demand Turn::demand(const Function& function) const {
           .slots = function.slots_serving,
           .slots_waking = function.slots_waking,
           .concurrency = function.terms.concurrency,
+          .one_call = function.terms.one_call,
           .run = function.learned.run_expected(),
           .wake = wake_expected(function),
           .running_for = Duration(age_us),

@@ -47,6 +47,7 @@ enum class CallKey : std::uint64_t {};
 struct Terms {
   Resources each;                // What one instance holds from Wake until Lost.
   std::int32_t concurrency = 1;  // Slots of an instance.
+  bool one_call = false;         // Is all that an instance takes in its life; of concurrency 1.
   std::int32_t instances_min = 0;
   std::int32_t instances_max = 16;
   std::int32_t queue_max = 1000;
@@ -85,8 +86,7 @@ struct Ended {
   CallKey call;
   Duration run;
   Duration cpu;
-  bool reusable;
-};  // Not reusable: Stop.
+};
 struct Broke {
   InstanceKey instance;
   // Why it had to be ended for everybody else's sake: none of its function starts for a while.

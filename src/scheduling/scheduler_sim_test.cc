@@ -37,6 +37,7 @@ struct SimInstance {
   int slots = 0;
   TimePoint since;
   bool was_used = false;
+  bool is_spent = false;  // It has taken the one call that it may.
   std::set<CallKey> running, aborted;
 };
 
@@ -108,6 +109,7 @@ class World {
     Terms terms;
     terms.each = {.cpu_millicores = 1000, .memory_bytes = unit * between(1, chance(0.05) ? 20 : 3)};
     terms.concurrency = chance(0.7) ? 1 : between(2, 4);
+    terms.one_call = terms.concurrency == 1 && chance(0.15);
     terms.instances_min = chance(0.8) ? 0 : 1;
     terms.instances_max = between(1, 5);
     terms.queue_max = chance(0.8) ? 100 : between(0, 3);
@@ -312,6 +314,7 @@ class World {
     expect(call.function == instance.function, "a dispatch to another function's instance");
     expect(instance.is == SimInstance::serving, "a dispatch to what does not serve");
     expect(instance.aborted.empty(), "a dispatch to an instance with an aborted call");
+    expect(!instance.is_spent, "a second call for an instance that takes one");
     call.is = SimCall::running;
     call.instance = c.instance;
     instance.was_used = true;
@@ -327,8 +330,9 @@ class World {
     SimInstance& instance = instances_[call.instance];
     if (!instance.running.erase(key)) instance.aborted.erase(key);
     call.is = SimCall::over;
+    instance.is_spent = functions_[call.function].terms.one_call;
     const double share = functions_[call.function].cpu_share;
-    feed(Ended{key, run, Duration(std::int64_t(share * double(run.count()))), chance(0.95)});
+    feed(Ended{key, run, Duration(std::int64_t(share * double(run.count())))});
   }
 
   void carry_out(const Refuse& c) {

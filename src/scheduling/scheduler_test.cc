@@ -194,7 +194,7 @@ TEST(Wake, SevenHundredASecondOfTwoMillisecondsWakeTwo) {
         due.emplace(now + 300ms, Woke{wake->instance});
       } else if (const auto* dispatch = std::get_if<Dispatch>(&command)) {
         ++dispatched;
-        due.emplace(now + 2ms, Ended{dispatch->call, 2ms, 2ms, true});
+        due.emplace(now + 2ms, Ended{dispatch->call, 2ms, 2ms});
       }
       refused += std::holds_alternative<Refuse>(command);
     }
@@ -280,6 +280,19 @@ TEST(Running, InABrokenInstanceIsAbortedWhenItIsLostAndNothingFollowsItInto) {
   story.call(2s, 3, {"wake i2 for f1"});
   story.at(3s, lost(1), {"abort c2 in i1 function_failed"});
   story.at(4s, woke(2), {"c3 to i2"});
+}
+
+TEST(OneCall, IsAllThatAnInstanceTakes) {
+  Story story;
+  story.at(0s, added(1, {.each = small.each, .one_call = true}));
+  story.call(0s, 1, {"wake i1 for f1"});
+  story.at(10ms, woke(1), {"c1 to i1"});
+  story.call(11ms, 2, {"wake i2 for f1"});  // Though i1 may be done sooner.
+  story.at(12ms, ended(1), {"drain i1"});
+  story.at(20ms, woke(2), {"c2 to i2"});
+  story.at(21ms, lost(1));
+  story.at(22ms, ended(2), {"drain i2"});
+  story.call(23ms, 3, {"wake i3 for f1"});
 }
 
 TEST(Dozing, WhenBrokenIsNotStirredAndNotStopped) {

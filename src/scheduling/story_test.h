@@ -71,7 +71,7 @@ inline Lost lost(std::uint64_t instance) {
   return {InstanceKey{instance}};
 }
 inline Ended ended(std::uint64_t call, Duration run = std::chrono::milliseconds(2)) {
-  return {CallKey{call}, run, run, true};
+  return {CallKey{call}, run, run};
 }
 inline WakeFailed wake_failed(std::uint64_t instance, std::string why = "no such model") {
   return {InstanceKey{instance}, {Code::function_failed, std::move(why)}};

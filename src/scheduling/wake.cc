@@ -60,6 +60,7 @@ std::int64_t instances_to_wake(const Demand& d) {
   const double cpus_allow = slots_by_cpu(d) - serving - waking;
 
   double slots = std::min({for_the_rest, until_waiting_is_sooner, cpus_allow});
+  if (d.one_call) slots = std::min(queued - waking, cpus_allow);
   if (serving + waking == 0) slots = std::max(slots, 1.0);
   if (slots < 1) return 0;
   return static_cast<std::int64_t>(std::ceil(slots / static_cast<double>(d.concurrency)));

@@ -12,6 +12,7 @@ struct Demand {
   std::int64_t slots = 0;         // Of the instances that serve; all taken, or nothing would queue.
   std::int64_t slots_waking = 0;  // Of those that are on their way.
   std::int64_t concurrency = 1;   // Slots of one more instance.
+  bool one_call = false;          // No slot is free again.
   Duration run{};                 // Of one call, expected.
   Duration wake{};                // Of one instance, expected.
   Duration running_for{};         // Mean age of the calls that run.
