@@ -113,6 +113,21 @@ test("S3: a fork bomb as it is loaded ends the deploy, and the revision before i
   assert.equal(await platform.callJson("import", "well"), "well");
 });
 
+test("a server that may not start a thread for each call is told so as often as it asks, and is no bomb", async () => {
+  const code = `import time
+def handler(event, context):
+    time.sleep(1.5)
+    return event`;
+  await deploy("threads", code, { concurrency: 100, max_instances: 1, timeout: "20s" });
+  const calls = Array.from({ length: 300 }, () => platform.invoke("threads", "7", json));
+  const answers = await Promise.all(calls);
+  const well = answers.filter(({ status }) => status === 200).length;
+  const refused = answers.filter(({ text }) => /thread/.test(text)).length;
+  assert.ok(well >= 32, `${well} were answered`);
+  assert.ok(refused >= 128, `${refused} of ${answers.length} got no thread: ${answers.at(-1).text}`);
+  for (const { text } of answers) assert.doesNotMatch(text, /OutOfProcesses/);
+});
+
 const kept = (name) =>
   readdirSync(path.join(platform.data, "logs"))
     .filter((file) => file.startsWith(`${name}.`))

@@ -529,7 +529,8 @@ TEST(Fleet, EndsAForkBombAndHoldsItsFunctionBack) {
   World world;
   world.deploy("f");
   world.deploy("g");
-  world.launcher.state.is_a_bomb = true;
+  while (world.fleet->snapshot().blanks["speaker"] == 0) world.io.run_one();
+  world.launcher.state.bomb = "fake-1";
   const Outcome bomb = world.run(world.call("f", "slow"));
   EXPECT_EQ(World::text(bomb),
             "function_failed: OutOfProcesses: the function went on making processes beyond its 64 "
@@ -556,7 +557,7 @@ TEST(Fleet, EndsAForkBombThatIsStillStarting) {
   });
   world.deploy("f");
   while (world.fleet->snapshot().blanks["speaker"] == 0) world.io.run_one();
-  world.launcher.state.is_a_bomb = true;
+  world.launcher.state.bomb = "fake-1";
   const Outcome outcome = world.run(world.call("f", "x"));
   EXPECT_EQ(World::text(outcome),
             "function_failed: it ended while starting: OutOfProcesses: the function went on making "

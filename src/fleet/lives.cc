@@ -406,11 +406,9 @@ asio::awaitable<void> Shard::mind_forks(InstanceKey key) {
 
 // It is being ended for everybody else's sake.
 void Shard::hold_back(InstanceKey key) {
-  const Instance& where = *instance(key);
   const Error why{Code::unavailable,
                   "an instance of it was ended (" + out_of_processes() +
                       "): the next one keeps its distance, which grows up to a minute"};
-  served_.at(where.function).last_start_error = why.message;
   shun(key, why);
 }
 

@@ -287,6 +287,8 @@ Status Shard::status(const std::string& function) const {
   const FunctionKey key = serving(function);
   if (key == FunctionKey{}) return {};
   const scheduling::View seen = scheduling::view(state_, key);
+  const bool kept_back =
+      parts_.clock->now() < seen.next_start_at && seen.starting + seen.busy + seen.dozing == 0;
   Status status{.starting = seen.starting,
                 .busy = seen.busy,
                 .dozing = seen.dozing,
@@ -294,10 +296,9 @@ Status Shard::status(const std::string& function) const {
                 .running = seen.running,
                 .queued = seen.queued,
                 .has_template = seen.has_template,
-                .kept_back = parts_.clock->now() < seen.next_start_at &&
-                             seen.starting + seen.busy + seen.dozing == 0,
+                .kept_back = kept_back,
                 .wake_expected = seen.wake_expected,
-                .last_start_error = served_.at(key).last_start_error};
+                .last_start_error = kept_back ? seen.why : served_.at(key).last_start_error};
   for (const auto& [_, each] : instances_) {
     if (each->function == key && each->worker) {
       status.memory_bytes += each->worker->sandbox().memory_bytes();

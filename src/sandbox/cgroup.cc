@@ -212,10 +212,12 @@ Result<> Cgroup::admit(pid_t pid) {
 }
 
 Result<> Cgroup::limit(const Limits& limits) {
+  processes_max_ = limits.processes_max;
   return hierarchies_->unified ? limit_v2(limits, "") : limit_v1(limits, "");
 }
 
 Result<> Cgroup::limit_program_only(const Limits& limits) {
+  processes_max_ = limits.processes_max;
   const bool unified = hierarchies_->unified;
   const auto limited = unified ? limit_v2(limits, "oci") : limit_v1(limits, "oci");
   if (!limited) return limited;
@@ -315,8 +317,19 @@ void Cgroup::open_refusals() {
     const fs::path own = folder("pids") / part;
     Descriptor file(open((own / "pids.events.local").c_str(), O_RDONLY | O_CLOEXEC));
     if (!file) file = Descriptor(open((own / "pids.events").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file && errno != ENOENT) return refusals_.clear();  // Another time.
     if (file) refusals_.push_back(std::move(file));
   }
+}
+
+std::uint64_t Cgroup::processes() const {
+  std::uint64_t count = 0;
+  for (const char* part : {"", "start", "oci"}) {
+    const auto text = read_text(folder("pids") / part / "cgroup.procs");
+    if (!text || text->empty()) continue;
+    count += 1 + static_cast<std::uint64_t>(std::ranges::count(*text, '\n'));
+  }
+  return count;
 }
 
 // A refusal counts where the process is that wanted to fork, and on v2, from Linux 6.11 on, where

@@ -59,9 +59,11 @@ class Cgroup {
   void reset_peak();
   std::uint64_t oom_kills() const;  // Not those in groups of slots below it.
 
-  // How often a process of it was not made because of the limit of processes; a few µs. Not those
-  // in groups of slots below it.
+  // How often a process of it was not made because of a limit of processes, as a rule its own; a
+  // few µs. How many there are, without their threads. Not those in groups of slots below it.
   std::uint64_t refused_forks();
+  std::uint64_t processes() const;
+  std::uint32_t processes_max() const { return processes_max_; }
 
   // Tells that the group met its memory limit: v1 by being readable, v2 by an exceptional condition
   // (POLLPRI), also when a group below it did; look at oom_kills() to know. Until the notice is
@@ -90,6 +92,7 @@ class Cgroup {
   wire::Descriptor memory_;
   wire::Descriptor peak_;
   wire::Descriptor oom_notice_;
+  std::uint32_t processes_max_ = 0;
   std::vector<wire::Descriptor> refusals_;  // Where those are counted, once somebody has asked.
 };
 

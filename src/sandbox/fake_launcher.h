@@ -44,7 +44,7 @@ struct FakeLauncherState {
   std::deque<std::vector<std::string>> threads;
   std::string memory;              // Of a process that is forked.
   bool ends_as_looked_at = false;  // The next fork.
-  bool is_a_bomb = false;          // Who is looked at next.
+  std::string bomb;                // The name of one that is seen to be one: "fake-1".
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   int ended_as_bombs = 0;
@@ -117,7 +117,7 @@ class FakeSlot final : public Slot {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   std::optional<Duration> mind_forks(TimePoint) override {
-    if (!std::exchange(state_->is_a_bomb, false)) return std::chrono::milliseconds(10);
+    if (name_ != state_->bomb) return std::chrono::milliseconds(10);
     exit_ = Exit::processes_limit;
     kill();
     return std::nullopt;
@@ -228,7 +228,7 @@ class FakeSandbox final : public Sandbox {
   std::uint64_t memory_bytes() const override { return state_->usage.memory_bytes_peak; }
   void reset_peak() override {}
   std::optional<Duration> mind_forks(TimePoint) override {
-    if (!std::exchange(state_->is_a_bomb, false)) return std::chrono::milliseconds(10);
+    if (name_ != state_->bomb) return std::chrono::milliseconds(10);
     ++state_->ended_as_bombs;
     kill();
     return std::nullopt;

@@ -1,7 +1,8 @@
 // A fork bomb, by what the kernel refuses it. A program that meets its limit of processes is told
 // so (EAGAIN) and goes on with those it has; one that tries again at once, in each of its
 // processes, keeps the kernel copying and discarding processes, which costs everybody else more
-// than any computing. Pure.
+// than any computing. Threads are not copied so, and a server that may not start one for each call
+// is told the same. Pure.
 #pragma once
 
 #include <algorithm>
@@ -13,15 +14,15 @@ namespace dormouse::sandbox {
 
 class ForkStorm {
  public:
-  // As many again as it may have: a program that starts a thread for each of many processors goes
-  // without some of them.
+  // In so short a time: a server that starts a process for each call, and has all that it may have,
+  // is refused fewer.
   static constexpr std::uint64_t refused_max = 64;
-  static constexpr Duration window = std::chrono::seconds(1);
-  // Between two looks: in what is new or was refused some, and in all else.
+  static constexpr Duration window = std::chrono::milliseconds(250);
+  // Between two looks: in what is new or was refused some, and at most.
   static constexpr Duration often = std::chrono::milliseconds(10);
-  static constexpr Duration seldom = std::chrono::milliseconds(80);
+  static constexpr Duration seldom = std::chrono::milliseconds(320);
 
-  // `refused`: of all that it wanted to make so far. True if it is a bomb.
+  // `refused`: of all that it wanted to make so far. True if that came together as a bomb's does.
   bool tells(std::uint64_t refused, TimePoint now) {
     pause_ = pause_after(refused, now);
     last_refused_ = refused;
@@ -31,6 +32,10 @@ class ForkStorm {
       before_ = refused;
     }
     return refused - before_ >= refused_max;
+  }
+  // And if so many of the processes that it may have are not threads of others.
+  static bool is_made_of(std::uint64_t processes, std::uint64_t processes_max) {
+    return 2 * processes >= processes_max;
   }
 
   Duration look_again() const { return pause_; }

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 
 constexpr TimePoint start{1'000'000'000us};
 
-TEST(ForkStorm, IsManyRefusalsWithinASecond) {
+TEST(ForkStorm, IsManyRefusalsWithinAQuarterOfASecond) {
   ForkStorm storm;
   EXPECT_FALSE(storm.tells(0, start));
   EXPECT_FALSE(storm.tells(63, start + 10ms));
@@ -23,7 +23,7 @@ TEST(ForkStorm, IsNotAProgramThatMeetsItsLimitNowAndThen) {
   ForkStorm storm;
   std::uint64_t refused = 0;
   for (Duration at{}; at < 10min; at += 20ms) {
-    ASSERT_FALSE(storm.tells(refused += 1, start + at)) << at.count();  // 50 a second.
+    ASSERT_FALSE(storm.tells(refused += 4, start + at)) << at.count();  // 200 a second.
   }
 }
 
@@ -40,20 +40,28 @@ TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
   ForkStorm storm;
   std::vector<Duration> pauses;
   TimePoint now = start;
-  for (int look = 0; look < 9; ++look) {
+  for (int look = 0; look < 10; ++look) {
     storm.tells(0, now);
     pauses.push_back(storm.look_again());
     now += storm.look_again();
   }
-  EXPECT_EQ(pauses, (std::vector<Duration>{10ms, 10ms, 10ms, 10ms, 20ms, 40ms, 80ms, 80ms, 80ms}));
+  EXPECT_EQ(pauses,
+            (std::vector<Duration>{10ms, 10ms, 10ms, 10ms, 20ms, 40ms, 80ms, 160ms, 320ms, 320ms}));
   storm.tells(1, now);
   EXPECT_EQ(storm.look_again(), 10ms);
+}
+
+TEST(ForkStorm, IsOfProcessesAndNotOfTheThreadsOfAFew) {
+  EXPECT_TRUE(ForkStorm::is_made_of(64, 64));
+  EXPECT_TRUE(ForkStorm::is_made_of(32, 64));
+  EXPECT_FALSE(ForkStorm::is_made_of(31, 64));
+  EXPECT_FALSE(ForkStorm::is_made_of(1, 64));
 }
 
 TEST(ForkStorm, IsLookedForOftenAfterARest) {
   ForkStorm storm;
   TimePoint now = start;
-  for (int look = 0; look < 9; ++look) {
+  for (int look = 0; look < 10; ++look) {
     storm.tells(0, now);
     now += storm.look_again();
   }

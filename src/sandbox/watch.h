@@ -74,10 +74,15 @@ struct Watch : std::enable_shared_from_this<Watch> {
 
   std::optional<Duration> mind_forks(TimePoint now) {
     if (closed || end->given()) return ForkStorm::seldom;
-    met_processes_limit = met_processes_limit || storm.tells(launched.group->refused_forks(), now);
+    met_processes_limit = met_processes_limit || is_a_bomb(now);
     if (!met_processes_limit) return storm.look_again();
     kill_all();
     return std::nullopt;
+  }
+
+  bool is_a_bomb(TimePoint now) {
+    return storm.tells(launched.group->refused_forks(), now) &&
+           ForkStorm::is_made_of(launched.group->processes(), launched.group->processes_max());
   }
 
   void kill_all() {

@@ -24,8 +24,9 @@ void Backoff::succeeded() {
 void Backoff::did_harm(TimePoint now, Error why) {
   if (now - last_harm_at > harm_is_forgotten) harms = 0;
   last_harm_at = now;
-  after_harm = now + backoff(++harms + 1);
-  last = std::move(why);
+  if (now >= after_harm) ++harms;
+  after_harm = now + backoff(harms + 1);
+  last_harm = std::move(why);
 }
 
 Duration whole_seconds(Duration duration) {

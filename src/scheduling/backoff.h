@@ -25,9 +25,10 @@ struct Backoff {
   // Starts that were under way together fail together: they count as one.
   void failed(TimePoint began, TimePoint now, Error why);
   void succeeded();
-  void did_harm(TimePoint now, Error why);
+  void did_harm(TimePoint now, Error why);  // What comes while it is held back counts as one.
 
   TimePoint next_start_at() const { return std::max(after_failures, after_harm); }
+  const Error& why() const { return after_harm > after_failures ? last_harm : last; }
   bool holds(TimePoint now) const { return now < next_start_at(); }
 
   std::int32_t failures = 0;
@@ -36,6 +37,7 @@ struct Backoff {
   std::int32_t harms = 0;
   TimePoint after_harm{};
   TimePoint last_harm_at{};
+  Error last_harm{Code::unavailable, ""};
   Error last{Code::function_failed, ""};
 };
 

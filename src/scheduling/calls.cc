@@ -34,7 +34,7 @@ std::optional<Turn::Refusal> Turn::refusal(const Function* function, const Arriv
   if (!function->open.empty()) return std::nullopt;
   if (function->starting + function->serving == 0) {
     if (function->backoff.holds(now_)) {
-      return Refusal{function->backoff.last,
+      return Refusal{function->backoff.why(),
                      whole_seconds(function->backoff.next_start_at() - now_)};
     }
     if (!fits(function->terms.each, node_.total)) {

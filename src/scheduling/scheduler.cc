@@ -72,7 +72,7 @@ std::int64_t Turn::wanted(const Function& function) const {
 void Turn::settle(Function& function) {
   dispatch_queued(function);
   if (function.backoff.holds(now_) && function.starting + function.serving == 0) {
-    refuse_queue(function, function.backoff.last,
+    refuse_queue(function, function.backoff.why(),
                  whole_seconds(function.backoff.next_start_at() - now_));
   }
   std::int64_t count = wanted(function);
@@ -205,6 +205,7 @@ View view(const State& state, FunctionKey key) {
           .run_expected = f.learned.runs ? f.learned.run_expected() : Duration(0),
           .failed_starts = f.backoff.failures,
           .next_start_at = f.backoff.next_start_at(),
+          .why = f.backoff.why().message,
           .has_template = forks};
 }
 

@@ -29,6 +29,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -159,7 +160,8 @@ struct View {
   std::int32_t running = 0, queued = 0;
   Duration wake_expected{}, run_expected{};
   std::int32_t failed_starts = 0;  // In a row.
-  TimePoint next_start_at{};       // Not before, after failed ones, or harm that it did.
+  TimePoint next_start_at{};       // Not before, after failed ones, or harm that it did:
+  std::string why;                 // this one.
   bool has_template = false;
 };
 

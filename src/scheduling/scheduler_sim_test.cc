@@ -295,7 +295,8 @@ class World {
   }
 
   void did_harm(SimFunction& f) {
-    f.harms = now_ - f.last_harm > 10min ? 1 : f.harms + 1;
+    if (now_ - f.last_harm > 10min) f.harms = 0;
+    f.harms += now_ >= f.held_until ? 1 : 0;
     f.last_harm = now_;
     f.held_until = now_ + std::min<Duration>(std::chrono::seconds(1 << std::min(f.harms, 6)), 60s);
   }

@@ -91,17 +91,19 @@ TEST(Backoff, CountsStartsThatFailTogetherOnce) {
 TEST(Backoff, AfterHarmIsForgivenByTimeAlone) {
   Backoff b;
   const TimePoint t(100s);
-  b.did_harm(t, {Code::unavailable, "a bomb"});
-  EXPECT_EQ(b.next_start_at(), t + 2s);
-  EXPECT_EQ(b.last.message, "a bomb");
+  const Error bomb{Code::unavailable, "a bomb"};
+  b.did_harm(t, bomb);
+  b.did_harm(t + 1ms, bomb);  // Of another instance, called at the same time.
+  EXPECT_EQ(b.next_start_at(), t + 2s + 1ms);
+  EXPECT_EQ(b.why().message, "a bomb");
   b.succeeded();
-  EXPECT_TRUE(b.holds(t + 2s - 1us));
-  EXPECT_FALSE(b.holds(t + 2s));
-  b.did_harm(t + 3s, {Code::unavailable, "a bomb"});
+  EXPECT_TRUE(b.holds(t + 2s));
+  EXPECT_FALSE(b.holds(t + 2s + 1ms));
+  b.did_harm(t + 3s, bomb);
   EXPECT_EQ(b.next_start_at(), t + 7s);
-  b.did_harm(t + 3s + harm_is_forgotten, {Code::unavailable, "a bomb"});
+  b.did_harm(t + 3s + harm_is_forgotten, bomb);
   EXPECT_EQ(b.next_start_at(), t + 3s + harm_is_forgotten + 8s);
-  b.did_harm(t + 4s + 2 * harm_is_forgotten, {Code::unavailable, "a bomb"});
+  b.did_harm(t + 4s + 2 * harm_is_forgotten, bomb);
   EXPECT_EQ(b.next_start_at(), t + 4s + 2 * harm_is_forgotten + 2s);
 }
 
@@ -111,9 +113,11 @@ TEST(Backoff, IsTheLongerOfBoth) {
   b.failed(t, t, {Code::function_failed, "no file"});
   b.did_harm(t, {Code::unavailable, "a bomb"});
   EXPECT_EQ(b.next_start_at(), t + 2s);
+  EXPECT_EQ(b.why().message, "a bomb");
   b.failed(t + 2s, t + 2s, {Code::function_failed, "no file"});
   b.failed(t + 4s, t + 4s, {Code::function_failed, "no file"});
   EXPECT_EQ(b.next_start_at(), t + 8s);
+  EXPECT_EQ(b.why().message, "no file");
 }
 
 TEST(SavingPerByte, IsLeastForLongIdleBigAndCheapToWake) {

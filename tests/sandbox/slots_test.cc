@@ -219,10 +219,8 @@ TEST(Slots, EndTheirForkBombAndNobodyElse) {
   const auto slot = family.fork(limits);
   ASSERT_TRUE(sibling && slot);
   Family::order(*slot, "bomb forks-everywhere 0");
-  mind(world, *slot);
+  mind(world, *slot, {sibling.get(), family.parent.get()});
   EXPECT_EQ(run(world.io, slot->wait()).exit, Exit::processes_limit);
-  const TimePoint now = async::system_clock()->now();
-  EXPECT_TRUE(sibling->mind_forks(now));
   Family::order(*sibling, "exit 0");
   EXPECT_EQ(run(world.io, sibling->wait()).status, 0);
   EXPECT_TRUE(family.fork());  // The template lives.

@@ -190,10 +190,11 @@ void expect_full(World& world, Sandbox& full, const Quota& quota, std::uint64_t 
   EXPECT_LE(held, held_before + bytes + own_bytes) << quota.kind;
 }
 
-void mind(World& world, Sandbox& sandbox) {
+void mind(World& world, Sandbox& sandbox, const std::vector<Sandbox*>& others) {
   const auto clock = async::system_clock();
   const TimePoint until = clock->now() + std::chrono::seconds(20);
   while (clock->now() < until) {
+    for (Sandbox* each : others) EXPECT_TRUE(each->mind_forks(clock->now()));
     const auto next = sandbox.mind_forks(clock->now());
     if (!next) return;
     run(world.io, clock->sleep_until(clock->now() + *next));

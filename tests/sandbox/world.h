@@ -80,8 +80,9 @@ inline constexpr Quota quotas[] = {
 // more. Nothing beyond the quota is held.
 void expect_full(World&, Sandbox& full, const Quota&, std::uint64_t held_before);
 
-// Looks for a fork bomb, as whoever has the sandbox work does, until it is ended as one.
-void mind(World&, Sandbox&);
+// Looks for a fork bomb, as whoever has the sandbox work does, until it is ended as one; the others
+// are not.
+void mind(World&, Sandbox&, const std::vector<Sandbox*>& others = {});
 
 // Waits until the World holds no more than before, but for what the kernel keeps for itself.
 void expect_given_back(const World&, std::uint64_t held_before);
