@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
 #include "async/one_shot.h"
 #include "async/thread.h"
@@ -160,7 +161,9 @@ class OnDisk final : public Conversations {
       utimensat(AT_FDCWD, file.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);  // Used now.
       return open_state(file, key);
     };
-    auto opening = reader_.run(std::move(work));
+    // What is being written is read after that; the file has what was before it.
+    auto opening =
+        writing_.contains(key) ? writer_.run(std::move(work)) : reader_.run(std::move(work));
     co_return co_await std::move(opening);
   }
 
@@ -175,6 +178,7 @@ class OnDisk final : public Conversations {
       return;
     }
     ++on_the_way_;
+    ++writing_[key];
     bytes_on_the_way_ += size;
     remove_files(shelf_.make_room(size));
     shelf_.put(key, size, clock_->wall());
@@ -232,6 +236,7 @@ class OnDisk final : public Conversations {
  private:
   void written(const Key& key, std::uint64_t turn, std::uint64_t size, const Result<>& done) {
     bytes_on_the_way_ -= size;
+    if (--writing_[key] == 0) writing_.erase(key);
     if (!done) {
       spdlog::warn("a conversation of {} is lost: {}", key.revision.function, done.error().message);
       const Entry* const entry = shelf_.find(key);
@@ -257,6 +262,7 @@ class OnDisk final : public Conversations {
   const Options options_;
   Shelf shelf_;
   std::size_t on_the_way_ = 0;
+  std::map<Key, int> writing_;  // How often each of them is on the way.
   std::uint64_t bytes_on_the_way_ = 0;
   std::shared_ptr<async::OneShot<bool>> closed_;  // Somebody waits for the last to be written.
   const std::shared_ptr<OnDisk*> self_ = std::make_shared<OnDisk*>(this);  // As long as it lives.

@@ -91,6 +91,16 @@ TEST(Conversations, KeepTheLastStateOfEachAndGiveItToNoOtherKey) {
   EXPECT_EQ(world.found({{"other", "f", "d"}, "a"}), "nothing");
 }
 
+TEST(Conversations, AreFoundAsTheyWereKeptLastThoughThatIsStillBeingWritten) {
+  World world;
+  for (int turn = 0; turn < 50; ++turn) {
+    const std::string said = "turn " + std::to_string(turn) + std::string(100'000, '.');
+    world.it->keep(key("a"), memfd(said), said.size());
+    ASSERT_EQ(world.found(key("a")).substr(0, 10), said.substr(0, 10));
+  }
+  world.run(world.it->close());
+}
+
 TEST(Conversations, AreThereAfterARestartAndForNobodyElseToRead) {
   World world;
   world.keep(key("a"), "kept");
