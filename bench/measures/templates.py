@@ -35,24 +35,44 @@ class Function:
         for each in (self.cold, self.warm):
             each.call()  # Makes the template.
 
-    def sleeps(self):
-        eventually(f"{self.name} sleeps", lambda: self.daemon.asleep(self.name))
-        time.sleep(SETTLED)
-
     def pair(self):
         """A cold call and a warm one, in ms."""
-        self.sleeps()
+        sleeps(self.daemon, self.name)
         return self.cold.call()[0], self.warm.call()[0]
 
     def burst(self):
-        """From the first of 100 requests at once to the last answer, in ms."""
-        self.sleeps()
-        began = time.monotonic()
-        for each in self.many:
-            each.send()
-        for each in self.many:
-            each.receive()
-        return (time.monotonic() - began) * 1000
+        """100 calls at once, in ms."""
+        sleeps(self.daemon, self.name)
+        return at_once(self.many)
+
+
+class Two:
+    """Connections to a native function whose instances take one call each."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.both = [Connection(daemon.port, "native-clean", BODIES["native"]) for _ in range(2)]
+        self.both[0].call()  # Makes the template.
+
+    def second(self):
+        """Of two cold calls at once the slower one, in ms: no fork waits for it."""
+        sleeps(self.daemon, "native-clean")
+        return at_once(self.both)
+
+
+def sleeps(daemon, name):
+    eventually(f"{name} sleeps", lambda: daemon.asleep(name))
+    time.sleep(SETTLED)
+
+
+def at_once(connections):
+    """From the first request to the last answer, in ms."""
+    began = time.monotonic()
+    for each in connections:
+        each.send()
+    for each in connections:
+        each.receive()
+    return (time.monotonic() - began) * 1000
 
 
 def floor():
@@ -79,12 +99,14 @@ def deploy_all(daemon):
     both = {"template_keep_alive": "1h", "max_instances": AT_ONCE, "timeout": "30s"}
     daemon.deploy("native", "executable", binary, memory="300MiB", keep_alive="0ms", **both)
     daemon.deploy("native-warm", "executable", binary, memory="300MiB", keep_alive="10m", **both)
+    daemon.deploy("native-clean", "executable", binary, memory="300MiB", keep_alive="0ms", reuse="clean",
+                  **both)
     code = daemon.dir / "app.py"
     code.write_text(NUMPY)
     python = {"handler": "app.handler", "python": {"packages": "host"}, "memory": "160MiB", **both}
     daemon.deploy("numpy", "python", [(code, "app.py")], keep_alive="0ms", **python)
     daemon.deploy("numpy-warm", "python", [(code, "app.py")], keep_alive="10m", **python)
-    for name in ("native", "numpy"):
+    for name in ("native", "native-clean", "numpy"):
         if daemon.function(name)["revision"]["notes"].get("template") != "yes":
             raise RuntimeError(f"{name} has no template: {daemon.function(name)['revision']['notes']}")
 
@@ -103,17 +125,18 @@ def run(watch):
     section = Section("templates", "Functions woken from a template (metrics 1 to 4)")
     names = tuple(BODIES)
     cold, warm, burst = ({name: [] for name in names} for _ in range(3))
-    one, hundred, spawned = [], [], []
+    one, hundred, spawned, second = [], [], [], []
     with Daemon(watch) as daemon:
         deploy_all(daemon)
         private, walls = zip(*(memory_of(daemon, f"{name}-warm") for name in names))
-        functions = [Function(daemon, name) for name in names]
+        functions, two = [Function(daemon, name) for name in names], Two(daemon)
         for _ in range(ROUNDS):
             for each in functions:
                 pairs = [each.pair() for _ in range(CALLS)]
                 cold[each.name].append([took for took, _ in pairs])
                 warm[each.name].append([took for _, took in pairs])
                 burst[each.name].append(each.burst())
+            second += [two.second() for _ in range(CALLS)]
             below = floor()
             one += below["one_us"]
             hundred.append(statistics.median(below["hundred_ms"]))
@@ -133,17 +156,22 @@ def run(watch):
                 [a / b for a, b in zip(burst["native"], hundred)], 3)
     section.add("Python + numpy: 100 spawned interpreters / 100 calls at once", "≥ 50×",
                 [a / b for a, b in zip(spawned, burst["numpy"])], 50, at_least=True)
-    section.note(f"Of a revision at zero a template waits, and one fork of it. {ROUNDS} rounds, in each "
-                 f"of them {CALLS} pairs of a cold call and a warm one, on open connections, for each "
-                 "function; the cold one meets no instance, a moment after the last one went. At once: "
-                 f"{AT_ONCE} calls on open connections, in each round, as is the floor and as are the "
-                 "interpreters; the function decides by itself how many instances that takes. The floor "
-                 "forks a process with a heap in huge pages, without a sandbox. Cold and warm: of all "
-                 f"calls, p99 of {ROUNDS * CALLS}. Medians (quartiles), ms.")
+    section.note("Of a revision at zero a template waits, and one fork of it, which takes a cold call "
+                 f"that comes alone. {ROUNDS} rounds, in each of them {CALLS} pairs of a cold call and a "
+                 "warm one, on open connections, for each function; the cold one meets no instance, a "
+                 f"moment after the last one went. In each round also {CALLS} times two cold calls at the "
+                 "same time, of a native function whose instances take one call each (`reuse: clean`): the "
+                 f"slower of the two waits for a fork of its own. At once: {AT_ONCE} calls on open "
+                 "connections, in each round, as is the floor and as are the interpreters; the function "
+                 "decides by itself how many instances that takes. The floor forks a process with a heap "
+                 "in huge pages, without a sandbox. Cold and warm: of all calls, p99 of "
+                 f"{ROUNDS * CALLS}. Medians (quartiles), ms.")
     section.table(["", "warm", "cold", "cold p99", "100 at once"],
                   [[name, spread(sum(warm[name], []), 2), spread(every[name], 2),
                     f"{percentile(every[name], 0.99):.2f}", spread(burst[name], 1)] for name in names] +
-                  [["floor", "", spread([us / 1000 for us in one], 2),
+                  [["native, cold, a second call at the same time (forked for it)", "", spread(second, 2),
+                    f"{percentile(second, 0.99):.2f}", ""],
+                   ["floor", "", spread([us / 1000 for us in one], 2),
                     f"{percentile(one, 0.99) / 1000:.2f}", spread(hundred, 1)]])
     for name, text in zip(names, walls):
         section.note(f"One {name} instance: {text}.")

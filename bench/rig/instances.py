@@ -54,18 +54,27 @@ def forks(daemon):
     return sorted(pid for pid in processes() if in_group(pid, daemon.mark) and in_slot(pid))
 
 
+def groups(pid):
+    """The control groups that bound it: one for each of these controllers on cgroup v1, one in all on v2."""
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    found = {name: path for _, names, path in (line.split(":", 2) for line in lines)
+             for name in names.split(",")}
+    if "memory" not in found:
+        return {"cgroup": found.get("", "/")}
+    return {f"{name} cgroup": found.get(name, "/") for name in ("memory", "cpu", "pids")}
+
+
 def proof(pid):
     """What walls an instance, for people; RuntimeError if a wall is missing."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     field = lambda name: re.search(rf"^{name}:\s*(\S+)", status, re.M)[1]
-    groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
-    slot = re.search(r":memory:(\S+)", groups) or re.search(r"^0::(\S+)", groups, re.M)
+    slots = groups(pid)
     root = pathlib.Path(f"/proc/{pid}/root")
     found = {"uid": field("Uid"), "Seccomp": field("Seccomp"), "CapEff": field("CapEff"),
-             "NoNewPrivs": field("NoNewPrivs"), "cgroup": slot[1],
+             "NoNewPrivs": field("NoNewPrivs"), **slots,
              "/tmp device": (root / "tmp").stat().st_dev}
     walled = (found["Seccomp"] == "2" and int(found["CapEff"], 16) == 0 and
-              found["NoNewPrivs"] == "1" and "/slot-" in found["cgroup"] and
+              found["NoNewPrivs"] == "1" and all("/slot-" in path for path in slots.values()) and
               int(found["uid"]) > 100_000 and found["/tmp device"] != pathlib.Path("/tmp").stat().st_dev)
     if not walled:
         raise RuntimeError(f"an instance without its walls: {found}")

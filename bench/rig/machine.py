@@ -1,4 +1,5 @@
 """The machine: its facts, its own floors, and whether it was quiet while something was measured."""
+import datetime
 import json
 import os
 import pathlib
@@ -16,15 +17,28 @@ BUSY_SHARE = 0.10  # Of one core, by a process that is not the benchmark's.
 
 
 def facts():
+    """When, of what and where something is measured now."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     value = lambda name: next((l.split(":", 1)[1].strip() for l in lines if l.startswith(name)), "?")
     memory = pathlib.Path("/proc/meminfo").read_text().split()[1]
     return {
-        "CPU": f"{value('model name')}, family {value('cpu family')} model {value('model')}",
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "cpu": f"{value('model name')}, family {value('cpu family')} model {value('model')}",
         "cores": os.cpu_count(),
         "memory": f"{int(memory) >> 20} GiB",
-        "kernel": os.uname().release,
+        "kernel": os.uname().release.split("-")[0],
     }
+
+
+def commit():
+    """"850434c", or "850434c+" where something but results was changed since; None if it is unknown."""
+    git = ["git", "--no-optional-locks", "-C", REPOSITORY]
+    try:
+        changed = output([*git, "status", "--porcelain", ".", ":!bench/results", ":!bench/RESULTS.md"])
+        return output([*git, "rev-parse", "--short", "HEAD"]).strip() + ("+" if changed else "")
+    except (OSError, RuntimeError):
+        return None  # Not a checkout, or somebody else's.
 
 
 def floors():

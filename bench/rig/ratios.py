@@ -24,15 +24,23 @@ class Bar:
             return low >= self.limit and (self.median is None or middle >= self.median)
         return high <= self.limit and (self.median is None or middle <= self.median)
 
+    def said(self):
+        """As it is kept, and as RESULTS.md says it."""
+        low, middle, high = self.quartiles()
+        return {"label": self.what, "bar": self.wanted, "median": f"{shown(middle)}{self.unit}",
+                "quartiles": f"{shown(low)}–{shown(high)}" if len(self.values) > 1 else "one value",
+                "pass": self.passes()}
+
 
 @dataclasses.dataclass
 class Section:
     name: str
     title: str
+    measured: dict = dataclasses.field(default_factory=dict)  # When, of what and where.
+    floors: dict = dataclasses.field(default_factory=dict)
+    busy: dict = dataclasses.field(default_factory=dict)
     bars: list = dataclasses.field(default_factory=list)
     notes: list = dataclasses.field(default_factory=list)  # Lines of Markdown.
-    busy: dict = dataclasses.field(default_factory=dict)
-    floors: dict = dataclasses.field(default_factory=dict)
 
     def add(self, what, wanted, values, limit, **more):
         self.bars.append(Bar(what, wanted, values, limit, **more))
@@ -49,12 +57,11 @@ class Section:
         self.note()
 
     def as_dict(self):
-        return dataclasses.asdict(self)
-
-
-def section_from(kept):
-    kept["bars"] = [Bar(**each) for each in kept["bars"]]
-    return Section(**kept)
+        """What is kept of it: what RESULTS.md says, rounded as it says it."""
+        return {"name": self.name, "title": self.title, "measured": self.measured,
+                "floors": {name: round(us, 1) for name, us in self.floors.items()},
+                "busy": {name: round(share, 2) for name, share in self.busy.items()},
+                "bars": [each.said() for each in self.bars], "notes": self.notes}
 
 
 def spread(values, digits=1):

@@ -1,26 +1,36 @@
-"""RESULTS.md: the bars first, then each measurement with its floors and its command."""
-from rig.ratios import shown
+"""What was measured, kept as JSON, and RESULTS.md of all of it: the bars first, then each measurement
+with its floors and its command."""
+import json
+
+
+def keep(folder, section):
+    folder.mkdir(exist_ok=True)
+    text = json.dumps(section, indent=2, ensure_ascii=False)
+    (folder / f"{section['name']}.json").write_text(text + "\n")
+
+
+def kept(folder, names):
+    files = [folder / f"{name}.json" for name in names]
+    return [json.loads(each.read_text()) for each in files if each.exists()]
 
 
 def verdict(section, bar):
-    if section.busy:
+    if section["busy"]:
         return "invalid (the machine was busy)"
-    return "pass" if bar.passes() else "**fail**"
+    return "pass" if bar["pass"] else "**fail**"
 
 
 def bar_rows(sections):
     yield "| measurement | what | bar | median | quartiles | |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for section in sections:
-        for bar in section.bars:
-            low, middle, high = bar.quartiles()
-            each = f"{shown(low)}–{shown(high)}" if len(bar.values) > 1 else "one value"
-            yield (f"| {section.name} | {bar.what} | {bar.wanted} | {shown(middle)}{bar.unit} | "
-                   f"{each} | {verdict(section, bar)} |")
+        for bar in section["bars"]:
+            yield (f"| {section['name']} | {bar['label']} | {bar['bar']} | {bar['median']} | "
+                   f"{bar['quartiles']} | {verdict(section, bar)} |")
 
 
 def summary(sections, names):
-    bars = [(section, bar) for section in sections for bar in section.bars]
+    bars = [(section, bar) for section in sections for bar in section["bars"]]
     counts = {"pass": 0, "**fail**": 0}
     for section, bar in bars:
         said = verdict(section, bar)
@@ -28,40 +38,50 @@ def summary(sections, names):
     invalid = len(bars) - counts["pass"] - counts["**fail**"]
     yield (f"{counts['pass']} of {len(bars)} bars pass, {counts['**fail**']} fail"
            + (f", {invalid} are invalid" if invalid else "") + ".")
-    missing = [name for name in names if name not in {each.name for each in sections}]
+    missing = [name for name in names if name not in {each["name"] for each in sections}]
     if missing:
         yield ""
-        yield f"Not measured here yet: {', '.join(missing)}."
+        yield f"Not measured yet: {', '.join(missing)}."
+
+
+def measured(facts):
+    """"Measured 2026-11-28 at 850434c on a CPU, 2 cores, 23 GiB, Linux 6.18.44.", what is known of it."""
+    said = {"cpu": "{}", "cores": "{} cores", "memory": "{}", "kernel": "Linux {}"}
+    where = [text.format(facts[name]) for name, text in said.items() if facts.get(name)]
+    return (f"Measured {facts['date']}" + (f" at {facts['commit']}" if facts["commit"] else "") +
+            (f" on {', '.join(where)}" if where else "") + ".")
 
 
 def details(section):
-    yield f"## {section.title}"
+    yield f"## {section['title']}"
     yield ""
-    yield f"Again: `scripts/bench {section.name}`"
+    yield f"Again: `scripts/bench {section['name']}`"
     yield ""
-    if section.busy:
+    yield measured(section["measured"])
+    yield ""
+    if section["busy"]:
         used = ", ".join(f"{name} ({share:.0%} of a core)" for name, share in
-                         sorted(section.busy.items(), key=lambda each: -each[1])[:8])
+                         sorted(section["busy"].items(), key=lambda each: -each[1])[:8])
         yield f"**Invalid**: other processes ran meanwhile: {used}."
         yield ""
-    yield (f"Floor in the same run: a byte to another process and back takes "
-           f"{section.floors['same']:.1f} µs on one core, {section.floors['across']:.1f} µs across "
-           "two.")
+    floors = section["floors"]
+    yield (f"Floor in the same run: a byte to another process and back takes {floors['same']:.1f} µs "
+           f"on one core, {floors['across']:.1f} µs across two.")
     yield ""
-    yield from section.notes
+    yield from section["notes"]
     yield ""
 
 
-def write(facts, sections, names):
+def write(sections, names):
     lines = [
         "# What was measured",
         "",
-        "Written by `scripts/bench`. Every bar is a ratio, or an amount, of sides that take turns in "
-        "one run; the quartile on the wrong side must pass. Peers' configurations are in "
-        "`bench/echo`, the models' in `bench/models`. Each section is a run of its own, with its own "
-        "floor; sections may be from different runs.",
-        "",
-        ", ".join(f"{name}: {value}" for name, value in facts.items()) + ".",
+        "Written by `scripts/bench`, from what `bench/results` keeps of each section when it is measured. "
+        "Every bar is a ratio, or an amount, of sides that take turns in one run; the quartile on the "
+        "wrong side must pass. Peers' configurations are in `bench/echo`, the models' in `bench/models`. "
+        "Each section is a run of its own, with its own floor, and may be of another day and machine "
+        "than the next. Its commit is the one that was measured, with `+` if files were changed in it; "
+        "up to 90b06d6 it is the one that brought the figures.",
         "",
         *summary(sections, names),
         "",

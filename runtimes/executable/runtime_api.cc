@@ -168,7 +168,10 @@ RuntimeApi::Exchange RuntimeApi::exchange_of(const http::Head& head) const {
   exchange.route = verb == "error" ? Route::error : Route::response;
   if (!posts) exchange.route = Route::method;
   const auto mode = head.fields.find("Lambda-Runtime-Function-Response-Mode");
-  exchange.streams = verb == "response" && mode && http::equals_ignoring_case(*mode, "streaming");
+  if (verb == "response" && mode) {
+    exchange.streams = http::equals_ignoring_case(*mode, "streaming");
+    exchange.has_unknown_mode = !exchange.streams && !http::equals_ignoring_case(*mode, "buffered");
+  }
   return exchange;
 }
 
@@ -343,6 +346,11 @@ void RuntimeApi::answer(Connection& from, const Exchange& exchange) {
   }
   Call* const call = call_given(exchange.id);
   if (call == nullptr) return refuse_answer(from, exchange.id);
+  if (exchange.has_unknown_mode) {
+    return from.reply(refused(400, "InvalidFunctionResponseMode",
+                              "Lambda-Runtime-Function-Response-Mode is \"streaming\", "
+                              "\"buffered\" or left out"));
+  }
   const std::uint64_t size = from.body_size(), most = call->item.result_bytes_max;
   if (size > most) {
     post_failed(*call, Code::function_failed, too_large(size, most));

@@ -63,6 +63,7 @@ class RuntimeApi final : public Service {
     Route route = Route::none;
     std::string id;  // Of a call; or whom to call.
     bool streams = false;
+    bool has_unknown_mode = false;
   };
 
   Result<> add_calls(wire::Frame&);

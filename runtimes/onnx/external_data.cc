@@ -1,5 +1,6 @@
 #include "runtimes/onnx/external_data.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -60,6 +61,11 @@ Message follow(Message from, std::uint32_t field) {
 // TensorProto and StringStringEntryProto.
 constexpr std::uint32_t tensor_dims = 1, tensor_type = 2, tensor_name = 8, tensor_external = 13;
 constexpr std::uint32_t entry_key = 1, entry_value = 2;
+// NodeProto. Dropout draws in training only.
+constexpr std::uint32_t node_type = 4;
+constexpr std::string_view random_operators[] = {"Bernoulli",     "Multinomial",
+                                                 "RandomNormal",  "RandomNormalLike",
+                                                 "RandomUniform", "RandomUniformLike"};
 
 struct Field {
   std::uint32_t number = 0;
@@ -118,9 +124,14 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return value;
 }
 
+struct Outline {
+  std::vector<ExternalTensor> external_tensors;
+  std::string random_operator;
+};
+
 class Walk {
  public:
-  explicit Walk(std::vector<ExternalTensor>& found) : found_(found) {}
+  explicit Walk(Outline& found) : found_(found) {}
 
   Result<> message(Message kind, std::string_view bytes, bool in_main, int depth) {
     if (depth > depth_max) return malformed("it is nested too deeply");
@@ -139,9 +150,16 @@ class Walk {
   Result<> child(Message kind, const Field& field, bool in_main, int depth) {
     const Message to = follow(kind, field.number);
     const bool main_graph = kind == Message::model && to == Message::graph;
+    if (kind == Message::node && field.number == node_type) look_at(field.bytes);
     if (to == Message::other) return ok;
     if (to == Message::tensor) return tensor(field.bytes, in_main && kind == Message::graph);
     return message(to, field.bytes, main_graph, depth + 1);
+  }
+
+  void look_at(std::string_view type) {
+    if (std::ranges::find(random_operators, type) != std::end(random_operators)) {
+      found_.random_operator = type;
+    }
   }
 
   Result<> tensor(std::string_view bytes, bool in_main) {
@@ -155,8 +173,9 @@ class Walk {
       if (!taken) return taken;
     }
     if (!is_external) return ok;
-    if (found_.size() == external_tensors_max) return malformed("too many external tensors");
-    found_.push_back(std::move(tensor));
+    auto& all = found_.external_tensors;
+    if (all.size() == external_tensors_max) return malformed("too many external tensors");
+    all.push_back(std::move(tensor));
     return ok;
   }
 
@@ -207,16 +226,28 @@ class Walk {
     return ok;
   }
 
-  std::vector<ExternalTensor>& found_;
+  Outline& found_;
 };
+
+Result<Outline> outline(Bytes model) {
+  Outline found;
+  const auto walked = Walk(found).message(Message::model, as_text(model), false, 0);
+  if (!walked) return walked.error();
+  return found;
+}
 
 }  // namespace
 
 Result<std::vector<ExternalTensor>> external_tensors(Bytes model) {
-  std::vector<ExternalTensor> found;
-  const auto walked = Walk(found).message(Message::model, as_text(model), false, 0);
-  if (!walked) return walked.error();
-  return found;
+  auto found = outline(model);
+  if (!found) return std::move(found).error();
+  return std::move(found->external_tensors);
+}
+
+Result<std::string> random_operator(Bytes model) {
+  auto found = outline(model);
+  if (!found) return std::move(found).error();
+  return std::move(found->random_operator);
 }
 
 }  // namespace dormouse::onnx

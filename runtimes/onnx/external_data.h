@@ -1,5 +1,6 @@
 // Where an ONNX model says that weights lie outside of it: read out of the protobuf bytes before
-// ONNX Runtime sees them, so that it is never the first to follow a path that a stranger wrote.
+// ONNX Runtime sees them, so that it is never the first to follow a path that a stranger wrote. And
+// whether it draws random numbers.
 //
 // A model is a protobuf message; only the fields that lead to tensors are followed, through
 // functions, subgraphs and sparse tensors too. Bounded: nesting, tensors and dimensions have
@@ -31,5 +32,8 @@ inline constexpr std::size_t external_tensors_max = 100'000;
 
 // invalid_argument if the bytes are not a well-formed model, or name one thing in two ways.
 Result<std::vector<ExternalTensor>> external_tensors(Bytes model);
+
+// The type of a node that draws random numbers, "" if none does. invalid_argument as above.
+Result<std::string> random_operator(Bytes model);
 
 }  // namespace dormouse::onnx

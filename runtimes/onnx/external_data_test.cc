@@ -19,12 +19,13 @@ namespace fs = std::filesystem;
 using wire::DataType;
 
 // Just enough protobuf to write a model.
-std::string field(int number, const std::string& bytes) {
-  std::string out(1, static_cast<char>(number << 3 | 2));
-  std::size_t size = bytes.size();
-  for (; size >= 128; size >>= 7) out += static_cast<char>(size | 128);
-  out += static_cast<char>(size);
-  return out + bytes;
+std::string varint(std::size_t value) {
+  std::string out;
+  for (; value >= 128; value >>= 7) out += static_cast<char>(value | 128);
+  return out + static_cast<char>(value);
+}
+std::string field(std::size_t number, const std::string& bytes) {
+  return varint(number << 3 | 2) + varint(bytes.size()) + bytes;
 }
 std::string field(int number, char value) {
   return {static_cast<char>(number << 3), value};
@@ -46,6 +47,25 @@ std::string model_with(const std::string& tensor) {
   const std::string graph = field(1, node) + field(2, "g") + field(5, tensor) +
                             field(11, float_of_four("x")) + field(12, float_of_four("y"));
   return field(1, char{8}) + field(7, graph) + field(8, field(2, char{17}));
+}
+
+// K1: found wherever a node may be, in a function, and in a branch's subgraph.
+TEST(RandomOperator, IsFoundWhereverItIs) {
+  const auto node = [](const std::string& type) { return field(1, "x") + field(4, type); };
+  const std::string draws = node("Multinomial");
+  const auto of = [](const std::string& model) {
+    return *random_operator(std::as_bytes(std::span<const char>(model)));
+  };
+  EXPECT_EQ(of(model_with(external_tensor("w"))), "");
+  EXPECT_EQ(of(field(7, field(1, draws))), "Multinomial");
+  EXPECT_EQ(of(field(25, field(7, draws))), "Multinomial");
+  const std::string branch = field(1, "then_branch") + field(6, field(1, draws));
+  EXPECT_EQ(of(field(7, field(1, node("If") + field(5, branch)))), "Multinomial");
+  for (const char* type : {"Dropout", "RandomNormalLik", "randomnormal", ""}) {
+    EXPECT_EQ(of(field(7, field(1, node(type)))), "") << type;
+  }
+  const std::string torn = "\x3a\x7f";
+  EXPECT_FALSE(random_operator(std::as_bytes(std::span<const char>(torn))));
 }
 
 constexpr std::string_view secret = "THE SECRET BYTES";  // Four floats.

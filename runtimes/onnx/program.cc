@@ -108,6 +108,8 @@ class OnnxProgram final : public wire::Program {
     if (!alone) return alone.error();
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
+    const auto shared = refuse_to_share_chance(ready.notes);
+    if (!shared) return shared.error();
     if (form_ == Form::mapped) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
     task_.reset();
     auto task = open_task(load, *session_);
@@ -147,13 +149,22 @@ class OnnxProgram final : public wire::Program {
     rehearses_ = option(load, "rehearse", "no") == "yes";
     const bool is_template = option(load, "template", "no") == "yes";
     const std::string count = option(load, "threads", "1");
-    if (is_template && count == "1") {
+    will_fork_ = is_template && count == "1";
+    if (will_fork_) {
       lockable_bytes_ = memory_bytes(load) / 2;
       return ok;
     }
     if (is_template) {
       notes["template"] = "no: its session has " + count + " threads, and a fork has one";
     }
+    return give_up_capabilities();
+  }
+
+  // A session's generators are made with it, and a fork would have copies of them.
+  Result<> refuse_to_share_chance(wire::Options& notes) {
+    if (!will_fork_ || random_operator_.empty()) return ok;
+    notes["template"] = "no: its " + random_operator_ +
+                        " draws random numbers, and all its forks would draw the same";
     return give_up_capabilities();
   }
 
@@ -245,6 +256,9 @@ class OnnxProgram final : public wire::Program {
   Result<> open_as(const Folder& code, const std::string& path, Form form, int count) {
     auto files = open_model(code, path);
     if (!files) return std::move(files).error();
+    auto random = random_operator(files->model.bytes());
+    if (!random) return std::move(random).error();
+    random_operator_ = *std::move(random);
     if (form == Form::mapped) {
       locked_ = files->weights_bytes() <= lockable_bytes_ && files->lock();
       files->populate();
@@ -261,6 +275,8 @@ class OnnxProgram final : public wire::Program {
   std::unique_ptr<Session> session_;
   std::unique_ptr<PictureTask> task_;  // Uses session_.
   bool rehearses_ = false;
+  bool will_fork_ = false;
+  std::string random_operator_;  // Of the model; "" if it draws no random numbers.
   std::uint64_t lockable_bytes_ = 0;
   bool locked_ = false;
   Form form_ = Form::original;

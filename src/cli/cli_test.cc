@@ -320,9 +320,10 @@ TEST_F(Cli, ListsShowsRollsBackAndDeletes) {
   run_it({"deploy", write("a.onnx", "one"), "--name", "reader"});
   run_it({"deploy", write("a.onnx", "two"), "--name", "reader"});
   const auto list = run_it({"list"});
-  EXPECT_EQ(list.out,
-            "NAME    REVISION  RUNTIME  STATE   INSTANCES  QUEUED  MEMORY  CALLS  FAILED\n"
-            "reader         2  onnx     asleep          0       0       -      0       0\n");
+  EXPECT_EQ(
+      list.out,
+      "NAME    REVISION  RUNTIME  STATE   INSTANCES  TEMPLATE  QUEUED  MEMORY  CALLS  FAILED\n"
+      "reader         2  onnx     asleep          0         -       0       -      0       0\n");
   expect_in(run_it({"show", "reader"}).out, "note: form");
   EXPECT_FALSE(run_it({"show", "reader"}).out.contains("command"));  // It has none.
   expect_in(run_it({"revisions", "reader"}).out, "serves");

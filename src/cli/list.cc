@@ -24,7 +24,8 @@ Exit list(Shell* shell) {
     const auto memory = count_at(function, "memory_bytes");
     rows.push_back({text_at(function, "name"), std::to_string(count_at(function, "revision")),
                     text_at(function, "runtime"), text_at(function, "state"),
-                    std::to_string(instances), std::to_string(count_at(function, "queued")),
+                    std::to_string(instances), flag_at(function, "template") ? "yes" : "-",
+                    std::to_string(count_at(function, "queued")),
                     memory == 0 ? "-" : readable_size(static_cast<std::uint64_t>(memory)),
                     readable_count(count_at(function, "calls")),
                     readable_count(count_at(function, "failed"))});
@@ -33,9 +34,9 @@ Exit list(Shell* shell) {
     *shell->err << "No function yet: deploy one with `dormouse deploy model.onnx`.\n";
     return Exit::ok;
   }
-  *shell->out << table(
-      {"NAME", "REVISION", "RUNTIME", "STATE", "INSTANCES", "QUEUED", "MEMORY", "CALLS", "FAILED"},
-      rows);
+  *shell->out << table({"NAME", "REVISION", "RUNTIME", "STATE", "INSTANCES", "TEMPLATE", "QUEUED",
+                        "MEMORY", "CALLS", "FAILED"},
+                       rows);
   return Exit::ok;
 }
 

@@ -13,17 +13,24 @@ struct Options {
   std::string name;
   std::string invocation;
   bool follow = false;
-  int lines = 100;
+  int lines = 0;  // 0: not said.
 };
 
+constexpr int lines_usually = 100;
+constexpr int lines_most = 10'000;
+
+int lines_of(const Options& options) {
+  if (options.lines > 0) return options.lines;
+  return options.invocation.empty() ? lines_usually : lines_most;
+}
+
 Exit logs(Shell* shell, const Options& options) {
+  const std::string of_call =
+      options.invocation.empty() ? "" : "&invocation=" + escaped(options.invocation);
   const std::string target = "/api/v1/functions/" + escaped(options.name) +
-                             "/logs?lines=" + std::to_string(options.lines) +
-                             (options.follow ? "&follow=true" : "");
-  const auto print = [shell, &options](const json::value& line) {
-    if (!options.invocation.empty() && text_at(line, "invocation") != options.invocation) {
-      return true;
-    }
+                             "/logs?lines=" + std::to_string(lines_of(options)) +
+                             (options.follow ? "&follow=true" : "") + of_call;
+  const auto print = [shell](const json::value& line) {
     if (shell->json) {
       *shell->out << json::serialize(line) << "\n";
     } else {
@@ -44,14 +51,14 @@ void add_logs(CLI::App& app, Shell* shell) {
   CLI::App* command = app.add_subcommand("logs", "What a function printed");
   command->add_option("NAME", options->name, "The function")->required();
   command->add_flag("-f,--follow", options->follow, "Goes on with each line as it comes");
-  command->add_option("-n,--lines", options->lines, "How many lines to begin with")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str();
-  command->add_option("--invocation", options->invocation,
-                      "Only this call's, of the lines that were asked for");
+  command
+      ->add_option("-n,--lines", options->lines,
+                   "How many lines to begin with, the last ones [100; with --invocation 10000]")
+      ->check(CLI::Range(1, lines_most));
+  command->add_option("--invocation", options->invocation, "Only this call's lines");
   command->footer(
       "Examples:\n  dormouse logs read-text-line -n 20\n  dormouse logs read-text-line -f\n"
-      "  dormouse logs my-function -n 10000 --invocation 01a20e91-7310-7ff2-a765-64ff32be7ba7\n\n"
+      "  dormouse logs my-function --invocation 01a20e91-7310-7ff2-a765-64ff32be7ba7\n\n"
       "A call's id is in its answer's field Dormouse-Invocation. At a concurrency above 1 it "
       "cannot\n"
       "be told whose a line is.");

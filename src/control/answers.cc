@@ -75,6 +75,7 @@ json::object summary_json(const catalog::Revision& revision, const fleet::Status
           {"runtime", revision.manifest.runtime},
           {"created", time_text(revision.created)},
           {"state", state_of(status)},
+          {"template", status.has_template},
           {"instances", json::object{{"starting", status.starting},
                                      {"busy", status.busy},
                                      {"dozing", status.dozing},

@@ -61,6 +61,15 @@ Result<bool> flag_in(std::string_view query, std::string_view name) {
   return Error{Code::invalid_argument, std::string(name) + " is \"true\" or \"false\""};
 }
 
+// "": of any call.
+Result<std::string> invocation_in(std::string_view query) {
+  const auto text = http::query_value(query, "invocation");
+  if (!text) return "";
+  if (const auto id = InvocationId::parse(*text)) return id->text();
+  return Error{Code::invalid_argument,
+               "invocation is a call's id, as in its answer's field Dormouse-Invocation"};
+}
+
 // "24h" before now, or an instant.
 Result<WallTime> since_in(std::string_view query, WallTime now) {
   const auto text = http::query_value(query, "since");
@@ -327,6 +336,7 @@ struct Control::Follower {
   std::string function;
   std::uint64_t after;
   std::uint64_t lines;  // Still to give before following.
+  std::string invocation;
   bool follow;
   bool first = true;
 };
@@ -339,7 +349,9 @@ http::Response Control::logs(const std::string& name, const std::string& query) 
   if (!lines) return error_response(lines.error());
   const auto follow = flag_in(query, "follow");
   if (!follow) return error_response(follow.error());
-  auto follower = std::make_shared<Follower>(Follower{name, *after, *lines, *follow});
+  const auto invocation = invocation_in(query);
+  if (!invocation) return error_response(invocation.error());
+  auto follower = std::make_shared<Follower>(Follower{name, *after, *lines, *invocation, *follow});
   return stream([this, follower] { return next_lines(follower); });
 }
 
@@ -353,13 +365,14 @@ asio::awaitable<Result<std::optional<std::string>>> Control::next_lines(
   std::uint64_t most = std::min(lines_max, follower->lines);
   if (first && follower->after == 0) most = follower->lines;
   if (!first && follower->follow) most = lines_max;
-  const auto read = co_await deps_.logs->read(follower->function, follower->after, most);
+  const logs::Wanted wanted{follower->after, most, follower->invocation};
+  const auto read = co_await deps_.logs->read(follower->function, wanted);
   if (!read) co_return read.error();
+  follower->after = read->until;
   std::string text;
-  for (const logs::Line& line : *read) text += json::serialize(line_json(line)) + "\n";
-  if (!read->empty()) {
-    follower->after = read->back().sequence;
-    follower->lines -= std::min<std::uint64_t>(follower->lines, read->size());
+  for (const logs::Line& line : read->lines) text += json::serialize(line_json(line)) + "\n";
+  if (!read->lines.empty()) {
+    follower->lines -= std::min<std::uint64_t>(follower->lines, read->lines.size());
     co_return std::optional<std::string>(std::move(text));
   }
   const bool gone = deps_.catalog->find(follower->function) == nullptr;

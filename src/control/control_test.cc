@@ -536,6 +536,22 @@ TEST(Logs, GivesTheLastLinesOrThoseAfterOne) {
   EXPECT_EQ(world.get("/api/v1/functions/nobody/logs").status, 404);
 }
 
+TEST(Logs, AreOfOneCallIfItIsNamed) {
+  World world;
+  deploy(world, digest_a);
+  const std::string one = InvocationId::make({1}, {1, 1}).text();
+  for (int i = 0; i < 300; ++i) {
+    world.logs.append("reader", {.invocation = i % 100 == 0 ? one : "", .text = std::to_string(i)});
+  }
+  const std::string logs = "/api/v1/functions/reader/logs?invocation=";
+  const auto lines = lines_of(world.get(logs + one).body);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[1].at("text").as_string(), "100");
+  const auto refused = world.get(logs + "123");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_TRUE(refused.body.contains("invocation is a call's id")) << refused.body;
+}
+
 TEST(Logs, AreFollowedUntilTheStreamsAreClosed) {
   World world;
   deploy(world, digest_a);

@@ -247,18 +247,22 @@ class FakeLogs final : public logs::Logs {
     line.sequence = last(function) + 1;
     lines[std::string(function)].push_back(std::move(line));
   }
-  asio::awaitable<Result<std::vector<logs::Line>>> read(std::string function,
-                                                        std::uint64_t sequence,
-                                                        std::size_t lines_max) override {
-    std::vector<logs::Line> found;
+  asio::awaitable<Result<logs::Part>> read(std::string function, logs::Wanted wanted) override {
+    logs::Part part{.lines = {}, .until = last(function)};
     for (const logs::Line& line : lines[function]) {
-      if (line.sequence > sequence) found.push_back(line);
+      const bool is_its = wanted.invocation.empty() || line.invocation == wanted.invocation;
+      if (line.sequence > wanted.after && is_its) part.lines.push_back(line);
     }
-    if (sequence == 0 && found.size() > lines_max) {
-      found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(lines_max));
+    const std::size_t count = part.lines.size();
+    if (count <= wanted.lines_max) co_return part;
+    const auto beyond = static_cast<std::ptrdiff_t>(count - wanted.lines_max);
+    if (wanted.after == 0) {
+      part.lines.erase(part.lines.begin(), part.lines.begin() + beyond);
+    } else {
+      part.lines.erase(part.lines.end() - beyond, part.lines.end());
+      part.until = part.lines.back().sequence;
     }
-    if (found.size() > lines_max) found.resize(lines_max, found.front());
-    co_return found;
+    co_return part;
   }
   std::uint64_t last(std::string_view function) const override {
     const auto found = lines.find(std::string(function));

@@ -86,11 +86,12 @@ class World {
 
   // One whose instances are forked from a template.
   void deploy_forking(const std::string& name, Duration template_keep_alive,
-                      const SecretUses& uses = {}, const char* is_template = "yes") {
+                      const SecretUses& uses = {}, const char* is_template = "yes",
+                      Duration keep_alive = 0ms) {
     catalog::Manifest manifest;
     manifest.instances_max = 4;
     manifest.secrets = uses;
-    manifest.keep_alive = 0ms;
+    manifest.keep_alive = keep_alive;
     manifest.template_keep_alive = template_keep_alive;
     manifest.resources.memory_bytes = 64 << 20;
     manifest.name = name;

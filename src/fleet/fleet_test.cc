@@ -289,6 +289,42 @@ TEST(Template, IsMadeAnewWhenItIsWornAndMeanwhileServes) {
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.living == 2; }));
 }
 
+// K5: the age counts as well where one fork serves on and no other is made.
+TEST(Template, IsMadeAnewWhileOneForkServes) {
+  Family family;
+  World world(family.program(), {.renewal = {.age = 50ms}});
+  world.deploy_forking("f", 1h, {}, "yes", 1h);
+  const std::string first = World::text(world.run(world.call("f", "")));
+  EXPECT_EQ(first, "fork 1");
+  EXPECT_TRUE(world.comes([&] {
+    EXPECT_EQ(World::text(world.run(world.call("f", ""))), first);
+    return world.launcher.state.revealed.size() == 2;
+  }));
+}
+
+// K5: what a template does before its first fork counts as what it took to make it, and until then
+// no other is made.
+TEST(Template, IsNotMadeAnewBeforeTheOneBeforeHasSettled) {
+  Family family;
+  Options options{.renewal = {.forks = 1, .cpu_share = 1}};
+  options.runtimes["speaker"] = {
+      .root = "/", .argv = {"x"}, .blanks = 1, .forks = true, .left_alone = 600ms};
+  World world(family.program(), options);
+  world.deploy_forking("f", 1h);
+  const auto templates = [&] { return world.launcher.state.revealed.size(); };
+  const auto call = [&] {
+    EXPECT_TRUE(World::text(world.run(world.call("f", ""))).starts_with("fork "));
+  };
+  call();
+  EXPECT_TRUE(world.comes([&] { return templates() == 2; }));
+  const auto made = std::chrono::steady_clock::now();
+  EXPECT_TRUE(world.comes([&] {
+    call();
+    return templates() == 3;
+  }));
+  EXPECT_GE(std::chrono::steady_clock::now() - made, 500ms);
+}
+
 TEST(Template, IsNotMadeAnewForAFunctionThatIsGoneMeanwhile) {
   Family family;
   World world(family.program(), {.renewal = {.forks = 1}});

@@ -324,10 +324,16 @@ asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> Shard::slot_of(InstanceK
 
 // Forks that are ready before anybody asks, and slots for further ones.
 void Shard::prepare_forks(InstanceKey mold) {
+  if (may_prepare(mold)) tasks_.spawn(prepare_more(mold));
+}
+
+// Then prepare_more() has to follow.
+bool Shard::may_prepare(InstanceKey mold) {
   Instance& from = *instance(mold);
-  if (from.stopping || !from.mold->announced || std::exchange(from.mold->preparing, true)) return;
+  if (from.stopping || !from.mold->announced) return false;
+  if (std::exchange(from.mold->preparing, true)) return false;
   ++from.mold->instances;  // Neither a slot nor a fork may outlive its sandbox.
-  tasks_.spawn(prepare_more(mold));
+  return true;
 }
 
 // Not at once: the call that took the last one would share its processor with the next fork. A new

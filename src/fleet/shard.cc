@@ -157,6 +157,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   where->fresh = false;
   where->running.insert(wanted.call);
   if (!std::exchange(where->minded, true)) tasks_.spawn(mind_forks(wanted.instance));
+  if (where->forked_from != InstanceKey{}) mind_wear(where->forked_from);
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }

@@ -281,6 +281,7 @@ class Shard final : public Fleet {
   void announce(InstanceKey mold);
   void mind_wear(InstanceKey mold);
   asio::awaitable<void> renew(FunctionKey, InstanceKey worn);
+  asio::awaitable<void> settle_template(InstanceKey mold);
   static std::unique_ptr<Worker> take_spare(Template&);
   asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
   void end_turn_to_fork(InstanceKey mold);
@@ -297,6 +298,7 @@ class Shard final : public Fleet {
   void fail_to_settle(InstanceKey child, const Error&);
   asio::awaitable<void> mind_settling();
   void prepare_forks(InstanceKey mold);
+  bool may_prepare(InstanceKey mold);
   asio::awaitable<void> prepare_more(InstanceKey mold);
   asio::awaitable<Result<>> add_spare(InstanceKey mold);
   asio::awaitable<Result<>> add_slot(InstanceKey mold);

@@ -98,16 +98,17 @@ void Shard::announce(InstanceKey mold) {
   happen(scheduling::TemplateMade{it.function, it.mold->holds, each});
 }
 
-// Looked at whenever one is forked or crashes: what nobody uses does not wear.
+// Looked at whenever one is forked or crashes, and with each call that a fork is given: what nobody
+// uses does not wear.
 void Shard::mind_wear(InstanceKey mold) {
   const TimePoint now = parts_.clock->now();
   Instance& it = *instance(mold);
   if (it.trial || it.stopping || !it.mold->announced || closing_) return;
+  if (!it.mold->wear.is_due(options_.renewal, now)) return;
   Served& served = served_.at(it.function);
   const Resources beside = scheduling::held(state_) + served.revision->manifest.resources;
   const bool there_is_room = beside.memory_bytes <= options_.node.memory_bytes;
   if (served.renewing || !there_is_room || !renewals_.allows(now)) return;
-  if (!it.mold->wear.is_due(options_.renewal, now)) return;
   served.renewing = true;
   renewals_.begin(now);
   ++served.users;
@@ -119,24 +120,32 @@ asio::awaitable<void> Shard::renew(FunctionKey function, InstanceKey worn) {
   bool was_killed = false;
   auto loading = load_template(function, served_.at(function).tree, &was_killed);
   const auto made = co_await std::move(loading);
-  const Duration cpu =
-      made ? instance(*made)->worker->sandbox().cpu_time() : parts_.clock->now() - began;
-  renewals_.end(options_.renewal, cpu);
-  Served& served = served_.at(function);
-  const std::string& name = served.revision->manifest.name;
-  served.renewing = false;
+  const Served& served = served_.at(function);
+  const std::string name = served.revision->manifest.name;
   const bool wanted = served.mold == worn && !served.withdrawn && !closing_;
   if (made && wanted) {
     spdlog::info("the template of {} was made anew", name);
     announce(*made);
-    prepare_forks(*made);
-  } else if (made) {
-    let_go(*made);
-  } else {
+    auto settling = settle_template(*made);
+    co_await std::move(settling);
+  } else if (!made) {
     spdlog::warn("the template of {} was not made anew: {}", name, made.error().message);
   }
-  --served.users;
+  const Instance* const it = made ? instance(*made) : nullptr;
+  const TimePoint now = parts_.clock->now();
+  renewals_.end(options_.renewal, it ? it->worker->sandbox().cpu_time() : now - began);
+  if (it && !it->mold->announced) let_go(*made);
+  served_.at(function).renewing = false;
+  --served_.at(function).users;
   release(function);
+}
+
+// What it does before its first fork, such as to put its memory into huge pages, is part of what
+// it takes to make one.
+asio::awaitable<void> Shard::settle_template(InstanceKey mold) {
+  if (!may_prepare(mold)) co_return;
+  auto preparing = prepare_more(mold);
+  co_await std::move(preparing);
 }
 
 // A template says nothing on its own: whatever there is to read is its end, or breaks the protocol.

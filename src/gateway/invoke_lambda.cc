@@ -152,10 +152,9 @@ asio::awaitable<std::string> Gateway::lambda_tail(LambdaInvocation it) {
   const std::uint64_t last = parts_.logs->last(name);
   const std::uint64_t from = std::max(it.log_before, last - std::min(last, lines_max));
   if (last == from) co_return "";
-  auto reading = parts_.logs->read(name, from, lines_max);
-  const auto lines = co_await std::move(reading);
-  if (!lines) co_return "";
-  co_return lambda_log_result(*lines, it.id.text());
+  auto reading = parts_.logs->read(name, {from, lines_max, it.id.text()});
+  const auto part = co_await std::move(reading);
+  co_return part ? lambda_log_result(part->lines) : "";
 }
 
 asio::awaitable<http::Response> Gateway::lambda_whole(LambdaInvocation it, fleet::Outcome outcome) {

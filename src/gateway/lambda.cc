@@ -244,11 +244,9 @@ Result<> check_lambda_payload(std::string_view text) {
 
 // ---- what came of it ----
 
-std::string lambda_log_result(const std::vector<logs::Line>& lines, std::string_view invocation) {
+std::string lambda_log_result(const std::vector<logs::Line>& lines) {
   std::string text;
-  for (const logs::Line& line : lines) {
-    if (line.invocation == invocation) text += line.text + "\n";
-  }
+  for (const logs::Line& line : lines) text += line.text + "\n";
   if (text.size() > lambda_log_tail_bytes) text.erase(0, text.size() - lambda_log_tail_bytes);
   return base64(text);
 }

@@ -70,8 +70,8 @@ bool is_functions_own(Code);
 // {"errorType": "ValueError", "errorMessage": "…"}, of the one line that a worker says.
 std::string lambda_error_document(const Error&, const InvocationId&, Duration timeout);
 
-// The end of what this invocation printed, in base64. `lines` may be of others, too.
-std::string lambda_log_result(const std::vector<logs::Line>& lines, std::string_view invocation);
+// The end of what an invocation printed, in base64.
+std::string lambda_log_result(const std::vector<logs::Line>& lines);
 
 // Events of a streamed answer. The payload is cut into as many as it takes.
 std::string lambda_payload_chunks(std::string_view payload);

@@ -75,6 +75,11 @@ std::optional<Line> decode(std::string_view rest) {
               std::string(rest)};
 }
 
+std::optional<std::uint64_t> sequence_of(std::string_view line) {
+  const auto word = take_word(line);
+  return word ? number<std::uint64_t>(*word) : std::nullopt;
+}
+
 std::size_t begin_after(std::string_view file, std::uint64_t sequence) {
   // Between `low`, where a line begins that may be wanted or not, and `high`, from where on all
   // are.
@@ -84,9 +89,7 @@ std::size_t begin_after(std::string_view file, std::uint64_t sequence) {
     const std::size_t before = middle == 0 ? file.npos : file.rfind('\n', middle - 1);
     const std::size_t begin = before == file.npos || before < low ? low : before + 1;
     const std::size_t end = std::min(file.find('\n', begin), file.size() - 1) + 1;
-    std::string_view line = file.substr(begin, end - begin);
-    const auto word = take_word(line);
-    const auto found = word ? number<std::uint64_t>(*word) : std::nullopt;
+    const auto found = sequence_of(file.substr(begin, end - begin));
     if (found && *found > sequence) {
       high = begin;
     } else {

@@ -14,6 +14,7 @@ std::string encode(const Line&, std::size_t bytes_max);
 // Each line of the text by itself, numbered from line.sequence on.
 std::string encode_all(const Line&, std::size_t bytes_max);
 std::optional<Line> decode(std::string_view without_break);
+std::optional<std::uint64_t> sequence_of(std::string_view line);
 
 // Where the first line after `sequence` begins in a file whose lines are in order.
 std::size_t begin_after(std::string_view file, std::uint64_t sequence);

@@ -79,10 +79,14 @@ class FileLogs final : public Logs {
     for (asio::steady_timer* alarm : function.waiting) alarm->cancel();
   }
 
-  asio::awaitable<Result<std::vector<Line>>> read(std::string function, std::uint64_t sequence,
-                                                  std::size_t lines_max) override {
-    return thread_.run([this, function = std::move(function), sequence, lines_max] {
-      return files_.of(function).read(sequence, lines_max);
+  // What was appended before is written before, or will never be.
+  asio::awaitable<Result<Part>> read(std::string function, Wanted wanted) override {
+    const std::uint64_t until = last(function);
+    return thread_.run([this, function = std::move(function), wanted = std::move(wanted), until] {
+      Part part = files_.of(function).read(wanted);
+      const bool is_whole = wanted.after == 0 || part.lines.size() < wanted.lines_max;
+      if (is_whole) part.until = std::max(part.until, until);
+      return Result<Part>(std::move(part));
     });
   }
 

@@ -31,16 +31,25 @@ struct Line {
   std::string text;
 };
 
+// What of a function's log is asked for.
+struct Wanted {
+  std::uint64_t after = 0;  // Only lines after this number, the first lines_max. 0: the last ones.
+  std::size_t lines_max = 100;
+  std::string invocation = {};  // If not "", only this call's.
+};
+
+struct Part {
+  std::vector<Line> lines;  // The oldest first.
+  std::uint64_t until = 0;  // The last line that was looked at, wanted or not.
+};
+
 class Logs {
  public:
   virtual ~Logs() = default;
   // Sets the sequence number. Its text may be several lines, parted by line breaks: each is one of
   // the log's. For a chunk of a flood it costs no more than for a line.
   virtual void append(std::string_view function, Line) = 0;
-  // Up to `lines_max` lines after `sequence`, oldest first. With sequence 0: the last lines_max.
-  virtual asio::awaitable<Result<std::vector<Line>>> read(std::string function,
-                                                          std::uint64_t sequence,
-                                                          std::size_t lines_max) = 0;
+  virtual asio::awaitable<Result<Part>> read(std::string function, Wanted) = 0;
   virtual std::uint64_t last(std::string_view function) const = 0;  // The newest sequence number.
   // Completes when there is a line after `sequence`, or at `until`.
   virtual asio::awaitable<void> wait(std::string function, std::uint64_t sequence,

@@ -36,12 +36,17 @@ struct World {
     logs->append(function, {0, {5}, 2, "i-1", "", std::move(text)});
   }
   std::vector<std::string> texts(std::uint64_t sequence, std::size_t lines_max = 1000) {
-    auto result = asio::co_spawn(io, logs->read("f", sequence, lines_max), asio::use_future);
+    return texts_of(read({sequence, lines_max}));
+  }
+  Part read(Wanted wanted) {
+    auto result = asio::co_spawn(io, logs->read("f", std::move(wanted)), asio::use_future);
     io.restart();
     io.run();
+    return *result.get();
+  }
+  static std::vector<std::string> texts_of(const Part& part) {
     std::vector<std::string> texts;
-    const auto lines = result.get();
-    for (const Line& line : *lines) texts.push_back(line.text);
+    for (const Line& line : part.lines) texts.push_back(line.text);
     return texts;
   }
   Options options;
@@ -103,6 +108,36 @@ TEST(Logs, AreReadFromANumberOrFromTheEndAlsoAfterARestart) {
   EXPECT_EQ(world.texts(2), (Texts{"c", "d"}));
   world.logs->remove("f");
   EXPECT_EQ(world.texts(0), Texts{});
+}
+
+// Of all that there is, however many lines of others came after.
+TEST(Logs, GiveOneCallsLinesAlone) {
+  World world;
+  const auto print = [&](const std::string& invocation, const std::string& text) {
+    world.logs->append("f", {.revision = 1, .invocation = invocation, .text = text});
+  };
+  for (int i = 0; i < 300; ++i) {
+    print(i % 100 == 0 ? "one" : "other", std::to_string(i));
+    print("", "one");  // The id as a text is not the id.
+  }
+  const Part all = world.read({.invocation = "one"});
+  EXPECT_EQ(world.texts_of(all), (Texts{"0", "100", "200"}));
+  EXPECT_EQ(all.until, 600u);
+  EXPECT_EQ(world.texts_of(world.read({.lines_max = 2, .invocation = "one"})),
+            (Texts{"100", "200"}));
+  const Part next = world.read({.after = 1, .lines_max = 1, .invocation = "one"});
+  EXPECT_EQ(world.texts_of(next), (Texts{"100"}));
+  EXPECT_EQ(next.until, 201u);
+  const Part none = world.read({.after = next.until + 200, .invocation = "one"});
+  EXPECT_EQ(world.texts_of(none), Texts{});
+  EXPECT_EQ(none.until, 600u);
+}
+
+// Who follows goes on after what could not be written, and does not ask for it again and again.
+TEST(Logs, AreReadBeyondWhatWasDropped) {
+  World world({.line_bytes_max = 1000, .pending_bytes_max = 150});
+  world.print(std::string(500, 'x'));
+  EXPECT_EQ(world.read({}).until, 1u);
 }
 
 void expect_bounded_tail(World& world, const std::string& last) {

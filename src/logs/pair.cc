@@ -46,12 +46,20 @@ class Mapped {
   std::size_t size_ = 0;
 };
 
-void decode_all(std::string_view text, std::vector<Line>& lines, std::size_t lines_max) {
-  while (!text.empty() && lines.size() < lines_max) {
+// All that are wanted of these lines; with `after`, up to lines_max in the end.
+void collect(std::string_view text, const Wanted& wanted, Part& part) {
+  const bool only_last = wanted.after == 0;
+  while (only_last || part.lines.size() < wanted.lines_max) {
     const std::size_t end = text.find('\n');
     if (end == text.npos) return;
-    if (auto line = decode(text.substr(0, end))) lines.push_back(*std::move(line));
+    const std::string_view line = text.substr(0, end);
     text.remove_prefix(end + 1);
+    part.until = sequence_of(line).value_or(part.until);
+    if (!line.contains(wanted.invocation)) continue;  // Most are not decoded.
+    auto decoded = decode(line);
+    const bool is_its =
+        decoded && (wanted.invocation.empty() || decoded->invocation == wanted.invocation);
+    if (is_its) part.lines.push_back(*std::move(decoded));
   }
 }
 
@@ -74,9 +82,7 @@ void cut_torn_end(const std::filesystem::path& file) {
 
 std::uint64_t last_in(const std::filesystem::path& file) {
   const Mapped mapped(file);
-  std::vector<Line> lines;
-  decode_all(mapped.text().substr(begin_of_last(mapped.text(), 1)), lines, 1);
-  return lines.empty() ? 0 : lines.front().sequence;
+  return sequence_of(mapped.text().substr(begin_of_last(mapped.text(), 1))).value_or(0);
 }
 
 }  // namespace
@@ -137,21 +143,26 @@ bool Pair::write(std::string_view lines) {
   return false;
 }
 
-Result<std::vector<Line>> Pair::read(std::uint64_t sequence, std::size_t lines_max) const {
+Part Pair::read(const Wanted& wanted) const {
   const Mapped old_file(older()), new_file(newer());
   std::string_view first = old_file.text(), second = new_file.text();
-  if (sequence > 0) {
-    first.remove_prefix(begin_after(first, sequence));
-    second.remove_prefix(begin_after(second, sequence));
-  } else {
-    second.remove_prefix(begin_of_last(second, lines_max));
+  if (wanted.after > 0) {
+    first.remove_prefix(begin_after(first, wanted.after));
+    second.remove_prefix(begin_after(second, wanted.after));
+  } else if (wanted.invocation.empty()) {
+    second.remove_prefix(begin_of_last(second, wanted.lines_max));
     const auto in_second = static_cast<std::size_t>(std::ranges::count(second, '\n'));
-    first.remove_prefix(begin_of_last(first, lines_max - std::min(lines_max, in_second)));
+    const std::size_t more = wanted.lines_max - std::min(wanted.lines_max, in_second);
+    first.remove_prefix(begin_of_last(first, more));
   }
-  std::vector<Line> lines;
-  decode_all(first, lines, lines_max);
-  decode_all(second, lines, lines_max);
-  return lines;
+  Part part{.lines = {}, .until = wanted.after};
+  collect(first, wanted, part);
+  collect(second, wanted, part);
+  if (part.lines.size() > wanted.lines_max) {
+    const auto beyond = static_cast<std::ptrdiff_t>(part.lines.size() - wanted.lines_max);
+    part.lines.erase(part.lines.begin(), part.lines.begin() + beyond);
+  }
+  return part;
 }
 
 void Pair::remove() {

@@ -20,7 +20,7 @@ class Pair {
   Pair& operator=(Pair&&) = delete;
 
   void append(std::string_view lines);  // Any number, whole. What cannot be written is lost.
-  Result<std::vector<Line>> read(std::uint64_t sequence, std::size_t lines_max) const;
+  Part read(const Wanted&) const;
   void remove();
 
  private:

@@ -322,6 +322,17 @@ void Cgroup::open_refusals() {
   }
 }
 
+// The OCI runtime's part is the program; a group's own count would be of slots below it, too.
+bool Cgroup::is_crowded() {
+  for (const char* part : {"oci", ""}) {
+    if (count_) break;
+    if (auto file = open_file(folder("pids") / part / "pids.current", O_RDONLY)) {
+      count_ = *std::move(file);
+    }
+  }
+  return count_ && 2 * read_number(count_.number()) >= processes_max_;
+}
+
 std::uint64_t Cgroup::processes() const {
   std::uint64_t count = 0;
   for (const char* part : {"", "start", "oci"}) {

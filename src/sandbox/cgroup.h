@@ -60,8 +60,10 @@ class Cgroup {
   std::uint64_t oom_kills() const;  // Not those in groups of slots below it.
 
   // How often a process of it was not made because of a limit of processes, as a rule its own; a
-  // few µs. How many there are, without their threads. Not those in groups of slots below it.
+  // few µs. Whether there are half as many as there may be, threads too; as quick. How many there
+  // are, without their threads. Not those in groups of slots below it.
   std::uint64_t refused_forks();
+  bool is_crowded();
   std::uint64_t processes() const;
   std::uint32_t processes_max() const { return processes_max_; }
 
@@ -93,7 +95,9 @@ class Cgroup {
   wire::Descriptor peak_;
   wire::Descriptor oom_notice_;
   std::uint32_t processes_max_ = 0;
-  std::vector<wire::Descriptor> refusals_;  // Where those are counted, once somebody has asked.
+  // Where those are counted, and how many there are, once somebody has asked.
+  std::vector<wire::Descriptor> refusals_;
+  wire::Descriptor count_;
 };
 
 // Kills every process in the group `name` until it is empty; gives the pids that were seen, so

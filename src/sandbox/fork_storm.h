@@ -16,15 +16,16 @@ class ForkStorm {
  public:
   // In so short a time: a server that starts a process for each call, and has all that it may have,
   // is refused fewer.
-  static constexpr std::uint64_t refused_max = 64;
+  static constexpr std::uint64_t refused_max = 32;
   static constexpr Duration window = std::chrono::milliseconds(250);
-  // Between two looks: in what is new or was refused some, and at most.
+  // Between two looks: in what is new, has many processes or was refused some, and at most.
   static constexpr Duration often = std::chrono::milliseconds(10);
   static constexpr Duration seldom = std::chrono::milliseconds(320);
 
-  // `refused`: of all that it wanted to make so far. True if that came together as a bomb's does.
-  bool tells(std::uint64_t refused, TimePoint now) {
-    pause_ = pause_after(refused, now);
+  // `refused`: of all that it wanted to make so far. `is_crowded`: it has half of those that it may
+  // have, or more. True if the refusals came together as a bomb's do.
+  bool tells(std::uint64_t refused, bool is_crowded, TimePoint now) {
+    pause_ = pause_after(refused, is_crowded, now);
     last_refused_ = refused;
     last_look_ = now;
     if (now - since_ > window) {
@@ -41,10 +42,10 @@ class ForkStorm {
   Duration look_again() const { return pause_; }
 
  private:
-  Duration pause_after(std::uint64_t refused, TimePoint now) {
+  Duration pause_after(std::uint64_t refused, bool is_crowded, TimePoint now) {
     constexpr int first_looks = 5;
     if (now - last_look_ > 2 * seldom) looks_ = 0;  // It has rested.
-    if (++looks_ < first_looks || refused > last_refused_) return often;
+    if (++looks_ < first_looks || refused > last_refused_ || is_crowded) return often;
     return std::min(2 * pause_, seldom);
   }
 

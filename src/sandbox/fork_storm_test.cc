@@ -14,26 +14,26 @@ constexpr TimePoint start{1'000'000'000us};
 
 TEST(ForkStorm, IsManyRefusalsWithinAQuarterOfASecond) {
   ForkStorm storm;
-  EXPECT_FALSE(storm.tells(0, start));
-  EXPECT_FALSE(storm.tells(63, start + 10ms));
-  EXPECT_TRUE(storm.tells(64, start + 20ms));
+  EXPECT_FALSE(storm.tells(0, false, start));
+  EXPECT_FALSE(storm.tells(31, false, start + 10ms));
+  EXPECT_TRUE(storm.tells(32, false, start + 20ms));
 }
 
 TEST(ForkStorm, IsNotAProgramThatMeetsItsLimitNowAndThen) {
   ForkStorm storm;
   std::uint64_t refused = 0;
   for (Duration at{}; at < 10min; at += 20ms) {
-    ASSERT_FALSE(storm.tells(refused += 4, start + at)) << at.count();  // 200 a second.
+    ASSERT_FALSE(storm.tells(refused += 2, false, start + at)) << at.count();  // 100 a second.
   }
 }
 
 // One that was not looked at for long may have been refused as many, one now and one then.
 TEST(ForkStorm, IsNotWhatCameTogetherSinceLongAgo) {
   ForkStorm storm;
-  EXPECT_FALSE(storm.tells(10, start));
-  EXPECT_FALSE(storm.tells(10'000, start + 1min));
-  EXPECT_FALSE(storm.tells(10'063, start + 1min + 10ms));
-  EXPECT_TRUE(storm.tells(10'064, start + 1min + 20ms));
+  EXPECT_FALSE(storm.tells(10, false, start));
+  EXPECT_FALSE(storm.tells(10'000, false, start + 1min));
+  EXPECT_FALSE(storm.tells(10'031, false, start + 1min + 10ms));
+  EXPECT_TRUE(storm.tells(10'032, false, start + 1min + 20ms));
 }
 
 TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
@@ -41,14 +41,26 @@ TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
   std::vector<Duration> pauses;
   TimePoint now = start;
   for (int look = 0; look < 10; ++look) {
-    storm.tells(0, now);
+    storm.tells(0, false, now);
     pauses.push_back(storm.look_again());
     now += storm.look_again();
   }
   EXPECT_EQ(pauses,
             (std::vector<Duration>{10ms, 10ms, 10ms, 10ms, 20ms, 40ms, 80ms, 160ms, 320ms, 320ms}));
-  storm.tells(1, now);
+  storm.tells(1, false, now);
   EXPECT_EQ(storm.look_again(), 10ms);
+}
+
+TEST(ForkStorm, IsLookedForOftenInWhatHasManyProcesses) {
+  ForkStorm storm;
+  TimePoint now = start;
+  for (int look = 0; look < 10; ++look) {
+    storm.tells(0, false, now);
+    now += storm.look_again();
+  }
+  EXPECT_EQ(storm.look_again(), ForkStorm::seldom);
+  storm.tells(0, true, now);
+  EXPECT_EQ(storm.look_again(), ForkStorm::often);
 }
 
 TEST(ForkStorm, IsOfProcessesAndNotOfTheThreadsOfAFew) {
@@ -62,10 +74,10 @@ TEST(ForkStorm, IsLookedForOftenAfterARest) {
   ForkStorm storm;
   TimePoint now = start;
   for (int look = 0; look < 10; ++look) {
-    storm.tells(0, now);
+    storm.tells(0, false, now);
     now += storm.look_again();
   }
-  storm.tells(0, now + 1s);
+  storm.tells(0, false, now + 1s);
   EXPECT_EQ(storm.look_again(), 10ms);
 }
 

@@ -81,7 +81,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
   }
 
   bool is_a_bomb(TimePoint now) {
-    return storm.tells(launched.group->refused_forks(), now) &&
+    return storm.tells(launched.group->refused_forks(), launched.group->is_crowded(), now) &&
            ForkStorm::is_made_of(launched.group->processes(), launched.group->processes_max());
   }
 

@@ -106,3 +106,15 @@ save("picky", [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3
 save("columns", [helper.make_node("ReduceMean", ["image"], ["means"], axes=[2], keepdims=0),
                  helper.make_node("Transpose", ["means"], ["steps"], perm=[0, 2, 1])],
      [picture], [tensor("steps", F, ["n", "t", "k"])])
+
+# Draws in a branch, where it is found, too: a number for each of x, if they are positive together.
+def drawn(name, node):
+    return helper.make_graph([node], name, [], [tensor("drawn", F, ["n"])])
+
+
+save("random", [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+                helper.make_node("Cast", ["sum"], ["is_positive"], to=TensorProto.BOOL),
+                helper.make_node("If", ["is_positive"], ["y"],
+                                 then_branch=drawn("draws", helper.make_node("RandomUniformLike", ["x"], ["drawn"])),
+                                 else_branch=drawn("keeps", helper.make_node("Identity", ["x"], ["drawn"])))],
+     [tensor("x", F, ["n"])], [tensor("y", F, ["n"])])

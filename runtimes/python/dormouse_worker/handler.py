@@ -28,6 +28,13 @@ class HandlerError(Exception):
     """The handler cannot be had. The message is for the user."""
 
 
+class Identity:
+    """Of a caller whom Amazon Cognito knows; here there is none, and on Lambda these are None then."""
+
+    cognito_identity_id = None
+    cognito_identity_pool_id = None
+
+
 class Context:
     """What a handler is told of its invocation: the attributes of AWS Lambda's context."""
 
@@ -39,7 +46,7 @@ class Context:
         self.memory_limit_in_mb = settings.memory_mib
         self.log_group_name = "/dormouse/" + settings.name
         self.log_stream_name = settings.version
-        self.identity = None
+        self.identity = Identity()
         self.client_context = None
         self._deadline = time.monotonic() + item.deadline_us / 1e6
 
