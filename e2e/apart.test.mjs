@@ -16,7 +16,7 @@ before(async () => {
     await deploy(name, `# ${name}\n${neighbour}`, more, { same: "the same in all" });
   }
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 const invoke = (name, event) => platform.invoke(name, JSON.stringify(event), json);

@@ -7,7 +7,7 @@ import { Platform, compileNative, eventually, repository } from "./platform.mjs"
 
 let platform;
 before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 async function deploy(name, code, more = {}) {
   const manifest = { name, runtime: "python", handler: "app.handler", memory: "256MiB", ...more };

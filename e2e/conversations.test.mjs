@@ -27,7 +27,7 @@ before(async () => {
   await deploy("other");
   await deploy("forgetful", { runtime: "talker" });
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 async function deploy(name, fields = {}) {
   const manifest = { name, runtime: "rememberer", memory: "64MiB", keep_alive: "0ms", ...fields };

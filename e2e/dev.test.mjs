@@ -205,7 +205,7 @@ test("on somebody else's platform it has a name of its own, and starts none", as
   assert.equal(existsSync(it.state), false);
   assert.ok(await other.status("greet-dev"));
   it.platform.remove();
-  await other.stopLeavingNothing();
+  await other.stop();
 });
 
 test("what cannot be begun is refused, with the reason", async (t) => {
@@ -219,7 +219,7 @@ test("what cannot be begun is refused, with the reason", async (t) => {
   assert.match(it.said, /listening|in use/);
   assert.equal(await taken.status("greet"), undefined);
   it.platform.remove();
-  await taken.stopLeavingNothing();
+  await taken.stop();
   const both = new Sitting(t, project(""), "--url", "http://127.0.0.1:1", "--data", "/tmp/x");
   assert.equal((await both.ended).code, 2);
   assert.match(both.said, /with --url it starts none/);

@@ -17,7 +17,7 @@ const examples = path.join(repository, "examples");
 
 let platform;
 before(async () => (platform = await Platform.start()));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 const python = (...code) => execFileSync("/usr/bin/python3", ["-c", ...code]);
@@ -230,6 +230,6 @@ test("aws-cli is deployed, called and updated by the aws command line", { timeou
     env.DORMOUSE_KEY = "not-this-one";
     await assert.rejects(deployed(), /UnrecognizedClient|InvalidSignature|AccessDenied|[Kk]ey/);
   } finally {
-    await signed.stopLeavingNothing();
+    await signed.stop();
   }
 });

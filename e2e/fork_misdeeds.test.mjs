@@ -13,12 +13,24 @@ const run = promisify(execFile);
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 
 let platform;
-// So that a gigabyte is printed in half a minute, and not in two.
-before(async () => (platform = await Platform.start({ config: "logs: { rate: 40MiB }\n" })));
-after(() => platform.stopJudged());
+let descriptors; // Of the daemon, before all that follows.
+before(async () => {
+  // So that a gigabyte is printed in half a minute, and not in two.
+  platform = await Platform.start({ config: "logs: { rate: 40MiB }\n" });
+  await deploy("first", sleepy, { keep_alive: "0ms" });
+  await invoke("first", 1);
+  await allAreAsleep();
+  descriptors = await platform.descriptorsOfDaemon();
+});
+after(() => platform.stop({ seen: true }));
 
 const invoke = (name, event) => platform.invoke(name, JSON.stringify(event), json);
-const deploy = (...what) => deployForked(platform, ...what);
+const deploy = (name, code, more) =>
+  deployForked(platform, name, code, { template_keep_alive: "1s", ...more });
+
+async function allAreAsleep() {
+  for (const { name } of (await platform.json("list")).functions) await platform.asleep(name);
+}
 
 // What open descriptors lead to, by device and inode, which are the same from inside and outside.
 function opened(pid) {
@@ -145,4 +157,10 @@ test("an answer without end ends at its deadline, and the daemon does not hold i
   const grown = platform.memoryOfDaemon() - before;
   assert.ok(grown <= 8 << 20, `the daemon has grown by ${grown} bytes`);
   await eventually("it is gone", () => platform.isIdle("endless"));
+});
+
+test("all of that has left no descriptor open in the daemon", async () => {
+  await allAreAsleep();
+  const areClosed = async () => (await platform.descriptorsOfDaemon()) <= descriptors;
+  await eventually(`no more than ${descriptors} descriptors`, areClosed);
 });

@@ -13,7 +13,7 @@ before(async () => {
   platform = await Platform.start();
   await deploy("calm", "def handler(event, context): return event", { keep_alive: "1m", timeout: "2s" });
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 

@@ -7,7 +7,7 @@ import { Platform, compileNative, repository } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start({ config: "sandbox:\n  oci_runtime: runsc\n" })));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 
@@ -85,6 +85,23 @@ test("a program that is spoken to over HTTP is refused, with the reason", async 
   const { code: status, stderr } = await platform.deploy(manifest, { "server.js": code });
   assert.notEqual(status, 0);
   assert.match(stderr, /under runsc .*spoken to over HTTP/);
+});
+
+test("S4: using more memory than declared is an OutOfMemory, and the sibling lives", async () => {
+  const code = `calls = 0
+def handler(event, context):
+    global calls
+    calls += 1
+    return [calls, len(bytearray(b"x") * (event << 20))]`;
+  for (const name of ["glutton", "sibling"]) {
+    await deploy(name, { runtime: "python", handler: "app.handler" }, { "app.py": code });
+    assert.deepEqual(await platform.callJson(name, 1), [1, 1 << 20]);
+  }
+  const { status, text } = await platform.invoke("glutton", "500", json);
+  assert.equal(status, 502, text);
+  assert.match(JSON.parse(text).error.message, /OutOfMemory/);
+  assert.deepEqual(await platform.callJson("sibling", 1), [2, 1 << 20]);
+  assert.deepEqual(await platform.callJson("glutton", 1), [1, 1 << 20]);
 });
 
 test("fork bombs end their own sandbox, and the next call is answered", async () => {

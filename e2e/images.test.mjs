@@ -19,7 +19,7 @@ before(async () => {
   assert.equal(code, 0, stderr);
   pictures = draw();
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 // The same digit in every way that a picture may be saved in, and what is no picture any more.
 function draw() {

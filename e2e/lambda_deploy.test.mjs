@@ -16,7 +16,7 @@ before(async () => {
   platform = await startSigned();
   lambda = client(platform);
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const role = "arn:aws:iam::123456789012:role/any";
 const greet = (word) => ({ "app.py": `import os\ndef handler(event, context):\n    return "${word} " + os.environ.get("WHO", "you")\n` });

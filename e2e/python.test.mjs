@@ -1,11 +1,11 @@
 // Functions in Python: what their users rely on, most of it Lambda's.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { eventually, repository } from "./platform.mjs";
+import { eventually, program, repository } from "./platform.mjs";
 import { deployPython, pythonIn, startPlatform } from "./pythons.mjs";
 
 const image = mkdtempSync(path.join(tmpdir(), "dormouse-image-"));
@@ -32,7 +32,7 @@ before(async () => {
   platform = await startPlatform(pythonIn(image, "python-of-an-image"));
 });
 after(async () => {
-  await platform.stopLeavingNothing();
+  await platform.stop();
   rmSync(image, { recursive: true });
 });
 
@@ -131,6 +131,35 @@ test("the log says of each call when it began, what it printed and what it took"
         "Memory Size: 128 MB\\tMax Memory Used: \\d+ MB\\tInit Duration: [\\d.]+ ms$",
     ),
   );
+});
+
+test("the lines of a call are followed as it prints them, and no other's", async () => {
+  const code = `import time
+def handler(event, context):
+    yield "begun"
+    for n in range(20):
+        print(event, n, flush=True)
+        time.sleep(0.1)`;
+  await deploy("slowly", code, { timeout: "10s" });
+  const begin = (event) =>
+    fetch(`${platform.url}/f/slowly`, { method: "POST", headers: json, body: JSON.stringify(event) });
+  const [one, two] = await Promise.all(["one", "two"].map(begin));
+  const id = one.headers.get("dormouse-invocation");
+  let ended = false;
+  const answers = Promise.all([one.text().finally(() => (ended = true)), two.text()]);
+  const env = { ...process.env, DORMOUSE_URL: platform.url };
+  const follower = spawn(program, ["logs", "slowly", "-f", "--invocation", id], { env });
+  let said = "";
+  follower.stdout.on("data", (text) => (said += text));
+  await eventually("a line that has just come", () => said.includes("one 5\n"));
+  assert.equal(ended, false);
+  assert.deepEqual(await answers, ["begun", "begun"]);
+  await eventually("its last line", () => said.includes("REPORT"));
+  follower.kill();
+  const lines = said.trim().split("\n").map((line) => line.slice(25));
+  const printed = Array.from({ length: 20 }, (_, n) => `one ${n}`);
+  assert.deepEqual(lines.slice(0, -1), [
+    `START RequestId: ${id} Version: 1`, ...printed, `END RequestId: ${id}`]);
 });
 
 test("the Python of an image is forked, and sees nothing of the host's", async () => {

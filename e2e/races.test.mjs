@@ -8,7 +8,7 @@ import { Platform, eventually, sleep } from "./platform.mjs";
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
 before(async () => (platform = await Platform.start({ blanks: 3 })));
-after(() => platform.stopJudged());
+after(() => platform.stop({ seen: true }));
 
 test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
   const keepAlive = 100;

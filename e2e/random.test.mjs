@@ -30,7 +30,7 @@ before(async () => {
   );
 });
 after(async () => {
-  await platform.stopLeavingNothing();
+  await platform.stop();
   rmSync(unseeded, { recursive: true });
 });
 

@@ -8,7 +8,7 @@ import { Platform, sleep } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start({ blanks: 3 })));
-after(() => platform.stopJudged());
+after(() => platform.stop({ seen: true }));
 
 const most = 16;
 

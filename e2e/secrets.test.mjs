@@ -20,7 +20,7 @@ import { Platform, compileNative, eventually, program, repository, sleep } from 
 
 let platform;
 before(async () => (platform = await Platform.start()));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 

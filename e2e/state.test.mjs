@@ -6,6 +6,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import path from "node:path";
+import { differenceOf, median } from "./billed.mjs";
 import { Platform, eventually, program } from "./platform.mjs";
 
 test("U5: a database from a newer version is refused and left as it was", async () => {
@@ -117,24 +118,20 @@ test("L3: what is billed is what the function itself measured, rounded up", asyn
   const platform = await Platform.start();
   await platform.deployProbe("timed", { concurrency: 8 });
   await platform.invoke("timed", "echo up");
-  const billed = new Map();
+  const calls = new Map();
   for (let call = 0; call < 50; ++call) {
     const { headers } = await platform.invoke("timed", `sleep ${call}`);
-    billed.set(headers["dormouse-invocation"], Number(headers["dormouse-billed-ms"]));
+    calls.set(headers["dormouse-invocation"], headers);
   }
   await platform.kill("SIGTERM");
-  const beyond = [];
+  const differences = [];
   for (const line of readFileSync(platform.attempts, "utf8").split("\n").filter(Boolean)) {
     const [id, , , began, ended] = line.split(" ");
-    if (!billed.has(id)) continue;
-    const own = (Number(ended) - Number(began)) / 1000;
-    assert.ok(billed.get(id) >= own, `${billed.get(id)} ms billed, ${own} ms run`);
-    beyond.push(billed.get(id) - own);
+    if (!calls.has(id)) continue;
+    differences.push(differenceOf((Number(ended) - Number(began)) / 1000, calls.get(id)));
   }
-  assert.equal(beyond.length, billed.size);
-  // 1 ms, and the rounding up to the next. Most, not all: on a loaded machine either side may wait.
-  const most = beyond.sort((a, b) => a - b)[25];
-  assert.ok(most <= 2, `most calls were billed ${most.toFixed(2)} ms more than they ran`);
+  assert.equal(differences.length, calls.size);
+  assert.ok(median(differences) <= 1, `they differ by ${median(differences)} ms`);
   platform.remove();
 });
 
@@ -160,5 +157,5 @@ test("D9, D10: one process has the database, and no child anything of the daemon
     const sockets = descriptors(pid).filter((file) => file.startsWith("socket:"));
     assert.equal(sockets.length, 1, "the wire's, and no other");
   }
-  await platform.stopJudged();
+  await platform.stop({ seen: true });
 });

@@ -5,12 +5,13 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { differenceOf, median } from "./billed.mjs";
 import { eventually, sleep } from "./platform.mjs";
 import { apart, deployPython, startPlatform } from "./pythons.mjs";
 
 let platform;
 before(async () => (platform = await startPlatform()));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 const json = { "content-type": "application/json" };
 
@@ -150,6 +151,23 @@ def handler(event, context):
     waited += receipt.wake.load_ms >= 350;
   }
   assert.ok(waited >= 3, `${waited} waited`);
+});
+
+test("L3: what is billed of a fork is what its code measured, rounded up", async () => {
+  const code = `import time
+def handler(ms, context):
+    began = time.monotonic()
+    time.sleep(ms / 1000)
+    return (time.monotonic() - began) * 1000`;
+  const shown = await deploy("timed", code);
+  assert.equal(shown.revision.notes.template, "yes");
+  const differences = [];
+  for (let ms = 0; ms < 50; ++ms) {
+    const { status, text, headers } = await platform.invoke("timed", `${ms}`, json);
+    assert.equal(status, 200, text);
+    differences.push(differenceOf(Number(text), headers));
+  }
+  assert.ok(median(differences) <= 1, `they differ by ${median(differences)} ms`);
 });
 
 test("a template's heap is in huge pages, and its forks share it", async () => {

@@ -19,7 +19,7 @@ before(async () => {
   const done = await platform.deploy(manifest, { "model.gguf": readFileSync(model) });
   assert.equal(done.code, 0, done.stderr);
 });
-after(() => platform?.stopLeavingNothing());
+after(() => platform?.stop());
 
 async function say(messages, more = {}) {
   const asked = { model: "tiny-stories", messages, temperature: 0.8, max_tokens: 200, ...more };

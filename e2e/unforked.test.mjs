@@ -33,7 +33,7 @@ before(async () => {
   platform.options.config = both.replaceAll("WINDOW", path.dirname(platform.attempts));
   await platform.serve();
 });
-after(() => platform.stopJudged({ seen: false })); // These functions log no attempts.
+after(() => platform.stop()); // These functions log no attempts.
 
 // What a function is asked to do, for both kinds.
 const deeds = `

@@ -13,7 +13,7 @@ before(async () => {
   await deploy("node-victim", { concurrency: 2 });
   for (const name of ["node-walled", "web-walled"]) await deploy(name);
 });
-after(() => platform.stopJudged({ seen: false })); // These functions log no attempts.
+after(() => platform.stop()); // These functions log no attempts.
 
 // Both kinds do what they are sent, in their own process: the text of a function of what is given and
 // of the call's id. It has these names besides.

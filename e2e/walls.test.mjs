@@ -9,13 +9,21 @@ import { Platform, eventually } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
+let descriptors; // Of the daemon, before all that follows.
 before(async () => {
   platform = await Platform.start({ blanks: 2 });
-  await platform.deployProbe("bad", { timeout: "10s", keep_alive: "30s" });
-  await platform.deployProbe("good", { keep_alive: "60s", timeout: "10s" });
-  assert.equal((await platform.invoke("good", "echo up")).text, "up");
+  for (const name of ["bad", "good"]) {
+    await platform.deployProbe(name, { timeout: "10s", keep_alive: "2s" });
+    assert.equal((await platform.invoke(name, "echo up")).text, "up");
+  }
+  await allAreAsleep();
+  descriptors = await platform.descriptorsOfDaemon();
 });
-after(() => platform.stopJudged({ seen: false })); // Misdeeds log no attempt.
+after(() => platform.stop()); // Misdeeds log no attempt.
+
+async function allAreAsleep() {
+  for (const { name } of (await platform.json("list")).functions) await platform.asleep(name);
+}
 
 async function goodStillAnswers() {
   assert.equal((await platform.invoke("good", "echo still")).text, "still");
@@ -30,7 +38,7 @@ test("S4: using more memory than declared is an OutOfMemory, and the sibling liv
 });
 
 test("S5: /tmp is full at its size, and empty in the next instance", async () => {
-  await platform.deployProbe("filler", { memory: "256MiB" });
+  await platform.deployProbe("filler", { memory: "256MiB", keep_alive: "2s" });
   const { status, text } = await platform.invoke("filler", "fill");
   assert.equal(status, 200, text);
   assert.match(text, /^\d+ bytes: No space left on device$/);
@@ -115,4 +123,10 @@ test("an orphan of a function does not outlive its instance", async () => {
     const { state, memory_bytes } = await platform.status("parent");
     return state === "asleep" && memory_bytes === 0;
   });
+});
+
+test("all of that has left no descriptor open in the daemon", async () => {
+  await allAreAsleep();
+  const areClosed = async () => (await platform.descriptorsOfDaemon()) <= descriptors;
+  await eventually(`no more than ${descriptors} descriptors`, areClosed);
 });

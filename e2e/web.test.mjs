@@ -10,7 +10,7 @@ import { Platform, eventually, repository, sleep } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start()));
-after(() => platform.stopLeavingNothing());
+after(() => platform.stop());
 
 // Tells what it was asked, counts what it saw, and has a path for each thing that a server may do.
 const server = `
@@ -333,7 +333,7 @@ test("a key opens the platform and is not shown to the program", async () => {
       assert.equal(authorization, left.authorization);
     }
   } finally {
-    await keyed.stopLeavingNothing();
+    await keyed.stop();
   }
 });
 
