@@ -90,6 +90,7 @@ def handler(event, context):
     return {"id": context.aws_request_id, "name": context.function_name,
             "memory": context.memory_limit_in_mb, "left": context.get_remaining_time_in_millis(),
             "env": {k: os.environ.get(k) for k in ("GREETING", "LAMBDA_TASK_ROOT", "_HANDLER", "AWS_REGION", "PATH")},
+            "identity": [context.identity.cognito_identity_id, context.identity.cognito_identity_pool_id],
             "event": event, "cwd": os.getcwd()}`,
     { timeout: "5s", env: { GREETING: "good morning" } },
   );
@@ -98,6 +99,7 @@ def handler(event, context):
   assert.equal(said.id, answer.headers["dormouse-invocation"]);
   assert.equal(said.name, "context");
   assert.equal(said.memory, "128");
+  assert.deepEqual(said.identity, [null, null]);
   assert.ok(said.left > 3000 && said.left <= 4950, `${said.left} ms left`);
   assert.deepEqual(said.env, {
     GREETING: "good morning",
