@@ -68,7 +68,7 @@ test("many at once are as many forks, and all answer", async () => {
 });
 
 test("K1: a model that draws random numbers is not forked, and no two instances draw the same", async () => {
-  const manifest = { name: "random", runtime: "onnx", model: "random.onnx", memory: "128MiB", max_instances: 6 };
+  const manifest = { name: "random", runtime: "onnx", model: "random.onnx", memory: "128MiB", reuse: "clean" };
   const done = await platform.deploy(manifest, { "random.onnx": readFileSync(path.join(testdata, "random.onnx")) });
   assert.equal(done.code, 0, done.stderr);
   const { notes } = (await platform.json("show", "random")).function.revision;

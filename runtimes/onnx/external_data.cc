@@ -61,7 +61,7 @@ Message follow(Message from, std::uint32_t field) {
 // TensorProto and StringStringEntryProto.
 constexpr std::uint32_t tensor_dims = 1, tensor_type = 2, tensor_name = 8, tensor_external = 13;
 constexpr std::uint32_t entry_key = 1, entry_value = 2;
-// NodeProto. Dropout draws in training only.
+// NodeProto. Dropout draws only in a model that says that it is being trained.
 constexpr std::uint32_t node_type = 4;
 constexpr std::string_view random_operators[] = {"Bernoulli",     "Multinomial",
                                                  "RandomNormal",  "RandomNormalLike",

@@ -13,23 +13,14 @@ struct Options {
   std::string name;
   std::string invocation;
   bool follow = false;
-  int lines = 0;  // 0: not said.
+  int lines = 0;  // 0: as many as the daemon thinks right.
 };
 
-constexpr int lines_usually = 100;
-constexpr int lines_most = 10'000;
-
-int lines_of(const Options& options) {
-  if (options.lines > 0) return options.lines;
-  return options.invocation.empty() ? lines_usually : lines_most;
-}
-
 Exit logs(Shell* shell, const Options& options) {
-  const std::string of_call =
-      options.invocation.empty() ? "" : "&invocation=" + escaped(options.invocation);
-  const std::string target = "/api/v1/functions/" + escaped(options.name) +
-                             "/logs?lines=" + std::to_string(lines_of(options)) +
-                             (options.follow ? "&follow=true" : "") + of_call;
+  std::string target = "/api/v1/functions/" + escaped(options.name) + "/logs?follow=";
+  target += options.follow ? "true" : "false";
+  if (options.lines > 0) target += "&lines=" + std::to_string(options.lines);
+  if (!options.invocation.empty()) target += "&invocation=" + escaped(options.invocation);
   const auto print = [shell](const json::value& line) {
     if (shell->json) {
       *shell->out << json::serialize(line) << "\n";
@@ -54,7 +45,7 @@ void add_logs(CLI::App& app, Shell* shell) {
   command
       ->add_option("-n,--lines", options->lines,
                    "How many lines to begin with, the last ones [100; with --invocation 10000]")
-      ->check(CLI::Range(1, lines_most));
+      ->check(CLI::Range(1, 10'000));
   command->add_option("--invocation", options->invocation, "Only this call's lines");
   command->footer(
       "Examples:\n  dormouse logs read-text-line -n 20\n  dormouse logs read-text-line -f\n"

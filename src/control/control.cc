@@ -345,12 +345,14 @@ http::Response Control::logs(const std::string& name, const std::string& query) 
   if (deps_.catalog->find(name) == nullptr) return error_response(no_function(name));
   const auto after = number_in(query, "after", 0, std::uint64_t{1} << 62, 0);
   if (!after) return error_response(after.error());
-  const auto lines = number_in(query, "lines", 1, 10'000, 100);
+  constexpr std::uint64_t lines_max = 10'000, lines_usually = 100;
+  const auto invocation = invocation_in(query);
+  if (!invocation) return error_response(invocation.error());
+  const auto lines =
+      number_in(query, "lines", 1, lines_max, invocation->empty() ? lines_usually : lines_max);
   if (!lines) return error_response(lines.error());
   const auto follow = flag_in(query, "follow");
   if (!follow) return error_response(follow.error());
-  const auto invocation = invocation_in(query);
-  if (!invocation) return error_response(invocation.error());
   auto follower = std::make_shared<Follower>(Follower{name, *after, *lines, *invocation, *follow});
   return stream([this, follower] { return next_lines(follower); });
 }
@@ -359,6 +361,7 @@ asio::awaitable<Result<std::optional<std::string>>> Control::next_lines(
     std::shared_ptr<Follower> follower) {
   constexpr std::uint64_t lines_max = 500;  // In one piece.
   constexpr Duration patience = std::chrono::seconds(2);
+  constexpr Duration a_moment = std::chrono::milliseconds(50);
   const bool first = std::exchange(follower->first, false);
   if (!first && !follower->follow && follower->lines == 0) co_return std::nullopt;
   // Without `after`, the last `lines` lines are read at once: the log itself is bounded.
@@ -378,6 +381,9 @@ asio::awaitable<Result<std::optional<std::string>>> Control::next_lines(
   const bool gone = deps_.catalog->find(follower->function) == nullptr;
   if (!follower->follow || closing_ || gone) co_return std::nullopt;
   co_await deps_.logs->wait(follower->function, follower->after, deps_.clock->now() + patience);
+  if (!follower->invocation.empty()) {  // What came may all be of others, and many.
+    co_await deps_.clock->sleep_until(deps_.clock->now() + a_moment);
+  }
   co_return std::optional<std::string>("\n");
 }
 

@@ -547,6 +547,9 @@ TEST(Logs, AreOfOneCallIfItIsNamed) {
   const auto lines = lines_of(world.get(logs + one).body);
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[1].at("text").as_string(), "100");
+  for (int i = 0; i < 300; ++i) world.logs.append("reader", {.invocation = one, .text = "more"});
+  EXPECT_EQ(lines_of(world.get(logs + one).body).size(), 303u);
+  EXPECT_EQ(lines_of(world.get(logs + one + "&lines=2").body).size(), 2u);
   const auto refused = world.get(logs + "123");
   EXPECT_EQ(refused.status, 400);
   EXPECT_TRUE(refused.body.contains("invocation is a call's id")) << refused.body;

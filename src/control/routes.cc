@@ -120,7 +120,9 @@ const std::array<Route, 19> table{{
      "",
      "What the function printed, the oldest first. Empty lines say only that there is nothing yet.",
      {{"after", "Only lines after this sequence number. Left out: the last ones."},
-      {"lines", "How many lines at most, before following: 1 to 10000, or else 100."},
+      {"lines",
+       "How many lines at most, before following: 1 to 10000, or else 100, with `invocation` "
+       "10000."},
       {"follow", "`true`: goes on with each line as it comes."},
       {"invocation", "Only the lines of the call with this id."}}},
     {"GET",

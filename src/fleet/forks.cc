@@ -324,16 +324,10 @@ asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> Shard::slot_of(InstanceK
 
 // Forks that are ready before anybody asks, and slots for further ones.
 void Shard::prepare_forks(InstanceKey mold) {
-  if (may_prepare(mold)) tasks_.spawn(prepare_more(mold));
-}
-
-// Then prepare_more() has to follow.
-bool Shard::may_prepare(InstanceKey mold) {
   Instance& from = *instance(mold);
-  if (from.stopping || !from.mold->announced) return false;
-  if (std::exchange(from.mold->preparing, true)) return false;
+  if (from.stopping || !from.mold->announced || std::exchange(from.mold->preparing, true)) return;
   ++from.mold->instances;  // Neither a slot nor a fork may outlive its sandbox.
-  return true;
+  tasks_.spawn(prepare_more(mold));
 }
 
 // Not at once: the call that took the last one would share its processor with the next fork. A new
@@ -363,11 +357,13 @@ asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
     } else {
       break;
     }
+    end_renewal(mold);
     if (!more) {
       spdlog::warn("{} prepares no more forks: {}", instance(mold)->name, more.error().message);
       break;
     }
   }
+  end_renewal(mold);  // It was stopped before that.
   instance(mold)->mold->preparing = false;
   leave_template(mold);
 }

@@ -106,6 +106,7 @@ class Shard final : public Fleet {
     bool settles = true;  // The last fork that said whether it was ready was, as far as is known.
     bool preparing = false;
     bool prepared = false;     // Spares were made before.
+    bool is_renewal = false;   // What it takes until its first fork waits counts as one's.
     bool examined = false;     // A fork of it lacks nothing, and shares no file and no late secret.
     std::int32_t forking = 0;  // Asked for, and not yet in its slot: counted as the template's own.
     std::deque<std::shared_ptr<async::OneShot<bool>>> waiting_to_fork;
@@ -281,7 +282,7 @@ class Shard final : public Fleet {
   void announce(InstanceKey mold);
   void mind_wear(InstanceKey mold);
   asio::awaitable<void> renew(FunctionKey, InstanceKey worn);
-  asio::awaitable<void> settle_template(InstanceKey mold);
+  void end_renewal(InstanceKey mold);
   static std::unique_ptr<Worker> take_spare(Template&);
   asio::awaitable<void> await_turn_to_fork(InstanceKey mold);
   void end_turn_to_fork(InstanceKey mold);
@@ -298,7 +299,6 @@ class Shard final : public Fleet {
   void fail_to_settle(InstanceKey child, const Error&);
   asio::awaitable<void> mind_settling();
   void prepare_forks(InstanceKey mold);
-  bool may_prepare(InstanceKey mold);
   asio::awaitable<void> prepare_more(InstanceKey mold);
   asio::awaitable<Result<>> add_spare(InstanceKey mold);
   asio::awaitable<Result<>> add_slot(InstanceKey mold);

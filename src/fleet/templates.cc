@@ -120,32 +120,34 @@ asio::awaitable<void> Shard::renew(FunctionKey function, InstanceKey worn) {
   bool was_killed = false;
   auto loading = load_template(function, served_.at(function).tree, &was_killed);
   const auto made = co_await std::move(loading);
-  const Served& served = served_.at(function);
-  const std::string name = served.revision->manifest.name;
+  Served& served = served_.at(function);
+  const std::string& name = served.revision->manifest.name;
+  served.renewing = false;
   const bool wanted = served.mold == worn && !served.withdrawn && !closing_;
   if (made && wanted) {
     spdlog::info("the template of {} was made anew", name);
     announce(*made);
-    auto settling = settle_template(*made);
-    co_await std::move(settling);
-  } else if (!made) {
+    Template& mold = *instance(*made)->mold;
+    mold.is_renewal = true;
+    prepare_forks(*made);
+    if (!mold.preparing) end_renewal(*made);
+  } else if (made) {
+    renewals_.end(options_.renewal, instance(*made)->worker->sandbox().cpu_time());
+    let_go(*made);
+  } else {
+    renewals_.end(options_.renewal, parts_.clock->now() - began);
     spdlog::warn("the template of {} was not made anew: {}", name, made.error().message);
   }
-  const Instance* const it = made ? instance(*made) : nullptr;
-  const TimePoint now = parts_.clock->now();
-  renewals_.end(options_.renewal, it ? it->worker->sandbox().cpu_time() : now - began);
-  if (it && !it->mold->announced) let_go(*made);
-  served_.at(function).renewing = false;
-  --served_.at(function).users;
+  --served.users;
   release(function);
 }
 
 // What it does before its first fork, such as to put its memory into huge pages, is part of what
-// it takes to make one.
-asio::awaitable<void> Shard::settle_template(InstanceKey mold) {
-  if (!may_prepare(mold)) co_return;
-  auto preparing = prepare_more(mold);
-  co_await std::move(preparing);
+// it takes to make one; what calls do in its forks is not.
+void Shard::end_renewal(InstanceKey mold) {
+  const Instance& it = *instance(mold);
+  if (!std::exchange(it.mold->is_renewal, false)) return;
+  renewals_.end(options_.renewal, it.worker->sandbox().cpu_time());
 }
 
 // A template says nothing on its own: whatever there is to read is its end, or breaks the protocol.

@@ -324,11 +324,11 @@ void Cgroup::open_refusals() {
 
 // The OCI runtime's part is the program; a group's own count would be of slots below it, too.
 bool Cgroup::is_crowded() {
-  for (const char* part : {"oci", ""}) {
-    if (count_) break;
-    if (auto file = open_file(folder("pids") / part / "pids.current", O_RDONLY)) {
-      count_ = *std::move(file);
-    }
+  if (!count_) {
+    const fs::path own = folder("pids"), program = own / "oci";
+    const bool has_part = access(program.c_str(), F_OK) == 0;
+    auto file = open_file((has_part ? program : own) / "pids.current", O_RDONLY);
+    if (file) count_ = *std::move(file);
   }
   return count_ && 2 * read_number(count_.number()) >= processes_max_;
 }

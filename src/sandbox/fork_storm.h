@@ -16,7 +16,7 @@ class ForkStorm {
  public:
   // In so short a time: a server that starts a process for each call, and has all that it may have,
   // is refused fewer.
-  static constexpr std::uint64_t refused_max = 32;
+  static constexpr std::uint64_t refused_max = 64;
   static constexpr Duration window = std::chrono::milliseconds(250);
   // Between two looks: in what is new, has many processes or was refused some, and at most.
   static constexpr Duration often = std::chrono::milliseconds(10);

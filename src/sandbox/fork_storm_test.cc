@@ -15,15 +15,15 @@ constexpr TimePoint start{1'000'000'000us};
 TEST(ForkStorm, IsManyRefusalsWithinAQuarterOfASecond) {
   ForkStorm storm;
   EXPECT_FALSE(storm.tells(0, false, start));
-  EXPECT_FALSE(storm.tells(31, false, start + 10ms));
-  EXPECT_TRUE(storm.tells(32, false, start + 20ms));
+  EXPECT_FALSE(storm.tells(63, false, start + 10ms));
+  EXPECT_TRUE(storm.tells(64, false, start + 20ms));
 }
 
 TEST(ForkStorm, IsNotAProgramThatMeetsItsLimitNowAndThen) {
   ForkStorm storm;
   std::uint64_t refused = 0;
   for (Duration at{}; at < 10min; at += 20ms) {
-    ASSERT_FALSE(storm.tells(refused += 2, false, start + at)) << at.count();  // 100 a second.
+    ASSERT_FALSE(storm.tells(refused += 4, false, start + at)) << at.count();  // 200 a second.
   }
 }
 
@@ -32,8 +32,8 @@ TEST(ForkStorm, IsNotWhatCameTogetherSinceLongAgo) {
   ForkStorm storm;
   EXPECT_FALSE(storm.tells(10, false, start));
   EXPECT_FALSE(storm.tells(10'000, false, start + 1min));
-  EXPECT_FALSE(storm.tells(10'031, false, start + 1min + 10ms));
-  EXPECT_TRUE(storm.tells(10'032, false, start + 1min + 20ms));
+  EXPECT_FALSE(storm.tells(10'063, false, start + 1min + 10ms));
+  EXPECT_TRUE(storm.tells(10'064, false, start + 1min + 20ms));
 }
 
 TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
