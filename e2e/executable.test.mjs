@@ -463,7 +463,8 @@ test("requests that are nearly right are all met", async () => {
       'Lambda-Runtime-Function-Error-Type: A.B\r\nContent-Length: 22\r\n\r\n{"errorMessage":"why"}'),
     post("init/error", "Content-Length: 2\r\n\r\n{}"),
   ];
-  const event = { do: "mutate", count: 100_000, seed: Number(process.env.DORMOUSE_SEED ?? 1), texts };
+  const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
+  const event = { do: "mutate", count: nightly ? 100_000 : 10_000, seed: Number(process.env.DORMOUSE_SEED ?? 1), texts };
   const deployed = await platform.deploy(
     { name: "mutates", runtime: "executable", timeout: "10m" }, { bootstrap: versatile });
   assert.equal(deployed.code, 0, deployed.stderr);

@@ -6,6 +6,11 @@ import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "n
 import path from "node:path";
 import { Platform, compileNative, eventually } from "./platform.mjs";
 
+// All of 10 GiB goes from one process to the other, in 20 s; a program's that dormouse.h forks does not.
+const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
+const sentGiB = nightly ? 10 : 1;
+const printedMiB = nightly ? 1024 : 256;
+
 // Both do what the body of a call says, and answer with it.
 const speaks = `#!/usr/bin/python3 -IS
 import http.client, os, time
@@ -20,8 +25,8 @@ def ask(method, path, body=None):
 def act(deed):
     if deed == b"close streams": os.closerange(0, 3)
     if deed == b"print":
-        for _ in range(1024): os.write(1, b"p" * 1048575 + b"\\n")
-    if deed == b"answer 10 GiB": return [bytes(1 << 20)] * (10 << 10)
+        for _ in range(${printedMiB}): os.write(1, b"p" * 1048575 + b"\\n")
+    if deed == b"answer too much": return [bytes(1 << 20)] * (${sentGiB} << 10)
     if deed == b"sleep": time.sleep(60)
     return deed
 
@@ -42,7 +47,7 @@ static int is(const char* deed) {
 static int print(void) {
   static char line[1 << 20];
   memset(line, 'p', sizeof line), line[sizeof line - 1] = '\\n';
-  for (int mib = 0; mib < 1024; ++mib)
+  for (int mib = 0; mib < ${printedMiB}; ++mib)
     if (write(1, line, sizeof line) != sizeof line) return -1;
   return 0;
 }
@@ -53,7 +58,7 @@ int main(void) {
     size_t size = call.size;
     if (is("close streams")) close(0), close(1), close(2);
     if (is("print") && print() != 0) return 1;
-    if (is("answer 10 GiB")) {
+    if (is("answer too much")) {
       size = (size_t)10 << 30;
       answer = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (answer == MAP_FAILED) return 1;
@@ -69,7 +74,7 @@ const kinds = {
   speaks: {
     what: "speaks the Runtime API",
     template: /^no: it speaks the Lambda Runtime API/,
-    tooLong: /the answer has 10737418240 bytes, the limit is 67108864/,
+    tooLong: new RegExp(`the answer has ${sentGiB * 2 ** 30} bytes, the limit is 67108864`),
   },
   forks: {
     what: "dormouse.h forks",
@@ -81,8 +86,8 @@ const kinds = {
 let platform;
 const programs = { speaks };
 before(async () => {
-  // So that a gigabyte is printed in half a minute, and not in two.
-  platform = await Platform.start({ config: "logs: { rate: 40MiB }\n" });
+  // So that it is printed in seconds, and not in minutes.
+  platform = await Platform.start({ config: "logs: { rate: 160MiB }\n" });
   const folder = path.join(platform.dir, "forks");
   mkdirSync(folder);
   writeFileSync(path.join(folder, "native.c"), forks);
@@ -124,7 +129,7 @@ for (const [kind, { what, tooLong }] of Object.entries(kinds)) {
     for (const [deed, status, said] of [
       ["close streams", 200, /^close streams$/],
       ["nothing", 200, /^nothing$/],
-      ["answer 10 GiB", 502, tooLong],
+      ["answer too much", 502, tooLong],
       ["nothing", 200, /^nothing$/],
     ]) {
       const answer = await sparingly(() => platform.invoke(wild, deed));
@@ -140,7 +145,7 @@ for (const [kind, { what, tooLong }] of Object.entries(kinds)) {
   });
 }
 
-test("S6: of a gigabyte that each prints little is kept, on disk and in the daemon", async () => {
+test("S6: of what each prints without end little is kept, on disk and in the daemon", async () => {
   const printing = Object.keys(programs).map((kind) => `prints-${kind}`);
   for (const name of printing) {
     await deploy(name, name.slice("prints-".length), { timeout: "2m" });

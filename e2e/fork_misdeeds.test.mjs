@@ -15,8 +15,8 @@ const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 let platform;
 let descriptors; // Of the daemon, before all that follows.
 before(async () => {
-  // So that a gigabyte is printed in half a minute, and not in two.
-  platform = await Platform.start({ config: "logs: { rate: 40MiB }\n" });
+  // So that a gigabyte is printed in ten seconds, and not in two minutes.
+  platform = await Platform.start({ config: "logs: { rate: 160MiB }\n" });
   await deploy("first", sleepy, { keep_alive: "0ms" });
   await invoke("first", 1);
   await allAreAsleep();

@@ -93,7 +93,7 @@ export class Platform {
     this.attempts = path.join(this.dir, "attempts/log");
     this.options = options;
     this.log = "";
-    this.answered = []; // "id status" of each call that was answered whole, for the oracle.
+    this.answered = []; // "id status" of each call that was answered, for the oracle.
     this.agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
     // Workers append to it from inside their sandboxes, as users that do not exist out here.
     chmodSync(this.dir, 0o755);
@@ -258,10 +258,12 @@ ${this.options.config ?? ""}`,
           response.on("error", reject);
           response.on("end", () => {
             const { statusCode: status, headers } = response;
-            // A refusal has no receipt, and says no cost.
-            const began = "dormouse-cost" in headers || (status >= 200 && status < 300);
+            // A refusal has no receipt, and says no cost. Nor does the head of a stream, which may
+            // have told of a failure later: it has a receipt, of which its status says nothing.
             const id = headers["dormouse-invocation"];
-            if (began && id) this.answered.push(`${id} ${status}`);
+            const isStream = !("dormouse-cost" in headers) && status >= 200 && status < 300;
+            if (id && isStream) this.answered.push(`${id} 0`);
+            if ("dormouse-cost" in headers) this.answered.push(`${id} ${status}`);
             const body = Buffer.concat(parts);
             resolve({ status, headers, body, text: body.toString() });
           });

@@ -25,7 +25,7 @@ struct Seen {
   std::int64_t end_us = 0;
 };
 
-// One line of a client: "invocation-id [status]".
+// One line of a client: "invocation-id [status]"; 0 is a stream, whose head left before its end.
 struct Answered {
   InvocationId id;
   int status = 200;
