@@ -51,14 +51,19 @@ TEST(ForkStorm, IsLookedForOftenWhileThereAreRefusalsAndSeldomOtherwise) {
   EXPECT_EQ(storm.look_again(), 10ms);
 }
 
-TEST(ForkStorm, IsLookedForOftenInWhatHasManyProcesses) {
-  ForkStorm storm;
+// At what has nothing to show. Gives when it is to be looked at next.
+TimePoint look_until_seldom(ForkStorm& storm) {
   TimePoint now = start;
-  for (int look = 0; look < 10; ++look) {
+  while (storm.look_again() < ForkStorm::seldom) {
     storm.tells(0, false, now);
     now += storm.look_again();
   }
-  EXPECT_EQ(storm.look_again(), ForkStorm::seldom);
+  return now;
+}
+
+TEST(ForkStorm, IsLookedForOftenInWhatHasManyProcesses) {
+  ForkStorm storm;
+  const TimePoint now = look_until_seldom(storm);
   storm.tells(0, true, now);
   EXPECT_EQ(storm.look_again(), ForkStorm::often);
 }
@@ -72,11 +77,7 @@ TEST(ForkStorm, IsOfProcessesAndNotOfTheThreadsOfAFew) {
 
 TEST(ForkStorm, IsLookedForOftenAfterARest) {
   ForkStorm storm;
-  TimePoint now = start;
-  for (int look = 0; look < 10; ++look) {
-    storm.tells(0, false, now);
-    now += storm.look_again();
-  }
+  const TimePoint now = look_until_seldom(storm);
   storm.tells(0, false, now + 1s);
   EXPECT_EQ(storm.look_again(), 10ms);
 }
