@@ -79,7 +79,7 @@ const kinds = {
   forks: {
     what: "dormouse.h forks",
     template: /^yes$/,
-    tooLong: /there is no room for the answer/,
+    tooLong: /the answer has 10737418240 bytes, the limit is 67108864/,
   },
 };
 

@@ -3,7 +3,7 @@ import pathlib
 import random
 import tempfile
 
-from measures.models import MODELS
+from measures.models import Model
 from rig.daemon import Daemon
 from rig.peers import Burden, load
 from rig.ratios import Section, spread
@@ -30,8 +30,8 @@ def run(watch):
     with Daemon(watch) as daemon:
         daemon.deploy("echo", "echo", keep_alive="10m", memory="64MiB", concurrency=32,
                       max_instances=1)
-        daemon.deploy("tiny", "onnx", [(MODELS / "tiny.onnx", "model.onnx")], keep_alive="10m",
-                      concurrency=1, max_instances=1)
+        Model("tiny", [1, 12], "float32").deploy(daemon, keep_alive="10m", concurrency=1,
+                                              max_instances=1)
         path = body(folder)
         load(daemon.port, "/f/tiny", body=path, type="application/json", requests=2)
         for _ in range(ROUNDS):

@@ -176,7 +176,7 @@ int dormouse_next(struct dormouse_call *call) {
 
 /* 1: the body is where the daemon finds it, if it is large. 0: there is no room for it. */
 static int place(uint64_t handle, const void *body, size_t size) {
-  if (size > body_max || size <= INLINE_MAX) return size <= body_max;
+  if (size <= INLINE_MAX) return 1;
   if (put_number(size, 8), send_out(wire, ASK_ROOM, handle) || receive_a(ROOM) != 1) return -1;
   if (in_fds[0] < 0) return 0;
   void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, in_fds[0], 0);
@@ -186,15 +186,15 @@ static int place(uint64_t handle, const void *body, size_t size) {
 static void put_body(const void *body, size_t size) {
   put_number(size, 8), put_number(size > INLINE_MAX, 1), put(body, size > INLINE_MAX ? 0 : size);
 }
-
-int dormouse_answer(const struct dormouse_call *call, const char *content_type, const void *body,
-                    size_t size) {
-  int there = place(call->handle, body, size);
-  if (there != 1) return there ? -1 : dormouse_fail(call, "there is no room for the answer");
-  put_number(0, 1), put_text(content_type), put_number(0, 8), put_body(body, size);
-  return send_out(wire, RESULT, call->handle);
+int dormouse_answer(const struct dormouse_call *to, const char *type, const void *body, size_t n) {
+  char why[80] = "there is no room for the answer";
+  int there = n > body_max ? 0 : place(to->handle, body, n);
+  if (n > body_max)
+    snprintf(why, sizeof why, "the answer has %zu bytes, the limit is %zu", n, (size_t)body_max);
+  if (there != 1) return there ? -1 : dormouse_fail(to, why);
+  put_number(0, 1), put_text(type), put_number(0, 8), put_body(body, n);
+  return send_out(wire, RESULT, to->handle);
 }
 int dormouse_fail(const struct dormouse_call *call, const char *message) {
-  put_number(FUNCTION_FAILED, 1), put_text(message);
-  return send_out(wire, FAILED, call->handle);
+  return put_number(FUNCTION_FAILED, 1), put_text(message), send_out(wire, FAILED, call->handle);
 }

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/shell.h"
+#include "control/quantities.h"
 #include "control/unpacking.h"
 
 namespace dormouse::cli {
@@ -57,6 +58,21 @@ void build(CLI::App& app, Shell* shell) {
       "  dormouse dev hello\n"
       "  dormouse list\n\nExit status:\n" +
       exit_table());
+}
+
+// CLI11 says only that a command is missing where it knows none of the name that it was given.
+std::optional<std::string> unknown_command(const CLI::App& app) {
+  const std::vector<std::string> left = app.remaining(true);
+  const auto given = std::ranges::find_if(left, [](auto& word) { return !word.starts_with('-'); });
+  if (given == left.end()) return std::nullopt;
+  const auto parsed = app.get_subcommands();
+  const CLI::App& of = parsed.empty() ? app : *parsed.front();
+  std::vector<std::string> names;
+  for (const CLI::App* each : of.get_subcommands({})) names.push_back(each->get_name());
+  if (names.empty()) return std::nullopt;
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const std::string help = "dormouse" + (&of == &app ? "" : " " + of.get_name()) + " --help";
+  return control::unknown_name("command", *given, known).message + "\nSee `" + help + "`.";
 }
 
 }  // namespace
@@ -108,6 +124,9 @@ int run(Shell* shell, std::vector<std::string> arguments) {
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& failure) {
+    const bool is_lacking = failure.get_name() == "RequiredError";
+    const auto unknown = is_lacking ? unknown_command(app) : std::nullopt;
+    if (unknown) return static_cast<int>(shell->fail_usage(*unknown));
     const int status = app.exit(failure, *shell->out, *shell->err);
     return status == 0 ? 0 : static_cast<int>(Exit::usage);
   }

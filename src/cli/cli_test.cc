@@ -117,6 +117,18 @@ TEST_F(Cli, DeploysABareModelAndSaysHowToCallIt) {
   EXPECT_EQ(world.catalog.active("my-model-v2")->manifest.model, "My Model_v2.onnx");
 }
 
+TEST_F(Cli, SaysWhichCommandItDoesNotKnow) {
+  const auto mistyped = run_it({"--json", "depoly", "model.onnx"});
+  EXPECT_EQ(mistyped.exit, 2);
+  expect_in(mistyped.err, "unknown command \"depoly\"; did you mean \"deploy\"?");
+  const auto inner = run_it({"secret", "frobnicate", "NAME"});
+  EXPECT_EQ(inner.exit, 2);
+  expect_in(inner.err, "unknown command \"frobnicate\"; known are set, list, rm");
+  expect_in(inner.err, "See `dormouse secret --help`.");
+  expect_in(run_it({"secret"}).err, "A subcommand is required");
+  EXPECT_EQ(run_it({"deploy"}).exit, 2);
+}
+
 TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
   write("reader/dormouse.yaml",
         "name: reader\nruntime: onnx\nmodel: model.onnx\ntask: text-line\nmemory: 1GiB\n");
