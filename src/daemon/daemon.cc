@@ -262,18 +262,18 @@ Result<> serve(const cli::DaemonConfig& config) {
   async::take_turns(async::short_slice, 0);
   // Before anything is there that would be left behind: a signal from now on waits for run().
   asio::signal_set signals(io, SIGTERM, SIGINT);
-  Platform platform(io, config);
-  if (auto built = platform.build(); !built) return built;
+  auto platform = std::make_unique<Platform>(io, config);
+  if (auto built = platform->build(); !built) return built;
   spdlog::info("dormouse {} serves http://{} from {}", DORMOUSE_VERSION,
-               cli::listen_text(config.host, platform.port()), config.data);
+               cli::listen_text(config.host, platform->port()), config.data);
   if (config.key_file.empty()) {
     spdlog::info(
-        "no key is set, so only this machine is listened to; make one with `dormouse key "
-        "new` and start with --key-file");
+        "no key is set, so only this machine is listened to; see `dormouse key new --help`");
   }
   async::TaskGroup group(io.get_executor());
-  group.spawn(run(&io, &signals, &platform));
+  group.spawn(run(&io, &signals, platform.get()));
   io.run();
+  platform.reset();  // Its folders and mounts.
   spdlog::info("stopped; nothing is left running");
   return ok;
 }

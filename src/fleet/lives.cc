@@ -21,6 +21,15 @@ constexpr int tries_max = 4;
 constexpr std::size_t last_line_bytes_max = 500;
 constexpr std::size_t output_line_bytes = 96;  // What a line counts for beside its text.
 
+// What a worker has to load in, and a fork of it to be ready: so that it can say itself what hangs.
+wire::Options patience(Duration to_load, Duration to_settle) {
+  const auto ms = [](Duration time) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
+    return std::to_string(std::max<std::int64_t>(left, 0));
+  };
+  return {{"start_ms", ms(to_load)}, {"settle_ms", ms(to_settle)}};
+}
+
 std::string mebibytes(std::uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
 }
@@ -174,6 +183,7 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   if (auto& mold = instance(key)->mold) {
     mold->init_versions = init_versions(instance(key)->secrets, *parts_.secrets);
   }
+  if (loads) question.options.merge(patience(deadline - there, options_.settling_max));
   // What is prepared is kept: no secret may get there.
   const auto payload = load_with_secrets(
       std::move(question.options), loads ? instance(key)->secrets : SecretUses(), *parts_.secrets);

@@ -23,7 +23,8 @@ std::set<conversations::Revision> revisions_in(const catalog::Catalog&);
 
 // What the manifest tells a worker at `prepare` and `load`: "name", "memory_mib" (as declared,
 // whole MiB), "threads", "concurrency", "python.packages"; and if they are set "model",
-// "model.digest", "handler", "command.0" and on, "task", "task.NAME", "env.NAME".
+// "model.digest", "handler", "command.0" and on, "task", "task.NAME", "env.NAME". With `load` go
+// also "start_ms" and "settle_ms", the time that it has for that, and a fork of it to be ready.
 wire::Options options_of(const catalog::Draft&);
 
 sandbox::Limits limits_of(const catalog::Manifest&);

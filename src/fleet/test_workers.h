@@ -223,11 +223,12 @@ inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* f
   for (auto& child : children) child.join();
 }
 
-// "INIT=2 template=yes": what a worker was told with a frame, but for what has no secret in it.
+// "INIT=2 template=yes": what a worker was told with a frame, but for the time that it has.
 inline std::string told_by(const wire::Frame& frame) {
   std::string text;
   if (frame.payload.empty()) return text;
   for (const auto& [key, value] : wire::decode_load(frame.payload)->options) {
+    if (key.ends_with("_ms")) continue;
     const bool is_variable = key.starts_with("env.");
     text += " " + (is_variable ? key.substr(4) : key) + "=" + value;
   }

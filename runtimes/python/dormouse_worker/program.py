@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from . import client, gather, handler, mail, template, wire
+from . import client, gather, handler, mail, patience, template, wire
 
 
 def run(number):
@@ -36,6 +36,7 @@ class Worker:
         self._mail = mail.Mail(self._socket)
         self._handler = None
         self._settings = None
+        self._settle_ms = None  # What a fork has for `after_fork`.
         self._running = {}  # Calls, by handle.
         self._pid = None
         client.offer(self)
@@ -64,26 +65,28 @@ class Worker:
         if not is_template:
             template.drop_capabilities()
         self._settings = handler.Settings(options)
+        self._settle_ms = options["settle_ms"]
         self._set_environment(options)
         doing = "importing " + options.get("handler", "")
         try:
-            with template.one_thread_each():
-                handler.use_code(options)
-                self._handler = handler.find(options.get("handler", ""))
-                doing = "before_template"
-                handler.run_hook(self._handler, doing)
-                if is_template and handler.has_hook(self._handler, "rehearse_template"):
-                    doing = "rehearse_template"
-                    gather.rehearse(lambda: handler.run_hook(self._handler, doing), template.fill_holes)
-            if not is_template:  # It serves as it is, and may need what its hooks make.
-                doing = "after_fork"
-                handler.run_hook(self._handler, doing)
+            with patience.within(options["start_ms"]):
+                with template.one_thread_each():
+                    handler.use_code(options)
+                    self._handler = handler.find(options.get("handler", ""))
+                    doing = "before_template"
+                    handler.run_hook(self._handler, doing)
+                    if is_template and handler.has_hook(self._handler, "rehearse_template"):
+                        doing = "rehearse_template"
+                        gather.rehearse(lambda: handler.run_hook(self._handler, doing), template.fill_holes)
+                if not is_template:  # It serves as it is, and may need what its hooks make.
+                    doing = "after_fork"
+                    handler.run_hook(self._handler, doing)
         except handler.HandlerError as wrong:
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(str(wrong)))
             return False
         except BaseException as error:  # A module may raise SystemExit, or worse.
             _print_user_traceback(error)
-            what = f"{doing}: {handler.last_words(error)}"
+            what = f"{doing}: {_last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         notes = {"python": platform.python_version()}
@@ -116,11 +119,12 @@ class Worker:
         """In a fork, before its first call."""
         try:
             template.make_new()
-            handler.run_hook(self._handler, "after_fork")
+            with patience.within(self._settle_ms):
+                handler.run_hook(self._handler, "after_fork")
             self._rehearse()
         except BaseException as error:
             _print_user_traceback(error)
-            what = f"after_fork: {handler.last_words(error)}"
+            what = f"after_fork: {_last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         self._get_ready_to_serve()
@@ -298,6 +302,10 @@ def _fill(frame, body):
         room[:] = body
     os.close(frame.descriptors[0])
     return True
+
+
+def _last_words(error):
+    return str(error) if isinstance(error, patience.TookTooLong) else handler.last_words(error)
 
 
 def _print_user_traceback(error):
