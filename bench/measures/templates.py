@@ -161,8 +161,9 @@ def run(watch):
                  "warm one, on open connections, for each function; the cold one meets no instance, a "
                  f"moment after the last one went. In each round also {CALLS} times two cold calls at the "
                  "same time, of a native function whose instances take one call each (`reuse: clean`): the "
-                 f"slower of the two waits for a fork of its own. At once: {AT_ONCE} calls on open "
-                 "connections, in each round, as is the floor and as are the interpreters; the function "
+                 "slower of the two waits for a fork of its own, and most of that for the kernel, which "
+                 "lets a grace period go by before it moves the first process in a while into a control "
+                 f"group. At once: {AT_ONCE} calls on open connections, in each round, as is the floor and as are the interpreters; the function "
                  "decides by itself how many instances that takes. The floor forks a process with a heap "
                  "in huge pages, without a sandbox. Cold and warm: of all calls, p99 of "
                  f"{ROUNDS * CALLS}. Medians (quartiles), ms.")
