@@ -190,8 +190,10 @@ Result<> read_response_format(Request& request, Field field, Value value) {
   if (schema == nullptr || !schema->is_object()) {
     return refused("response_format.json_schema.schema", "expected an object");
   }
-  request.json_schema = json::serialize(*schema);
-  return check_schema("response_format.json_schema.schema", *schema, Holds::all);
+  json::value held = *schema;
+  auto good = check_schema("response_format.json_schema.schema", held, Holds::all);
+  if (good) request.json_schema = json::serialize(held);
+  return good;
 }
 
 Result<> read_tools(Request& request, Field field, Value value) {
@@ -199,22 +201,23 @@ Result<> read_tools(Request& request, Field field, Value value) {
   if (!value.is_array()) return refused(field, "expected an array");
   if (value.get_array().empty()) return ok;
   if (value.get_array().size() > tools_max) return refused(field, "at most 128");
-  for (std::size_t i = 0; i < value.get_array().size(); ++i) {
+  json::array tools = value.get_array();
+  for (std::size_t i = 0; i < tools.size(); ++i) {
     const std::string name = "tools[" + std::to_string(i) + "]";
-    const json::object* tool = value.get_array()[i].if_object();
+    json::object* tool = tools[i].if_object();
     const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
     if (type == nullptr || *type != "function") {
       return not_done(name + ".type", "only \"function\" is understood");
     }
-    const json::value* function = tool->if_contains("function");
+    json::value* function = tool->if_contains("function");
     const json::value* called = function != nullptr && function->is_object()
                                     ? function->get_object().if_contains("name")
                                     : nullptr;
     if (called == nullptr || !called->is_string() || called->get_string().empty()) {
       return refused(name + ".function.name", "expected a string");
     }
-    const json::object& described = function->get_object();
-    const json::value* parameters = described.if_contains("parameters");
+    json::object& described = function->get_object();
+    json::value* parameters = described.if_contains("parameters");
     if (parameters == nullptr || parameters->is_null()) continue;
     const json::value* strict = described.if_contains("strict");
     const bool is_strict = strict != nullptr && strict->is_bool() && strict->get_bool();
@@ -222,7 +225,7 @@ Result<> read_tools(Request& request, Field field, Value value) {
                              is_strict ? Holds::all : Holds::some);
     if (!good) return good;
   }
-  request.tools = json::serialize(value);
+  request.tools = json::serialize(tools);
   return ok;
 }
 

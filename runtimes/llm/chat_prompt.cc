@@ -3,6 +3,8 @@
 #include <chat.h>
 #include <json-schema-to-grammar.h>
 
+#include <algorithm>
+#include <array>
 #include <exception>
 
 #include "base/bytes.h"
@@ -20,9 +22,18 @@ Error refused(const std::exception& failure) {
   return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
 }
 
-common_chat_templates_inputs inputs_of(const Request& request) {
+void take_marks_out(common_chat_msg& message, const std::vector<std::string>& marks) {
+  message.content = without_marks(message.content, marks);
+  message.reasoning_content = without_marks(message.reasoning_content, marks);
+  for (auto& part : message.content_parts) part.text = without_marks(part.text, marks);
+  for (auto& call : message.tool_calls) call.arguments = without_marks(call.arguments, marks);
+}
+
+common_chat_templates_inputs inputs_of(const Request& request,
+                                       const std::vector<std::string>& marks) {
   common_chat_templates_inputs inputs;
   inputs.messages = common_chat_msgs_parse_oaicompat(common_json::parse(request.messages));
+  for (common_chat_msg& message : inputs.messages) take_marks_out(message, marks);
   if (!request.tools.empty()) {
     inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(request.tools));
   }
@@ -65,6 +76,23 @@ std::vector<std::string> strings(Reader& reader) {
 
 }  // namespace
 
+std::string without_marks(std::string_view said, const std::vector<std::string>& marks) {
+  std::array<bool, 256> begins{};
+  for (const std::string& mark : marks) begins[static_cast<unsigned char>(mark.front())] = true;
+  std::string out;
+  out.reserve(said.size());
+  for (std::size_t i = 0; i < said.size(); ++i) {
+    out += said[i];
+    if (!begins[static_cast<unsigned char>(said[i])]) continue;
+    const std::string_view rest = said.substr(i);
+    if (!std::ranges::any_of(marks, [&](auto& mark) { return rest.starts_with(mark); })) continue;
+    const auto is_inside = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; };
+    while (i + 1 < said.size() && is_inside(said[i + 1])) out += said[++i];
+    out += mark_break;
+  }
+  return out;
+}
+
 void ChatTemplates::Free::operator()(common_chat_templates* templates) const {
   common_chat_templates_free(templates);
 }
@@ -74,11 +102,12 @@ ChatTemplates::~ChatTemplates() = default;
 Result<std::unique_ptr<ChatTemplates>> ChatTemplates::read(const Model& model,
                                                            const std::string& source) {
   std::unique_ptr<ChatTemplates> read(new ChatTemplates());
+  read->marks_ = model.marks();
   try {
     read->templates_.reset(common_chat_templates_init(model.model(), source).release());
     read->source_ = common_chat_templates_source(read->templates_.get());
     const Request hello{.messages = R"([{"role":"user","content":"Hello"}])"};
-    const auto params = common_chat_templates_apply(read->templates_.get(), inputs_of(hello));
+    const auto params = common_chat_templates_apply(read->templates_.get(), inputs_of(hello, {}));
     read->thinks_ = params.supports_thinking;
     const auto can = common_chat_templates_get_caps(read->templates_.get());
     read->calls_tools_ = can.contains("supports_tool_calls") && can.at("supports_tool_calls");
@@ -111,7 +140,7 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
 }
 
 ChatPrompt ChatTemplates::rendered(const Request& request) const {
-  common_chat_templates_inputs inputs = inputs_of(request);
+  common_chat_templates_inputs inputs = inputs_of(request, marks_);
   // To find out how tool calls and thoughts are written takes many renderings.
   inputs.force_pure_content = inputs.tools.empty() && !thinks_;
   if (request.reasoning_effort == "none") {

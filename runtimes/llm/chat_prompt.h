@@ -25,8 +25,14 @@ struct Trigger {  // Of a grammar that holds only from there on. llama.cpp's kin
   Token token = -1;
 };
 
+// Stands in a prompt after the first character of what a message says itself that would be a
+// control token: the text is cut there before it becomes tokens, so that nobody can speak for
+// another. It is a code point that is no character.
+inline constexpr std::string_view mark_break = "\xF4\x8F\xBF\xBE";
+std::string without_marks(std::string_view said, const std::vector<std::string>& marks);
+
 struct ChatPrompt {
-  std::string text;
+  std::string text;     // With mark_break where it is to be cut.
   std::string grammar;  // GBNF; "": none.
   bool of_tools = false;
   bool lazy = false;
@@ -59,6 +65,7 @@ class ChatTemplates {
   };
   std::unique_ptr<common_chat_templates, Free> templates_;
   std::string source_;
+  std::vector<std::string> marks_;
   bool thinks_ = false;  // Its answers may have a part that is thought and not said.
   bool calls_tools_ = false;
 };

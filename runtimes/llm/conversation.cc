@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtimes/llm/chat_prompt.h"
 #include "runtimes/llm/library.h"
 
 namespace dormouse::llm {
@@ -10,6 +11,18 @@ namespace {
 
 constexpr std::string_view magic = "DMCV";
 constexpr std::uint32_t version = 1;
+
+// Of a text that is cut at each mark_break.
+std::vector<Token> tokens_of_parts(const Model& model, std::string_view text) {
+  std::vector<Token> all;
+  for (bool first = true; first || !text.empty(); first = false) {
+    const std::string_view part = text.substr(0, text.find(mark_break));
+    const std::vector<Token> tokens = model.tokens(part, true, first);
+    all.insert(all.end(), tokens.begin(), tokens.end());
+    text.remove_prefix(std::min(part.size() + mark_break.size(), text.size()));
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -40,7 +53,8 @@ Result<KeptConversation> read_conversation(Bytes file) {
 
 std::vector<Token> continued(const Model& model, std::span<const Token> known,
                              std::string_view text) {
-  std::vector<Token> own = model.tokens(text, true);
+  std::vector<Token> own = tokens_of_parts(model, text);
+  if (text.contains(mark_break)) return own;
   const auto [different, _] = std::ranges::mismatch(own, known);
   const auto same = static_cast<std::size_t>(different - own.begin());
   if (same == known.size()) return own;

@@ -128,7 +128,10 @@ Result<> Model::load() {
   }
   for (Token token = 0; token < llama_vocab_n_tokens(vocabulary_); ++token) {
     if (ends(token)) end_tokens_.push_back(token);
-    token_bytes_max_ = std::max(token_bytes_max_, piece(token, true).size());
+    std::string said = piece(token, true);
+    token_bytes_max_ = std::max(token_bytes_max_, said.size());
+    const bool is_mark = ends(token) || llama_vocab_is_control(vocabulary_, token);
+    if (is_mark && said.size() > 1) marks_.push_back(std::move(said));
   }
   return ok;
 }

@@ -68,6 +68,8 @@ class Model {
   // Whether so many bytes of text surely are more tokens than its context has.
   bool overflows(std::size_t bytes) const;
   const std::vector<Token>& end_tokens() const { return end_tokens_; }
+  // What control tokens are written as: "<|im_end|>".
+  const std::vector<std::string>& marks() const { return marks_; }
 
   wire::Options notes() const;  // What a person should know of it.
 
@@ -86,6 +88,7 @@ class Model {
   std::unique_ptr<Threads> threads_;
   const llama_vocab* vocabulary_ = nullptr;
   std::vector<Token> end_tokens_;
+  std::vector<std::string> marks_;
   std::size_t token_bytes_max_ = 1;
   std::int32_t context_tokens_ = 0;
   std::int32_t batch_tokens_ = 0;

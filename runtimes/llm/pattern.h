@@ -1,8 +1,9 @@
-// Which regular expressions llama.cpp makes a grammar of. Pure.
+// Which regular expressions llama.cpp makes a grammar of, and how they are given to it. Pure.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <expected>
+#include <string>
 #include <string_view>
 
 namespace dormouse::llm {
@@ -15,6 +16,9 @@ struct Problem {
   bool is_left_out = false;
 };
 
-std::optional<Problem> problem_of(std::string_view pattern);
+// The pattern as llama.cpp is given it. Its grammar is of what stands in JSON between quotes, where
+// a quote, a backslash and control characters cannot be as they are: `.` and sets match none of
+// them there, and a pattern that needs one has a Problem.
+std::expected<std::string, Problem> followed_pattern(std::string_view pattern);
 
 }  // namespace dormouse::llm

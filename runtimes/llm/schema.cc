@@ -78,6 +78,17 @@ Error wrong(const std::string& where, std::string_view why) {
   return {Code::invalid_argument, where + ": " + std::string(why)};
 }
 
+// JSON Schema's type, "integer" of 2.0, too.
+bool is_of_type(const json::value& value, std::string_view type) {
+  if (type == "object") return value.is_object();
+  if (type == "array") return value.is_array();
+  if (type == "string") return value.is_string();
+  if (type == "boolean") return value.is_bool();
+  if (type == "null") return value.is_null();
+  const bool whole = !value.is_double() || std::trunc(value.get_double()) == value.get_double();
+  return value.is_number() && (type == "number" || whole);
+}
+
 Error not_followed(const std::string& where, std::string_view why) {
   return {Code::unsupported, where + ": " + std::string(why)};
 }
@@ -93,32 +104,35 @@ std::optional<std::uint8_t> kind_of(std::string_view type) {
 
 class Checker {
  public:
-  Checker(const json::value& root, Holds holds) : root_(root), holds_(holds) {}
+  Checker(json::value& root, Holds holds) : root_(root), holds_(holds) {}
 
   Result<> check_whole(const std::string& where);
 
  private:
-  Result<> check(const std::string& where, const json::value& schema);
+  Result<> check(const std::string& where, json::value& schema);
   Result<std::uint8_t> kinds(const std::string& where, const json::object&) const;
   Result<> check_keywords(const std::string& where, const json::object&, std::uint8_t kinds) const;
   Result<> check_beside(const std::string& where, const json::object&) const;
-  Result<> check_children(const std::string& where, const json::object&);
-  Result<> check_all(const std::string& where, const json::value& list);
-  Result<> check_named(const std::string& where, const json::value& map);
+  Result<> check_children(const std::string& where, json::object&);
+  Result<> check_all(const std::string& where, json::value& list);
+  Result<> check_named(const std::string& where, json::value& map);
+  Result<> check_merged(const std::string& where, const json::array& all) const;
+  Result<> check_values(const std::string& where, const json::object&) const;
   Result<> check_reference(const std::string& where, const json::value& to);
-  Result<> check_array(const std::string& where, const json::object&) const;
-  Result<> check_text(const std::string& where, const json::object&) const;
-  Result<> check_required(const std::string& where, const json::object&) const;
-  Result<> check_range(const std::string& where, const json::object&, std::string_view least,
+  json::value* place_of(std::string_view reference) const;
+  Result<> check_array(const std::string& where, json::object&) const;
+  Result<> check_text(const std::string& where, json::object&) const;
+  Result<> check_required(const std::string& where, json::object&) const;
+  Result<> check_range(const std::string& where, json::object&, std::string_view least,
                        std::string_view most, bool counts) const;
   Result<> check_integers(const std::string& where, const json::object&) const;
 
-  const json::value& root_;
+  json::value& root_;
   const Holds holds_;
   // What is referred to, which may lie where no schema is looked for, and from where. Not followed
   // at once: they may lead to each other without end.
   std::set<const json::value*> known_;
-  std::vector<std::pair<std::string, const json::value*>> to_check_;
+  std::vector<std::pair<std::string, json::value*>> to_check_;
 };
 
 Result<> Checker::check_whole(const std::string& where) {
@@ -131,15 +145,16 @@ Result<> Checker::check_whole(const std::string& where) {
   return ok;
 }
 
-Result<> Checker::check(const std::string& where, const json::value& schema) {
+Result<> Checker::check(const std::string& where, json::value& schema) {
   if (!schema.is_object()) return wrong(where, "expected an object, which a schema is here");
-  const json::object& it = schema.get_object();
+  json::object& it = schema.get_object();
   const auto of = kinds(where, it);
   if (!of) return of.error();
   if (holds_ == Holds::all) {
     if (auto good = check_keywords(where, it, *of); !good) return good;
     if (auto good = check_beside(where, it); !good) return good;
   }
+  if (auto good = check_values(where, it); !good) return good;
   for (const auto step : {&Checker::check_array, &Checker::check_text, &Checker::check_required}) {
     if (auto good = (this->*step)(where, it); !good) return good;
   }
@@ -218,8 +233,8 @@ Result<> Checker::check_beside(const std::string& where, const json::object& it)
   return ok;
 }
 
-Result<> Checker::check_children(const std::string& where, const json::object& it) {
-  for (const auto& [key, value] : it) {
+Result<> Checker::check_children(const std::string& where, json::object& it) {
+  for (auto& [key, value] : it) {
     const std::string at = where + "." + std::string(key);
     Result<> good = ok;
     if (key == "properties" || key == "$defs" || key == "definitions") {
@@ -240,7 +255,7 @@ Result<> Checker::check_children(const std::string& where, const json::object& i
   return ok;
 }
 
-Result<> Checker::check_all(const std::string& where, const json::value& list) {
+Result<> Checker::check_all(const std::string& where, json::value& list) {
   if (!list.is_array() || list.get_array().empty()) {
     return wrong(where, "expected an array of at least one schema");
   }
@@ -253,12 +268,57 @@ Result<> Checker::check_all(const std::string& where, const json::value& list) {
       return not_followed(at, "of \"allOf\" only objects with \"properties\" are merged");
     }
   }
+  const bool is_merged = where.ends_with(".allOf") && holds_ == Holds::all;
+  return is_merged ? check_merged(where, list.get_array()) : ok;
+}
+
+// An answer would have a property twice.
+Result<> Checker::check_merged(const std::string& where, const json::array& all) const {
+  std::set<std::string_view> names;
+  for (const json::value& each : all) {
+    const json::value* part = &each;
+    if (const json::value* to = each.get_object().if_contains("$ref")) {
+      part = place_of(to->get_string());
+    }
+    const json::value* of =
+        part->is_object() ? part->get_object().if_contains("properties") : nullptr;
+    if (of == nullptr || !of->is_object()) continue;
+    for (const auto& [name, schema] : of->get_object()) {
+      if (names.insert(name).second) continue;
+      return not_followed(where,
+                          "\"" + std::string(name) + "\" is in two of them, which are not merged");
+    }
+  }
   return ok;
 }
 
-Result<> Checker::check_named(const std::string& where, const json::value& map) {
+// What is listed beside a type has to be of it: of an answer only the list is held to.
+Result<> Checker::check_values(const std::string& where, const json::object& it) const {
+  const json::value* type = it.if_contains("type");
+  const json::value* listed = it.if_contains("enum");
+  const json::value* only = it.if_contains("const");
+  if (type == nullptr || (listed == nullptr && only == nullptr)) return ok;
+  const json::array types = type->is_array() ? type->get_array() : json::array{*type};
+  const json::array none, values = only != nullptr      ? json::array{*only}
+                                   : listed->is_array() ? listed->get_array()
+                                                        : none;
+  for (const json::value& value : values) {
+    const auto is_its = [&](const json::value& each) {
+      return is_of_type(value, each.get_string());
+    };
+    if (std::ranges::any_of(types, is_its)) continue;
+    return wrong(where + (only != nullptr ? ".const" : ".enum"),
+                 json::serialize(value) + " is not of its \"type\"");
+  }
+  return ok;
+}
+
+Result<> Checker::check_named(const std::string& where, json::value& map) {
   if (!map.is_object()) return wrong(where, "expected an object of schemas");
-  for (const auto& [name, schema] : map.get_object()) {
+  for (auto& [name, schema] : map.get_object()) {
+    if (name.empty() && holds_ == Holds::all) {
+      return not_followed(where, "a name that is empty is not");
+    }
     if (auto good = check(where + "." + std::string(name), schema); !good) return good;
   }
   return ok;
@@ -266,23 +326,30 @@ Result<> Checker::check_named(const std::string& where, const json::value& map) 
 
 Result<> Checker::check_reference(const std::string& where, const json::value& to) {
   if (!to.is_string() || !std::string_view(to.get_string()).starts_with("#/")) {
-    return not_followed(where, "only \"#/…\" is, a place in the same schema");
+    return not_followed(where, "only \"#/…\" is, a place beneath the schema");
   }
-  std::string_view rest = std::string_view(to.get_string()).substr(1);
-  const json::value* at = &root_;
+  json::value* const at = place_of(to.get_string());
+  if (at == nullptr) return wrong(where, "there is no such place in the schema");
+  if (known_.insert(at).second) to_check_.emplace_back(where, at);
+  return ok;
+}
+
+// As llama.cpp finds it: names as they are, without what JSON Pointers escape. nullptr if nothing
+// is there.
+json::value* Checker::place_of(std::string_view reference) const {
+  std::string_view rest = reference.substr(1);
+  json::value* at = &root_;
   while (at != nullptr && !rest.empty()) {
     rest.remove_prefix(1);
     const std::string_view name = rest.substr(0, rest.find('/'));
     rest.remove_prefix(name.size());
     at = at->is_object() ? at->get_object().if_contains(name) : nullptr;
   }
-  if (at == nullptr) return wrong(where, "there is no such place in the schema");
-  if (known_.insert(at).second) to_check_.emplace_back(where, at);
-  return ok;
+  return at;
 }
 
 // A tuple has as many as it names.
-Result<> Checker::check_array(const std::string& where, const json::object& it) const {
+Result<> Checker::check_array(const std::string& where, json::object& it) const {
   const json::value* items = it.if_contains("items");
   const json::value* prefix = it.if_contains("prefixItems");
   if (items != nullptr && prefix != nullptr && holds_ == Holds::all) {
@@ -300,11 +367,11 @@ Result<> Checker::check_array(const std::string& where, const json::object& it) 
   return check_range(where, it, "minItems", "maxItems", true);
 }
 
-Result<> Checker::check_text(const std::string& where, const json::object& it) const {
+Result<> Checker::check_text(const std::string& where, json::object& it) const {
   constexpr std::string_view formats[] = {"date",  "time",  "date-time", "uuid", "uuid1",
                                           "uuid2", "uuid3", "uuid4",     "uuid5"};
   const json::value* format = it.if_contains("format");
-  const json::value* pattern = it.if_contains("pattern");
+  json::value* pattern = it.if_contains("pattern");
   if (format != nullptr && holds_ == Holds::all) {
     const bool is_known =
         format->is_string() &&
@@ -320,15 +387,18 @@ Result<> Checker::check_text(const std::string& where, const json::object& it) c
   if (pattern != nullptr && !pattern->is_string()) {
     return wrong(where + ".pattern", "expected a string");
   }
-  const auto problem = pattern == nullptr ? std::nullopt : problem_of(pattern->get_string());
-  if (problem && (holds_ == Holds::all || !problem->is_left_out)) {
-    return not_followed(where + ".pattern", problem->why);
+  if (pattern != nullptr) {
+    auto followed = followed_pattern(pattern->get_string());
+    if (!followed && (holds_ == Holds::all || !followed.error().is_left_out)) {
+      return not_followed(where + ".pattern", followed.error().why);
+    }
+    if (followed) *pattern = *std::move(followed);
   }
   return check_range(where, it, "minLength", "maxLength", true);
 }
 
 // A grammar has a rule for each two properties that may be missing.
-Result<> Checker::check_required(const std::string& where, const json::object& it) const {
+Result<> Checker::check_required(const std::string& where, json::object& it) const {
   constexpr std::size_t optional_max = 100;
   const json::value* required = it.if_contains("required");
   const json::value* properties = it.if_contains("properties");
@@ -354,12 +424,12 @@ Result<> Checker::check_required(const std::string& where, const json::object& i
                "at most " + std::to_string(optional_max) + " that are not \"required\"");
 }
 
-Result<> Checker::check_range(const std::string& where, const json::object& it,
-                              std::string_view least, std::string_view most, bool counts) const {
+Result<> Checker::check_range(const std::string& where, json::object& it, std::string_view least,
+                              std::string_view most, bool counts) const {
   constexpr double exact = 9'007'199'254'740'992;  // 2^53: what a double counts to.
   std::array<std::optional<double>, 2> ends;
   for (const auto& [i, name] : {std::pair(0, least), std::pair(1, most)}) {
-    const json::value* said = it.if_contains(name);
+    json::value* said = it.if_contains(name);
     if (said == nullptr) continue;
     const std::string at = where + "." + std::string(name);
     if (!said->is_number()) return wrong(at, "expected a number");
@@ -371,6 +441,8 @@ Result<> Checker::check_range(const std::string& where, const json::object& it,
     if (counts && value > static_cast<double>(times_max)) {
       return not_followed(at, "an answer is held to at most 2000");
     }
+    // llama.cpp reads 2.0 as no whole number.
+    if (said->is_double() && std::trunc(value) == value) *said = static_cast<std::int64_t>(value);
     ends[static_cast<std::size_t>(i)] = value;
   }
   if (!ends[0] || !ends[1] || *ends[0] <= *ends[1]) return ok;
@@ -402,7 +474,7 @@ Result<> Checker::check_integers(const std::string& where, const json::object& i
 
 }  // namespace
 
-Result<> check_schema(const std::string& where, const json::value& schema, Holds holds) {
+Result<> check_schema(const std::string& where, json::value& schema, Holds holds) {
   return Checker(schema, holds).check_whole(where);
 }
 

@@ -20,6 +20,7 @@ enum class Holds : std::uint8_t {
 
 // `where` begins each error: "response_format.json_schema.schema". invalid_argument: it is no
 // schema; unsupported: it is one, and cannot be followed; both name the place and the keyword.
-Result<> check_schema(const std::string& where, const boost::json::value& schema, Holds);
+// Patterns and whole numbers are written as llama.cpp follows them.
+Result<> check_schema(const std::string& where, boost::json::value& schema, Holds);
 
 }  // namespace dormouse::llm

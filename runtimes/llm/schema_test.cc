@@ -8,7 +8,8 @@ namespace dormouse::llm {
 namespace {
 
 std::string refusal(std::string_view schema, Holds holds = Holds::all) {
-  const auto good = check_schema("schema", boost::json::parse(schema), holds);
+  auto parsed = boost::json::parse(schema);
+  const auto good = check_schema("schema", parsed, holds);
   return good ? "" : good.error().message;
 }
 
@@ -24,7 +25,7 @@ TEST(Schema, IsFollowedWhereEveryWordIs) {
            R"({"type":"array","prefixItems":[{"type":"null"},{}],"minItems":2})",
            R"({"anyOf":[{"type":"string","pattern":"^[a-z]+(?:-[0-9]{1,3})*$"},{"type":"null"}],
                "default":null})",
-           R"({"enum":["a","b",1],"type":"string"})", R"({"const":{"a":1}})",
+           R"({"enum":["a","b"],"type":"string"})", R"({"const":{"a":1}})",
            R"({"$defs":{"n":{"type":"integer","exclusiveMinimum":0}},
                "type":"array","items":{"$ref":"#/$defs/n"}})",
            R"({"allOf":[{"properties":{"a":{}}},{"$ref":"#/definitions/b"}],
@@ -34,6 +35,30 @@ TEST(Schema, IsFollowedWhereEveryWordIs) {
        }) {
     EXPECT_EQ(refusal(schema), "") << schema;
   }
+}
+
+TEST(Schema, IsRefusedWhereAnAnswerWouldNotBeOfIt) {
+  EXPECT_EQ(refusal(R"({"allOf":[{"properties":{"a":{}}},{"$ref":"#/$defs/b"}],
+                        "$defs":{"b":{"properties":{"a":{"type":"null"}}}}})"),
+            "schema.allOf: \"a\" is in two of them, which are not merged");
+  EXPECT_EQ(refusal(R"({"type":"object","properties":{"":{}}})"),
+            "schema.properties: a name that is empty is not");
+  EXPECT_EQ(refusal(R"({"type":["string","null"],"enum":["a",null,1]})"),
+            "schema.enum: 1 is not of its \"type\"");
+  EXPECT_EQ(refusal(R"({"type":"integer","const":2.5})"),
+            "schema.const: 2.5E0 is not of its \"type\"");
+  EXPECT_EQ(refusal(R"({"type":"integer","const":2.0})"), "");
+}
+
+TEST(Schema, IsWrittenAsLlamaCppFollowsIt) {
+  auto schema = boost::json::parse(
+      R"({"properties":{"pattern":{"pattern":"^.$"},
+                        "b":{"maxLength":2.0,"enum":[{"pattern":"^.$"}]}}})");
+  ASSERT_TRUE(check_schema("schema", schema, Holds::some));
+  const std::string said = boost::json::serialize(schema);
+  EXPECT_NE(said.find(R"("pattern":{"pattern":"^[^)"), said.npos) << said;
+  EXPECT_NE(said.find(R"("maxLength":2,)"), said.npos) << said;
+  EXPECT_NE(said.find(R"("enum":[{"pattern":"^.$"}])"), said.npos) << said;
 }
 
 TEST(Schema, MayReferToItself) {

@@ -90,24 +90,27 @@ TEST(Npy, RefusesWhatItCannotRead) {
 
 TEST(Npy, GoesThroughAModel) {
   WorkerDriver worker(ONNX_TESTDATA);
-  ASSERT_TRUE(worker.load({{"model", "matmul.onnx"}}));
+  ASSERT_TRUE(worker.load({{"model", "flatten.onnx"}}));
   const std::string values = raw({1.f, 0.f, 0.f, 1.f});
   const std::string file =
-      npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }", values);
+      npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2, 2), }", values);
   const auto answer = worker.invoke_raw(std::string(npy_type), file);
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_EQ(answer->content.content_type, npy_type);
   const auto back = parse_npy(as_bytes(answer->body));
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(back->spec, (wire::TensorSpec{"", DataType::fp32, {1, 2}}));
-  EXPECT_EQ(answer->body.substr(back->offset), raw({6.f, 8.f}));
+  EXPECT_EQ(back->spec, (wire::TensorSpec{"", DataType::fp32, {1, 4}}));
+  EXPECT_EQ(answer->body.substr(back->offset), values);
   const auto text = worker.invoke_raw("text/plain", "hello");
   ASSERT_FALSE(text);
   EXPECT_EQ(text.error().code, Code::unsupported);
-  ASSERT_TRUE(worker.load({{"model", "add.onnx"}}));
-  const auto two = worker.invoke_raw(std::string(npy_type), file);
-  ASSERT_FALSE(two);
-  EXPECT_EQ(two.error().code, Code::unsupported);
+  // Several inputs, and several outputs.
+  for (const char* several : {"add.onnx", "matmul.onnx"}) {
+    ASSERT_TRUE(worker.load({{"model", several}}));
+    const auto refused = worker.invoke_raw(std::string(npy_type), file);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::unsupported);
+  }
 }
 
 }  // namespace

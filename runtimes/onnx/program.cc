@@ -180,7 +180,7 @@ class OnnxProgram final : public wire::Program {
     return session_->run(inputs, item.outputs, invocation);
   }
 
-  // One array in, the first of the wanted outputs out, as an array again.
+  // One array in, one out.
   Result<wire::Reply> run_npy(wire::Invocation& invocation) {
     const wire::Signature& signature = session_->signature();
     if (signature.inputs.size() != 1) {
@@ -192,8 +192,14 @@ class OnnxProgram final : public wire::Program {
     npy->spec.name = signature.inputs.front().name;
     const TensorView input{&npy->spec, invocation.body().subspan(npy->offset)};
     std::vector<std::string> wanted = invocation.item().outputs;
-    if (wanted.empty()) wanted.push_back(signature.outputs.front().name);
-    if (wanted.size() != 1) return Error{Code::unsupported, "an npy answer is one output"};
+    if (wanted.empty()) {
+      for (const wire::TensorSpec& each : signature.outputs) wanted.push_back(each.name);
+    }
+    if (wanted.size() != 1) {
+      return Error{Code::unsupported, "an npy answer is one array, the model gives " +
+                                          std::to_string(wanted.size()) +
+                                          " outputs: ask with JSON, or by KServe's v2"};
+    }
     InMemory memory(invocation);
     const auto reply = session_->run(std::span(&input, 1), wanted, memory);
     if (!reply) return reply.error();

@@ -48,7 +48,8 @@ void add_conversations(CLI::App& app, Shell* shell) {
       app.add_subcommand("conversations", "What is kept of a language model's conversations");
   command->add_option("NAME", options->function, "The function")->required();
   auto* const one =
-      command->add_option("--forget", options->forget, "Forget what is kept of this one");
+      command->add_option("--forget", options->forget, "Forget what is kept of this one")
+          ->check([](const std::string& name) { return name.empty() ? "it is empty" : ""; });
   command->add_flag("--forget-all", options->forgets_all, "Forget what is kept of any")
       ->excludes(one);
   command->footer(
