@@ -26,7 +26,8 @@ bool only(std::string_view text, std::string_view letters) {
   return !text.empty() && text.find_first_not_of(letters) == text.npos;
 }
 
-// A number of the core schema: -?[0-9]+ or one with a fraction or an exponent.
+// A number of the core schema: -?[0-9]+ or one with a fraction or an exponent. What a number would
+// not be written as again is text: a postcode of 01234.
 json::value plain_scalar(const std::string& text) {
   if (text.empty() || text == "~" || text == "null") return nullptr;
   if (text == "true") return true;
@@ -36,7 +37,8 @@ json::value plain_scalar(const std::string& text) {
   if (only(digits, "0123456789")) {
     std::int64_t number = 0;
     const auto read = std::from_chars(text.data(), end, number);
-    if (read.ec == std::errc() && read.ptr == end) return number;
+    if (read.ec == std::errc() && read.ptr == end && std::to_string(number) == text) return number;
+    return json::string(text);
   }
   if (only(digits, "0123456789.eE+-") && digits[0] >= '0' && digits[0] <= '9') {
     double number = 0;
