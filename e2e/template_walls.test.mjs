@@ -35,16 +35,17 @@ test("a template may put forks into their slots, and no more; a fork may nothing
   const code = "import os\ndef handler(event, context): return os.getpid()";
   await deployForked("walled", code, { min_instances: 1 });
   const inner = await platform.callJson("walled");
-  // A fork is the template's until it is in its slot.
+  const instance = platform.forks().find((pid) => statusOf(pid).NSpid.endsWith(`\t${inner}`));
+  const sandbox = readFileSync(`/proc/${instance}/cgroup`, "utf8").match(/([^:\n]+)\/slot-/)[1];
+  // A fork is the template's until it is in its slot. A blank sandbox is another one.
   const [template] = await eventually("no process but the template is in no slot", () => {
     const forks = platform.forks();
-    const others = platform.inSandboxes().filter((pid) => !forks.includes(pid) && isPython(pid));
+    const others = platform.inGroups(sandbox).filter((pid) => !forks.includes(pid) && isPython(pid));
     return others.length === 1 && others;
   });
   const [setgid, setuid, chroot] = [6, 7, 18].map((number) => 1 << number);
   const kept = setgid | setuid | chroot;
   assert.deepEqual(wallsOf(template), [kept, kept, 2, 1]);
-  const instance = platform.forks().find((pid) => statusOf(pid).NSpid.endsWith(`\t${inner}`));
   assert.equal(statusOf(instance).PPid, template);
   assert.deepEqual(wallsOf(instance), [0, 0, 2, 1]);
 });
