@@ -81,12 +81,12 @@ const hanging = [
   [
     "import",
     "import time\nwhile True:\n  try: time.sleep(3600)\n  except Exception: pass\ndef handler(event, context): return 1",
-    /importing app\.handler: it was not done after 1\.\d+ s: it is in app\.py line 3: try: time\.sleep\(3600\)/,
+    /importing app\.handler: it was not done after 0\.9\d* s: it is in app\.py line 3: try: time\.sleep\(3600\)/,
   ],
   [
     "hook",
     "import time\ndef before_template():\n  time.sleep(3600)\ndef handler(event, context): return 1",
-    /before_template: it was not done after 1\.\d+ s: it is in app\.py line 3: time\.sleep\(3600\)/,
+    /before_template: it was not done after 0\.9\d* s: it is in app\.py line 3: time\.sleep\(3600\)/,
   ],
   [
     "deaf",
@@ -96,13 +96,13 @@ const hanging = [
 ];
 for (const [what, code, said] of hanging) {
   test(`what hangs at start ends the deploy after start_timeout, and is named: ${what}`, async () => {
-    const manifest = { name: "hangs", runtime: "python", handler: "app.handler", start_timeout: "2s" };
+    const manifest = { name: "hangs", runtime: "python", handler: "app.handler", start_timeout: "1s" };
     const began = performance.now();
     const done = await platform.deploy(manifest, { "app.py": code });
     const took = performance.now() - began;
     assert.equal(done.code, 1);
     assert.match(done.stderr, said);
-    assert.ok(took >= 1800 && took < 10_000, `ended after ${took.toFixed(0)} ms`);
+    assert.ok(took >= 900 && took < 10_000, `ended after ${took.toFixed(0)} ms`);
     assert.equal(await platform.status("hangs"), undefined);
   });
 }
