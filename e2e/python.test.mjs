@@ -310,3 +310,16 @@ def handler(event, context):
     (await platform.cli("logs", "halting", "--lines", "1000")).stdout.includes("the last words"),
   );
 });
+
+test("how an instance ended says what its own call printed, and nothing of the call before", async () => {
+  const code = `import os
+def handler(event, context):
+  if event["say"]: print(event["say"])
+  if event["ends"]: os._exit(4)`;
+  await deployPython(platform, "last-words", code);
+  const told = async (say, ends) =>
+    (await platform.invoke("last-words", JSON.stringify({ say, ends }), { "content-type": "application/json" })).text;
+  assert.equal(await told("only for one", false), "null");
+  assert.match(await told("", true), /exited with status 4 \(/);
+  assert.match(await told("its own", true), /exited with status 4; it last printed: its own/);
+});

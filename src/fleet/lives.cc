@@ -352,7 +352,8 @@ Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* 
     const auto breaks = static_cast<std::size_t>(std::ranges::count(*took.lines, '\n'));
     *bytes += took.lines->size() + (1 + breaks) * output_line_bytes;
   }
-  where.last_line = took.last_line().substr(0, last_line_bytes_max);
+  const bool is_of_one = where.running.size() <= 1;
+  where.last_line = is_of_one ? took.last_line().substr(0, last_line_bytes_max) : "";
   if (where.trial) {
     std::istringstream lines(*took.lines += '\n');  // Else the last one, if empty, is none.
     for (std::string line; std::getline(lines, line);) where.printed(line);

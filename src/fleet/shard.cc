@@ -155,6 +155,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   parts_.ledger->begin(it->record);
   if (reports(*it)) log_line(*where, it, start_line(it->record));
   where->fresh = false;
+  where->last_line.clear();  // Another call's is not this one's to know.
   where->running.insert(wanted.call);
   if (!std::exchange(where->minded, true)) tasks_.spawn(mind_forks(wanted.instance));
   if (where->forked_from != InstanceKey{}) mind_wear(where->forked_from);

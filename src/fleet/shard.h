@@ -152,8 +152,8 @@ class Shard final : public Fleet {
     std::uint64_t used_in_turn = 0;  // When `used` was read.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
-    std::string last_line;
-    SecretUses secrets;                            // Of its manifest.
+    std::string last_line;  // Since it was given its last call; none while calls run side by side.
+    SecretUses secrets;     // Of its manifest.
     std::map<std::uint64_t, Room> call_rooms;      // For calls that it is about to make, by handle.
     std::set<std::uint64_t> calling;               // Those that it makes.
     std::uint64_t gathered_bytes = 0;              // Of streams that answer them.
