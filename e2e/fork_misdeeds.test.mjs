@@ -20,6 +20,7 @@ before(async () => {
   await deploy("first", sleepy, { keep_alive: "0ms" });
   await invoke("first", 1);
   await allAreAsleep();
+  await platform.blanksWait("python");
   descriptors = await platform.descriptorsOfDaemon();
 });
 after(() => platform.stop({ seen: true }));

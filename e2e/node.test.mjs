@@ -175,10 +175,7 @@ test("a deploy that cannot work says why, in the code's own words", async () => 
 test("a booted Node waits once there is a function for it: its wake is not Node's start", async () => {
   const { revision } = await deploy("awaited", "export const handler = () => process.uptime();", { keep_alive: "0ms" });
   assert.match(revision.notes.start, /a booted interpreter that waits/);
-  await eventually("one waits", async () => {
-    const { text } = await platform.request("GET", "/metrics");
-    return /^dormouse_blank\w*\{runtime="node"\} 1$/m.test(text);
-  });
+  await platform.blanksWait("node");
   const answer = await platform.invoke("awaited", "null", json);
   assert.equal(answer.status, 200, answer.text);
   const receipt = await platform.json("receipt", answer.headers["dormouse-invocation"]);

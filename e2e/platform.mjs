@@ -209,18 +209,28 @@ ${this.options.config ?? ""}`,
     return Number(/VmRSS:\s+(\d+)/.exec(status)[1]) << 10;
   }
 
-  // But for logs, of which it keeps some open. Its clients here hang up first.
+  // Until so many blank sandboxes of a runtime wait for a revision.
+  async blanksWait(runtime, count = 1) {
+    const line = new RegExp(`^dormouse_blank\\w*\\{runtime="${runtime}"\\} ${count}$`, "m");
+    await eventually(`${count} of ${runtime} wait`, async () => line.test((await this.request("GET", "/metrics")).text));
+  }
+
+  // But for logs, of which it keeps some open. Of a sandbox's control groups it opens the files when
+  // it first looks at them: all those of one sandbox count once. Its clients here hang up first.
   async descriptorsOfDaemon() {
     this.agent.destroy();
     await sleep(200);
     const folder = `/proc/${this.daemonPid()}/fd`;
-    return readdirSync(folder).filter((number) => {
+    const all = readdirSync(folder).map((number) => {
       try {
-        return !readlinkSync(path.join(folder, number)).startsWith(path.join(this.data, "logs"));
+        const leadsTo = readlinkSync(path.join(folder, number));
+        if (leadsTo.startsWith(path.join(this.data, "logs"))) return undefined;
+        return /^\/sys\/fs\/cgroup\/.*(dormouse-\w+\/[\w-]+)/.exec(leadsTo)?.[1] ?? number;
       } catch {
-        return false; // Closed meanwhile.
+        return undefined; // Closed meanwhile.
       }
-    }).length;
+    });
+    return new Set(all.filter((each) => each !== undefined)).size;
   }
 
   async json(...args) {

@@ -17,6 +17,7 @@ before(async () => {
     assert.equal((await platform.invoke(name, "echo up")).text, "up");
   }
   await allAreAsleep();
+  await platform.blanksWait("probe", 2);
   descriptors = await platform.descriptorsOfDaemon();
 });
 after(() => platform.stop()); // Misdeeds log no attempt.
