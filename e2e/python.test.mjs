@@ -2,6 +2,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -322,4 +323,36 @@ def handler(event, context):
   assert.equal(await told("only for one", false), "null");
   assert.match(await told("", true), /exited with status 4 \(/);
   assert.match(await told("its own", true), /exited with status 4; it last printed: its own/);
+});
+
+test("a child that a handler forked does not come back as a second worker", async () => {
+  const code = `import os
+def handler(event, context):
+  if os.fork() == 0:
+    return "from the child"
+  os.wait()
+  return "from the worker"`;
+  await deployPython(platform, "forking", code);
+  assert.deepEqual([await call("forking", 1), await call("forking", 2)], ["from the worker", "from the worker"]);
+  assert.match((await platform.cli("logs", "forking")).stdout, /a child must end itself with os._exit/);
+});
+
+test("invoke prints a stream as it comes, and of one that breaks off what there was", async () => {
+  const code = `import time
+def handler(event, context):
+  yield "first"
+  time.sleep(1)
+  raise ValueError("no more")`;
+  await deployPython(platform, "breaking", code);
+  const began = Date.now();
+  const child = spawn(program, ["--url", platform.url, "invoke", "breaking", "1"]);
+  const said = { stdout: "", stderr: "" };
+  const first = new Promise((resolve) => child.stdout.once("data", resolve));
+  for (const stream of ["stdout", "stderr"]) child[stream].on("data", (bytes) => (said[stream] += bytes));
+  const ended = once(child, "close");
+  await first;
+  assert.equal(child.exitCode, null, "it goes on");
+  assert.deepEqual([(await ended)[0], said.stdout], [1, "first"]);
+  assert.match(said.stderr, /^\ndormouse: the answer broke off/);
+  assert.ok(Date.now() - began >= 1000);
 });

@@ -102,12 +102,16 @@ void Api::authorize(http::ClientRequest& request) const {
   if (!shell_->key.empty()) request.fields.add("Authorization", "Bearer " + shell_->key);
 }
 
-Result<http::ClientResponse> Api::send(http::ClientRequest request) {
+Result<http::ClientResponse> Api::send(http::ClientRequest request, const http::Piece& piece) {
   const auto connected = client();
   if (!connected) return connected.error();
   authorize(request);
   request.interrupt = shell_->interrupt;
-  auto response = (*connected)->send(request);
+  const http::Piece reached = [&](const http::ClientResponse& head, std::string_view bytes) {
+    shell_->reached = true;
+    return piece(head, bytes);
+  };
+  auto response = piece ? (*connected)->stream(request, reached) : (*connected)->send(request);
   if (response) shell_->reached = true;
   return response;
 }
@@ -153,34 +157,23 @@ Result<json::value> Api::put(const std::string& target, std::string_view bytes) 
 
 Result<> Api::stream(const std::string& method, const std::string& target, std::string_view body,
                      const std::function<bool(const json::value&)>& line) {
-  const auto connected = client();
-  if (!connected) return connected.error();
   http::ClientRequest request;
   request.method = method;
   request.target = target;
   if (!body.empty()) request.fields.add("Content-Type", "application/json");
   request.body = body;
-  request.interrupt = shell_->interrupt;
-  authorize(request);
   Lines lines(line);
-  std::string all;  // A refusal is no stream, and comes whole.
+  std::string refusal;  // Is no stream, and comes whole.
   constexpr std::size_t refusal_bytes_max = 1 << 20;
-  bool refused = false;
-  const auto piece = [&](std::string_view bytes) {
-    shell_->reached = true;
-    refused = refused || (all.empty() && bytes.starts_with("{\"error\":"));
-    if (!refused) return lines.add(bytes);
-    all += bytes;
-    return all.size() <= refusal_bytes_max;
+  const auto piece = [&](const http::ClientResponse& head, std::string_view bytes) {
+    if (head.status < 400) return lines.add(bytes);
+    refusal += bytes;
+    return refusal.size() <= refusal_bytes_max;
   };
-  auto response = (*connected)->stream(request, piece);
+  auto response = send(std::move(request), piece);
   if (!response) return response.error();
-  shell_->reached = true;
-  if (response->status >= 400) {
-    response->body = all;
-    return error_of(*response);
-  }
-  if (refused) (void)lines.add(all);
+  response->body = std::move(refusal);
+  if (response->status >= 400) return error_of(*response);
   return lines.outcome();
 }
 

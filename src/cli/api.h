@@ -26,8 +26,8 @@ class Api {
   // Each line of an ndjson stream, but for empty ones; false from it hangs up.
   Result<> stream(const std::string& method, const std::string& target, std::string_view body,
                   const std::function<bool(const json::value&)>& line);
-  // Whatever it answers.
-  Result<http::ClientResponse> send(http::ClientRequest);
+  // Whatever it answers; with `piece`, all of its body goes there.
+  Result<http::ClientResponse> send(http::ClientRequest, const http::Piece& piece = {});
 
  private:
   Result<http::Client*> client();

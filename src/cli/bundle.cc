@@ -57,14 +57,24 @@ Result<json::object> manifest_of_python(const fs::path& path) {
                       {"handler", module + "." + function_in(text_of(path))}};
 }
 
-// By what it begins with, whatever it is called.
-bool is_gguf(const fs::path& path) {
+std::string beginning_of(const fs::path& path) {
   char begin[4] = {};
   std::ifstream(path, std::ios::binary).read(begin, sizeof(begin));
-  return has_suffix(path, ".gguf") || std::string_view(begin, sizeof(begin)) == "GGUF";
+  return {begin, sizeof(begin)};
 }
 
-// Of files that people have of models, and that nothing here runs.
+// By what it begins with, whatever it is called.
+bool is_gguf(const fs::path& path) {
+  return has_suffix(path, ".gguf") || beginning_of(path) == "GGUF";
+}
+
+// By its name, or as a protobuf message whose first field is the first one of onnx.ModelProto.
+bool is_onnx(const fs::path& path) {
+  constexpr char ir_version = 0x08;
+  return has_suffix(path, ".onnx") || beginning_of(path).front() == ir_version;
+}
+
+// Of files that people have of models, and that nothing here runs, and of other files.
 Result<> check_format(const fs::path& path) {
   for (const char* suffix : {".safetensors", ".pt", ".pth", ".bin", ".h5", ".pb", ".tflite"}) {
     if (!has_suffix(path, suffix)) continue;
@@ -72,7 +82,10 @@ Result<> check_format(const fs::path& path) {
                    ": a model is an ONNX or a GGUF file here; convert it (torch.onnx, "
                    "tf2onnx; llama.cpp's convert_hf_to_gguf.py)");
   }
-  return ok;
+  if (is_onnx(path)) return ok;
+  return refused(path.string() +
+                 " is no model (.onnx, .gguf), no Python code (.py) and no .zip; other code is "
+                 "deployed as a folder with a dormouse.yaml, as `dormouse init` writes one");
 }
 
 // One that answers several people at a time, slowly. Memory: the weights once more, in the order
@@ -96,16 +109,15 @@ Result<Bundle> bundle_of_file(const fs::path& path) {
   const std::uint64_t size = fs::file_size(path, failure);
   if (failure) return refused(path.string() + ": " + failure.message());
   bundle.name = name_from(path);
-  bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
   if (is_gguf(path)) {
     bundle.manifest = manifest_of_gguf(path, size);
-  } else if (auto known = check_format(path); !known) {
-    return known.error();
-  }
-  if (has_suffix(path, ".py")) {
+  } else if (has_suffix(path, ".py")) {
     auto manifest = manifest_of_python(path);
     if (!manifest) return manifest.error();
     bundle.manifest = std::move(*manifest);
+  } else {
+    if (auto known = check_format(path); !known) return known.error();
+    bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
   }
   bundle.files.push_back({path.filename().string(), path, size});
   return bundle;

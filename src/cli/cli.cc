@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <boost/json.hpp>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -11,6 +12,7 @@
 #include "cli/shell.h"
 #include "control/quantities.h"
 #include "control/unpacking.h"
+#include "gateway/json.h"
 
 namespace dormouse::cli {
 namespace {
@@ -75,6 +77,11 @@ std::optional<std::string> unknown_command(const CLI::App& app) {
   return control::unknown_name("command", *given, known).message + "\nSee `" + help + "`.";
 }
 
+void print_error(std::ostream& out, const Error& error) {
+  const json::object said{{"code", name(error.code)}, {"message", error.message}};
+  out << json::serialize(json::object{{"error", said}}) << "\n";
+}
+
 }  // namespace
 
 std::string exit_table() {
@@ -104,7 +111,12 @@ Exit exit_of(Code code) {
 }
 
 Exit Shell::fail(const Error& error) {
-  *err << "dormouse: " << harmless(error.message) << "\n";
+  if (json) print_error(*out, error);
+  return fail_answered(error);
+}
+
+Exit Shell::fail_answered(const Error& error) {
+  *err << "dormouse: " << harmless_lines(error.message) << "\n";
   const bool gone = error.code == Code::unavailable || error.code == Code::deadline_exceeded;
   if (reached || !gone) return exit_of(error.code);
   *err << "Is the daemon running? Start one with `dormouse serve`, or say where it is with --url "
@@ -112,9 +124,10 @@ Exit Shell::fail(const Error& error) {
   return Exit::unreachable;
 }
 
-Exit Shell::fail_usage(std::string_view what) {
-  *err << "dormouse: " << what << "\n";
-  return Exit::usage;
+Exit Shell::fail_here(const Error& error, Exit status) {
+  if (json) print_error(*out, error);
+  *err << "dormouse: " << harmless_lines(error.message) << "\n";
+  return status;
 }
 
 int run(Shell* shell, std::vector<std::string> arguments) {
@@ -126,7 +139,7 @@ int run(Shell* shell, std::vector<std::string> arguments) {
   } catch (const CLI::ParseError& failure) {
     const bool is_lacking = failure.get_name() == "RequiredError";
     const auto unknown = is_lacking ? unknown_command(app) : std::nullopt;
-    if (unknown) return static_cast<int>(shell->fail_usage(*unknown));
+    if (unknown) return static_cast<int>(shell->fail_here({Code::invalid_argument, *unknown}));
     const int status = app.exit(failure, *shell->out, *shell->err);
     return status == 0 ? 0 : static_cast<int>(Exit::usage);
   }

@@ -32,14 +32,15 @@ class WorldClient final : public http::Client {
     return http::ClientResponse{reply.status, reply.fields, reply.body};
   }
   Result<http::ClientResponse> stream(const http::ClientRequest& request,
-                                      const std::function<bool(std::string_view)>& piece) override {
+                                      const http::Piece& piece) override {
     auto response = send(request);
     // In odd pieces, as a network might.
-    std::string_view rest = response->body;
-    for (; !rest.empty(); rest.remove_prefix(std::min<std::size_t>(7, rest.size()))) {
-      if (!piece(rest.substr(0, 7))) break;
+    const std::string body = std::exchange(response->body, "");
+    for (std::string_view rest = body; !rest.empty();) {
+      if (!piece(*response, rest.substr(0, 7))) break;
+      rest.remove_prefix(std::min<std::size_t>(7, rest.size()));
     }
-    response->body.clear();
+    if (request.target == "/f/broken") return Error{Code::unavailable, "the answer broke off"};
     return response;
   }
 
@@ -262,7 +263,8 @@ for last; do :; done
   [ ! -e "$HERE/asked" ] || exit 7
   : >"$HERE/asked"
   while [ $# -gt 0 ]; do
-    [ "$1" = -D ] && printf 'HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: id-1\r\n\r\n' >"$2"
+    [ "$1" = -D ] && printf 'HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s: id-1\r\n\r\n' \
+      "${TYPE-application/json}" Lambda-Runtime-Aws-Request-Id >"$2"
     [ "$1" = -o ] && printf '{"name": "you"}' >"$2"
     shift
   done
@@ -293,6 +295,9 @@ TEST_F(CliOfCode, BeginsFunctionsThatAnswer) {
   const std::string answered = read(folder / "answered");
   expect_in(answered, "http://api/2018-06-01/runtime/invocation/id-1/response\n");
   expect_in(answered, R"({"greeting": "Hello!", "request": "id-1", "you_sent": {"name": "you"}})");
+  fs::remove(folder / "asked");
+  EXPECT_NE(std::system(("TYPE=text/plain " + loop).c_str()), 0);
+  expect_in(read(folder / "answered"), R"("you_sent": "15 bytes"})");
 }
 
 TEST_F(Cli, ResumesAnUploadInChunks) {
@@ -387,6 +392,35 @@ TEST_F(Cli, InvokesWithTheTypeThatFits) {
   EXPECT_EQ(run_it({"invoke", "a", "--file", folder / "nothing"}).exit, 2);
 }
 
+TEST_F(Cli, SaysThatAnAnswerBrokeOff) {
+  const auto ran = run_it({"invoke", "broken", "half"});
+  EXPECT_EQ(ran.exit, 1);
+  expect_in(ran.out, "half as text/plain");
+  EXPECT_EQ(ran.err, "\ndormouse: the answer broke off\n");
+}
+
+TEST_F(Cli, SaysThatWhatLooksLikeJsonIsSentAsText) {
+  const auto ran = run_it({"invoke", "a", "{\"b\": 1"});
+  expect_in(ran.out, "as text/plain");
+  expect_in(ran.err, "sent as text, as it is not JSON: ");
+  EXPECT_EQ(run_it({"invoke", "a", "{\"b\": 1", "-t", "text/plain"}).err, "");
+}
+
+TEST_F(Cli, SaysErrorsAsJsonToPrograms) {
+  down = true;
+  const auto unreachable = gateway::parse_json(run_it({"--json", "list"}).out);
+  EXPECT_EQ(unreachable->at("error").at("code").as_string(), "unavailable");
+  const auto missing = gateway::parse_json(run_it({"--json", "deploy", folder / "no"}).out);
+  EXPECT_EQ(missing->at("error").at("code").as_string(), "not_found");
+}
+
+TEST_F(Cli, DeploysNoFileThatIsNeitherModelNorCode) {
+  const auto ran = run_it({"deploy", write("app.js", "exports.handler = 1")});
+  EXPECT_EQ(ran.exit, 2);
+  expect_in(ran.err, "app.js is no model (.onnx, .gguf), no Python code (.py) and no .zip");
+  EXPECT_EQ(run_it({"deploy", write("model", "\x08\x07")}).exit, 0);
+}
+
 TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   ledger::Receipt receipt;
   receipt.begun.key.id = InvocationId::make({1'700'000'000'000}, {1, 1});
@@ -454,7 +488,7 @@ TEST_F(Cli, ChecksAConfiguration) {
   const auto ran = run_it({"config", "check", write("bad.yaml", "dta: /a\n")});
   EXPECT_EQ(ran.exit, 6);
   expect_in(ran.err, "did you mean \"data\"?");
-  EXPECT_EQ(run_it({"config", "check", folder / "nothing"}).exit, 5);
+  EXPECT_EQ(run_it({"config", "check", folder / "nothing"}).exit, 2);
 }
 
 TEST_F(Cli, MakesAKeyThatTheFileAcceptsAndDoesNotHold) {
@@ -494,7 +528,7 @@ TEST_F(Cli, SetsSecretsFromItsInputOrAFileAndShowsNone) {
 TEST_F(Cli, TakesNoSecretAsAnArgument) {
   EXPECT_EQ(run_it({"secret", "set", "API_KEY", "canary"}).exit, static_cast<int>(Exit::usage));
   EXPECT_EQ(run_it({"secret", "set", "API_KEY", "--from-file", folder / "no such"}).exit,
-            static_cast<int>(Exit::not_found));
+            static_cast<int>(Exit::usage));
   EXPECT_TRUE(world.secrets.known.empty());
 }
 

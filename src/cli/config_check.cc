@@ -11,20 +11,14 @@ namespace {
 
 Exit check(Shell* shell, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    *shell->err << "dormouse: " << system_error(Code::not_found, "opening " + path).message << "\n";
-    return Exit::not_found;
-  }
+  if (!file) return shell->fail_here(system_error(Code::not_found, "opening " + path));
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   auto config = parse_config(text);
   Result<> good = ok;
   if (config && config->data.empty()) config->data = "given by --data";
   if (config) good = verify(*config);
   if (!config) good = config.error();
-  if (!good) {
-    *shell->err << path << ": " << good.error().message << "\n";
-    return Exit::refused;
-  }
+  if (!good) return shell->fail_here(std::move(good).error().during(path), Exit::refused);
   *shell->out << (shell->json ? "{\"good\":true}" : path + " is good") << "\n";
   return Exit::ok;
 }

@@ -55,10 +55,7 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
 
 Exit deploy(Shell* shell, const Options& options) {
   const auto bundle = bundle_of(options.what, options.name);
-  if (!bundle) {
-    *shell->err << "dormouse: " << harmless(bundle.error().message) << "\n";
-    return Exit::usage;
-  }
+  if (!bundle) return shell->fail_here(bundle.error());
   ShownSteps steps(shell);
   Api api(shell);
   Delivery delivery(&api, &steps);

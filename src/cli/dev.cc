@@ -66,24 +66,18 @@ Result<std::unique_ptr<OwnDaemon>> start_daemon(Shell* shell, const Options& opt
 
 Exit dev(Shell* shell, const Options& options, bool own) {
   const auto bundle = bundle_of(options.what, options.name);
-  if (!bundle) {
-    *shell->err << "dormouse: " << harmless(bundle.error().message) << "\n";
-    return Exit::usage;
-  }
+  if (!bundle) return shell->fail_here(bundle.error());
   // On a platform that others use, what is being worked on has a name of its own.
   const bool renames = !own && options.name.empty();
   const DevOptions session{.what = options.what,
                            .name = bundle->name + (renames ? "-dev" : ""),
                            .replay = options.replay};
   auto watcher = Watcher::watch(options.what);
-  if (!watcher) return shell->fail(watcher.error());
+  if (!watcher) return shell->fail_here(watcher.error(), Exit::failed);
   std::unique_ptr<OwnDaemon> daemon;
   if (own) {
     auto started = start_daemon(shell, options);
-    if (!started) {
-      *shell->err << "dormouse: " << started.error().message << "\n";
-      return Exit::failed;
-    }
+    if (!started) return shell->fail_here(started.error(), Exit::failed);
     daemon = *std::move(started);
   }
   const Exit exit = DevSession(shell, session, *std::move(watcher), daemon.get()).run();
@@ -129,9 +123,10 @@ void add_dev(CLI::App& app, Shell* shell) {
   command->callback([=] {
     const bool own = url->empty();
     if (!own && (!data->empty() || !listen->empty() || !config->empty())) {
-      shell->exit = shell->fail_usage(
-          "--data, --listen and --config are of a platform that this starts; with --url it starts "
-          "none");
+      shell->exit = shell->fail_here(
+          {Code::invalid_argument,
+           "--data, --listen and --config are of a platform that this starts; with --url it "
+           "starts none"});
       return;
     }
     shell->exit = dev(shell, *options, own);

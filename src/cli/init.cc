@@ -102,6 +102,7 @@ constexpr Template executable[] = {
     {"dormouse.yaml", R"(# Every field, its default and its meaning: docs/reference/manifest.md
 name: @NAME@
 runtime: executable
+memory: 64MiB
 )"},
     {"bootstrap", R"(#!/bin/sh
 # A function in any language: a program that speaks the AWS Lambda Runtime API. It asks for a
@@ -114,15 +115,16 @@ trap 'rm -rf "$folder"' EXIT
 
 while true; do
   curl -fsS -D "$folder/head" -o "$folder/request" "$api/next"
-  id=$(tr -d '\r' <"$folder/head" |
-    awk 'tolower($1) == "lambda-runtime-aws-request-id:" { print $2 }')
+  field() { tr -d '\r' <"$folder/head" | awk -v name="$1:" 'tolower($1) == name { print $2 }'; }
+  id=$(field lambda-runtime-aws-request-id)
+  case $(field content-type) in
+    application/json*) sent=$(cat "$folder/request") ;;
+    *) sent="\"$(wc -c <"$folder/request") bytes\"" ;;
+  esac
 
   echo "answering $id" >&2 # Read it with: dormouse logs @NAME@
-  {
-    printf '{"greeting": "Hello!", "request": "%s", "you_sent": ' "$id"
-    cat "$folder/request"
-    printf '}'
-  } >"$folder/answer"
+  printf '{"greeting": "Hello!", "request": "%s", "you_sent": %s}' "$id" "${sent:-null}" \
+    >"$folder/answer"
 
   curl -fsS -o /dev/null -H 'Content-Type: application/json' \
     --data-binary "@$folder/answer" "$api/$id/response"
@@ -195,7 +197,8 @@ void print(Shell* shell, const Options& options, const std::string& name) {
   }
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
   const bool is_web = options.kind == "web";
-  *shell->out << "\nNext:\n  dormouse deploy " << harmless(options.folder) << "\n  curl" << key
+  *shell->out << "\nNext:\n  dormouse deploy " << harmless(shell_word(options.folder)) << "\n  curl"
+              << key
               << (is_web ? " "
                          : R"( -H 'Content-Type: application/json' --data '{"name": "you"}' )")
               << shell->url << "/f/" << name << (is_web ? "/" : "") << "\n";
@@ -206,8 +209,7 @@ Exit init(Shell* shell, const Options& options) {
   std::string name = name_from(fs::absolute(folder / "x").lexically_normal().parent_path());
   if (name.empty()) name = "hello";
   if (auto done = write_all(templates(options.kind), folder, name); !done) {
-    *shell->err << "dormouse: " << harmless(done.error().message) << "\n";
-    return exit_of(done.error().code);
+    return shell->fail_here(done.error(), exit_of(done.error().code));
   }
   print(shell, options, name);
   return Exit::ok;

@@ -37,8 +37,7 @@ Exit make(Shell* shell, const std::string& path, gateway::Signs signs) {
   const gateway::FreshKey fresh = gateway::make_key(random, signs);
   if (!path.empty()) {
     if (auto done = append(path, fresh.line); !done) {
-      *shell->err << "dormouse: " << done.error().message << "\n";
-      return Exit::failed;
+      return shell->fail_here(done.error(), Exit::failed);
     }
   }
   if (shell->json) {
@@ -67,9 +66,9 @@ Exit make(Shell* shell, const std::string& path, gateway::Signs signs) {
 
 Exit show_aws(Shell* shell) {
   if (shell->key.empty()) {
-    *shell->err << "dormouse: there is no key; set DORMOUSE_KEY to one made by `dormouse key new "
-                   "--aws`\n";
-    return Exit::usage;
+    return shell->fail_here(
+        {Code::invalid_argument,
+         "there is no key; set DORMOUSE_KEY to one made by `dormouse key new --aws`"});
   }
   const auto credentials = gateway::aws_credentials_of(shell->key);
   if (shell->json) {

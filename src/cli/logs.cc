@@ -21,7 +21,9 @@ Exit logs(Shell* shell, const Options& options) {
   target += options.follow ? "true" : "false";
   if (options.lines > 0) target += "&lines=" + std::to_string(options.lines);
   if (!options.invocation.empty()) target += "&invocation=" + escaped(options.invocation);
-  const auto print = [shell](const json::value& line) {
+  bool is_empty = true;
+  const auto print = [shell, &is_empty](const json::value& line) {
+    is_empty = false;
     if (shell->json) {
       *shell->out << json::serialize(line) << "\n";
     } else {
@@ -30,8 +32,13 @@ Exit logs(Shell* shell, const Options& options) {
     }
     return static_cast<bool>(shell->out->flush());
   };
-  const auto done = Api(shell).stream("GET", target, "", print);
+  Api api(shell);
+  const auto done = api.stream("GET", target, "", print);
   if (!done) return shell->fail(done.error());
+  if (!is_empty || options.invocation.empty()) return Exit::ok;
+  const auto call = api.get("/api/v1/invocations/" + escaped(options.invocation));
+  if (!call) return shell->fail(call.error());
+  *shell->err << "This call printed nothing, or its lines are no longer kept.\n";
   return Exit::ok;
 }
 

@@ -86,6 +86,29 @@ std::string readable_count(std::int64_t count) {
   return text;
 }
 
+std::string shell_word(std::string_view word) {
+  constexpr std::string_view plain = "%+,-./:=@_";
+  const bool is_plain = !word.empty() && std::ranges::all_of(word, [&](char c) {
+    const bool digit = c >= '0' && c <= '9', lower = c >= 'a' && c <= 'z';
+    return digit || lower || (c >= 'A' && c <= 'Z') || plain.contains(c);
+  });
+  if (is_plain) return std::string(word);
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
+  return text + "'";
+}
+
+std::string harmless_lines(std::string_view text) {
+  std::string all;
+  for (;;) {
+    const std::size_t end = text.find('\n');
+    all += harmless(text.substr(0, end));
+    if (end == text.npos) return all;
+    all += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
 std::string harmless(std::string_view text) {
   std::string all;
   for (std::size_t i = 0; i < text.size(); ++i) {

@@ -18,5 +18,8 @@ std::string readable_count(std::int64_t);        // "1,234,567"
 
 // Without what a terminal would act on: a function's log cannot move the cursor or change a title.
 std::string harmless(std::string_view text);
+std::string harmless_lines(std::string_view text);  // Its line ends stay.
+
+std::string shell_word(std::string_view word);  // As a shell reads it: plain, or in single quotes.
 
 }  // namespace dormouse::cli

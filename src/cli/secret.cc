@@ -63,7 +63,7 @@ Exit set(Shell* shell, const Options& options) {
     value = read_value(shell, options.name);
   } else {
     std::ifstream file(options.file, std::ios::binary);
-    if (!file) return shell->fail(system_error(Code::not_found, "opening " + options.file));
+    if (!file) return shell->fail_here(system_error(Code::not_found, "opening " + options.file));
     value = all_of(file);
   }
   const auto answer = Api(shell).put("/api/v1/secrets/" + escaped(options.name), value);

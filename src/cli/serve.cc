@@ -35,14 +35,10 @@ Result<DaemonConfig> configured(const Options& options) {
 
 Exit serve(Shell* shell, const Options& options) {
   const auto config = configured(options);
-  if (!config) {
-    *shell->err << "dormouse: " << config.error().message << "\n";
-    return Exit::usage;
-  }
+  if (!config) return shell->fail_here(config.error());
   const auto served = shell->serve(*config);
   if (served) return Exit::ok;
-  *shell->err << "dormouse: " << served.error().message << "\n";
-  return Exit::failed;
+  return shell->fail_here(served.error(), Exit::failed);
 }
 
 }  // namespace

@@ -44,9 +44,12 @@ struct Shell {
   bool reached = false;  // A daemon answered something.
   Exit exit = Exit::ok;
 
-  // Prints the error and gives the status that fits it.
+  // Prints the error and gives the status that fits it. With --json it is also the answer:
+  // {"error": {"code": …, "message": …}}.
   Exit fail(const Error&);
-  Exit fail_usage(std::string_view what);
+  Exit fail_answered(const Error&);  // The daemon's own words of it are printed already.
+  // What failed on this machine, before any daemon was asked.
+  Exit fail_here(const Error&, Exit status = Exit::usage);
 };
 
 Exit exit_of(Code);

@@ -134,7 +134,7 @@ Result<> read(const Count& field, const json::value& value, Manifest& manifest) 
 Result<std::string> map_value(const json::value& value) {
   if (value.is_string()) return std::string(value.get_string());
   if (value.is_int64() || value.is_uint64() || value.is_bool()) return json::serialize(value);
-  return refused("not a text");
+  return refused("neither text nor a whole number; in quotes, it is a text");
 }
 
 // 0.5 is written as 0.5, not as JSON's own 5E-1.

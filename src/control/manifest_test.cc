@@ -74,8 +74,9 @@ TEST(Manifest, TakesNumbersAndListsAsOptionsOfATask) {
     EXPECT_EQ(read->task_options.at("o"), row.text);
     EXPECT_EQ(*read_manifest(manifest_json(*read)), *read);
   }
-  EXPECT_NE(refusal(R"("task_options":{"o":[[1]]})").find("\"o\": not a text"), std::string::npos);
-  EXPECT_NE(refusal(R"("env":{"O":[1]})").find("\"O\": not a text"), std::string::npos);
+  EXPECT_NE(refusal(R"("task_options":{"o":[[1]]})").find("\"o\": neither text"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"("env":{"O":[1]})").find("\"O\": neither text"), std::string::npos);
 }
 
 TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
@@ -189,12 +190,12 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("model":"/model.onnx")", "is absolute"},
       {R"("task":"Text Line")", "task: \"Text Line\""},
       {R"("task_options":["keys"])", "not a map"},
-      {R"("task_options":{"keys":{"a":1}})", "\"keys\": not a text"},
+      {R"("task_options":{"keys":{"a":1}})", "\"keys\": neither text"},
       {R"("task_options":{"a b":"c"})", "\"a b\" is not a name"},
       {R"("env":{"1A":"b"})", "\"1A\" is not a name"},
       {R"("env":{"A=B":"b"})", "\"A=B\" is not a name"},
       {R"("env":{"A":"\u0000"})", "NUL"},
-      {R"("env":{"A":1.5})", "\"A\": not a text"},
+      {R"("env":{"A":1.5})", "\"A\": neither text nor a whole number; in quotes, it is a text"},
       {R"("network":"inbound")",
        "network: \"inbound\" is not allowed (none of these); allowed is "},
       {R"("network":true)", "none of these"},

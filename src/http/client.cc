@@ -146,7 +146,6 @@ Result<std::string> head_of(const ClientRequest& request, const std::string& aut
   return head + "\r\n";
 }
 
-using Piece = std::function<bool(std::string_view)>;
 using Parser = beast::http::response_parser<beast::http::buffer_body>;
 
 // Reads one response from a socket. Beast reads it, so that client and server are two readings of
@@ -164,14 +163,10 @@ class ResponseReader {
       }
     } while (parser_->get().result_int() < 200);
     while (!parser_->is_done()) {
-      if (auto got = step(); !got) return std::move(got).error();
+      if (auto got = step(); !got) return std::move(got).error().during("the answer broke off");
     }
     if (!give_body()) return Error{Code::cancelled, "hung up"};
-    ClientResponse response{.status = static_cast<int>(parser_->get().result_int())};
-    for (const auto& field : parser_->get()) {
-      response.fields.add(std::string(field.name_string()), std::string(field.value()));
-    }
-    return response;
+    return head();  // Now with the trailers.
   }
 
   bool keep_alive() const { return parser_->keep_alive() && !saw_end_ && buffered_.empty(); }
@@ -193,10 +188,19 @@ class ResponseReader {
     parser_->get().body().more = true;
   }
 
+  ClientResponse head() const {
+    ClientResponse response{.status = static_cast<int>(parser_->get().result_int())};
+    for (const auto& field : parser_->get()) {
+      response.fields.add(std::string(field.name_string()), std::string(field.value()));
+    }
+    return response;
+  }
+
   // False: the receiver wants no more.
   bool give_body() {
     const std::size_t size = room_.size() - parser_->get().body().size;
-    const bool goes_on = size == 0 || (*piece_)(std::string_view(room_.data(), size));
+    if (size > 0 && !head_) head_ = head();
+    const bool goes_on = size == 0 || (*piece_)(*head_, std::string_view(room_.data(), size));
     provide_room();
     return goes_on;
   }
@@ -250,6 +254,7 @@ class ResponseReader {
   const ClientRequest* request_;
   const Piece* piece_;
   std::optional<Parser> parser_;
+  std::optional<ClientResponse> head_;
   std::array<char, 64 * 1024> room_;
   std::string buffered_;
   bool has_begun_ = false;
@@ -263,9 +268,9 @@ class TcpClient final : public Client {
   Result<ClientResponse> send(const ClientRequest& request) override {
     std::string body;
     bool fits = true;
-    const Piece keep = [&](std::string_view piece) {
-      fits = body.size() + piece.size() <= body_bytes_max;
-      if (fits) body.append(piece);
+    const Piece keep = [&](const ClientResponse&, std::string_view bytes) {
+      fits = body.size() + bytes.size() <= body_bytes_max;
+      if (fits) body.append(bytes);
       return fits;
     };
     auto response = stream(request, keep);

@@ -2,7 +2,7 @@
 // Not for the daemon: it has no use for a client.
 //
 // Errors     unavailable when there is no server, or it went away; deadline_exceeded;
-//            cancelled.
+//            cancelled. The message of an answer that broke off says so.
 #pragma once
 
 #include <chrono>
@@ -30,13 +30,15 @@ struct ClientResponse {
   std::string body;
 };
 
+// Bytes of a body, as they come; `head` is the answer without it. False hangs up.
+using Piece = std::function<bool(const ClientResponse& head, std::string_view bytes)>;
+
 class Client {
  public:
   virtual ~Client() = default;
   virtual Result<ClientResponse> send(const ClientRequest&) = 0;
-  // As send(), but the body is given to `piece` as it comes; false from it hangs up.
-  virtual Result<ClientResponse> stream(const ClientRequest&,
-                                        const std::function<bool(std::string_view)>& piece) = 0;
+  // As send(), but the body is given to `piece`.
+  virtual Result<ClientResponse> stream(const ClientRequest&, const Piece& piece) = 0;
 };
 
 // `url` is "http://host:port"; anything else is invalid_argument. Connects on first use, and again

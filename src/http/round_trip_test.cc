@@ -96,10 +96,11 @@ TEST_F(RoundTrip, BodiesOfAnySizeGoThereAndBack) {
 
 TEST_F(RoundTrip, StreamsComeInPiecesAndEndInTrailers) {
   std::string body;
-  const auto response = client_->stream({.target = "/stream"}, [&](std::string_view piece) {
-    body += piece;
-    return true;
-  });
+  const auto response =
+      client_->stream({.target = "/stream"}, [&](const ClientResponse&, std::string_view piece) {
+        body += piece;
+        return true;
+      });
   ASSERT_TRUE(response) << response.error().message;
   EXPECT_EQ(body,
             std::string(100'000, '2') + std::string(100'000, '1') + std::string(100'000, '0'));
@@ -109,7 +110,7 @@ TEST_F(RoundTrip, StreamsComeInPiecesAndEndInTrailers) {
 }
 
 TEST_F(RoundTrip, AReceiverMayHangUp) {
-  const auto response = client_->stream({.target = "/stream"}, [](auto) { return false; });
+  const auto response = client_->stream({.target = "/stream"}, [](auto&, auto) { return false; });
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code, Code::cancelled);
   EXPECT_TRUE(client_->send({.target = "/again"}));

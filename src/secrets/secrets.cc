@@ -129,7 +129,10 @@ class StoreSecrets final : public Secrets {
   }
 
   asio::awaitable<Result<>> remove(std::string name) override {
-    if (!contains(name)) co_return no_secret(name);
+    if (!contains(name)) {
+      co_return Error{Code::not_found,
+                      "there is no secret \"" + name + "\"; `dormouse secret list` shows them"};
+    }
     auto work = [name](store::Transaction& t) -> Result<> {
       auto gone = t.run("DELETE FROM secrets WHERE name = ?", {name});
       if (!gone) return gone.error();

@@ -197,9 +197,7 @@ class Worker:
     def _invoke(self, item):
         client.current.set(item.handle)
         try:
-            content_type, body = handler.call(
-                self._handler, handler.event_of(item), handler.Context(item, self._settings)
-            )
+            content_type, body = self._call(item)
             if isinstance(body, bytes):
                 self._answer(item, content_type, body)
             else:
@@ -213,6 +211,15 @@ class Worker:
             self._socket.send(
                 wire.FAILED, item.handle, wire.failure(handler.last_words(error))
             )
+
+    def _call(self, item):
+        worker = os.getpid()
+        try:
+            return handler.call(
+                self._handler, handler.event_of(item), handler.Context(item, self._settings)
+            )
+        finally:
+            _leave_unless(worker)
 
     def _answer(self, item, content_type, body):
         if len(body) > item.result_max:
@@ -238,7 +245,9 @@ class Worker:
             wire.RESULT, item.handle, wire.answer_head(content_type), wire.FLAG_STREAMING
         )
         credit = wire.CREDIT_WINDOW
+        worker = os.getpid()
         for piece in pieces:
+            _leave_unless(worker)
             while piece:
                 while credit == 0:
                     frame = self._await(wire.CREDIT, item.handle)
@@ -302,6 +311,14 @@ def _fill(frame, body):
         room[:] = body
     os.close(frame.descriptors[0])
     return True
+
+
+def _leave_unless(worker):
+    """Ends a child that the handler forked and that came back from it: it is no worker."""
+    if os.getpid() != worker:
+        print("a process that the handler forked came back from it, and is ended: a child must end "
+              "itself with os._exit", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _last_words(error):
