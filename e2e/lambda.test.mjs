@@ -182,6 +182,19 @@ def handler(event, context):
   assert.match(JSON.parse(broken.complete.ErrorDetails).errorMessage, /half-way/);
 });
 
+test("Invoke has of what streams all of it at once, or the error that it ended with", async () => {
+  const answer = await invoke("counting", { n: 3 }, { LogType: "Tail" });
+  assert.equal(answer.FunctionError, undefined);
+  assert.match(Buffer.from(answer.LogResult, "base64").toString(), /START.*REPORT/s);
+  assert.equal(utf8(answer.Payload), "piece 0\npiece 1\npiece 2\n");
+  const broken = await invoke("counting", { n: 2, breaks: true });
+  assert.deepEqual([broken.StatusCode, broken.FunctionError], [200, "Unhandled"]);
+  const { errorType, errorMessage } = JSON.parse(utf8(broken.Payload));
+  assert.deepEqual([errorType, errorMessage], ["RuntimeError", "half-way"]);
+  await deploy("endless", 'def handler(event, context):\n    while True: yield b"x" * 65536\n');
+  assert.match(utf8((await invoke("endless", 1)).Payload), /"errorType":"Function.ResponseSizeTooLarge"/);
+});
+
 test("a whole answer streams, too, in as many messages as it takes", async () => {
   await deploy("large", 'def handler(event, context): return "x" * event["n"]');
   const { text } = await streamed("large", { n: 3_000_000 });

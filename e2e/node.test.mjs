@@ -158,7 +158,8 @@ test("a deploy that cannot work says why, in the code's own words", async () => 
     ["import 'nothing-like-this';", "app.handler", /Cannot find package 'nothing-like-this'/],
     ["export const other = () => 1;", "app.handler", /app\.mjs exports no function "handler"; it has: other/],
     ["export const handler = 1;", "main.handler", /there is no main\.mjs, \.js or \.cjs; the code has: app\.mjs/],
-    ["export const handler = (;", "app.handler", /SyntaxError/],
+    ["import 'node:fs';\nexport const handler = (;", "app.handler", /SyntaxError: app\.mjs:2: Unexpected/],
+    ["JSON.parse('{');", "app.handler", /SyntaxError: Expected property name/],
     ["process.exit(4);", "app.handler", /exited with status 4/],
     ["throw new RangeError('no');", "app.handler", /RangeError: no/],
   ];

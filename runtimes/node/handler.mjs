@@ -32,6 +32,18 @@ function mistake(message) {
   return Object.assign(new Error(message), { name: "HandlerError", isOurs: true });
 }
 
+// The same error with the file and line that are no JavaScript. Those of an ES module Node says only
+// where the error ends it; nothing of the code runs there either.
+async function placed(error, file, folder) {
+  const { spawnSync } = await import("node:child_process");
+  const placeIn = (text) => /^(?:file:\/\/)?(\/.+:\d+)\n/.exec(text)?.[1];
+  const isOfModule = /^.*\n    at .*(?:compileSourceTextModule|ModuleWrap|ModuleLoader)/.test(error.stack);
+  const again = () => spawnSync(process.execPath, [file], { encoding: "utf8", timeout: 5000 }).stderr;
+  const place = placeIn(error.stack) ?? (isOfModule ? placeIn(again()) : undefined);
+  if (place) error.message = `${path.relative(folder, place)}: ${error.message}`;
+  return error;
+}
+
 // "folder/app.handler", "app.nested.handler": a file up to the first dot of its name, then a path
 // within what it exports.
 export async function find(folder, name) {
@@ -45,7 +57,9 @@ export async function find(folder, name) {
     const there = files.sort().slice(0, 20).join(", ") || "nothing";
     throw mistake(`handler: there is no ${module}.mjs, .js or .cjs; the code has: ${there}`);
   }
-  const exports = await import(pathToFileURL(file));
+  const exports = await import(pathToFileURL(file)).catch(async (error) => {
+    throw error instanceof SyntaxError ? await placed(error, file, folder) : error;
+  });
   const within = (whole) => exported.split(".").reduce((part, key) => part?.[key], whole);
   const found = within(exports) ?? within(exports.default);
   if (typeof found === "function") return found;

@@ -131,7 +131,7 @@ class World {
 
   void deploy(std::string name, std::map<std::string, std::string> env = {}, Duration timeout = 30s,
               std::int64_t memory_bytes = 64 << 20, std::int32_t concurrency = 1,
-              std::string_view reuse = catalog::reuse_warm) {
+              std::string_view reuse = catalog::reuse_warm, std::int32_t instances_max = 32) {
     auto revision = std::make_shared<catalog::Revision>(
         catalog::Revision{{}, "default", 1, catalog::digest_of({}), {}});
     revision->manifest.name = name;
@@ -140,7 +140,7 @@ class World {
     revision->manifest.resources.memory_bytes = memory_bytes;
     revision->manifest.concurrency = concurrency;
     revision->manifest.reuse = reuse;
-    revision->manifest.instances_max = 32;
+    revision->manifest.instances_max = instances_max;
     for (const auto& [key, value] : env) revision->load_options["env." + key] = value;
     revisions_[name] = revision;
     fleet->serve(name, revision);

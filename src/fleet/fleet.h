@@ -65,8 +65,8 @@ struct Invocation {
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
   std::string conversation;          // "": none. Of a runtime that keeps them.
   TimePoint accepted;
-  std::int32_t depth = 0;      // How many functions called each other before this one.
-  TimePoint deadline = never;  // Its function's timeout may end sooner.
+  std::vector<std::string> callers;  // The functions that wait for it, the outermost first.
+  TimePoint deadline = never;        // Its function's timeout may end sooner.
 };
 
 // The body of an answer that comes piece by piece. Destroying it before its end is the client's

@@ -6,13 +6,20 @@
 namespace dormouse::fleet {
 namespace {
 
-constexpr std::int32_t depth_max = 16;
+constexpr std::size_t depth_max = 16;
 constexpr std::size_t calls_at_once_max = 64;  // Of one instance.
 
 InvocationId fresh_id(WallTime now) {
   std::array<std::uint64_t, 2> bits;
   CHECK(getrandom(bits.data(), sizeof(bits), 0) == static_cast<ssize_t>(sizeof(bits)));
   return InvocationId::make(now, bits);
+}
+
+// Every slot that the function may have is taken by a call that waits for this one.
+bool would_wait_for_itself(const std::vector<std::string>& callers,
+                           const catalog::Manifest& manifest) {
+  const std::int64_t slots = std::int64_t{manifest.instances_max} * manifest.concurrency;
+  return std::ranges::count(callers, manifest.name) >= slots;
 }
 
 }  // namespace
@@ -73,11 +80,13 @@ Result<Invocation> Shard::inner_invocation(const Instance& from, CallKey caller,
   if (from.calling.size() >= calls_at_once_max) {
     return Error{Code::throttled, "an instance makes at most 64 calls at a time"};
   }
-  std::int32_t depth = 0;  // Whichever of its calls it says it is in: the deepest counts.
+  std::vector<std::string> callers;  // Whichever of its calls it says it is in: the deepest counts.
   for (const CallKey each : from.running) {
-    depth = std::max(depth, calls_.at(each)->invocation.depth + 1);
+    const auto& before = calls_.at(each)->invocation.callers;
+    if (before.size() >= callers.size()) callers = before;
   }
-  if (depth > depth_max) {
+  callers.push_back(calls_.at(caller)->invocation.revision->manifest.name);
+  if (callers.size() > depth_max) {
     return Error{Code::conflict, "the functions call each other 16 deep already: recursion"};
   }
   const FunctionKey function = serving(asked.function);
@@ -87,6 +96,11 @@ Result<Invocation> Shard::inner_invocation(const Instance& from, CallKey caller,
   const catalog::RevisionPtr revision = served_.at(function).revision;
   if (listens(*revision)) {
     return Error{Code::unsupported, "\"" + asked.function + "\" is an HTTP server: not called so"};
+  }
+  if (would_wait_for_itself(callers, revision->manifest)) {
+    return Error{Code::conflict,
+                 "recursion: all calls of \"" + asked.function +
+                     "\" that its max_instances and concurrency allow wait for this one already"};
   }
   if (asked.body_size > static_cast<std::uint64_t>(revision->manifest.body_bytes_max)) {
     return Error{Code::too_large, "the body is larger than the function's max_body"};
@@ -99,7 +113,7 @@ Result<Invocation> Shard::inner_invocation(const Instance& from, CallKey caller,
                     .revision = revision,
                     .content = asked.content,
                     .accepted = parts_.clock->now(),
-                    .depth = depth,
+                    .callers = std::move(callers),
                     .deadline = calls_.at(caller)->deadline};
 }
 

@@ -68,15 +68,29 @@ TEST(InnerCall, IsRefusedWithAReason) {
             "a function calls others while it is called, and only then");
 }
 
-TEST(InnerCall, StopsAtADepthOfSixteen) {
-  World world(caller([](Talker& talker, std::uint64_t handle) {
+// Calls itself without end.
+auto recursion() {
+  return caller([](Talker& talker, std::uint64_t handle) {
     const wire::Call call{.caller = handle,
                           .function = "f",
                           .content = {.content_type = "x/y"},
                           .body_size = 5,
                           .inline_body = "again"};
     talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call));
-  }));
+  });
+}
+
+TEST(InnerCall, DoesNotWaitForItself) {
+  World world(recursion());
+  world.deploy("f", {}, 30s, 16 << 20, 1, catalog::reuse_warm, 4);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))),
+            "recursion: all calls of \"f\" that its max_instances and concurrency allow wait for "
+            "this one already");
+  EXPECT_EQ(world.ledger.ended, 4);
+}
+
+TEST(InnerCall, StopsAtADepthOfSixteen) {
+  World world(recursion());
   world.deploy("f", {}, 30s, 16 << 20);
   EXPECT_EQ(World::text(world.run(world.call("f", "outer"))),
             "the functions call each other 16 deep already: recursion");

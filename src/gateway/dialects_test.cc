@@ -83,6 +83,7 @@ TEST(Route, FindsAFunctionsOwnPath) {
       {"here", "/f/app/a/b", Place::beneath, "app", "/a/b", "/f/app"},
       {"app.localhost:8080", "/f/other/x", Place::beneath, "app", "/f/other/x", ""},
       {"app.localhost", "/api/v1/functions", Place::beneath, "app", "/api/v1/functions", ""},
+      {"App.LocalHost.:8080", "/x", Place::beneath, "app", "/x", ""},
       {"a.b.localhost", "/metrics", Place::metrics, "", "", ""},
       {"localhost:8080", "/metrics", Place::metrics, "", "", ""},
       {".localhost", "/metrics", Place::metrics, "", "", ""},

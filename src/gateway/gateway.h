@@ -72,6 +72,7 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> answer_lambda(http::Request, Route, InvocationId);
   asio::awaitable<http::Response> invoke_lambda(http::Request, Route, InvocationId);
   asio::awaitable<Result<>> fill_lambda(fleet::Invocation*, http::Body);
+  asio::awaitable<fleet::Outcome> lambda_gathered(fleet::Outcome);
   asio::awaitable<http::Response> lambda_whole(LambdaInvocation, fleet::Outcome);
   asio::awaitable<http::Response> lambda_streamed(LambdaInvocation, fleet::Outcome);
   asio::awaitable<Result<std::optional<std::string>>> next_lambda_event(

@@ -119,6 +119,10 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
     outcome.answer =
         Error{Code::unsupported, "the function is an HTTP server: call it at /f/NAME/"};
   }
+  if (to.place != Place::lambda_stream && outcome.answer && outcome.answer->stream) {
+    auto gathering = lambda_gathered(std::move(outcome));
+    outcome = co_await std::move(gathering);
+  }
   const auto receipt = outcome.receipt;
   auto telling = to.place == Place::lambda_stream ? lambda_streamed(it, std::move(outcome))
                                                   : lambda_whole(it, std::move(outcome));
@@ -142,6 +146,31 @@ asio::awaitable<Result<>> Gateway::fill_lambda(fleet::Invocation* call, http::Bo
   call->content.content_type = "application/json";
   call->body = text->empty() ? http::Body("{}") : std::move(body);
   co_return ok;
+}
+
+// What streams, as the whole answer that Invoke has of it.
+asio::awaitable<fleet::Outcome> Gateway::lambda_gathered(fleet::Outcome outcome) {
+  const std::unique_ptr<fleet::Stream> stream = std::move(outcome.answer->stream);
+  std::string all;
+  while (all.size() <= lambda_payload_bytes_max) {
+    auto taking = stream->next();
+    auto piece = co_await std::move(taking);
+    outcome.receipt = stream->receipt();
+    if (!piece) {
+      outcome.answer = std::move(piece).error();
+      co_return outcome;
+    }
+    if (!*piece) {
+      outcome.answer->body = http::Body(std::move(all));
+      co_return outcome;
+    }
+    all += **piece;
+  }
+  outcome.answer = Error{Code::function_failed,
+                         "Function.ResponseSizeTooLarge: Response payload size exceeded maximum "
+                         "allowed payload size (" +
+                             std::to_string(lambda_payload_bytes_max) + " bytes)."};
+  co_return outcome;
 }
 
 // A function's log has all of a call's lines by the time the call is answered.

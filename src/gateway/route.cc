@@ -23,13 +23,16 @@ Route of(Place place, std::string_view methods, std::string_view name = {}) {
   return {.place = place, .name = std::string(name), .methods = methods};
 }
 
-// "app" of "app.localhost:8080", which browsers take to this machine; empty of other hosts.
-std::string_view name_of_host(std::string_view host) {
+// "app" of "app.localhost:8080", which browsers take to this machine; empty of other hosts. Hosts
+// are the same in capitals, and with the root's dot at their end.
+std::string name_of_host(std::string_view host) {
   constexpr std::string_view home = ".localhost";
-  host = host.substr(0, host.rfind(':'));
-  if (!host.ends_with(home)) return {};
-  host.remove_suffix(home.size());
-  return host.contains('.') ? std::string_view() : host;
+  std::string name(host.substr(0, host.rfind(':')));
+  if (name.ends_with('.')) name.pop_back();
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+  if (!name.ends_with(home)) return {};
+  name.resize(name.size() - home.size());
+  return name.contains('.') ? std::string() : name;
 }
 
 // v2 / models / NAME [/ versions / V] [/ ready | / infer]
