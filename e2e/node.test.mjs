@@ -94,6 +94,8 @@ export const lambda = awslambda.streamifyResponse(async (event, stream) => {
   const whole = await platform.invoke("generated", '{"n": 1500}', json);
   assert.equal(whole.body.length, 1_500_000);
   await assert.rejects(platform.invoke("generated", '{"n": 1500, "breaks": true}', json));
+  assert.deepEqual(await failure("generated", { n: 0, breaks: true }), [502, "function", "Error: half-way"]);
+  assert.equal((await platform.invoke("generated", '{"n": 0}', json)).body.length, 0);
   await deploy("lambda", code, { handler: "app.lambda" });
   const answer = await platform.invoke("lambda", '{"n": 5, "pause": 20}', json);
   assert.equal(answer.headers["content-type"], "text/event-stream");

@@ -199,10 +199,15 @@ def handler(event, context):
     if event["kind"] == "bytes": return bytes(range(256)) * event["n"]
     if event["kind"] == "exit": raise SystemExit(3)
     if event["kind"] == "break": return broken()
+    if event["kind"] == "early": return early()
+    if event["kind"] == "nothing": return stream(0)
     return len(event["text"])
 def broken():
     yield "begun"
-    raise ValueError("half-way")`,
+    raise ValueError("half-way")
+def early():
+    raise ValueError("too early")
+    yield`,
   );
   assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
   for (const kind of ["stream", "astream"]) {
@@ -217,6 +222,10 @@ def broken():
   const exits = await platform.invoke("kinds", '{"kind": "exit"}', json);
   assert.equal(JSON.parse(exits.text).error.message, "SystemExit: 3");
   await assert.rejects(platform.invoke("kinds", '{"kind": "break"}', json));
+  const early = await platform.invoke("kinds", '{"kind": "early"}', json);
+  assert.deepEqual([early.status, JSON.parse(early.text).error.message], [502, "ValueError: too early"]);
+  const nothing = await platform.invoke("kinds", '{"kind": "nothing"}', json);
+  assert.deepEqual([nothing.status, nothing.body.length], [200, 0]);
   assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
 });
 

@@ -112,7 +112,7 @@ export async function call(handler, event, context) {
   if (handler[STREAMS]) return streamed(handler, event, context);
   const value = handler.length < 3 ? await handler(event, context) : await calledBack(handler, event, context);
   if (typeof value?.[Symbol.asyncIterator] === "function") {
-    return { type: "application/octet-stream", stream: pieces(value) };
+    return { type: "application/octet-stream", stream: await begun(pieces(value)) };
   }
   if (value instanceof Uint8Array) return { type: "application/octet-stream", body: value };
   return { type: "application/json", body: JSON.stringify(value) ?? "null" };
@@ -138,6 +138,16 @@ function streamed(handler, event, context) {
     stream.once("end", () => resolve(answer));
     stream.once("error", reject);
   });
+}
+
+// What fails before its first piece fails as a whole.
+async function begun(values) {
+  const first = await values.next();
+  return (async function* () {
+    if (first.done) return;
+    yield first.value;
+    yield* values;
+  })();
 }
 
 async function* pieces(values) {

@@ -12,6 +12,7 @@ import base64
 import decimal
 import importlib
 import inspect
+import itertools
 import json
 import os
 import sys
@@ -146,12 +147,18 @@ def call(handler, event, context):
     if inspect.iscoroutine(value):
         value = _awaited(value)
     if isinstance(value, types.GeneratorType):
-        return "application/octet-stream", map(_piece, value)
+        return "application/octet-stream", _begun(map(_piece, value))
     if isinstance(value, types.AsyncGeneratorType):
-        return "application/octet-stream", map(_piece, _drawn(value))
+        return "application/octet-stream", _begun(map(_piece, _drawn(value)))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "application/octet-stream", bytes(value)
     return "application/json", json.dumps(value, default=_unknown).encode()
+
+
+def _begun(pieces):
+    """What fails before its first piece fails as a whole."""
+    first = next(pieces, None)
+    return pieces if first is None else itertools.chain((first,), pieces)
 
 
 def _unknown(value):
