@@ -326,5 +326,6 @@ test("errors are {error}, and name what is wrong", async () => {
   const none = await infer("none", [x]);
   assert.equal(none.status, 404);
   assert.match(JSON.parse(none.text).error, /none/);
+  assert.match(JSON.parse((await platform.request("GET", "/v2/nowhere")).text).error, /nothing at \/v2\/nowhere/);
   assert.equal((await platform.request("GET", "/v2/models/matmul/infer")).status, 405);
 });

@@ -26,6 +26,7 @@ const app = createServer(async (request, response) => {
   if (wants === "cut") return request.socket.end("HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nfive!");
   if (wants === "close") return request.socket.end("HTTP/1.1 200 OK\\r\\n\\r\\nuntil the end");
   if (wants === "twice") return request.socket.end("HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n");
+  if (wants === "unchunked") return request.socket.end("HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\nhello\\r\\n");
   if (wants === "spoof") return response.setHeader("Dormouse-Cost", "0").setHeader("Set-Cookie", ["a=1", "b=2"]).end("x");
   if (wants === "sleep") return setTimeout(() => response.end("slept"), Number(searchParams.get("ms")));
   if (wants === "big") {
@@ -253,6 +254,7 @@ test("a program that dies, hangs, lies or cuts its answer off gets its reasoned 
   const [lied, why] = await failed("/f/bad/twice");
   assert.equal(lied, 502);
   assert.match(why, /framed twice/);
+  assert.deepEqual((await failed("/f/bad/unchunked"))[0], 502);
   const cut = await platform.raw("GET /f/bad/cut HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   assert.match(cut, /Content-Length: 10/);
   assert.ok(cut.endsWith("five!"));

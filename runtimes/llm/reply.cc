@@ -66,7 +66,7 @@ json::object text_logprobs(const std::vector<TokenReport>& reports) {
     const std::string text = valid_utf8(report.text);
     tokens.emplace_back(text);
     values.push_back(logarithm(report.logarithm));
-    json::object top;
+    json::object top{{text, values.back()}};  // The chosen one is always among them.
     for (const auto& [other, value] : report.likeliest) top[valid_utf8(other)] = logarithm(value);
     likeliest.push_back(std::move(top));
     offsets.push_back(offset);

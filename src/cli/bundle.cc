@@ -116,6 +116,7 @@ Result<Bundle> bundle_of_file(const fs::path& path) {
     if (!manifest) return manifest.error();
     bundle.manifest = std::move(*manifest);
   } else {
+    if (size == 0) return refused(path.string() + " is empty");
     if (auto known = check_format(path); !known) return known.error();
     bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
   }

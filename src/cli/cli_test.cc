@@ -419,6 +419,7 @@ TEST_F(Cli, DeploysNoFileThatIsNeitherModelNorCode) {
   EXPECT_EQ(ran.exit, 2);
   expect_in(ran.err, "app.js is no model (.onnx, .gguf), no Python code (.py) and no .zip");
   EXPECT_EQ(run_it({"deploy", write("model", "\x08\x07")}).exit, 0);
+  expect_in(run_it({"deploy", write("model.onnx", "")}).err, "model.onnx is empty");
 }
 
 TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
@@ -435,6 +436,17 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   expect_in(ran.err, "1.93 ms");
   expect_in(ran.err, "0.0000021 USD");
   expect_in(ran.err, "11 generated; of the prompt 1,234 read, 7 reused");
+}
+
+TEST_F(Cli, ShowsOfAnInterruptedCallOnlyWhatIsKnown) {
+  ledger::Receipt receipt;
+  receipt.begun.key.id = InvocationId::make({1'700'000'000'000}, {1, 1});
+  receipt.begun.function = "a";
+  receipt.interrupted = true;
+  world.ledger.end(receipt);
+  const auto ran = run_it({"receipt", receipt.begun.key.id.text()});
+  expect_in(ran.out, "interrupted: the platform died meanwhile");
+  EXPECT_EQ(ran.out.find("peak memory"), ran.out.npos);
 }
 
 TEST_F(Cli, ListsConversationsAndForgetsOne) {

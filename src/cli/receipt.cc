@@ -16,10 +16,24 @@ std::string size_at(const json::value& value, std::string_view path) {
   return readable_size(static_cast<std::uint64_t>(count_at(value, path)));
 }
 
+std::string attempt_text(const json::value& receipt) {
+  return std::to_string(count_at(receipt, "attempt")) + " of " + text_at(receipt, "function") +
+         "@" + std::to_string(count_at(receipt, "revision"));
+}
+
 std::string tokens_text(const json::value& receipt) {
   return readable_count(count_at(receipt, "tokens.generated")) + " generated; of the prompt " +
          readable_count(count_at(receipt, "tokens.prompt_read")) + " read, " +
          readable_count(count_at(receipt, "tokens.prompt_reused")) + " reused";
+}
+
+// Of a call in which the platform died it is only known that it had begun.
+std::string interrupted_text(const json::value& receipt) {
+  return table({"receipt", text_at(receipt, "invocation")},
+               {{"attempt", attempt_text(receipt)},
+                {"at", readable_time(text_at(receipt, "at"))},
+                {"outcome", "interrupted: the platform died meanwhile; what it used is not known"},
+                {"cost", text_at(receipt, "price") + " " + text_at(receipt, "currency")}});
 }
 
 std::string receipt_text(const json::value& receipt) {
@@ -29,9 +43,7 @@ std::string receipt_text(const json::value& receipt) {
                              ", code " + readable_ms(number_at(receipt, "wake.code_ms")) +
                              ", load " + readable_ms(number_at(receipt, "wake.load_ms")) + ")";
   std::vector<std::vector<std::string>> rows = {
-      {"attempt", std::to_string(count_at(receipt, "attempt")) + " of " +
-                      text_at(receipt, "function") + "@" +
-                      std::to_string(count_at(receipt, "revision"))},
+      {"attempt", attempt_text(receipt)},
       {"at", readable_time(text_at(receipt, "at"))},
       {"outcome", text_at(receipt, "outcome")},
       {"found it", text_at(receipt, "rung")},
@@ -63,7 +75,9 @@ Exit receipt(Shell* shell, const std::string& id) {
 
 std::string receipts_text(const json::value& answer) {
   std::string text;
-  for (const json::value& receipt : list_at(answer, "receipts")) text += receipt_text(receipt);
+  for (const json::value& receipt : list_at(answer, "receipts")) {
+    text += flag_at(receipt, "interrupted") ? interrupted_text(receipt) : receipt_text(receipt);
+  }
   return text;
 }
 

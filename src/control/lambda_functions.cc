@@ -234,6 +234,8 @@ constexpr Field configuration_fields[] = {
     {"Timeout", read_timeout},
     {"MemorySize", read_memory},
     {"Environment", read_environment},
+    {"LoggingConfig",
+     [](const json::value& v, Draft&) { return must_be(v, {{"LogFormat", "Text"}}); }},
     {"TracingConfig",
      [](const json::value& v, Draft&) { return must_be(v, {{"Mode", "PassThrough"}}); }},
     {"SnapStart", [](const json::value& v, Draft&) { return must_be(v, {{"ApplyOn", "None"}}); }},

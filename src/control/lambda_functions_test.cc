@@ -53,6 +53,7 @@ TEST(LambdaCreate, TakesWhatHasAMeaningHereAndLeavesOutWhatSaysNothing) {
   const auto change = create(
       R"(,"Timeout":900,"MemorySize":512,"Publish":true,"PackageType":"Zip","Description":"hello",)"
       R"("Environment":{"Variables":{"A":"b","DB":"dormouse:secret:prod-db"}},"Tags":{"team":"x"},)"
+      R"("LoggingConfig":{"LogFormat":"Text"},)"
       R"("Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]},"KMSKeyArn":"",)"
       R"("DeadLetterConfig":{},"TracingConfig":{"Mode":"PassThrough"},)"
       R"("SnapStart":{"ApplyOn":"None"})");
@@ -77,6 +78,7 @@ TEST(LambdaCreate, RefusesByNameWhatIsNotToBeHad) {
       {R"(,"Layers":["arn:aws:lambda:eu-west-1:1:layer:x:1"])", "Layers"},
       {R"(,"VpcConfig":{"SubnetIds":["subnet-1"]})", "VpcConfig"},
       {R"(,"EphemeralStorage":{"Size":1024})", "EphemeralStorage"},
+      {R"(,"LoggingConfig":{"LogFormat":"JSON"})", "LoggingConfig"},
       {R"(,"TracingConfig":{"Mode":"Active"})", "TracingConfig"},
       {R"(,"SnapStart":{"ApplyOn":"PublishedVersions"})", "SnapStart"},
       {R"(,"PackageType":"Image")", "PackageType"},

@@ -44,6 +44,7 @@ std::string Destination::text() const {
 }
 
 Result<Destination> parse_destination(std::string_view text) {
+  if (text.contains("://")) return refused("a URL: write HOST:PORT");
   if (text.contains('[') || std::ranges::count(text, ':') > 1) {
     return refused("addresses of IPv6 cannot be allowed");
   }

@@ -37,6 +37,7 @@ TEST(Network, ReadsDestinations) {
       {"2130706433:80", "not a host"},
       {"010.0.0.1:80", "not a host"},
       {"[::1]:80", "IPv6"},
+      {"https://a.example:443", "a URL: write HOST:PORT"},
       {"2001:db8::1:80", "IPv6"},
       {"127.0.0.1:80", "the loopback"},
       {"0.0.0.0:80", "this host"},

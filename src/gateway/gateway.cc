@@ -50,9 +50,10 @@ http::Response wrong_method(const Route& route, std::string_view method) {
 }
 
 http::Response nothing_here(const std::string& path) {
-  return error_response({Code::not_found, "nothing at " + path +
-                                              "; functions are at /f/{name}, models at /v2/models/"
-                                              "{name} and /v1, the control API at /api/v1"});
+  const Place dialect = path.starts_with("/v2/") ? Place::kserve_server : Place::nowhere;
+  return refuse(dialect, {Code::not_found, "nothing at " + path +
+                                               "; functions are at /f/{name}, models at /v2/models/"
+                                               "{name} and /v1, the control API at /api/v1"});
 }
 
 http::Response nothing_beneath(const std::string& name) {

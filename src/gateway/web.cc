@@ -227,17 +227,26 @@ asio::awaitable<Result<>> WebCall::respond_whole(http::Opening begun, std::strin
 asio::awaitable<Result<>> WebCall::respond_as_it_comes(http::Opening begun) {
   add_fields(begun.fields, request_.id, {});
   const auto size = begun.size;
+  const bool is_here = program_->has_more_here();
+  Result<std::optional<std::string_view>> piece = std::nullopt;
+  if (is_here) {  // If it is malformed, that can still be told instead.
+    auto reading = program_->read();
+    piece = co_await std::move(reading);
+    if (!piece) co_return piece.error();
+  }
   if (!client_->begin(std::move(begun))) co_return cannot_be_sent();
   has_begun_ = true;
-  if (!program_->has_more_here()) {
+  if (!is_here) {
     auto opening = client_->write("");  // It may be long until the first event of a stream.
     const Result<> opened = co_await std::move(opening);
     if (!opened) co_return opened;
   }
-  for (;;) {
-    auto reading = program_->read();
-    const auto piece = co_await std::move(reading);
-    if (!piece) co_return piece.error();
+  for (bool is_read = is_here;; is_read = false) {
+    if (!is_read) {
+      auto reading = program_->read();
+      piece = co_await std::move(reading);
+      if (!piece) co_return piece.error();
+    }
     if (!*piece) break;
     traffic_.response_bytes += (*piece)->size();
     std::string last;

@@ -159,11 +159,11 @@ class ResponseReader {
     do {  // Interim responses (1xx) come before the one that counts.
       start();
       while (!parser_->is_header_done()) {
-        if (auto got = step(); !got) return std::move(got).error();
+        if (auto got = go_on(); !got) return std::move(got).error();
       }
     } while (parser_->get().result_int() < 200);
     while (!parser_->is_done()) {
-      if (auto got = step(); !got) return std::move(got).error().during("the answer broke off");
+      if (auto got = go_on(); !got) return std::move(got).error();
     }
     if (!give_body()) return Error{Code::cancelled, "hung up"};
     return head();  // Now with the trailers.
@@ -203,6 +203,13 @@ class ResponseReader {
     const bool goes_on = size == 0 || (*piece_)(*head_, std::string_view(room_.data(), size));
     provide_room();
     return goes_on;
+  }
+
+  Result<> go_on() {
+    auto got = step();
+    const bool broke_off = !got && got.error().code != Code::cancelled && parser_->is_header_done();
+    if (broke_off) return std::move(got).error().during("the answer broke off");
+    return got;
   }
 
   // Parses what is there; receives more if that is not enough for anything.

@@ -47,7 +47,7 @@ TEST_P(Walls, GiveExactlyTheDescriptorsThatAreMeant) {
   // Open and inheritable, as a careless library would leave them.
   std::vector<Descriptor> careless;
   for (int i = 0; i < 32; ++i) careless.emplace_back(open("/etc/passwd", O_RDONLY));
-  const int starts = gvisor() ? so_many(200, 1'000) : so_many(200, 10'000);
+  const int starts = gvisor() ? so_many(50, 1'000) : so_many(200, 10'000);
   for (int i = 0; i < starts; ++i) {
     const Report report = world.to_the_end(World::escape({"descriptors"}));
     const std::string wanted =
