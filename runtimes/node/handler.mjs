@@ -33,7 +33,8 @@ function mistake(message) {
 }
 
 // The same error with the file and line that are no JavaScript. Those of an ES module Node says only
-// where the error ends it; nothing of the code runs there either.
+// where the error ends it. Nothing of the code runs there either, unless it imports that module itself
+// as it runs: then what it had done by then is done once more, in this sandbox.
 async function placed(error, file, folder) {
   const { spawnSync } = await import("node:child_process");
   const placeIn = (text) => /^(?:file:\/\/)?(\/.+:\d+)\n/.exec(text)?.[1];

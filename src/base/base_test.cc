@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "base/ascii.h"
 #include "base/bytes.h"
 #include "base/digest.h"
 #include "base/id.h"
@@ -75,6 +76,10 @@ TEST(Reader, FailsOnceAndForGood) {
   EXPECT_EQ(cut.get_sized(), "");
   EXPECT_EQ(cut.get<std::uint8_t>(), 0);
   EXPECT_FALSE(cut.ok());
+}
+
+TEST(Ascii, HasTwoCasesOfLettersOnly) {
+  EXPECT_EQ(lower("Content-TYPE: @[`{ \xC3\x84"), "content-type: @[`{ \xC3\x84");
 }
 
 }  // namespace

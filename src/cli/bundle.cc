@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
 #include "cli/answers.h"
 #include "cli/yaml.h"
 #include "control/manifest.h"
@@ -34,8 +35,7 @@ std::string text_of(const fs::path& path) {
 }
 
 bool has_suffix(const fs::path& path, std::string_view suffix) {
-  return std::ranges::equal(path.extension().string(), suffix, {},
-                            [](char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+  return lower(path.extension().string()) == suffix;
 }
 
 // A look at the text, not an understanding of it: whoever does it otherwise writes a manifest.

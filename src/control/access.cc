@@ -4,16 +4,10 @@
 #include <array>
 #include <boost/asio/ip/address.hpp>
 
+#include "base/ascii.h"
+
 namespace dormouse::control {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string lowered(text);
-  for (char& c : lowered) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return lowered;
-}
 
 // "name:80" → "name"; "[::1]:80" → "::1". What does not look like either stays as it is.
 std::string_view without_port(std::string_view host) {

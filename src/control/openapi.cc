@@ -1,5 +1,6 @@
 #include <boost/json.hpp>
 
+#include "base/ascii.h"
 #include "control/manifest_pages.h"
 #include "control/routes.h"
 
@@ -144,12 +145,6 @@ json::object operation_of(const Route& route) {
     operation["requestBody"] = content("application/json", route.takes);
   }
   return operation;
-}
-
-std::string lower(std::string_view method) {
-  std::string text(method);
-  for (char& c : text) c = static_cast<char>(c | 0x20);
-  return text;
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
+
 namespace dormouse::fleet {
 namespace {
 
@@ -29,12 +31,6 @@ bool is_host_name(std::string_view name) {
     if (dot == name.npos) return !(label.front() >= '0' && label.front() <= '9');
     name.remove_prefix(dot + 1);
   }
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
 }
 
 }  // namespace

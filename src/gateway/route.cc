@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/ascii.h"
+
 namespace dormouse::gateway {
 namespace {
 
@@ -27,12 +29,12 @@ Route of(Place place, std::string_view methods, std::string_view name = {}) {
 // are the same in capitals, and with the root's dot at their end.
 std::string name_of_host(std::string_view host) {
   constexpr std::string_view home = ".localhost";
-  std::string name(host.substr(0, host.rfind(':')));
-  if (name.ends_with('.')) name.pop_back();
-  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-  if (!name.ends_with(home)) return {};
-  name.resize(name.size() - home.size());
-  return name.contains('.') ? std::string() : name;
+  host = host.substr(0, host.rfind(':'));
+  if (host.ends_with('.')) host.remove_suffix(1);
+  if (host.size() <= home.size()) return {};
+  const std::string_view name = host.substr(0, host.size() - home.size());
+  if (name.contains('.') || lower(host.substr(name.size())) != home) return {};
+  return lower(name);
 }
 
 // v2 / models / NAME [/ versions / V] [/ ready | / infer]

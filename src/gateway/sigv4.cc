@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/ascii.h"
 #include "http/head.h"
 
 namespace dormouse::gateway {
@@ -55,14 +56,6 @@ bool is_hex(std::string_view text, std::size_t digits) {
 
 bool is_digits(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::string lower(std::string_view text) {
-  std::string lowered(text);
-  for (char& c : lowered) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return lowered;
 }
 
 std::vector<std::string> split(std::string_view text, char at) {
