@@ -7,16 +7,14 @@
  * one was not a 200. `elsewhere`: it waits for no processor here, as one on another machine would
  * not. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "connection.h"
 
 enum { CONNECTIONS = 64, REQUESTS_MAX = 1 << 20 };
 
@@ -28,28 +26,6 @@ static struct request requests[REQUESTS_MAX];
 static struct pollfd connections[CONNECTIONS];
 static struct request* running[CONNECTIONS]; /* NULL: it is free. */
 static char sent[512];
-
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void must(int good, const char* what) {
-  if (good) return;
-  perror(what);
-  exit(1);
-}
-
-static int connected(int port) {
-  const struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_port = htons((uint16_t)port),
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  const int one = 1, made = socket(AF_INET, SOCK_STREAM, 0);
-  must(connect(made, (const struct sockaddr*)&address, sizeof address) == 0, "connect");
-  setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  return made;
-}
 
 /* Whether there was a free connection for it. They take turns, since one that idles for long is
  * closed by the server. */

@@ -1,6 +1,6 @@
 """What a streamed token takes from the model's worker to a client."""
+import bisect
 import re
-import socket
 import subprocess
 import tempfile
 import time
@@ -8,7 +8,7 @@ import time
 from rig.daemon import Daemon
 from rig.instances import forks
 from rig.language import THREADS, deploy, make_models
-from rig.machine import output, processes
+from rig.machine import PROGRAMS, output, processes
 from rig.ratios import Section, percentile, spread
 
 KINDS = ("q8_0", "q4_0", "q4_k_m")
@@ -35,27 +35,22 @@ class Sent:
 
 
 def stream(end):
-    """When events of a stream were here, by a client that does nothing but look at the clock."""
+    """When events of a stream were here."""
     body = end.body(16, max_tokens=TOKENS, stream=True)
-    here = []
-    with socket.create_connection(("127.0.0.1", end.port)) as connection:
-        connection.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode())
-        while part := connection.recv(1 << 16):
-            if b"data: {" in part:
-                here.append(time.monotonic())
-    return here
+    request = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+               f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    return [float(line) for line in output([PROGRAMS / "bench_arrivals", end.port], given=request).split()]
 
 
 def added(sent, here):
-    """Microseconds from when the worker sent what was here then, but the first: each time has a sending
-    of its own, the last before it that is no later one's."""
-    times, found = sorted(sent), []
-    for at in reversed(here[1:]):
-        while times and times[-1] > at:
-            times.pop()
-        if times:
-            found.append((at - times.pop()) * 1e6)
+    """Microseconds from each sending to the first event that was here after it, and before the next one;
+    but for the first event, which ends another wait."""
+    arrivals, times = sorted(here[1:]), sorted(sent)
+    found = []
+    for began, next_began in zip(times, [*times[1:], float("inf")]):
+        at = bisect.bisect_right(arrivals, began)
+        if at < len(arrivals) and arrivals[at] < next_began:
+            found.append((arrivals[at] - began) * 1e6)
     return found
 
 
@@ -80,7 +75,7 @@ def run(watch):
         section.add(f"{kind}: from the worker's sending a token to a client's having it, p50", "≤ 150 µs", middles, 150, unit="µs")
         rows.append([kind, spread(middles)])
     section.note(f"{STREAMS} streams of {TOKENS} tokens, one at a time, while the model computes on {THREADS} threads. When "
-                 "the worker sends, the kernel says (perf, the system call); when an event is there, the client, a socket in Python. µs.")
+                 "the worker sends, the kernel says (perf, the system call); when an event is there, a client in C, as its recv() returns. µs.")
     section.table(["model", "p50"], rows)
     return section
 

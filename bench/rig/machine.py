@@ -46,9 +46,9 @@ def floors():
     return json.loads(output([PROGRAMS / "bench_floors", "wake"]))
 
 
-def output(command, core=None):
+def output(command, core=None, given=None):
     words = ["taskset", "-c", str(core)] if core is not None else []
-    done = subprocess.run([*words, *map(str, command)], capture_output=True, text=True)
+    done = subprocess.run([*words, *map(str, command)], capture_output=True, text=True, input=given)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout

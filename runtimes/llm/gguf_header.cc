@@ -85,13 +85,18 @@ class Header {
       if (!bytes) return std::move(bytes).error();
       header.tensor_bytes += *bytes;
     }
-    if (auto good = check_ends(); !good) return good.error();
+    if (auto good = check_places(); !good) return good.error();
+    for (const Place& each : places_) {
+      header.tensors_in_order.push_back({each.type, tensors_begin() + each.begin, each.bytes});
+    }
+    std::ranges::sort(header.tensors_in_order, {}, &GgufTensor::begin);
     return header;
   }
 
  private:
-  struct End {  // Of a tensor, from where tensors begin.
-    std::uint64_t end;
+  struct Place {  // Of a tensor, from where tensors begin.
+    std::uint64_t begin, bytes;
+    std::uint32_t type;
     std::string_view name;
   };
 
@@ -205,7 +210,7 @@ class Header {
     if (offset % alignment_ != 0 || __builtin_add_overflow(offset, *bytes, &end)) {
       return wrong("the place of " + quoted(name) + " is out of range");
     }
-    ends_.push_back({end, name});
+    places_.push_back({offset, *bytes, type, name});
     return *bytes;
   }
 
@@ -226,13 +231,16 @@ class Header {
   }
 
   // Where the tensors lie is known only after the last of them.
-  Result<> check_ends() const {
-    const std::uint64_t begin = (at_ + alignment_ - 1) / alignment_ * alignment_;
+  std::uint64_t tensors_begin() const { return (at_ + alignment_ - 1) / alignment_ * alignment_; }
+
+  Result<> check_places() const {
+    const std::uint64_t begin = tensors_begin();
     const std::uint64_t room = begin > file_.size() ? 0 : file_.size() - begin;
-    for (const End& tensor : ends_) {
-      if (tensor.end > room) {
-        return wrong("the tensor " + quoted(tensor.name) + " ends " +
-                     std::to_string(tensor.end - room) + " bytes behind the file");
+    for (const Place& tensor : places_) {
+      const std::uint64_t end = tensor.begin + tensor.bytes;
+      if (end > room) {
+        return wrong("the tensor " + quoted(tensor.name) + " ends " + std::to_string(end - room) +
+                     " bytes behind the file");
       }
     }
     return ok;
@@ -242,7 +250,7 @@ class Header {
   std::size_t at_ = 0;
   std::uint32_t alignment_ = 32;
   std::set<std::string_view> keys_, tensors_;
-  std::vector<End> ends_;
+  std::vector<Place> places_;
 };
 
 }  // namespace

@@ -7,18 +7,26 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
 
 namespace dormouse::llm {
 
+struct GgufTensor {
+  std::uint32_t type = 0;   // A ggml_type.
+  std::uint64_t begin = 0;  // In the file.
+  std::uint64_t bytes = 0;
+};
+
 struct GgufHeader {
   std::uint32_t version = 0;
   std::uint64_t keys = 0;
   std::uint64_t tensors = 0;
-  std::uint64_t tensor_bytes = 0;  // Of all of them.
-  std::string architecture;        // "llama"; "" if it does not say.
+  std::vector<GgufTensor> tensors_in_order;  // By where they begin.
+  std::uint64_t tensor_bytes = 0;            // Of all of them.
+  std::string architecture;                  // "llama"; "" if it does not say.
 };
 
 // `file` is all of it.

@@ -10,8 +10,10 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dormouse::llm {
@@ -81,11 +83,57 @@ TEST(Memory, OfWeightsIsInHugePages) {
     return asks_for_huge_pages(reinterpret_cast<void*>(base + size / 2));
   };
   EXPECT_FALSE(asks(large));
-  const HugePages huge(true);
+  const Loading loading(true);
   EXPECT_FALSE(asks(100'000));
   // Sanitizers allocate by themselves.
   constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
   EXPECT_NE(asks(large), sanitized);
+}
+
+// Where weights are packed for this processor; nullptr: it has no packing of its own.
+ggml_backend_buffer_type_t packed() {
+  const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+  const auto list =
+      reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(ggml_backend_reg_get_proc_address(
+          ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
+  ggml_backend_buffer_type_t* each = list != nullptr ? list(device) : nullptr;
+  for (; each != nullptr && *each != nullptr; ++each) {
+    if (std::string_view(ggml_backend_buft_name(*each)) == "CPU_REPACK") return *each;
+  }
+  return nullptr;
+}
+
+// A matrix as it lies in memory once it is packed.
+std::string packed_matrix(ggml_type type, std::int64_t rows, const std::string& bytes) {
+  constexpr std::int64_t columns = 512;
+  const std::unique_ptr<ggml_context, decltype(&ggml_free)> tensors(
+      ggml_init({.mem_size = ggml_tensor_overhead(), .no_alloc = true}), ggml_free);
+  ggml_tensor* const matrix = ggml_new_tensor_2d(tensors.get(), type, columns, rows);
+  const Buffer buffer(ggml_backend_buft_alloc_buffer(packed(), ggml_nbytes(matrix)),
+                      ggml_backend_buffer_free);
+  EXPECT_EQ(
+      ggml_backend_tensor_alloc(buffer.get(), matrix, ggml_backend_buffer_get_base(buffer.get())),
+      GGML_STATUS_SUCCESS);
+  EXPECT_NE(matrix->extra, nullptr) << "it is not packed";
+  ggml_backend_tensor_set(matrix, bytes.data(), 0, ggml_nbytes(matrix));
+  return {static_cast<const char*>(matrix->data), ggml_nbytes(matrix)};
+}
+
+TEST(Memory, OfPackedWeightsIsTheSameByTwoThreads) {
+  if (packed() == nullptr) GTEST_SKIP() << "this processor packs nothing";
+  std::mt19937 random(3);
+  std::string bytes(std::size_t{2} << 20, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  for (const ggml_type type : {GGML_TYPE_Q4_0, GGML_TYPE_Q4_K}) {
+    // Both far enough from a half to notice rows that went astray.
+    for (const std::int64_t rows : {1024, 1'800, 2'032}) {
+      const std::string alone = packed_matrix(type, rows, bytes);
+      const Loading loading(true);
+      const auto before = loading.packer()->helped();
+      EXPECT_TRUE(packed_matrix(type, rows, bytes) == alone) << ggml_type_name(type) << rows;
+      EXPECT_EQ(loading.packer()->helped(), before + 1);
+    }
+  }
 }
 
 }  // namespace

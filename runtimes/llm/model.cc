@@ -13,6 +13,7 @@
 #include "runtimes/llm/gguf_header.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/memory.h"
+#include "runtimes/llm/weights.h"
 #include "wire/socket.h"
 
 namespace dormouse::llm {
@@ -24,7 +25,7 @@ std::string mib(std::uint64_t bytes) {
   return std::to_string((bytes + (1 << 19)) >> 20) + " MiB";
 }
 
-Result<> check_file(const std::string& path) {
+Result<GgufHeader> header_of(const std::string& path) {
   const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status{};
   if (!file || fstat(file.number(), &status) != 0) {
@@ -39,7 +40,7 @@ Result<> check_file(const std::string& path) {
   auto header = check_gguf(Bytes(static_cast<const std::byte*>(mapped), size));
   munmap(mapped, size);
   if (!header) return std::move(header).error().during("model");
-  return ok;
+  return header;
 }
 
 std::optional<enum llama_pooling_type> pooling(std::string_view name) {
@@ -93,10 +94,11 @@ Model::~Model() {
 }
 
 Result<std::unique_ptr<Model>> Model::open(const Settings& settings) {
-  if (auto sound = check_file(settings.path); !sound) return std::move(sound).error();
+  const auto header = header_of(settings.path);
+  if (!header) return header.error();
   std::unique_ptr<Model> model(new Model(settings));
   try {
-    if (auto loaded = model->load(); !loaded) return std::move(loaded).error();
+    if (auto loaded = model->load(*header); !loaded) return std::move(loaded).error();
     if (auto made = model->make_context(); !made) return std::move(made).error();
   } catch (const std::exception& failure) {
     return Error{Code::invalid_argument, said("model: " + std::string(failure.what()))};
@@ -104,23 +106,24 @@ Result<std::unique_ptr<Model>> Model::open(const Settings& settings) {
   return model;
 }
 
-Result<> Model::load() {
+Result<> Model::load(const GgufHeader& header) {
   llama_model_params params = llama_model_default_params();
   params.use_extra_bufts = !settings_.mapped;
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
   if (!settings_.mapped) params.lazy_mode = LLAMA_LAZY_MODE_OFF;  // All of it is in memory.
   last_complaint();
   const bool has_helper = settings_.threads > 1;
+  std::optional<Weights> weights;
+  if (!settings_.mapped) weights.emplace(settings_.path, header, has_helper);
   {
-    const HugePages huge(has_helper);
+    const Loading loading(has_helper);
     model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
   }
   if (!model_) {
     return Error{Code::invalid_argument, said("model: llama.cpp does not load it")};
   }
-  if (!settings_.mapped) {
-    if (auto brought = bring_into_memory(model_.get(), settings_.path, has_helper); !brought)
-      return brought;
+  if (weights) {
+    if (auto brought = weights->bring(model_.get()); !brought) return brought;
   }
   vocabulary_ = llama_model_get_vocab(model_.get());
   if (llama_vocab_n_tokens(vocabulary_) == 0) {

@@ -23,6 +23,8 @@
 
 namespace dormouse::llm {
 
+struct GgufHeader;
+
 struct Settings {
   std::string path;
   std::int32_t context = 0;  // Tokens of one sequence; 0: what the model was trained with, at most
@@ -76,7 +78,7 @@ class Model {
  private:
   std::uint64_t context_bytes() const;
   explicit Model(const Settings&);
-  Result<> load();
+  Result<> load(const GgufHeader&);
   std::string description() const;
   Result<> make_context();
 

@@ -9,7 +9,9 @@
 #include <fstream>
 #include <random>
 
+#include "runtimes/llm/gguf_header.h"
 #include "runtimes/llm/test_calls.h"
+#include "runtimes/llm/weights.h"
 
 const std::vector<std::pair<std::string, ggml_tensor*>>& llama_internal_get_tensor_map(
     const llama_model*);
@@ -19,8 +21,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t width = 256, hidden = 1024, heads = 4, kv_heads = 2, layers = 3;
+constexpr std::int64_t width = 256, hidden = 2048, heads = 4, kv_heads = 2, layers = 3;
 constexpr std::int64_t head = width / heads;
+#ifdef __x86_64__
+constexpr bool on_x86 = true;
+#else
+constexpr bool on_x86 = false;
+#endif
 
 // A model of random weights that is wide enough for every kind of block, with the vocabulary of
 // testdata/llama.gguf.
@@ -193,6 +200,27 @@ TEST_P(Quantised, SaysWhatLlamaCppSaysTokenByToken) {
     EXPECT_EQ(kept.text(), expected) << (mapped ? "mapped" : "in memory");
     EXPECT_EQ(kept.usage.generated, count);
   }
+}
+
+// Otherwise what is read ahead is read in vain, and memory taken for it.
+TEST_P(Quantised, ReadsAheadWhatLlamaCppLeavesInTheFile) {
+  const std::string path = file();
+  std::ifstream stream(path, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
+  const auto header = check_gguf(as_bytes(bytes));
+  ASSERT_TRUE(header);
+  Weights weights(path, *header, /*has_helper=*/true);
+  const llama_model_ptr loaded(
+      llama_model_load_from_file(path.c_str(), llama_model_default_params()));
+  ASSERT_TRUE(loaded);
+  ASSERT_TRUE(weights.bring(loaded.get()));
+  const std::uint64_t all = header->tensor_bytes;
+  const bool stays = GetParam().type == LLAMA_FTYPE_MOSTLY_F16 ||
+                     (GetParam().type == LLAMA_FTYPE_MOSTLY_Q8_0 && on_x86);
+  EXPECT_EQ(weights.bytes_ahead() >= all, stays);
+  EXPECT_EQ(weights.bytes_ahead() == 0, !stays);
+  EXPECT_EQ(weights.bytes_late() == 0, stays);
+  EXPECT_EQ(weights.bytes_in_vain(), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, Quantised,
