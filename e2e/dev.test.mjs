@@ -100,6 +100,12 @@ test("what is saved serves, and what is typed is called with it", async (t) => {
   await it.says(/"hi file"/, () => it.type(`@${path.join(it.folder, "new/event.json")}`));
   await it.says(/there is no file nothing\.json/, () => it.type("@nothing.json"));
   await it.says(/there is no file \//, () => it.type("@/"));
+  // Another name is told, once, and not followed.
+  const renamed = project("")["dormouse.yaml"].replace("greet", "salute");
+  const told = await it.says(/greet@\d+ serves/, () => it.save("dormouse.yaml", renamed));
+  assert.match(told, /^dormouse.yaml calls it salute now; this goes on with greet until `dormouse dev` is started again$/m);
+  const again = await it.says(/greet@\d+ serves/, () => it.save("dormouse.yaml", renamed + "memory: 300MiB\n"));
+  assert.doesNotMatch(again, /salute/);
   const how = await it.endLeavingNothing(() => it.type("quit"));
   assert.deepEqual(how, { code: 0, signal: null });
   it.platform.remove();

@@ -20,6 +20,45 @@ Result<> check_each(std::string_view field, const json::array& all, Check* check
   return ok;
 }
 
+const json::value* member(const json::object& object, std::string_view name) {
+  const json::value* found = object.if_contains(name);
+  return found != nullptr && found->is_null() ? nullptr : found;
+}
+
+// What asks for something that nobody here does is never passed over.
+Result<> check_members(const std::string& field, const json::object& object,
+                       std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : object) {
+    if (value.is_null() || std::ranges::find(known, std::string_view(key)) != known.end()) continue;
+    return not_done(field + "." + std::string(std::string_view(key).substr(0, 64)),
+                    "is not supported");
+  }
+  return ok;
+}
+
+Result<> check_optional_text(const std::string& field, const json::object& object,
+                             const std::string& name) {
+  const json::value* given = member(object, name);
+  if (given == nullptr || given->is_string()) return ok;
+  return refused(field + "." + name, "expected a string");
+}
+
+Result<> check_strict(const std::string& field, const json::object& object) {
+  const json::value* given = member(object, "strict");
+  if (given == nullptr || given->is_bool()) return ok;
+  return refused(field + ".strict", "expected true or false");
+}
+
+// What `function` of a tool and `json_schema` of a format have in common.
+Result<> check_described(const std::string& field, const json::object& object,
+                         std::string_view schema) {
+  auto good = check_members(field, object, {"name", "description", schema, "strict"});
+  if (good) good = check_optional_text(field, object, "name");
+  if (good) good = check_optional_text(field, object, "description");
+  if (good) good = check_strict(field, object);
+  return good;
+}
+
 Result<> check_part(const std::string& field, const json::value& part) {
   const json::object* object = part.if_object();
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
@@ -32,14 +71,8 @@ Result<> check_part(const std::string& field, const json::value& part) {
   }
   const json::value* said = object->if_contains(type->get_string());
   if (said == nullptr || !said->is_string()) return refused(field, "has no text");
-  const json::value* text = object->if_contains("text");
-  if (text != nullptr && !text->is_string()) return refused(field + ".text", "expected a string");
-  return ok;
-}
-
-const json::value* member(const json::object& object, std::string_view name) {
-  const json::value* found = object.if_contains(name);
-  return found != nullptr && found->is_null() ? nullptr : found;
+  if (auto good = check_members(field, *object, {"type", "text", "refusal"}); !good) return good;
+  return check_optional_text(field, *object, "text");
 }
 
 // One that a model has made, as a client sends it back.
@@ -140,6 +173,31 @@ std::size_t content_bytes(const json::object& message) {
   return bytes;
 }
 
+// Leaves of its schema what a grammar is made of.
+Result<> check_tool(const std::string& at, json::value& value) {
+  json::object* tool = value.if_object();
+  const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
+  if (type == nullptr || *type != "function") {
+    return not_done(at + ".type", "only \"function\" is understood");
+  }
+  if (auto good = check_members(at, *tool, {"type", "function"}); !good) return good;
+  json::value* function = tool->if_contains("function");
+  const json::value* called = function != nullptr && function->is_object()
+                                  ? function->get_object().if_contains("name")
+                                  : nullptr;
+  if (called == nullptr || !called->is_string() || called->get_string().empty()) {
+    return refused(at + ".function.name", "expected a string");
+  }
+  json::object& described = function->get_object();
+  if (auto good = check_described(at + ".function", described, "parameters"); !good) return good;
+  json::value* parameters = described.if_contains("parameters");
+  if (parameters == nullptr || parameters->is_null()) return ok;
+  const json::value* strict = member(described, "strict");
+  const bool is_strict = strict != nullptr && strict->get_bool();
+  return check_schema(at + ".function.parameters", *parameters,
+                      is_strict ? Holds::all : Holds::some);
+}
+
 // One certain function: that one alone is offered, and must be called.
 Result<> keep_one_tool(Request& request, std::string_view name) {
   boost::system::error_code failure;  // None: it was read before.
@@ -175,13 +233,17 @@ Result<> read_response_format(Request& request, Field field, Value value) {
   if (type == nullptr || !type->is_string()) {
     return refused(field, "expected an object with a \"type\"");
   }
-  if (type->get_string() == "text") return ok;
-  if (type->get_string() == "json_object") {
+  const std::string_view kind = type->get_string();
+  if (kind != "text" && kind != "json_object" && kind != "json_schema") {
+    return refused("response_format.type", "expected text, json_object or json_schema");
+  }
+  auto known = kind == "json_schema" ? check_members("response_format", *object, {"type", kind})
+                                     : check_members("response_format", *object, {"type"});
+  if (!known) return known;
+  if (kind == "text") return ok;
+  if (kind == "json_object") {
     request.json_schema = R"({"type":"object"})";
     return ok;
-  }
-  if (type->get_string() != "json_schema") {
-    return refused("response_format.type", "expected text, json_object or json_schema");
   }
   const json::value* format = object->if_contains("json_schema");
   const json::value* schema = format != nullptr && format->is_object()
@@ -190,6 +252,8 @@ Result<> read_response_format(Request& request, Field field, Value value) {
   if (schema == nullptr || !schema->is_object()) {
     return refused("response_format.json_schema.schema", "expected an object");
   }
+  auto described = check_described("response_format.json_schema", format->get_object(), "schema");
+  if (!described) return described;
   json::value held = *schema;
   auto good = check_schema("response_format.json_schema.schema", held, Holds::all);
   if (good) request.json_schema = json::serialize(held);
@@ -203,26 +267,7 @@ Result<> read_tools(Request& request, Field field, Value value) {
   if (value.get_array().size() > tools_max) return refused(field, "at most 128");
   json::array tools = value.get_array();
   for (std::size_t i = 0; i < tools.size(); ++i) {
-    const std::string name = "tools[" + std::to_string(i) + "]";
-    json::object* tool = tools[i].if_object();
-    const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
-    if (type == nullptr || *type != "function") {
-      return not_done(name + ".type", "only \"function\" is understood");
-    }
-    json::value* function = tool->if_contains("function");
-    const json::value* called = function != nullptr && function->is_object()
-                                    ? function->get_object().if_contains("name")
-                                    : nullptr;
-    if (called == nullptr || !called->is_string() || called->get_string().empty()) {
-      return refused(name + ".function.name", "expected a string");
-    }
-    json::object& described = function->get_object();
-    json::value* parameters = described.if_contains("parameters");
-    if (parameters == nullptr || parameters->is_null()) continue;
-    const json::value* strict = described.if_contains("strict");
-    const bool is_strict = strict != nullptr && strict->is_bool() && strict->get_bool();
-    auto good = check_schema(name + ".function.parameters", *parameters,
-                             is_strict ? Holds::all : Holds::some);
+    auto good = check_tool("tools[" + std::to_string(i) + "]", tools[i]);
     if (!good) return good;
   }
   request.tools = json::serialize(tools);
@@ -231,6 +276,12 @@ Result<> read_tools(Request& request, Field field, Value value) {
 
 Result<> read_tool_choice(Request& request, Field field, Value value) {
   if (const json::object* object = value.if_object()) {
+    const json::value* type = member(*object, "type");
+    if (type != nullptr && *type != "function") {
+      return not_done("tool_choice.type", "only \"function\" is understood");
+    }
+    auto known = check_members("tool_choice", *object, {"type", "function"});
+    if (!known) return known;
     const json::value* function = object->if_contains("function");
     const json::value* name = function != nullptr && function->is_object()
                                   ? function->get_object().if_contains("name")
@@ -238,6 +289,8 @@ Result<> read_tool_choice(Request& request, Field field, Value value) {
     if (name == nullptr || !name->is_string()) {
       return refused("tool_choice.function.name", "expected a string");
     }
+    known = check_members("tool_choice.function", function->get_object(), {"name"});
+    if (!known) return known;
     return keep_one_tool(request, name->get_string());
   }
   if (value == "auto") return ok;

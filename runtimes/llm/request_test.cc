@@ -68,7 +68,11 @@ TEST(Request, NamesTheFieldThatIsWrong) {
       {R"("response_format":{"type":"xml"})", "response_format.type: "},
       {R"("response_format":{"type":"json_schema"})", "response_format.json_schema.schema: "},
       {R"("tool_choice":"required")", "tool_choice: "},
+      {R"("response_format":{"type":"json_schema","json_schema":{"schema":{},"strict":1}})",
+       "response_format.json_schema.strict: "},
       {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name: "},
+      {R"("tools":[{"type":"function","function":{"name":"a","description":1}}])",
+       "tools[0].function.description: "},
       {R"("stream_options":{"include_usage":true})", "stream_options: "},
       {R"("reasoning_effort":"a lot")", "reasoning_effort: "},
   };
@@ -89,6 +93,17 @@ TEST(Request, NeverPassesOverWhatItDoesNotDo) {
       {R"("functions":[])", "functions: "},
       {R"("prompt":"x")", "prompt: "},
       {R"("stream_options":{"include_obfuscation":true})", "stream_options.include_obfuscation: "},
+      {R"("response_format":{"type":"text","regex":"a+"})", "response_format.regex: "},
+      {R"("response_format":{"type":"json_object","schema":{}})", "response_format.schema: "},
+      {R"("response_format":{"type":"json_schema","json_schema":{"schema":{},"grammar":"x"}})",
+       "response_format.json_schema.grammar: "},
+      {R"("tools":[{"type":"function","function":{"name":"a"},"cache_control":{}}])",
+       "tools[0].cache_control: "},
+      {R"("tools":[{"type":"function","function":{"name":"a","returns":{}}}])",
+       "tools[0].function.returns: "},
+      {R"("tool_choice":{"type":"allowed_tools","allowed_tools":{}})", "tool_choice.type: "},
+      {R"("tool_choice":{"type":"function","function":{"name":"a","strict":true}})",
+       "tool_choice.function.strict: "},
   };
   for (const auto& [fields, message] : unsupported) {
     EXPECT_TRUE(error_of(chat, with(fields)).starts_with(message))

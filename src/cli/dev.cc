@@ -71,6 +71,7 @@ Exit dev(Shell* shell, const Options& options, bool own) {
   const bool renames = !own && options.name.empty();
   const DevOptions session{.what = options.what,
                            .name = bundle->name + (renames ? "-dev" : ""),
+                           .in_folder = options.name.empty() ? bundle->name : "",
                            .replay = options.replay};
   auto watcher = Watcher::watch(options.what);
   if (!watcher) return shell->fail_here(watcher.error(), Exit::failed);

@@ -197,6 +197,7 @@ DevSession::DevSession(Shell* shell, DevOptions options, std::unique_ptr<Watcher
                        OwnDaemon* daemon)
     : shell_(shell),
       options_(std::move(options)),
+      in_folder_(options_.in_folder),
       watcher_(std::move(watcher)),
       daemon_(daemon),
       input_(io_),
@@ -396,9 +397,21 @@ void DevSession::deploy() {
       });
     }
     if (!counting.empty()) tell([this, text = text_of(counting)] { status(text); });
+    if (changed.contains("dormouse.yaml")) look_at_name();
     Deployed done{bundle ? deployer_->delivery.deliver(*bundle) : bundle.error(), began};
     if (done.last) done.log_end = end_of_log(deployer_->api, options_.name).value_or(0);
     tell([this, done = std::move(done)] { deployed(done); });
+  });
+}
+
+// A function of another name is another function, which nobody has called yet.
+void DevSession::look_at_name() {
+  if (in_folder_.empty()) return;
+  const auto bundle = bundle_of(options_.what, "");
+  if (!bundle || bundle->name == std::exchange(in_folder_, bundle->name)) return;
+  tell([this, named = bundle->name] {
+    status("dormouse.yaml calls it " + named + " now; this goes on with " + options_.name +
+           " until `dormouse dev` is started again");
   });
 }
 

@@ -31,9 +31,10 @@
 namespace dormouse::cli {
 
 struct DevOptions {
-  std::string what;     // The folder or file.
-  std::string name;     // What the function is called.
-  bool replay = false;  // Each new revision gets the last call again.
+  std::string what;       // The folder or file.
+  std::string name;       // What the function is called here.
+  std::string in_folder;  // What the folder called it when this began; "": `name` was asked for.
+  bool replay = false;    // Each new revision gets the last call again.
 };
 
 class DevSession {
@@ -65,6 +66,7 @@ class DevSession {
 
   void go_on();  // With the next deploy, or the lines that waited for it.
   void deploy();
+  void look_at_name();  // On the thread that deploys.
   void deployed(const Deployed&);
   void served(const Deployed&);
   void call(const TypedLine&);
@@ -79,6 +81,7 @@ class DevSession {
 
   Shell* const shell_;
   const DevOptions options_;
+  std::string in_folder_;  // The name; of the thread that deploys, of which there is one at a time.
   const std::unique_ptr<Watcher> watcher_;
   OwnDaemon* const daemon_;
   asio::io_context io_;
