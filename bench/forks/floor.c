@@ -16,24 +16,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "../load/clock.h"
 
 enum { AT_ONCE = 100, BURSTS = 9 };
 static const char request[] = "GET / HTTP/1.1\r\nHost: floor\r\n\r\n";
 static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
-
-static double now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void must(int good, const char* what) {
-  if (good) return;
-  perror(what);
-  exit(1);
-}
 
 static void pass(int to, int descriptor) {
   char byte = 0, control[CMSG_SPACE(sizeof(int))] = {0};

@@ -1,25 +1,12 @@
-// What the clients in C have in common: the clock, in milliseconds of CLOCK_MONOTONIC, and a
-// connection to this machine. What fails is told, and ends the program with 1.
+// A connection of a client in C to a port of this machine, without delay; what fails ends the
+// program, as clock.h has it.
 #pragma once
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void must(int good, const char* what) {
-  if (good) return;
-  perror(what);
-  exit(1);
-}
+#include "clock.h"
 
 static int connected(int port) {
   const struct sockaddr_in address = {.sin_family = AF_INET,

@@ -36,26 +36,30 @@ Result<> check_members(const std::string& field, const json::object& object,
   return ok;
 }
 
-Result<> check_optional_text(const std::string& field, const json::object& object,
-                             const std::string& name) {
+// A member that may be missing, or null.
+Result<> check_if_given(const std::string& field, const json::object& object,
+                        const std::string& name, Check* check) {
   const json::value* given = member(object, name);
-  if (given == nullptr || given->is_string()) return ok;
-  return refused(field + "." + name, "expected a string");
+  return given == nullptr ? Result<>(ok) : check(field + "." + name, *given);
 }
 
-Result<> check_strict(const std::string& field, const json::object& object) {
-  const json::value* given = member(object, "strict");
-  if (given == nullptr || given->is_bool()) return ok;
-  return refused(field + ".strict", "expected true or false");
+Result<> check_text(const std::string& field, const json::value& value) {
+  const auto given = text(field, value);
+  return given ? Result<>(ok) : given.error();
+}
+
+Result<> check_flag(const std::string& field, const json::value& value) {
+  const auto given = flag(field, value);
+  return given ? Result<>(ok) : given.error();
 }
 
 // What `function` of a tool and `json_schema` of a format have in common.
 Result<> check_described(const std::string& field, const json::object& object,
                          std::string_view schema) {
   auto good = check_members(field, object, {"name", "description", schema, "strict"});
-  if (good) good = check_optional_text(field, object, "name");
-  if (good) good = check_optional_text(field, object, "description");
-  if (good) good = check_strict(field, object);
+  if (good) good = check_if_given(field, object, "name", check_text);
+  if (good) good = check_if_given(field, object, "description", check_text);
+  if (good) good = check_if_given(field, object, "strict", check_flag);
   return good;
 }
 
@@ -72,7 +76,7 @@ Result<> check_part(const std::string& field, const json::value& part) {
   const json::value* said = object->if_contains(type->get_string());
   if (said == nullptr || !said->is_string()) return refused(field, "has no text");
   if (auto good = check_members(field, *object, {"type", "text", "refusal"}); !good) return good;
-  return check_optional_text(field, *object, "text");
+  return check_if_given(field, *object, "text", check_text);
 }
 
 // One that a model has made, as a client sends it back.
@@ -93,9 +97,7 @@ Result<> check_call(const std::string& field, const json::value& call) {
       return refused(field + ".function." + name, "expected a string");
     }
   }
-  const json::value* id = member(*object, "id");
-  return id == nullptr || id->is_string() ? Result<>(ok)
-                                          : refused(field + ".id", "expected a string");
+  return check_if_given(field, *object, "id", check_text);
 }
 
 Result<> check_calls(const std::string& field, const json::value& value) {
@@ -120,10 +122,6 @@ Result<> check_role(const std::string& field, const json::value& role) {
 // its content once more, as an SDK has parsed it.
 Result<> pass_over(const std::string&, const json::value&) {
   return ok;
-}
-
-Result<> check_text(const std::string& field, const json::value& value) {
-  return value.is_string() ? Result<>(ok) : refused(field, "expected a string");
 }
 
 struct MessageField {
