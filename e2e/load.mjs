@@ -58,7 +58,7 @@ const mayHaveRun = ({ status, text }) =>
 // a kill does fail a call, all are killed while `long` runs.
 export async function outliveKills(candidates, { quick, long }) {
   await eventually("several are there", () => candidates().length >= 24, 60_000);
-  const seconds = nightly ? 60 : 20;
+  const seconds = nightly ? 60 : 15;
   const { result: answers, kills } = await killEverySecond(candidates, openLoop(200, seconds, quick));
   const failed = answers.filter(({ status }) => status !== 200);
   failed.forEach((each) => assert.ok(mayHaveRun(each), each.text));

@@ -7,6 +7,8 @@
 
 #include <filesystem>
 
+#include "base/check.h"
+
 namespace dormouse::llm {
 namespace {
 
@@ -37,6 +39,19 @@ Result<> open_library() {
   }
   llama_backend_init();
   return ok;
+}
+
+void* address_in_backend(const char* name) {
+  const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+  const ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
+  Dl_info where{};
+  CHECK(dladdr(ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_new"), &where) != 0);
+  void* const loaded = dlopen(where.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+  CHECK(loaded != nullptr);
+  void* const found = dlsym(loaded, name);
+  dlclose(loaded);  // It stays for who loaded it.
+  CHECK(found != nullptr);
+  return found;
 }
 
 std::string library_version() {

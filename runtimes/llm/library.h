@@ -13,6 +13,15 @@ namespace dormouse::llm {
 // Loads the best of the back ends that lie beside llama.cpp. Once, before anything else.
 Result<> open_library();
 
+void* address_in_backend(const char* name);
+
+// The function of this name in the back end that was loaded, which is found out as the program
+// runs.
+template <class Function>
+Function of_backend(const char* name) {
+  return reinterpret_cast<Function>(address_in_backend(name));
+}
+
 std::string library_version();
 
 // The last line that llama.cpp complained with since the last call, for a person; "" if it did not.

@@ -52,14 +52,6 @@ std::optional<enum llama_pooling_type> pooling(std::string_view name) {
   return std::nullopt;
 }
 
-// Of the back end that is loaded, which is found out as the program runs.
-template <class Function>
-Function of_backend(const char* name) {
-  const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-  const ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
-  return reinterpret_cast<Function>(ggml_backend_reg_get_proc_address(backend, name));
-}
-
 std::string said(std::string what) {
   const std::string complaint = last_complaint();
   return complaint.empty() ? what : what + ": " + complaint;

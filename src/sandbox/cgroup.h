@@ -100,6 +100,9 @@ class Cgroup {
   wire::Descriptor count_;
 };
 
+// How long the processes of a sandbox may take to die.
+inline constexpr Duration dying_max = std::chrono::seconds(10);
+
 // Kills every process in the group `name` until it is empty; gives the pids that were seen, so
 // that those who are our children can be reaped. unavailable if some will not die in `patience`.
 Result<std::vector<pid_t>> kill_group(const Hierarchies&, const std::string& name,

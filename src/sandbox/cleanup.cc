@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Duration dying_max = std::chrono::seconds(10);
-
 Result<> need_folder(const fs::path& path) {
   // Open to others: the mapped root user of a sandbox passes through on its way to the stage.
   if (mkdir(path.c_str(), 0711) != 0 && errno != EEXIST) {

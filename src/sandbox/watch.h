@@ -20,8 +20,6 @@ namespace dormouse::sandbox {
 
 using asio::posix::stream_descriptor;
 
-inline constexpr Duration dying_max = std::chrono::seconds(10);
-
 inline int copy_of(int descriptor) {
   return fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
 }
