@@ -13,7 +13,7 @@ after(() => platform.stop({ seen: true }));
 test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
   const keepAlive = 100;
   const burst = 40;
-  const rounds = (nightly ? 100_000 : 5_000) / burst;  // By day so many here, and as many of forks.
+  const rounds = (nightly ? 100_000 : 5_000) / burst; // By day so many here, and as many of forks.
   const names = Array.from({ length: 8 }, (_, i) => `z1-${i}`);
   for (const name of names) {
     await platform.deployProbe(name, { keep_alive: `${keepAlive}ms`, concurrency: 16 });

@@ -2,7 +2,7 @@
 // In llama.cpp's own barrier whoever waits looks without end whether the others have come. When one
 // of them has lost its processor to another program, those who look keep the processors on which it
 // could go on until its turn comes again, some milliseconds later: beside one program that needs a
-// processor, a token takes twenty times as long. Here they sleep, for as long as there is a crowd.
+// processor, a token takes many times as long. Here they sleep, for as long as there is a crowd.
 #pragma once
 
 #include <atomic>

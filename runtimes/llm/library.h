@@ -13,10 +13,10 @@ namespace dormouse::llm {
 // Loads the best of the back ends that lie beside llama.cpp. Once, before anything else.
 Result<> open_library();
 
+// Of what has this name in the back end that was loaded, which is found out as the program runs.
 void* address_in_backend(const char* name);
 
-// The function of this name in the back end that was loaded, which is found out as the program
-// runs.
+// The function of this name there.
 template <class Function>
 Function of_backend(const char* name) {
   return reinterpret_cast<Function>(address_in_backend(name));
