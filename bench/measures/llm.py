@@ -13,28 +13,39 @@ PROMPT, GENERATED, CLIENTS = 256, 24, (1, 4, 8)
 FIRST_TOKENS, ARTEFACTS = 15, 9
 
 
-def beside(section, watch, kind, rows):
-    """Pairs of the same work, in turn."""
-    work = {f"decode, {clients} clients" if clients > 1 else "decode, 1 client":
-            lambda end, clients=clients: end.generated_per_second(clients, GENERATED) for clients in CLIENTS}
-    work["prompt"] = lambda end: PROMPT / end.first_token(PROMPT)
+WORK = {**{f"decode, {clients} client{'s' if clients > 1 else ''}":
+           lambda end, clients=clients: end.generated_per_second(clients, GENERATED) for clients in CLIENTS},
+        "prompt": lambda end: PROMPT / end.first_token(PROMPT)}
+
+
+def pair(watch, kind, turn):
+    """Tokens a second, ours and llama-server's, for each kind of work: of two processes of its own, for
+    what memory a process got decides over some hundredths of that."""
+    rates = {}
     with Daemon(watch) as daemon, LlamaServer(MODELS / f"{kind}.gguf") as server:
-        ours = deploy(daemon, kind, keep_alive="10m")
         server.wait()
-        for end in (ours, server.endpoint):
+        ours = deploy(daemon, kind, keep_alive="10m")
+        sides = (ours, server.endpoint) if turn % 2 == 0 else (server.endpoint, ours)
+        for end in sides:
             end.first_token(16)
-        for what, measure in work.items():
-            pairs = []
-            for turn in range(PAIRS):
-                sides = (ours, server.endpoint) if turn % 2 == 0 else (server.endpoint, ours)
-                seconds = {end: 0.0 for end in sides}
-                for end in (*sides, *reversed(sides)):  # So that what drifts meanwhile is on both.
-                    seconds[end] += 1 / measure(end)
-                pairs.append((2 / seconds[ours], 2 / seconds[server.endpoint]))
-            section.add(f"{kind}: {what}, tokens a second / llama-server's", "≥ 0.97× (quartile 0.95)",
-                        [a / b for a, b in pairs], 0.95, at_least=True, median=0.97)
-            rows.append([kind, what, spread([a for a, _ in pairs]), spread([b for _, b in pairs])])
-            watch.look()
+        for what, measure in WORK.items():
+            seconds = {end: 0.0 for end in sides}
+            for end in (*sides, *reversed(sides)) * 2:  # So that what drifts meanwhile is on both.
+                seconds[end] += 1 / measure(end)
+            rates[what] = (4 / seconds[ours], 4 / seconds[server.endpoint])
+    return rates
+
+
+def beside(section, watch, kind, rows):
+    pairs = []
+    for turn in range(PAIRS):
+        pairs.append(pair(watch, kind, turn))
+        watch.look()
+    for what in WORK:
+        ours, theirs = zip(*(each[what] for each in pairs))
+        section.add(f"{kind}: {what}, tokens a second / llama-server's", "≥ 0.97× (quartile 0.95)",
+                    [a / b for a, b in zip(ours, theirs)], 0.95, at_least=True, median=0.97)
+        rows.append([kind, what, spread(ours), spread(theirs)])
 
 
 def spawned(kind):
@@ -91,8 +102,9 @@ def run(watch):
         waking(section, watch, kind, firsts)
     sizes = ", ".join(f"{kind} {(MODELS / f'{kind}.gguf').stat().st_size >> 20} MiB" for kind in KINDS)
     section.note(f"Models of random weights, {sizes}; {THREADS} threads and {SLOTS} slots of {CONTEXT} tokens on both "
-                 f"sides, in turn: one, the other twice, and the one again make a pair. Decoding goes on from 16 tokens for "
-                 f"{GENERATED}; a prompt has {PROMPT}. Medians (quartiles), tokens a second.")
+                 f"sides. For each of {PAIRS} pairs both are started anew, and take turns: one, the other twice, and the one "
+                 f"again, two times. Decoding goes on from 16 tokens for {GENERATED}; a prompt has {PROMPT}. Medians "
+                 f"(quartiles), tokens a second.")
     section.table(["model", "what", "dormouse", "llama-server"], rates)
     section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "
                  "llama-server is spawned as it is by default, and runs the model once before it answers.")

@@ -154,8 +154,8 @@ def report(section, loads, warm):
                   [[name, *(spread(of.worker[part]) for part in of.worker if part != "load"
                             and part != "session"), spread(of.worker["load"]),
                     spread(of.worker["session"])] for name, of in loads.items()])
-    section.note(f"Warm: {PAIRS} pairs of medians of {RUNS} runs that take turns between two workers, "
-                 "one with the form chosen at deploy, one with a default session, ms.")
+    section.note(f"Warm: {PAIRS} pairs of medians of {RUNS} runs that take turns between two workers, one with "
+                 "the form chosen at deploy, one with a default session, both new for each pair, ms.")
     section.table(["model", "chosen", "default"],
                   [[name, spread([a / 1000 for a, _ in pairs], 2),
                     spread([b / 1000 for _, b in pairs], 2)] for name, pairs in warm.items()])

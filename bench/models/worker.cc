@@ -2,9 +2,8 @@
 // model that was chosen at deploy compares with ONNX Runtime's default session.
 //
 //   bench_models load CODE DIGEST FORM          one start: spawn to hello, and what `load` took
-//   bench_models run CODE DIGEST FORM PAIRS RUNS    medians of RUNS invocations in either form,
-//   which
-//                                               take turns, PAIRS times
+//   bench_models run CODE DIGEST FORM PAIRS RUNS    PAIRS times: medians of RUNS invocations of two
+//                                               new workers, one of either form, which take turns
 //
 // CODE is a revision's folder as it is laid out for a sandbox, DIGEST its model's, FORM the chosen
 // one; "original" is the default session. Prints one line of JSON, times in microseconds.
@@ -92,23 +91,33 @@ double median(std::vector<double> of) {
   return of[of.size() / 2];
 }
 
+// The medians of RUNS invocations of two workers, which take turns: the chosen form's, the
+// default's. Each time two new ones: what memory a worker got decides over a tenth of what a run
+// takes.
+std::pair<double, double> compare_once(const std::string& code, const std::string& digest,
+                                       const std::string& form, bool chosen_first, int runs) {
+  const std::string forms[] = {chosen_first ? form : "original", chosen_first ? "original" : form};
+  onnx::WorkerDriver workers[] = {onnx::WorkerDriver(code), onnx::WorkerDriver(code)};
+  std::vector<onnx::Given> inputs;
+  for (int which : {0, 1}) inputs = inputs_of(load(workers[which], digest, forms[which]).signature);
+  std::vector<double> times[2];
+  for (int run = -3; run < runs; ++run) {
+    for (int turn : {0, 1}) {
+      const int which = (run + turn) & 1;
+      const double took = time_run(workers[which], inputs);
+      if (run >= 0) times[which].push_back(took);
+    }
+  }
+  const double first = median(times[0]), second = median(times[1]);
+  return chosen_first ? std::pair(first, second) : std::pair(second, first);
+}
+
 void compare(const std::string& code, const std::string& digest, const std::string& form, int pairs,
              int runs) {
-  onnx::WorkerDriver chosen(code), plain(code);
-  const auto inputs = inputs_of(load(chosen, digest, form).signature);
-  load(plain, digest, "original");
-  for (int i = 0; i < 3; ++i) {
-    time_run(chosen, inputs);
-    time_run(plain, inputs);
-  }
   std::printf("[");
   for (int pair = 0; pair < pairs; ++pair) {
-    std::vector<double> with, without;
-    for (int run = 0; run < runs; ++run) {
-      with.push_back(time_run(chosen, inputs));
-      without.push_back(time_run(plain, inputs));
-    }
-    std::printf("%s[%.1f, %.1f]", pair == 0 ? "" : ", ", median(with), median(without));
+    const auto [with, without] = compare_once(code, digest, form, pair % 2 == 0, runs);
+    std::printf("%s[%.1f, %.1f]", pair == 0 ? "" : ", ", with, without);
   }
   std::printf("]\n");
 }

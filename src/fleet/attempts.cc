@@ -216,6 +216,16 @@ const sandbox::Usage& Shard::usage_in_this_turn(Instance& where) {
   return where.used;
 }
 
+// Calls that are given to one instance in one turn leave for it together, when the turn ends.
+Duration Shard::cpu_in_this_turn(Instance& where) {
+  if (where.cpu_in_turn != turn_) {
+    const bool just_read = where.used_in_turn == turn_;
+    where.cpu = just_read ? where.used.cpu_time : where.worker->sandbox().cpu_time();
+  }
+  where.cpu_in_turn = turn_;
+  return where.cpu;
+}
+
 void Shard::break_off(InstanceKey key, const std::string& why) {
   Instance& where = *instance(key);
   if (where.mold && !where.trial) {

@@ -162,8 +162,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
-  const bool just_read = where->used_in_turn == turn_;
-  it->cpu_before = just_read ? where->used.cpu_time : where->worker->sandbox().cpu_time();
+  it->cpu_before = cpu_in_this_turn(*where);
   if (listens(*it->invocation.revision)) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);

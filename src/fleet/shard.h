@@ -150,6 +150,8 @@ class Shard final : public Fleet {
     std::map<CallKey, TimePoint> cancelling;  // Those of them whose slot is still taken: since.
     sandbox::Usage used;
     std::uint64_t used_in_turn = 0;  // When `used` was read.
+    Duration cpu{};
+    std::uint64_t cpu_in_turn = 0;  // When `cpu` was read.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     std::string last_line;  // Since it was given its last call; none while calls run side by side.
@@ -200,6 +202,7 @@ class Shard final : public Fleet {
   Duration finish_attempt(Call&, Result<Answer>);
   void give_room(InstanceKey, const wire::Frame&);
   const sandbox::Usage& usage_in_this_turn(Instance&);
+  Duration cpu_in_this_turn(Instance&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);

@@ -7,11 +7,8 @@ The answer  What is returned, as JSON; `bytes` as they are. An async handler is 
             yielded by a generator, plain or async, is streamed: text and bytes as they are.
 """
 
-import asyncio
 import base64
-import decimal
 import importlib
-import inspect
 import itertools
 import json
 import os
@@ -23,6 +20,9 @@ import types
 from . import client
 
 CODE = "/code"
+
+# Of a code's flags; `inspect` has them as well, and takes its time.
+CO_COROUTINE, CO_ASYNC_GENERATOR = 0x80, 0x200
 
 
 class HandlerError(Exception):
@@ -82,7 +82,24 @@ def find(name):
         module = getattr(module, part)
     if not callable(module):
         raise HandlerError(f'handler: "{name}" cannot be called')
+    if _is_async(module):
+        _asyncio()
     return module
+
+
+def _is_async(handler):
+    while hasattr(handler, "__wrapped__"):
+        handler = handler.__wrapped__
+    function = handler if hasattr(handler, "__code__") else getattr(type(handler), "__call__", None)
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0
+
+
+def _asyncio():
+    """Takes as long to import as all the rest together, and most handlers have no use for it."""
+    import asyncio
+
+    return asyncio
 
 
 def has_hook(handler, name):
@@ -94,7 +111,7 @@ def run_hook(handler, name):
     """Awaits it, if it is `async`."""
     if has_hook(handler, name):
         value = getattr(_module_of(handler), name)()
-        if inspect.iscoroutine(value):
+        if isinstance(value, types.CoroutineType):
             _awaited(value)
 
 
@@ -144,7 +161,7 @@ def _request_event(item):
 def call(handler, event, context):
     """Gives (content type, bytes), or (content type, iterator of bytes) for a stream."""
     value = handler(event, context)
-    if inspect.iscoroutine(value):
+    if isinstance(value, types.CoroutineType):
         value = _awaited(value)
     if isinstance(value, types.GeneratorType):
         return "application/octet-stream", _begun(map(_piece, value))
@@ -162,8 +179,9 @@ def _begun(pieces):
 
 
 def _unknown(value):
-    # What Lambda's own runtime takes beyond JSON's types.
-    if isinstance(value, decimal.Decimal):
+    # What Lambda's own runtime takes beyond JSON's types. Nobody has one who has not imported it.
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
@@ -187,7 +205,7 @@ def share_loop():
 
 
 def _run_shared_loop():
-    asyncio.set_event_loop(_shared_loop)
+    _asyncio().set_event_loop(_shared_loop)
     while True:
         try:
             _shared_loop.run_forever()
@@ -205,10 +223,11 @@ def _awaited(value):
         client.current.set(caller)
         return await value
 
-    return asyncio.run_coroutine_threadsafe(whole(), _shared_loop).result()
+    return _asyncio().run_coroutine_threadsafe(whole(), _shared_loop).result()
 
 
 def _loop():
+    asyncio = _asyncio()
     try:
         loop = asyncio.get_event_loop_policy().get_event_loop()
         if not loop.is_closed():

@@ -9,7 +9,6 @@ import importlib
 import logging
 import mmap
 import os
-import platform
 import struct
 import sys
 import threading
@@ -17,6 +16,8 @@ import time
 import traceback
 
 from . import client, gather, handler, mail, patience, template, wire
+
+VERSION = sys.version.split()[0]
 
 
 def run(number):
@@ -42,7 +43,7 @@ class Worker:
         client.offer(self)
 
     def serve(self):
-        self._socket.send(wire.HELLO, 0, wire.hello(platform.python_version()))
+        self._socket.send(wire.HELLO, 0, wire.hello(VERSION))
         while True:
             frame = self._mail.take()
             if frame.type == wire.INVOKE:
@@ -89,7 +90,7 @@ class Worker:
             what = f"{doing}: {_last_words(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
-        notes = {"python": platform.python_version()}
+        notes = {"python": VERSION}
         why_not = template.why_not() if is_template else None
         if why_not:
             notes["template"] = "no: " + why_not

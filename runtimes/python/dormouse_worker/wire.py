@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 import threading
-import uuid
 
 VERSION = 1
 HELLO, LOAD, READY, INIT_FAILED, INVOKE = 1, 2, 5, 6, 7
@@ -129,7 +128,8 @@ class Item:
     def __init__(self, reader):
         self.handle = reader.number("Q")
         high, low = reader.number("Q"), reader.number("Q")
-        self.id = str(uuid.UUID(int=high << 64 | low))
+        digits = f"{high:016x}{low:016x}"  # As a UUID is written.
+        self.id = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         self.attempt = reader.number("I")
         self.deadline_us = reader.number("Q")
         self.is_tensors = reader.number("B") != 0
