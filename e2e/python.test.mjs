@@ -229,6 +229,31 @@ def early():
   assert.deepEqual(await call("kinds", { kind: "async" }), { kind: "async" });
 });
 
+test("asyncio is there for async handlers, wrapped ones too, and costs no other one its import", async () => {
+  const code = (handler) => `import functools, sys
+there = lambda: "asyncio" in sys.modules
+${handler}`;
+  const wrapped = `def twice(function):
+    @functools.wraps(function)
+    def both(event, context): return function(event, context)
+    return both
+@twice
+async def handler(event, context): return there()`;
+  await deploy("plain", code("def handler(event, context): return there()"));
+  await deploy("asynchronous", code("async def handler(event, context): return there()"));
+  await deploy("wrapped", code(wrapped));
+  assert.deepEqual([await call("plain"), await call("asynchronous"), await call("wrapped")], [false, true, true]);
+  await deploy("awaited", "async def later(): return 7\ndef handler(event, context): return later()");
+  assert.equal(await call("awaited"), 7);
+});
+
+test("a Decimal is answered as a number, as on Lambda", async () => {
+  const code = `from decimal import Decimal
+def handler(event, context): return [Decimal("3"), Decimal("0.5"), {"of": Decimal("-1E+2")}]`;
+  await deploy("decimals", code);
+  assert.deepEqual(await call("decimals"), [3, 0.5, { of: -100 }]);
+});
+
 test("at a concurrency above 1 calls run side by side in one instance", async () => {
   await deploy(
     "beside",

@@ -158,6 +158,13 @@ void reap_orphans(const std::vector<pid_t>& pids) {
   }
 }
 
+void wait_until_reaped(const std::vector<pid_t>& pids) {
+  int turns_left = 100;  // A number may be another process's by now.
+  for (const pid_t pid : pids) {
+    while (::kill(pid, 0) == 0 && turns_left-- > 0) poll(nullptr, 0, 1);
+  }
+}
+
 Result<std::string> find_program(const std::string& program) {
   if (program.find('/') != std::string::npos) return program;
   for (const char* folder : {"/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {

@@ -57,6 +57,10 @@ std::optional<Status> reap(const Process&);
 // Reaps those of these killed processes that are children of ours: orphans that a helper left.
 void reap_orphans(const std::vector<pid_t>&);
 
+// Waits a moment until others, whose children these killed processes are, have reaped them: until
+// then they can be seen in their namespace. Blocks.
+void wait_until_reaped(const std::vector<pid_t>&);
+
 // Finds `program` like a shell with the helpers' PATH. A path is given back as it is.
 Result<std::string> find_program(const std::string& program);
 

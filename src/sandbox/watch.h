@@ -99,7 +99,10 @@ struct Watch : std::enable_shared_from_this<Watch> {
     workshop->removing.give([self] {
       const Estate& estate = self->workshop->estate;
       const auto killed = kill_group(estate.hierarchies, estate.cgroup(self->name), dying_max);
-      if (killed) reap_orphans(*killed);
+      if (killed) {
+        reap_orphans(*killed);
+        wait_until_reaped(*killed);
+      }
       asio::post(self->process.get_executor(), [self] {
         if (!self->closed) self->finish();
       });
