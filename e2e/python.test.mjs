@@ -243,8 +243,15 @@ async def handler(event, context): return there()`;
   await deploy("asynchronous", code("async def handler(event, context): return there()"));
   await deploy("wrapped", code(wrapped));
   assert.deepEqual([await call("plain"), await call("asynchronous"), await call("wrapped")], [false, true, true]);
-  await deploy("awaited", "async def later(): return 7\ndef handler(event, context): return later()");
-  assert.equal(await call("awaited"), 7);
+  const awaited = "async def later(): return 7\ndef handler(event, context): return later()";
+  await deploy("awaited", awaited);
+  await deploy("awaited-beside", awaited, { concurrency: 4 });
+  for (const name of ["awaited", "awaited-beside"]) {
+    assert.deepEqual(await Promise.all([call(name), call(name), call(name)]), [7, 7, 7]);
+  }
+  const unwrapped = "class Odd:\n    def __getattr__(self, name): return self\n    def __call__(self, *_): return 8";
+  await deploy("odd", `${unwrapped}\nhandler = Odd()`);
+  assert.equal(await call("odd"), 8);
 });
 
 test("a Decimal is answered as a number, as on Lambda", async () => {

@@ -21,6 +21,8 @@ from . import client
 
 CODE = "/code"
 
+HOOKS = ("before_template", "rehearse_template", "after_fork")
+
 # Of a code's flags; `inspect` has them as well, and takes its time.
 CO_COROUTINE, CO_ASYNC_GENERATOR = 0x80, 0x200
 
@@ -82,17 +84,18 @@ def find(name):
         module = getattr(module, part)
     if not callable(module):
         raise HandlerError(f'handler: "{name}" cannot be called')
-    if _is_async(module):
-        _asyncio()
+    hooks = (getattr(_module_of(module), hook, None) for hook in HOOKS)
+    if any(map(_is_async, (module, *hooks))):
+        _asyncio()  # Now, and not in each fork.
     return module
 
 
 def _is_async(handler):
-    while hasattr(handler, "__wrapped__"):
-        handler = handler.__wrapped__
+    for _ in range(100):  # Who wraps what is the code's own affair.
+        handler = getattr(handler, "__wrapped__", handler)
     function = handler if hasattr(handler, "__code__") else getattr(type(handler), "__call__", None)
     code = getattr(function, "__code__", None)
-    return code is not None and code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0
+    return isinstance(code, types.CodeType) and code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0
 
 
 def _asyncio():
@@ -103,7 +106,7 @@ def _asyncio():
 
 
 def has_hook(handler, name):
-    """One of `before_template`, `rehearse_template` and `after_fork` of the handler's module."""
+    """One of HOOKS of the handler's module."""
     return callable(getattr(_module_of(handler), name, None))
 
 
@@ -194,13 +197,22 @@ def _piece(value):
     return json.dumps(value, default=_unknown).encode() + b"\n"
 
 
-# The loop of all async handlers of this process, if calls run side by side.
+# The loop of all async handlers of this process, if calls run side by side: made for the first of
+# them, by whoever has `_sharing`.
+_sharing = None
 _shared_loop = None
 
 
 def share_loop():
+    global _sharing
+    _sharing = threading.Lock()
+    if "asyncio" in sys.modules:
+        _run_shared(_loop())  # The one that the code may have used while it was imported.
+
+
+def _run_shared(loop):
     global _shared_loop
-    _shared_loop = _loop()  # The one that the code may have used while it was imported.
+    _shared_loop = loop
     threading.Thread(target=_run_shared_loop, name="async handlers", daemon=True).start()
 
 
@@ -214,16 +226,20 @@ def _run_shared_loop():
 
 
 def _awaited(value):
-    if _shared_loop is None:
+    if _sharing is None:
         return _loop().run_until_complete(value)
 
+    asyncio = _asyncio()
+    with _sharing:
+        if _shared_loop is None:
+            _run_shared(asyncio.new_event_loop())
     caller = client.current.get()
 
     async def whole():
         client.current.set(caller)
         return await value
 
-    return _asyncio().run_coroutine_threadsafe(whole(), _shared_loop).result()
+    return asyncio.run_coroutine_threadsafe(whole(), _shared_loop).result()
 
 
 def _loop():
