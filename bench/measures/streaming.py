@@ -76,9 +76,9 @@ def run(watch):
         section.add(f"{kind}: from the worker's sending a token to a client's having it, p50", "≤ 150 µs", middles, 150, unit="µs")
         rows.append([kind, spread(middles), spread(relayed)])
     section.note(f"{STREAMS} streams of {TOKENS} tokens, one at a time, while the model computes on {THREADS} threads. When "
-                 "the worker sends, the kernel says (perf, the system call); when an event is there, a client in C, as its recv() returns. A bare relay: what a "
-                 "message of 250 bytes takes over a Unix socket, a program that only passes it on, and TCP, where two threads have "
-                 "read 128 MiB each until it was sent. Medians (quartiles), µs.")
+                 "the worker sends, the kernel says (perf, the system call); when an event is there, a client in C, as its recv() "
+                 "returns. A bare relay: what a message of 250 bytes takes over a Unix socket, a program that only passes it on, "
+                 "and TCP, where two threads have read 128 MiB each until it was sent. Medians (quartiles), µs.")
     section.table(["model", "p50", "a bare relay"], rows)
     return section
 
