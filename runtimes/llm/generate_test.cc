@@ -149,6 +149,23 @@ TEST_F(Generate, FailsACallThatNothingMayFollow) {
   EXPECT_EQ(asked(prompt("still here")).usage.generated, 24U);
 }
 
+TEST_F(Generate, ChoosesTheLikeliestAsLlamaCppsSamplersDo) {
+  const Token first = greedy(model->tokens("Hello", false), 1).front();
+  const std::string bans = R"("logit_bias":{")" + std::to_string(first) + R"(":-100,"300":4.5})";
+  // So small a penalty is none, but it needs the samplers.
+  const std::string wishes[] = {R"("max_tokens":32)", R"("ignore_eos":true,"max_tokens":32)",
+                                bans + R"(,"max_tokens":32,"logprobs":2)"};
+  for (const std::string& each : wishes) {
+    const std::string body = R"({"prompt":"Hello","temperature":0,)" + each;
+    const Kept alone = asked(body + "}");
+    const Kept sampled = asked(body + R"(,"presence_penalty":1e-30})");
+    ASSERT_FALSE(alone.error) << alone.error->message;
+    EXPECT_EQ(alone.json().at("choices"), sampled.json().at("choices")) << each;
+  }
+  const Kept banned = asked(R"({"prompt":"Hello","temperature":0,"max_tokens":1,)" + bans + "}");
+  EXPECT_NE(banned.text(), text_of({first}));
+}
+
 TEST_F(Generate, TakesTemperaturesThatAreNextToNothing) {
   const Kept kept = asked(R"({"prompt":"Hello","temperature":1e-38,"max_tokens":5})");
   ASSERT_FALSE(kept.error) << kept.error->message;

@@ -86,20 +86,13 @@ class Header {
       header.tensor_bytes += *bytes;
     }
     if (auto good = check_places(); !good) return good.error();
-    for (const Place& each : places_) {
-      header.tensors_in_order.push_back({each.type, tensors_begin() + each.begin, each.bytes});
-    }
+    header.tensors_in_order = std::move(found_);
+    for (GgufTensor& each : header.tensors_in_order) each.begin += tensors_begin();
     std::ranges::sort(header.tensors_in_order, {}, &GgufTensor::begin);
     return header;
   }
 
  private:
-  struct Place {  // Of a tensor, from where tensors begin.
-    std::uint64_t begin, bytes;
-    std::uint32_t type;
-    std::string_view name;
-  };
-
   bool take(std::uint64_t size, std::string_view& taken) {
     if (size > file_.size() - at_) return false;
     taken = file_.substr(at_, size);
@@ -195,27 +188,26 @@ class Header {
     if (name.size() > name_bytes_max) return wrong("the name of a tensor is too long");
     if (!tensors_.insert(name).second) return wrong("the tensor " + quoted(name) + " is twice");
     if (dimensions > GGML_MAX_DIMS) return wrong(quoted(name) + " has too many dimensions");
-    std::uint64_t sizes[GGML_MAX_DIMS] = {1, 1, 1, 1};
+    GgufTensor tensor{.name = std::string(name)};
     for (std::uint32_t i = 0; i < dimensions; ++i) {
-      if (!number(sizes[i])) return wrong("the tensor " + quoted(name) + " is cut off");
+      if (!number(tensor.shape[i])) return wrong("the tensor " + quoted(name) + " is cut off");
     }
-    std::uint32_t type = 0;
-    std::uint64_t offset = 0;
-    if (!number(type) || !number(offset)) {
+    if (!number(tensor.type) || !number(tensor.begin)) {
       return wrong("the tensor " + quoted(name) + " is cut off");
     }
-    const auto bytes = bytes_of(type, sizes);
+    const auto bytes = bytes_of(tensor.type, tensor.shape);
     if (!bytes) return wrong("the type or the size of " + quoted(name) + " is out of range");
     std::uint64_t end = 0;
-    if (offset % alignment_ != 0 || __builtin_add_overflow(offset, *bytes, &end)) {
+    if (tensor.begin % alignment_ != 0 || __builtin_add_overflow(tensor.begin, *bytes, &end)) {
       return wrong("the place of " + quoted(name) + " is out of range");
     }
-    places_.push_back({offset, *bytes, type, name});
+    tensor.bytes = *bytes;
+    found_.push_back(std::move(tensor));
     return *bytes;
   }
 
-  static std::optional<std::uint64_t> bytes_of(std::uint32_t type,
-                                               const std::uint64_t (&sizes)[GGML_MAX_DIMS]) {
+  static std::optional<std::uint64_t> bytes_of(
+      std::uint32_t type, const std::array<std::uint64_t, GGML_MAX_DIMS>& sizes) {
     if (type >= GGML_TYPE_COUNT) return std::nullopt;
     const auto known = static_cast<ggml_type>(type);
     const auto block = static_cast<std::uint64_t>(ggml_blck_size(known));
@@ -236,7 +228,7 @@ class Header {
   Result<> check_places() const {
     const std::uint64_t begin = tensors_begin();
     const std::uint64_t room = begin > file_.size() ? 0 : file_.size() - begin;
-    for (const Place& tensor : places_) {
+    for (const GgufTensor& tensor : found_) {
       const std::uint64_t end = tensor.begin + tensor.bytes;
       if (end > room) {
         return wrong("the tensor " + quoted(tensor.name) + " ends " + std::to_string(end - room) +
@@ -250,7 +242,7 @@ class Header {
   std::size_t at_ = 0;
   std::uint32_t alignment_ = 32;
   std::set<std::string_view> keys_, tensors_;
-  std::vector<Place> places_;
+  std::vector<GgufTensor> found_;  // Each begins where its file says: from where tensors do.
 };
 
 }  // namespace

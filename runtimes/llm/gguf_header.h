@@ -5,6 +5,7 @@
 // Errors  invalid_argument: one line that says what is wrong, and with which key or tensor.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,8 +16,10 @@
 namespace dormouse::llm {
 
 struct GgufTensor {
-  std::uint32_t type = 0;   // A ggml_type.
-  std::uint64_t begin = 0;  // In the file.
+  std::string name;
+  std::uint32_t type = 0;                          // A ggml_type.
+  std::array<std::uint64_t, 4> shape{1, 1, 1, 1};  // As ggml has it: the innermost first.
+  std::uint64_t begin = 0;                         // In the file.
   std::uint64_t bytes = 0;
 };
 

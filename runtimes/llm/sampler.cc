@@ -5,11 +5,13 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <exception>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "base/time.h"
 
@@ -80,6 +82,31 @@ common_params_sampling params_of(const Model& model, const Request& request,
   return params;
 }
 
+// No token but the likeliest is chosen, whatever came before it.
+bool is_greedy(const common_params_sampling& params) {
+  return params.temp == 0 && params.penalty_last_n == 0 && params.grammar.grammar.empty();
+}
+
+// The first of the greatest. In steps that the compiler makes one instruction of.
+std::size_t index_of_greatest(std::span<const float> values) {
+  constexpr std::size_t lanes = 32;
+  std::array<float, lanes> greatest;
+  greatest.fill(-std::numeric_limits<float>::infinity());
+  const std::size_t whole = values.size() - values.size() % lanes;
+  for (std::size_t i = 0; i < whole; i += lanes) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      greatest[lane] = greatest[lane] < values[i + lane] ? values[i + lane] : greatest[lane];
+    }
+  }
+  float most = std::ranges::max(greatest);
+  for (const float value : values.subspan(whole)) most = most < value ? value : most;
+  return static_cast<std::size_t>(std::ranges::find(values, most) - values.begin());
+}
+
+Error no_token_may_follow() {
+  return {Code::function_failed, "no token may follow, by what the request asks for"};
+}
+
 Duration time_of_this_thread() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -105,6 +132,11 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request
   if (prompt != nullptr && prompt->grammar.size() > grammar_bytes_max) {
     return Error{Code::too_large, "response_format: its schema, or the tools, are too large"};
   }
+  if (is_greedy(params)) {
+    Biases biases;
+    for (const auto& one : params.logit_bias) biases.emplace_back(one.token, one.bias);
+    return std::unique_ptr<Sampler>(new Sampler(model, std::move(biases)));
+  }
   const Error unreadable{Code::invalid_argument,
                          "response_format: its schema is none that can be followed"};
   try {
@@ -118,7 +150,25 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request
   }
 }
 
+std::span<const float> Sampler::logits(std::int32_t row) const {
+  return {llama_get_logits_ith(model_->context(), row),
+          static_cast<std::size_t>(llama_vocab_n_tokens(model_->vocabulary()))};
+}
+
+Result<Token> Sampler::likeliest(std::int32_t row) {
+  std::span<const float> from = logits(row);
+  if (!biases_.empty()) {
+    biased_.assign(from.begin(), from.end());
+    for (const auto& [token, bias] : biases_) biased_[static_cast<std::size_t>(token)] += bias;
+    from = biased_;
+  }
+  const std::size_t index = index_of_greatest(from);
+  if (index == from.size() || !std::isfinite(from[index])) return no_token_may_follow();
+  return static_cast<Token>(index);
+}
+
 Result<Token> Sampler::choose(std::int32_t row) {
+  if (!chain_) return likeliest(row);
   constexpr Duration patience = std::chrono::milliseconds(250);
   const Duration began = held_by_.empty() ? Duration(0) : time_of_this_thread();
   const Token token = common_sampler_sample(chain_.get(), model_->context(), row);
@@ -127,9 +177,7 @@ Result<Token> Sampler::choose(std::int32_t row) {
       common_sampler_get_candidates(chain_.get(), false);
   const bool may_follow =
       candidates->selected >= 0 && std::isfinite(candidates->data[candidates->selected].logit);
-  if (!may_follow) {
-    return Error{Code::function_failed, "no token may follow, by what the request asks for"};
-  }
+  if (!may_follow) return no_token_may_follow();
   common_sampler_accept(chain_.get(), token, true);
   if (!held_by_.empty() && time_of_this_thread() - began > patience) {
     return Error{Code::invalid_argument,
@@ -142,21 +190,21 @@ Result<Token> Sampler::choose(std::int32_t row) {
 
 std::vector<Likelihood> Sampler::likelihoods(std::int32_t row, Token chosen,
                                              std::int32_t count) const {
-  const float* const logits = llama_get_logits_ith(model_->context(), row);
-  const auto size = static_cast<std::size_t>(llama_vocab_n_tokens(model_->vocabulary()));
-  const float most = *std::max_element(logits, logits + size);
+  const std::span<const float> from = logits(row);
+  const auto logit_of = [from](Token token) { return from[static_cast<std::size_t>(token)]; };
+  const float most = std::ranges::max(from);
   double sum = 0;
-  for (std::size_t i = 0; i < size; ++i) sum += std::exp(static_cast<double>(logits[i] - most));
+  for (const float logit : from) sum += std::exp(static_cast<double>(logit - most));
   const auto all = static_cast<float>(most + std::log(sum));
 
-  const std::size_t wanted = std::min(static_cast<std::size_t>(count), size);
-  std::vector<Token> order(wanted == 0 ? 0 : size);
+  const std::size_t wanted = std::min(static_cast<std::size_t>(count), from.size());
+  std::vector<Token> order(wanted == 0 ? 0 : from.size());
   std::iota(order.begin(), order.end(), 0);
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
-                    [&](Token left, Token right) { return logits[left] > logits[right]; });
-  std::vector<Likelihood> likelihoods{{chosen, logits[chosen] - all}};
+                    [&](Token left, Token right) { return logit_of(left) > logit_of(right); });
+  std::vector<Likelihood> likelihoods{{chosen, logit_of(chosen) - all}};
   for (std::size_t i = 0; i < wanted; ++i) {
-    likelihoods.push_back({order[i], logits[order[i]] - all});
+    likelihoods.push_back({order[i], logit_of(order[i]) - all});
   }
   return likelihoods;
 }

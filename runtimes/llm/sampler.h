@@ -1,12 +1,15 @@
 // Chooses the next token of one sequence: llama.cpp's chain of samplers, with what the request
-// wants of it, and a grammar that the answer has to follow.
+// wants of it, and a grammar that the answer has to follow. Where that is but the likeliest token,
+// it is found without the chain, which first copies a vocabulary's worth of logits.
 //
 // Errors  invalid_argument: the grammar cannot be read.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -42,10 +45,17 @@ class Sampler {
     void operator()(common_sampler*) const;
   };
   using Chain = std::unique_ptr<common_sampler, Free>;
+  using Biases = std::vector<std::pair<Token, float>>;
+  Sampler(const Model* model, Biases biases) : model_(model), biases_(std::move(biases)) {}
   Sampler(const Model* model, Chain chain, std::string_view held_by)
       : model_(model), chain_(std::move(chain)), held_by_(held_by) {}
 
+  std::span<const float> logits(std::int32_t row) const;
+  Result<Token> likeliest(std::int32_t row);
+
   const Model* model_;
+  Biases biases_;  // Added to logits before the likeliest is taken, if there is no chain.
+  std::vector<float> biased_;  // Logits, with them.
   Chain chain_;
   std::string_view held_by_;  // The field of the request that a grammar is of; "": none is.
 };

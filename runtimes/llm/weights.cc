@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "runtimes/llm/packing.h"
 #include "runtimes/llm/pages.h"
 #include "runtimes/llm/second_thread.h"
 
@@ -77,20 +78,6 @@ int read_whole(int file, off_t offset, char* to, std::size_t size) {
     done += static_cast<std::size_t>(got);
   }
   return done + page_bytes() > size ? 0 : EIO;
-}
-
-// Whether llama.cpp computes with weights of a type as they are in the file. Most it packs anew,
-// into memory of its own, for this processor (ggml-cpu/repack.cpp).
-bool stays_as_it_is(std::uint32_t type) {
-  switch (type) {
-    case GGML_TYPE_F32:
-    case GGML_TYPE_F16:
-    case GGML_TYPE_BF16: return true;
-#ifdef __x86_64__
-    case GGML_TYPE_Q8_0: return true;
-#endif
-    default: return false;
-  }
 }
 
 }  // namespace
@@ -185,8 +172,9 @@ void Weights::read_ahead(const GgufHeader& header) {
         std::make_unique<FileCopy>(file_.number(), static_cast<off_t>(first), size, first));
   };
   std::uint64_t begin = 0, end = 0;
+  const Packing packing;
   for (const GgufTensor& tensor : header.tensors_in_order) {
-    if (!stays_as_it_is(tensor.type)) continue;
+    if (packing.packs(tensor)) continue;
     if (tensor.begin > end + page_bytes()) {
       add(begin, end);
       begin = tensor.begin;
