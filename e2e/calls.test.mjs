@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, compileNative, eventually, repository } from "./platform.mjs";
+import { bodyOf, tensor, tensorsOf } from "../runtimes/node/tensors.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start({ onnxBlanks: 1 })));
@@ -257,6 +258,93 @@ test("Node is told why there is no answer", async () => {
   assert.deepEqual(await call("node-outer", { what: "no/such" }).then(([code]) => code), "invalid_argument");
   assert.deepEqual(await call("node-outer", { what: "inner", payload: "fail" }), ["function_failed", "function_failed: ValueError: not that"]);
   assert.deepEqual(await call("node-outer", { what: "add" }).then(([code]) => code), "unsupported");
+});
+
+// What one side writes is what the other reads, but for who gives it.
+test("in Node a tensor keeps its values on the way, whatever its type", () => {
+  const given = {
+    whole: tensor([1, -2, 3], [3], "INT16"),
+    long: tensor(new BigInt64Array([1n << 60n, -1n])),
+    real: tensor(new Float64Array([0.1, -0, Infinity, 1e300]).subarray(1), [3, 1]),
+    bits: tensor(new Uint16Array([0x3c00]), [1], "FP16"),
+    flags: tensor([true, false]),
+    words: tensor(["ü", Buffer.from([0, 255]), ""], [3]),
+    none: tensor(new Float32Array(0), [0, 7]),
+    one: tensor(new Uint8Array([9]), []),
+  };
+  const [length, body] = bodyOf(given);
+  const header = Buffer.from(body.toString("utf8", 0, length).replace("inputs", "outputs"));
+  const back = tensorsOf(Buffer.concat([header, body.subarray(length)]), header.length);
+  assert.deepEqual({ ...back, words: undefined, flags: undefined }, { ...given, words: undefined, flags: undefined });
+  assert.deepEqual(back.words.data.map((each) => each.toString("latin1")), ["Ã¼", "\0ÿ", ""]);
+  assert.deepEqual([...back.flags.data], [1, 0]);
+  for (const [arguments_, why] of [
+    [[[1, 2]], /say the datatype/], [[new Float32Array(2), [3]], /2 values, and the shape \[3\] has 3/], [["text"], /array or a typed array/],
+    [[new Float32Array(2), [-2]], /array of lengths/], [[new Float32Array(2), [2], "FP8"], /no datatype "FP8"/], [[[1], [1], "constructor"], /no datatype/],
+    [[new Float32Array(2), [2], "INT32"], /INT32 is a Int32Array/], [[[1], [1], "INT64"], /BigInt/],
+  ]) {
+    assert.throws(() => tensor(...arguments_), why);
+  }
+});
+
+test("Node calls a model with tensors, and has its tensors", async () => {
+  await deployNode("asks-node", `
+export async function handler({ rows, names, wrong }) {
+  const given = Object.fromEntries(names.map((name, at) => [name, dormouse.tensor(new Float32Array(rows * 3).fill(at + 1), [rows, 3])]));
+  try {
+    const { sum, ...others } = await dormouse.invoke("add", wrong ? { ...given, wrong } : given);
+    return [sum.datatype, sum.shape, sum.data.constructor.name, [...sum.data.slice(0, 4)], sum.data.length, Object.keys(others)];
+  } catch (error) {
+    return [error.code ?? error.name, error.message];
+  }
+}
+`);
+  for (const rows of [2, 20_000]) {
+    const answer = await call("asks-node", { rows, names: ["a", "b"] });
+    assert.deepEqual(answer, ["FP32", [rows, 3], "Float32Array", [3, 3, 3, 3], rows * 3, []]);
+  }
+  assert.deepEqual(await call("asks-node", { rows: 2, names: ["a"] }).then(([code]) => code), "invalid_argument");
+  assert.deepEqual(await call("asks-node", { rows: 2, names: ["a"], wrong: 1 }), ["TypeError", "tensors go with tensors alone"]);
+});
+
+test("bodies of tensors that are malformed are refused by the member that is wrong", async () => {
+  await deployNode("raw", `
+export async function handler({ length, header, bytes }) {
+  const text = typeof header === "string" ? header : JSON.stringify(header);
+  const got = await fetch("http://" + process.env.DORMOUSE_API + "/dormouse/v1/functions/add", {
+    method: "POST", headers: { "Inference-Header-Content-Length": length ?? Buffer.byteLength(text) },
+    body: Buffer.concat([Buffer.from(text), Buffer.alloc(bytes)]),
+  });
+  return [got.status, got.headers.get("inference-header-content-length"), await got.text()];
+}
+`);
+  const input = (name, more = {}) => ({ name, datatype: "FP32", shape: [1, 3], parameters: { binary_data_size: 12 }, ...more });
+  const both = { inputs: [input("a"), input("b")] };
+  const [status, length, text] = await call("raw", { header: { id: "x", ...both }, bytes: 24 });
+  assert.equal(status, 200);
+  const outputs = [{ name: "sum", datatype: "FP32", shape: [1, 3], parameters: { binary_data_size: 12 } }];
+  assert.deepEqual(JSON.parse(text.slice(0, Number(length))), { outputs });
+  for (const [asked, why] of [
+    [{ header: both, bytes: 24, length: "x" }, "Inference-Header-Content-Length: expected a number"],
+    [{ header: both, bytes: 24, length: 100_000 }, "Inference-Header-Content-Length: more than the body has"],
+    [{ header: "{", bytes: 0 }, "its first part is not a JSON object"],
+    [{ header: { inputs: 1 }, bytes: 0 }, "inputs: expected a list"],
+    [{ header: { ...both, outputs: [] }, bytes: 24 }, "outputs: not taken here"],
+    [{ header: { inputs: [1] }, bytes: 0 }, "inputs[0]: expected an object"],
+    [{ header: { inputs: [input("a"), input(7)] }, bytes: 24 }, "inputs[1].name: "],
+    [{ header: { inputs: [input("a", { datatype: "FP8" })] }, bytes: 12 }, "inputs[0].datatype: "],
+    [{ header: { inputs: [input("a", { shape: [-1, 3] })] }, bytes: 12 }, "inputs[0].shape: "],
+    [{ header: { inputs: [input("a", { parameters: {}, data: [1, 2, 3] })] }, bytes: 0 }, "inputs[0].parameters.binary_data_size: "],
+    [{ header: { inputs: [input("a", { parameters: { binary_data_size: 2 ** 52 } })] }, bytes: 12 }, "inputs[0].parameters.binary_data_size: more"],
+    [{ header: both, bytes: 25 }, "the body has bytes that belong to no input"],
+    [{ header: { inputs: [input("a", { shape: [3, 3] })] }, bytes: 12 }, "36"],
+  ]) {
+    const [status, , text] = await call("raw", asked);
+    assert.equal(status, 400, text);
+    const { code, message } = JSON.parse(text).error;
+    assert.equal(code, "invalid_argument");
+    assert.ok(message.includes(why), `${message} has no ${why}`);
+  }
 });
 
 test("a Node that serves ten calls makes calls for all of them", async () => {

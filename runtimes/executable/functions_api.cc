@@ -43,7 +43,6 @@ void FunctionsApi::complete(Connection& from) {
   }
   InnerCall call{.caller = wire::any_caller,
                  .function = std::string(path.substr(functions_path.size())),
-                 .content_type = content_type_of(head),
                  .body = from.take_body()};
   if (const auto within = head.fields.find("Dormouse-Invocation")) {
     const auto id = InvocationId::parse(*within);

@@ -7,14 +7,17 @@
 
 #include "http/head.h"
 #include "runtimes/executable/error_document.h"
+#include "runtimes/executable/tensor_body.h"
 #include "wire/mapping.h"
 
 namespace dormouse::executable {
 namespace {
 
 constexpr std::size_t calls_at_once_max = 64;  // The daemon's own limit: it refuses more.
-constexpr std::size_t type_bytes_max = 1024;   // A frame has room for it beside the body.
-constexpr std::size_t name_bytes_max = 64;     // As the catalog has it.
+// A frame has room for them beside the body.
+constexpr std::size_t type_bytes_max = 1024;
+constexpr std::size_t tensor_table_bytes_max = 8 << 10;
+constexpr std::size_t name_bytes_max = 64;  // As the catalog has it.
 
 int status_of(Code code) {
   switch (code) {
@@ -43,14 +46,39 @@ bool may_be_name(std::string_view name) {
   return !name.empty() && name.size() <= name_bytes_max && std::ranges::all_of(name, is_plain);
 }
 
+// What a function is called with.
+Result<wire::Content> content_of(const http::Head& head, std::string_view body) {
+  wire::Content content;
+  if (const auto header_length = head.fields.find(header_length_field)) {
+    auto tensors = tensors_of(body, *header_length);
+    if (!tensors) return std::move(tensors).error();
+    if (wire::encode(*tensors).size() > tensor_table_bytes_max) {
+      return Error{Code::too_large, "inputs: their names and shapes take more than 8 KiB"};
+    }
+    content.tensors = std::move(*tensors);
+    content.is_tensors = true;
+    return content;
+  }
+  content.content_type = head.fields.find("Content-Type").value_or("application/octet-stream");
+  if (content.content_type.size() <= type_bytes_max) return content;
+  return Error{Code::invalid_argument, "Content-Type: longer than 1,024 bytes; shorten it"};
+}
+
+// Their bytes may lie apart in the body.
+Reply reply_of_tensors(std::span<const wire::Tensor> tensors, std::string_view bytes) {
+  const auto valid = wire::validate(tensors, bytes.size());
+  if (!valid) return failed_call(Code::unavailable, valid.error().message);
+  Reply reply;
+  reply.body = outputs_header(tensors);
+  reply.fields = "Content-Type: application/octet-stream\r\n" + std::string(header_length_field) +
+                 ": " + std::to_string(reply.body.size()) + "\r\n";
+  for (const wire::Tensor& each : tensors) reply.body += bytes.substr(each.offset, each.size);
+  return reply;
+}
+
 Reply reply_of(const wire::CallAnswer& said, const wire::Frame& frame) {
   if (said.failure) return failed_call(said.failure->code, said.failure->message);
-  if (said.content.is_tensors) {
-    return failed_call(Code::unsupported, "it answers with tensors: only Python takes them");
-  }
-  const std::string& type = said.content.content_type;
   Reply reply;
-  if (!type.empty() && http::is_field_value(type)) reply.fields = "Content-Type: " + type + "\r\n";
   if (!said.has_body_memfd) {
     reply.body = said.inline_body;
   } else if (said.body_size > 0) {
@@ -61,14 +89,16 @@ Reply reply_of(const wire::CallAnswer& said, const wire::Frame& frame) {
     reply.further = {bytes + said.body_offset, said.body_size};
     reply.keeper = *mapping;
   }
+  if (said.content.is_tensors) {
+    return reply_of_tensors(said.content.tensors,
+                            said.has_body_memfd ? reply.further : std::string_view(reply.body));
+  }
+  const std::string& type = said.content.content_type;
+  if (!type.empty() && http::is_field_value(type)) reply.fields = "Content-Type: " + type + "\r\n";
   return reply;
 }
 
 }  // namespace
-
-std::string content_type_of(const http::Head& head) {
-  return std::string(head.fields.find("Content-Type").value_or("application/octet-stream"));
-}
 
 Reply failed_call(Code code, std::string_view message) {
   return {.status = status_of(code),
@@ -80,22 +110,21 @@ void InnerCalls::begin(Connection& client, InnerCall call) {
   if (!may_be_name(call.function)) {
     return client.reply(failed_call(Code::not_found, "there is no function of such a name"));
   }
-  if (call.content_type.size() > type_bytes_max) {
-    return client.reply(
-        failed_call(Code::invalid_argument, "Content-Type: longer than 1,024 bytes; shorten it"));
-  }
+  auto content = content_of(client.head(), call.body);
+  if (!content) return client.reply(failed_call(content.error().code, content.error().message));
   if (pending_.size() >= calls_at_once_max) {
     return client.reply(failed_call(
         Code::overloaded, "an instance makes at most 64 calls at a time; wait for some of them"));
   }
   const std::uint64_t handle = ++last_;
-  Pending& pending = pending_[handle] = {.client = &client, .call = std::move(call)};
+  Pending& pending = pending_[handle] = {
+      .client = &client, .call = std::move(call), .content = std::move(*content)};
   if (pending.call.body.size() > wire::inline_body_bytes_max) {
     pending.asked_room = true;
     const std::string size = wire::encode_ask_room(pending.call.body.size());
     return wire_->post(wire::Type::ask_room, handle, size);
   }
-  send(handle, std::exchange(pending.call, {}), false);
+  send(handle, std::exchange(pending.call, {}), std::exchange(pending.content, {}), false);
 }
 
 void InnerCalls::lost(const Connection& client) {
@@ -109,6 +138,7 @@ void InnerCalls::give_room(const wire::Frame& frame) {
   if (found == pending_.end() || !std::exchange(found->second.asked_room, false)) return;
   Pending& pending = found->second;
   InnerCall call = std::exchange(pending.call, {});
+  wire::Content content = std::exchange(pending.content, {});
   std::string problem = frame.descriptors.empty() ? "there is no room for the body" : "";
   if (problem.empty() && pending.client != nullptr) {
     const auto room =
@@ -128,7 +158,7 @@ void InnerCalls::give_room(const wire::Frame& frame) {
   }
   // The daemon keeps the room until it is used: a call in no invocation gives it back.
   if (pending.client == nullptr) call.caller = 0;
-  send(found->first, call, true);
+  send(found->first, call, std::move(content), true);
 }
 
 Result<> InnerCalls::answer(const wire::Frame& frame) {
@@ -145,9 +175,10 @@ Result<> InnerCalls::answer(const wire::Frame& frame) {
   return ok;
 }
 
-void InnerCalls::send(std::uint64_t handle, const InnerCall& asked, bool in_memfd) {
+void InnerCalls::send(std::uint64_t handle, const InnerCall& asked, wire::Content content,
+                      bool in_memfd) {
   wire::Call call{.caller = asked.caller, .function = asked.function};
-  call.content.content_type = asked.content_type;
+  call.content = std::move(content);
   call.body_size = asked.body.size();
   call.in_memfd = in_memfd;
   if (!in_memfd) call.inline_body = asked.body;

@@ -22,7 +22,6 @@ struct InnerCall {
   std::uint64_t caller =
       0;  // The invocation that it is made in, as the frame `call` names it; 0: none.
   std::string function;
-  std::string content_type;
   std::string body;
 };
 
@@ -30,6 +29,7 @@ class InnerCalls {
  public:
   explicit InnerCalls(wire::WorkerEnd* wire) : wire_(wire) {}
 
+  // What the body is, the head of the client's request says.
   void begin(Connection& client, InnerCall);
   void lost(const Connection& client);
 
@@ -40,18 +40,17 @@ class InnerCalls {
  private:
   struct Pending {
     Connection* client = nullptr;  // Null: it has gone.
-    InnerCall call;                // Until it is sent.
+    InnerCall call;                // Until it is sent,
+    wire::Content content;         // and what its body is.
     bool asked_room = false;
   };
 
-  void send(std::uint64_t handle, const InnerCall&, bool in_memfd);
+  void send(std::uint64_t handle, const InnerCall&, wire::Content, bool in_memfd);
 
   wire::WorkerEnd* const wire_;
   std::map<std::uint64_t, Pending> pending_;  // By handle.
   std::uint64_t last_ = wire::call_bit;
 };
-
-std::string content_type_of(const http::Head&);  // Of the body that a function is called with.
 
 // {"error": {"code", "message"}} with the status that fits the code.
 Reply failed_call(Code, std::string_view message);

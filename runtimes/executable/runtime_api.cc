@@ -266,10 +266,7 @@ void RuntimeApi::call_another(Connection& from, const Exchange& exchange) {
         Code::too_large,
         "the body has " + std::to_string(size) + " bytes, the limit is " + std::to_string(most)));
   }
-  InnerCall call{.caller = caller->item.handle,
-                 .function = exchange.id,
-                 .content_type = content_type_of(from.head()),
-                 .body = from.take_body()};
+  InnerCall call{.caller = caller->item.handle, .function = exchange.id, .body = from.take_body()};
   if (call.body.size() < size) {  // What it was in when it began has ended since.
     return from.reply(failed_call(Code::conflict, "the call that this was made in is over"));
   }

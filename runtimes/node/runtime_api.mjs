@@ -41,8 +41,8 @@ export class RuntimeApi {
   }
 
   // Another function, from within the call `id`: {status, headers, body}.
-  callFunction(id, name, type, body) {
-    const headers = { "Content-Type": type, "Content-Length": body.length };
+  callFunction(id, name, given, body) {
+    const headers = { ...given, "Content-Length": body.length };
     if (id !== undefined) headers["Dormouse-Invocation"] = id;
     const request = this.#request("POST", `${FUNCTIONS}/${encodeURIComponent(name)}`, headers);
     request.end(body);

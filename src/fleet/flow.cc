@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/check.h"
+
 namespace dormouse::fleet {
 
 bool Flow::add(std::string_view piece) {
@@ -29,17 +31,14 @@ std::size_t Flow::grant(std::size_t bytes) {
   return std::exchange(granted_, 0);
 }
 
-asio::awaitable<Result<std::optional<std::string>>> Flow::take() {
-  while (pieces_.empty()) {
-    if (ended() && failure()) co_return *failure();
-    if (ended()) co_return std::nullopt;
-    auto waiting = woken();
-    if (!co_await std::move(waiting)) co_return Error{Code::cancelled, "the client went away"};
-  }
+Result<std::optional<std::string>> Flow::take() {
+  CHECK(has_next());
+  if (pieces_.empty() && failure()) return *failure();
+  if (pieces_.empty()) return std::nullopt;
   Piece piece = std::move(pieces_.front());
   pieces_.pop_front();
   if (piece.tokens) tokens_taken_ = *piece.tokens;
-  co_return std::move(piece.bytes);
+  return std::move(piece.bytes);
 }
 
 }  // namespace dormouse::fleet

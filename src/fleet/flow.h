@@ -26,8 +26,10 @@ class Flow final : public Settlement {
   // quarter of a window, not for every piece.
   std::size_t grant(std::size_t bytes);
 
-  // The next piece, or nullopt at the end.
-  asio::awaitable<Result<std::optional<std::string>>> take();
+  // The next piece, nullopt at the end, or what failed, as soon as that is known: await woken().
+  bool has_next() const { return !pieces_.empty() || ended(); }
+  Result<std::optional<std::string>> take();
+  using Settlement::woken;
 
   std::uint64_t response_bytes() const override { return response_bytes_; }
 

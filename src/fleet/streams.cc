@@ -13,8 +13,11 @@ class ShardStream final : public Stream {
   }
 
   asio::awaitable<Result<std::optional<std::string>>> next() override {
-    auto taking = flow_->take();
-    auto piece = co_await std::move(taking);
+    while (!flow_->has_next()) {
+      auto waiting = flow_->woken();
+      if (!co_await std::move(waiting)) co_return Error{Code::cancelled, "the client went away"};
+    }
+    auto piece = flow_->take();
     if (piece && *piece && !flow_->finished()) shard_->grant(call_, (*piece)->size());
     co_return piece;
   }

@@ -305,9 +305,9 @@ asio::awaitable<bool> Connection::send_file(const Body* body) {
 
 asio::awaitable<bool> Connection::send_pieces(Pieces* pieces, bool chunked,
                                               const std::function<Fields()>* trailers) {
+  const auto head = co_await stream_.flush();
+  if (!head) co_return false;
   for (;;) {
-    const auto flushed = co_await stream_.flush();
-    if (!flushed) co_return false;
     auto next = (*pieces)();
     const auto piece = co_await std::move(next);
     if (!piece) co_return false;
@@ -324,7 +324,8 @@ asio::awaitable<bool> Connection::send_pieces(Pieces* pieces, bool chunked,
     stream_.add(frame);
     stream_.add(**piece);
     if (chunked) stream_.add("\r\n");
-    const auto sent = co_await stream_.flush();
+    const auto all = stream_.try_flush();
+    const bool sent = all && (*all || (co_await stream_.flush()).has_value());
     if (!sent) co_return false;
   }
 }
