@@ -159,6 +159,57 @@ test("a native program calls, too, and keeps what it was given itself", async (t
   assert.match(recursion, /^answered text\/plain \d+ native- answered text\/plain \d+ native- answered .*"DEEP"$/s);
 });
 
+// Adds rows of ones and twos by the model, and says what came of it.
+const adder = `#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "dormouse.h"
+int main(void) {
+  if (dormouse_template() != 0) return 1;
+  for (struct dormouse_call call; dormouse_next(&call) == 1;) {
+    int rows = 0, count = 2;
+    char name[20] = "", said[300];
+    sscanf(call.body, "%d %d %19s", &rows, &count, name);
+    float* values = calloc(rows * 6, sizeof *values);
+    for (int i = 0; i < rows * 6; ++i) values[i] = i < rows * 3 ? 1 : 2;
+    struct dormouse_tensor* inputs = calloc(count, sizeof *inputs);
+    for (int i = 0; i < count; ++i)
+      inputs[i] = (struct dormouse_tensor){i ? "b" : name, DORMOUSE_FP32, 2, {rows, 3}, values + (i ? rows * 3 : 0), rows * 12};
+    struct dormouse_reply reply;
+    if (dormouse_invoke_tensors(&call, "add", inputs, count, &reply)) return 3;
+    if (reply.failed) {
+      snprintf(said, sizeof said, "%s: %s", reply.failed, (char*)reply.body);
+    } else {
+      const struct dormouse_tensor* sum = reply.tensors;
+      const float* data = sum->data;
+      snprintf(said, sizeof said, "%zu %s %d %d [%d, %d] %zu %g %g", reply.tensor_count, sum->name, sum->datatype, sum->dimensions,
+               (int)sum->shape[0], (int)sum->shape[1], sum->size, data[0], data[rows * 3 - 1]);
+    }
+    dormouse_answer(&call, "text/plain", said, strlen(said));
+    free(reply.body), free(inputs), free(values);
+  }
+  return 0;
+}
+`;
+
+test("a native program calls a model with tensors", async (t) => {
+  const folder = path.join(platform.dir, "native-adder");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "dormouse.yaml"), "name: native-adder\nruntime: executable\nmemory: 64MiB\n");
+  writeFileSync(path.join(folder, "native.c"), adder);
+  if (!compileNative(folder, "dormouse_invoke.c")) return t.skip("there is no C compiler");
+  const done = await platform.cli("deploy", folder);
+  assert.equal(done.code, 0, done.stderr);
+  const said = (body) => platform.invoke("native-adder", body).then(({ text }) => text);
+  for (const rows of [2, 20_000, 3]) {
+    assert.equal(await said(`${rows} 2 a`), `1 sum 10 2 [${rows}, 3] ${rows * 12} 3 3`);
+  }
+  assert.match(await said("2 1 a"), /^invalid_argument: .*"?b"?/);
+  assert.match(await said("2 2 c"), /^invalid_argument: /);
+  assert.match(await said("1 257 a"), /^invalid_argument: at most 256 tensors/);
+  assert.match(await said("2 2 a"), /^1 sum /);
+});
+
 test("a call that fails says why, and whose name there is not", async () => {
   assert.deepEqual(await call("outer", { what: "nobody" }), ["not_found", 'not_found: there is no function "nobody"']);
   assert.deepEqual(await call("outer", { what: "inner", payload: "fail" }), ["function_failed", "function_failed: ValueError: not that"]);

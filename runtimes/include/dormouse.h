@@ -51,11 +51,39 @@ int dormouse_answer(const struct dormouse_call* call, const char* content_type, 
                     size_t size);
 int dormouse_fail(const struct dormouse_call* call, const char* message);
 
+enum dormouse_datatype {
+  DORMOUSE_BOOL,
+  DORMOUSE_UINT8,
+  DORMOUSE_UINT16,
+  DORMOUSE_UINT32,
+  DORMOUSE_UINT64,
+  DORMOUSE_INT8,
+  DORMOUSE_INT16,
+  DORMOUSE_INT32,
+  DORMOUSE_INT64,
+  DORMOUSE_FP16,
+  DORMOUSE_FP32,
+  DORMOUSE_FP64,
+  DORMOUSE_BF16,
+  DORMOUSE_BYTES /* Each element behind its length, which is 4 bytes. */
+};
+
+struct dormouse_tensor {
+  const char* name;
+  enum dormouse_datatype datatype;
+  int dimensions; /* At most 16. */
+  int64_t shape[16];
+  const void* data; /* Row-major, little endian. */
+  size_t size;      /* In bytes. */
+};
+
 struct dormouse_reply {
   const char* failed; /* NULL, or why there is no answer: "not_found", "throttled", … */
   void* body;         /* The answer, or why it failed, with a NUL behind it: free() it. */
   size_t size;
-  char content_type[1025];
+  char content_type[1025];         /* "" of tensors. */
+  struct dormouse_tensor* tensors; /* Those in `body`, until that is freed; NULL: it has none. */
+  size_t tensor_count;
 };
 
 /* Calls another function, or a model, by its name, within a call that is not answered yet, and
@@ -64,6 +92,10 @@ struct dormouse_reply {
 int dormouse_invoke(const struct dormouse_call* call, const char* function,
                     const char* content_type, const void* body, size_t size,
                     struct dormouse_reply* reply);
+/* The same with tensors, by their names; what they hold is copied. */
+int dormouse_invoke_tensors(const struct dormouse_call* call, const char* function,
+                            const struct dormouse_tensor* inputs, size_t count,
+                            struct dormouse_reply* reply);
 
 /* ---- for runtimes that host a language: the steps of dormouse_template() ----------------------
  */
