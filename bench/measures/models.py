@@ -25,7 +25,7 @@ class Model:
         output(["/usr/bin/python3", REPOSITORY / "bench/models/generate.py", MODELS, name])
         array = io.BytesIO()
         numpy.save(array, numpy.full(shape, 0.5 if kind == "float32" else 1, kind))
-        self.body = array.getvalue()
+        self.body, self.forms = array.getvalue(), {}
 
     def deploy(self, daemon, name=None, **fields):
         name = name or self.name
@@ -102,8 +102,9 @@ def run(watch):
     loads, warm = {model.name: Loads(model) for model in models}, {}
     with Daemon(watch, echo_blanks=0, onnx_blanks=1) as daemon:
         for model in (tiny, *models):
-            for rung, suffix in reversed(SUFFIX.items()):
+            for rung, suffix in SUFFIX.items():
                 model.deploy(daemon, model.name + suffix, **KEEPS[rung])
+                model.forms[rung] = model.form  # Each deploy decides anew; the last is of the file.
                 # Lays out, makes the template, and brings the files into the page cache.
                 daemon.call(model.name + suffix, model.body, "application/x-npy")
             model.weights.read_bytes()
@@ -142,7 +143,7 @@ def report(section, loads, warm):
                  "session's loading.")
     section.table(["model", "form", "from", "ready", "sandbox", "code", "load", "outside",
                    "MAP_POPULATE", "ready, tiny", "default session", "first run"],
-                  [[name, of.model.form, {"template": "template", "blank": "file"}[rung],
+                  [[name, of.model.forms[rung], {"template": "template", "blank": "file"}[rung],
                     spread(of.ready[rung]), *(spread(of.phases[rung][phase]) for phase in WAKE),
                     spread(of.outside[rung]), spread(of.populate), spread(of.tiny[rung]),
                     spread(of.default), spread(of.phases[rung]["run_ms"])]

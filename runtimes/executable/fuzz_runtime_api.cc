@@ -136,6 +136,7 @@ class Daemon {
     }
     const auto call = wire::decode_call(payload);
     CHECK(header.type == wire::Type::call && call);
+    CHECK(!call->content.is_tensors || wire::validate(call->content.tensors, call->body_size));
     if (!call->in_memfd) {
       CHECK(header.handle > last_call_);
       last_call_ = header.handle;
@@ -202,6 +203,7 @@ class Trial {
       case 'n': return give_room(what == 'r');
       case 'a':
       case 'b':
+      case 't':
       case 'f': return answer_call(what);
       default: return;
     }
@@ -259,7 +261,9 @@ class Trial {
     if (found == daemon_.calls.end()) return;
     wire::CallAnswer answer;
     if (how == 'f') answer.failure = {Code::throttled, "later"};
-    if (how == 'a') answer.inline_body = "answer";
+    if (how == 'a' || how == 't') answer.inline_body = "answer";
+    answer.content.is_tensors = how == 't';
+    if (how == 't') answer.content.tensors = {{{"said", wire::DataType::uint8, {3, 1}}, 2, 3}};
     answer.has_body_memfd = how == 'b';
     answer.body_size = how == 'b' ? large_bytes : answer.inline_body.size();
     const std::uint64_t handle = found->first;
