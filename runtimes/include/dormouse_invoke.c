@@ -80,7 +80,8 @@ static void put_content(const struct asked *it) {
   size_t offset = 0;
   for (const struct dormouse_tensor *each = it->inputs; each < it->inputs + it->count; ++each) {
     put_text(each->name), put_number(each->datatype, 1), put_number((size_t)each->dimensions, 1);
-    put(each->shape, 8 * (size_t)each->dimensions), put_number(offset, 8), put_number(each->size, 8);
+    put(each->shape, 8 * (size_t)each->dimensions);
+    put_number(offset, 8), put_number(each->size, 8);
     offset = aligned(offset + each->size);
   }
 }
