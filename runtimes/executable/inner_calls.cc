@@ -117,14 +117,14 @@ void InnerCalls::begin(Connection& client, InnerCall call) {
         Code::overloaded, "an instance makes at most 64 calls at a time; wait for some of them"));
   }
   const std::uint64_t handle = ++last_;
-  Pending& pending = pending_[handle] = {
-      .client = &client, .call = std::move(call), .content = std::move(*content)};
+  call.content = std::move(*content);
+  Pending& pending = pending_[handle] = {.client = &client, .call = std::move(call)};
   if (pending.call.body.size() > wire::inline_body_bytes_max) {
     pending.asked_room = true;
     const std::string size = wire::encode_ask_room(pending.call.body.size());
     return wire_->post(wire::Type::ask_room, handle, size);
   }
-  send(handle, std::exchange(pending.call, {}), std::exchange(pending.content, {}), false);
+  send(handle, std::exchange(pending.call, {}), false);
 }
 
 void InnerCalls::lost(const Connection& client) {
@@ -138,7 +138,6 @@ void InnerCalls::give_room(const wire::Frame& frame) {
   if (found == pending_.end() || !std::exchange(found->second.asked_room, false)) return;
   Pending& pending = found->second;
   InnerCall call = std::exchange(pending.call, {});
-  wire::Content content = std::exchange(pending.content, {});
   std::string problem = frame.descriptors.empty() ? "there is no room for the body" : "";
   if (problem.empty() && pending.client != nullptr) {
     const auto room =
@@ -158,7 +157,7 @@ void InnerCalls::give_room(const wire::Frame& frame) {
   }
   // The daemon keeps the room until it is used: a call in no invocation gives it back.
   if (pending.client == nullptr) call.caller = 0;
-  send(found->first, call, std::move(content), true);
+  send(found->first, call, true);
 }
 
 Result<> InnerCalls::answer(const wire::Frame& frame) {
@@ -175,10 +174,9 @@ Result<> InnerCalls::answer(const wire::Frame& frame) {
   return ok;
 }
 
-void InnerCalls::send(std::uint64_t handle, const InnerCall& asked, wire::Content content,
-                      bool in_memfd) {
+void InnerCalls::send(std::uint64_t handle, const InnerCall& asked, bool in_memfd) {
   wire::Call call{.caller = asked.caller, .function = asked.function};
-  call.content = std::move(content);
+  call.content = asked.content;
   call.body_size = asked.body.size();
   call.in_memfd = in_memfd;
   if (!in_memfd) call.inline_body = asked.body;

@@ -23,13 +23,13 @@ struct InnerCall {
       0;  // The invocation that it is made in, as the frame `call` names it; 0: none.
   std::string function;
   std::string body;
+  wire::Content content;  // What the body is: begin() reads it from the head of the request.
 };
 
 class InnerCalls {
  public:
   explicit InnerCalls(wire::WorkerEnd* wire) : wire_(wire) {}
 
-  // What the body is, the head of the client's request says.
   void begin(Connection& client, InnerCall);
   void lost(const Connection& client);
 
@@ -40,12 +40,11 @@ class InnerCalls {
  private:
   struct Pending {
     Connection* client = nullptr;  // Null: it has gone.
-    InnerCall call;                // Until it is sent,
-    wire::Content content;         // and what its body is.
+    InnerCall call;                // Until it is sent.
     bool asked_room = false;
   };
 
-  void send(std::uint64_t handle, const InnerCall&, wire::Content, bool in_memfd);
+  void send(std::uint64_t handle, const InnerCall&, bool in_memfd);
 
   wire::WorkerEnd* const wire_;
   std::map<std::uint64_t, Pending> pending_;  // By handle.
