@@ -61,6 +61,18 @@ test("what is wrong with a request is said plainly", async () => {
   assert.ok(large.status === 413 || large.status === "ECONNRESET" || large.status === "EPIPE");
 });
 
+test("without a key, a page of another site calls nothing; one of this machine does", async () => {
+  const from = (origin) => ({ "content-type": "text/plain", ...(origin && { origin }) });
+  const post = async (target, origin) => (await platform.request("POST", target, { body: "x", headers: from(origin) })).status;
+  for (const target of ["/f/echo", "/v2/models/echo/infer", "/v1/chat/completions", "/2015-03-31/functions/echo/invocations"]) {
+    for (const origin of ["https://evil.example", "null"]) assert.equal(await post(target, origin), 403, target);
+    assert.notEqual(await post(target, "http://localhost:3000"), 403, target);
+  }
+  assert.equal(await post("/f/echo", undefined), 200);
+  const { text } = await platform.request("POST", "/f/echo", { body: "x", headers: from("https://evil.example") });
+  assert.match(JSON.parse(text).error.message, /a web page of "https:\/\/evil\.example" may not call functions/);
+});
+
 test("a crash costs its own call and nothing else", async () => {
   const crash = await platform.invoke("echo", "crash");
   assert.equal(crash.status, 502);

@@ -42,6 +42,37 @@ const json = { "content-type": "application/json" };
 const deploy = (...what) => deployPython(platform, ...what);
 const call = (name, event) => platform.callJson(name, event);
 
+// A socket that lingers holds up whoever closes it last: passed to the daemon, all of it.
+test("a program sets the options of its sockets, but for the one that holds others up", async () => {
+  await deploy("options", `import ctypes, errno, socket, struct
+SO_LINGER = 13
+def outcome(level, name, value):
+    with socket.socket() as end:
+        try:
+            end.setsockopt(level, name, value)
+        except OSError as refused:
+            return errno.errorcode[refused.errno]
+    return "set"
+def beyond_32_bits():
+    libc, value = ctypes.CDLL(None, use_errno=True), struct.pack("ii", 1, 3600)
+    with socket.socket() as end:
+        setsockopt = 54
+        done = libc.syscall(ctypes.c_long(setsockopt), ctypes.c_long(end.fileno()), ctypes.c_long(1 | 1 << 32),
+                            ctypes.c_long(SO_LINGER | 1 << 32), value, ctypes.c_long(8))
+        return "set" if done == 0 else errno.errorcode[ctypes.get_errno()]
+def handler(event, context):
+    usual = [getattr(socket, name) for name in ("SO_REUSEADDR", "SO_KEEPALIVE", "SO_SNDBUF", "SO_RCVBUF",
+                                                "SO_REUSEPORT", "SO_BROADCAST", "SO_OOBINLINE", "SO_PRIORITY")]
+    return {"usual": sorted({outcome(socket.SOL_SOCKET, name, 1) for name in usual}),
+            "timeout": outcome(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0)),
+            "tcp": outcome(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            "linger": outcome(socket.SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 3600)),
+            "beyond": beyond_32_bits()}`);
+  assert.deepEqual(await call("options", {}), {
+    usual: ["set"], timeout: "set", tcp: "set", linger: "EPERM", beyond: "EPERM",
+  });
+});
+
 test("what init writes, one file, and a zip of a folder are deployed from the command line", async () => {
   const folder = path.join(platform.dir, "begun");
   const init = await platform.cli("init", "python", folder);

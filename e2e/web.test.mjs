@@ -8,8 +8,12 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, repository, sleep } from "./platform.mjs";
 
-let platform;
-before(async () => (platform = await Platform.start()));
+let platform, stalled;
+before(async () => {
+  platform = await Platform.start();
+  await deploy("stalled");
+  stalled = stall("/f/stalled/x");  // It takes ten seconds, beside the other tests.
+});
 after(() => platform.stop());
 
 // Tells what it was asked, counts what it saw, and has a path for each thing that a server may do.
@@ -163,6 +167,15 @@ test("a body over max_body is refused, whether it says so or not", async () => {
   assert.equal(chunked.status, 413);
   assert.equal((await platform.request("POST", "/f/small/x", { body: "y" })).status, 200);
 });
+
+// What is answered to a request whose body stops in its midst.
+async function stall(target) {
+  const socket = createConnection(platform.port, "127.0.0.1");
+  socket.write(`POST ${target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun`);
+  let said = "";
+  for await (const part of socket) said += part;
+  return said;
+}
 
 // A WebSocket client, as far as the test needs one.
 async function webSocket(target, headers = "") {
@@ -360,4 +373,12 @@ test("a function that is no server has no paths", async () => {
   assert.equal(answer.status, 404);
   assert.match(answer.text, /no HTTP server/);
   assert.equal((await get("/f/nobody/x")).status, 404);
+});
+
+test("a body that comes too slowly is cut, and the client told so", async () => {
+  const said = await stalled;
+  assert.match(said, /^HTTP\/1\.1 408 /);
+  assert.match(said, /Connection: close/);
+  assert.match(said, /a body that comes too slowly/);
+  assert.match(said, /"blame":"caller"/);
 });

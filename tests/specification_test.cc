@@ -105,6 +105,7 @@ std::map<std::string, std::string> of_http() {
           {"http: header", bytes(limits.header_bytes_max)},
           {"http: target", bytes(limits.target_bytes_max)},
           {"http: body in memory", bytes(limits.inline_body_bytes_max)},
+          {"http: larger bodies together", bytes(limits.bodies_bytes_max)},
           {"http: time for a header", time(limits.header_timeout)},
           {"http: idle connection", time(limits.idle_timeout)},
           {"http: slowest body", bytes(limits.body_bytes_per_second_min) + "/s"},

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <thread>
 
@@ -10,8 +11,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void find_resources(Resources& node) {
+void find_resources(Resources& node, http::Limits& limits) {
   const std::int64_t memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  limits.bodies_bytes_max =
+      std::min(limits.bodies_bytes_max, static_cast<std::uint64_t>(memory) / 4);
   if (node.memory_bytes == 0) node.memory_bytes = memory / 5 * 4;
   if (node.cpu_millicores == 0) {
     node.cpu_millicores = std::int64_t{std::thread::hardware_concurrency()} * 1000;
@@ -90,7 +93,7 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
 }  // namespace
 
 DaemonConfig resolve(DaemonConfig config) {
-  find_resources(config.node);
+  find_resources(config.node, config.limits);
   find_runtimes(config.runtimes);
   if (config.master_key.empty()) config.master_key = fs::path(config.data) / "master.key";
   config.conversations.dir = fs::path(config.data) / "conversations";

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "control/access.h"
 #include "control/answers.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
@@ -137,7 +138,7 @@ Control::Control(Deps deps)
 }
 
 http::Admission Control::admit(const http::Head& head, bool loopback) {
-  if (auto good = check_origin(head.fields, deps_.hosts); !good) {
+  if (auto good = gateway::check_origin(head.fields, deps_.hosts); !good) {
     return with_status(403, good.error());
   }
   if (deps_.keys->empty() && !loopback) {

@@ -23,7 +23,6 @@
 #include "async/thread.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
-#include "control/access.h"
 #include "control/deploy.h"
 #include "control/lambda_control.h"
 #include "control/routes.h"
@@ -31,6 +30,7 @@
 #include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "gateway/keys.h"
+#include "gateway/origin.h"
 #include "http/server.h"
 #include "ledger/ledger.h"
 #include "logs/logs.h"
@@ -60,7 +60,7 @@ struct Deps {
   logs::Logs* logs = nullptr;
   conversations::Conversations* conversations = nullptr;
   const gateway::Keys* keys = nullptr;  // empty(): none is asked for.
-  Hosts hosts;
+  gateway::Hosts hosts;
   NodeFacts node;
   std::function<std::vector<sandbox::Finding>()> examine;  // Called on a thread of its own.
   std::function<Result<Unpacked>(int zip)> unpack;         // Likewise.

@@ -187,6 +187,7 @@ class FakeFleet final : public fleet::Fleet {
   asio::awaitable<fleet::Details> details(std::string) const override { co_return more; }
   fleet::Snapshot snapshot() override { return {}; }
   const std::map<std::string, fleet::Runtime>& runtimes() const override { return known; }
+  void end_calls() override {}
   asio::awaitable<void> drain(Duration) override { co_return; }
 
   std::map<std::string, fleet::Runtime> known;

@@ -155,7 +155,7 @@ LambdaControl::LambdaControl(LambdaDeps deps) : deps_(std::move(deps)) {
 }
 
 http::Admission LambdaControl::admit(const http::Head& head, bool loopback) {
-  if (auto good = check_origin(head.fields, deps_.hosts); !good) {
+  if (auto good = gateway::check_origin(head.fields, deps_.hosts); !good) {
     return gateway::lambda_response({403, "AccessDeniedException", good.error().message});
   }
   if (deps_.keys->empty() && !loopback) {

@@ -31,11 +31,11 @@
 #include "async/thread.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
-#include "control/access.h"
 #include "control/deploy.h"
 #include "control/lambda_functions.h"
 #include "control/unpacking.h"
 #include "gateway/keys.h"
+#include "gateway/origin.h"
 #include "http/server.h"
 #include "logs/logs.h"
 
@@ -47,7 +47,7 @@ struct LambdaDeps {
   logs::Logs* logs = nullptr;
   Deploys* deploys = nullptr;
   const gateway::Keys* keys = nullptr;
-  Hosts hosts;
+  gateway::Hosts hosts;
   std::function<Result<Unpacked>(int zip)> unpack;  // Blocks.
 };
 

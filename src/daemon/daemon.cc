@@ -19,7 +19,6 @@
 #include "fleet/revision_files.h"
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
-#include "gateway/keys.h"
 #include "sandbox/lock.h"
 #include "sandbox/sandbox.h"
 #include "secrets/secrets.h"
@@ -78,7 +77,7 @@ class Platform {
   Result<> open_doors();
   asio::awaitable<void> collect_garbage();
   control::NodeFacts facts() const;
-  control::Hosts known_hosts() const;
+  gateway::Hosts known_hosts() const;
   sandbox::LauncherOptions sandboxes() const;
 
   asio::any_io_executor executor_;
@@ -179,8 +178,8 @@ control::NodeFacts Platform::facts() const {
           .resources = config_.node};
 }
 
-control::Hosts Platform::known_hosts() const {
-  control::Hosts hosts{.known = config_.hosts};
+gateway::Hosts Platform::known_hosts() const {
+  gateway::Hosts hosts{.known = config_.hosts};
   hosts.known.push_back(config_.host);
   hosts.any_address = config_.host == "0.0.0.0" || config_.host == "::";
   return hosts;
@@ -216,6 +215,7 @@ Result<> Platform::open_doors() {
                      .lambda_api = control_->lambda_api(),
                      .logs = logs_.get(),
                      .keys = &keys_,
+                     .hosts = known_hosts(),
                      .http_counters = [this] { return server_->counters(); },
                      .version = DORMOUSE_VERSION});
   return take(server_,

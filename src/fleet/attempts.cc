@@ -23,6 +23,11 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   if (key == FunctionKey{}) {
     co_return Outcome{.answer = Error{Code::not_found, "the function is gone"}, .receipt = {}};
   }
+  Call* const outer_call = call(caller);
+  if (caller != CallKey{} && (outer_call == nullptr || outer_call->over)) {
+    co_return Outcome{.answer = Error{Code::cancelled, "the call that it is made in has ended"},
+                      .receipt = {}};
+  }
   Served& served = served_.at(key);
   if (invocation.revision->digest != served.revision->digest) state.reset();  // Of another one.
   invocation.revision = served.revision;
@@ -34,7 +39,7 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   ++served.users;
   it.deadline = std::min(it.timing.accepted + it.invocation.revision->manifest.timeout,
                          it.invocation.deadline);
-  if (Call* const outer = call(caller)) outer->inner.insert(name);
+  if (outer_call != nullptr) outer_call->inner.insert(name);
   in_one_turn([&] { happen(scheduling::Arrived{name, key, it.deadline}); });
   auto waiting = it.told.wait([this, name] { leave(name); });
   co_await std::move(waiting);
@@ -56,14 +61,16 @@ void Shard::forget(CallKey key) {
   release(function);
 }
 
-// Its client is gone.
-void Shard::leave(CallKey key) {
+// Nobody waits for it any more.
+void Shard::leave(CallKey key, Error why) {
   Call* const left = call(key);
-  if (left == nullptr || left->over || cancel_in_place(*left)) return;
+  if (left == nullptr || left->over) return;
+  left->why_left = why;
+  if (cancel_in_place(*left)) return;
   happen(scheduling::Left{key});
   Call* const waits = call(key);
   if (waits == nullptr || waits->over) return;
-  finish(*waits, {.answer = Error{Code::cancelled, "the client went away"}, .receipt = {}});
+  finish(*waits, {.answer = std::move(why), .receipt = {}});
 }
 
 // A language model's worker gives a call up within a step: its instance goes on, with the others
@@ -78,7 +85,7 @@ bool Shard::cancel_in_place(Call& it) {
   where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(it.key), "");
   to_flush(it.instance, *where);
   tasks_.spawn(mind_cancelling(it.instance, it.key));
-  finish_attempt(it, Error{Code::cancelled, "the client went away"});
+  finish_attempt(it, it.why_left);
   return true;
 }
 
@@ -169,7 +176,9 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
     }
     if (said && (frame.header.flags & wire::flag_streaming) != 0) {
       where.running.insert(key);  // It runs on.
-      return begin_stream(it, std::move(*said));
+      const bool is_head = !said->content.is_tensors && said->body_size == 0;
+      return is_head ? begin_stream(it, std::move(*said))
+                     : break_off(from, "the worker streams tensors, or a body before its stream");
     }
     ended = said ? accept(std::move(*said), it.room, options_.answer_bytes_max)
                  : std::move(said).error();
@@ -250,7 +259,9 @@ void Shard::shun(InstanceKey key, std::optional<Error> harm) {
 }
 
 void Shard::count(const Call& it, const Outcome& outcome) {
-  Counters& counters = counters_[it.invocation.revision->manifest.name];
+  const std::string& function = it.invocation.revision->manifest.name;
+  if (!serving_.contains(function)) return;  // It was removed, and its counters with it.
+  Counters& counters = counters_[function];
   ++counters.outcomes[outcome.answer ? "ok" : std::string(name(outcome.answer.error().code))];
   if (!outcome.receipt) return;
   const ledger::Receipt& receipt = *outcome.receipt;

@@ -29,7 +29,8 @@ class FlakyLedger final : public ledger::Ledger {
     real_->end(receipt);
   }
   Result<> flush() override {
-    if (failing) return Error{Code::unavailable, "no space left on device"};
+    if (std::exchange(fails_once, false) || failing)
+      return Error{Code::unavailable, "no space left on device"};
     return real_->flush();
   }
   bool needs_flush() const override { return real_->needs_flush(); }
@@ -42,6 +43,7 @@ class FlakyLedger final : public ledger::Ledger {
   asio::awaitable<Result<>> close() override { return real_->close(); }
 
   bool failing = false;
+  bool fails_once = false;  // The next time.
   int ended = 0;
 
  private:
@@ -68,12 +70,12 @@ class World {
         real_ledger_(
             *ledger::open(io.get_executor(), clock_.get(), store_.get(), {.dir = dir_ / "ledger"})),
         ledger(real_ledger_.get()),
-        logs_(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
+        logs(*logs::open(io.get_executor(), clock_.get(), {.dir = dir_ / "logs"})),
         conversations(
             *conversations::open(io.get_executor(), clock_.get(), {.dir = dir_ / "conversations"})),
         fleet(make_fleet(io.get_executor(),
-                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs_.get(),
-                          secrets.get(), conversations.get()},
+                         {clock_.get(), &launcher, blobs_.get(), &ledger, logs.get(), secrets.get(),
+                          conversations.get()},
                          with_surroundings(std::move(options), dir_))) {}
   ~World() {
     run(fleet->drain(1s));
@@ -120,8 +122,8 @@ class World {
   }
 
   // Runs what there is to do until `there`, for a while.
-  bool comes(const std::function<bool()>& there) {
-    const auto until = std::chrono::steady_clock::now() + 10s;
+  bool comes(const std::function<bool()>& there, std::chrono::milliseconds at_most = 10s) {
+    const auto until = std::chrono::steady_clock::now() + at_most;
     while (!there() && std::chrono::steady_clock::now() < until) {
       io.restart();
       io.run_for(5ms);
@@ -218,11 +220,11 @@ class World {
   FlakyLedger ledger;
 
  private:
-  std::unique_ptr<logs::Logs> logs_;
   std::map<std::string, catalog::RevisionPtr> revisions_;
   std::uint64_t calls_ = 0;
 
  public:
+  std::unique_ptr<logs::Logs> logs;
   std::unique_ptr<conversations::Conversations> conversations;
   std::unique_ptr<Fleet> fleet;
 };

@@ -77,6 +77,9 @@ class Stream {
   // nullopt: that was all. An Error: the function, or its instance, failed half-way.
   virtual asio::awaitable<Result<std::optional<std::string>>> next() = 0;
   virtual const std::optional<ledger::Receipt>& receipt() const = 0;  // Once it has ended.
+  // Nobody reads on, for which the function is to blame: its call ends as failed with `why`, unless
+  // it has ended already. That is on record by then.
+  virtual asio::awaitable<void> give_up(Error why) = 0;
 };
 
 // A call's hold on a slot of an instance whose runtime `listens`. Whoever has it passes the request
@@ -231,7 +234,10 @@ class Fleet {
   virtual Snapshot snapshot() = 0;
   virtual const std::map<std::string, Runtime>& runtimes() const = 0;
 
-  // Lets running invocations end for `grace`, then stops everything. Nothing is left.
+  // Ends every invocation that runs or waits, with `unavailable`: for no fault of its own.
+  virtual void end_calls() = 0;
+  // Lets running invocations end for `grace`, then ends them, and stops everything. Nothing is
+  // left.
   virtual asio::awaitable<void> drain(Duration grace) = 0;
 };
 

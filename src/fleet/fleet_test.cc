@@ -213,6 +213,15 @@ TEST(Template, IsLoadedOnceAndForkedForEveryInstance) {
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.admitted == 3; }));
 }
 
+TEST(Template, WhoseForkIsReadyTwiceLosesIt) {
+  Family family;
+  World world(family.program());
+  world.deploy_forking("f", 1h);
+  EXPECT_EQ(World::text(world.run(world.call("f", "ready again"))),
+            "function_failed: the worker broke the protocol: a frame that it may not send (the "
+            "invocation may have run)");
+}
+
 TEST(Template, IsGoneAfterItsKeepAliveAndSoAreItsSlots) {
   Family family;
   World world(family.program());
@@ -626,6 +635,26 @@ TEST(Fleet, BreaksOffAnInstanceThatAsksForRoomItMayNotHave) {
   }
 }
 
+// To close one may take as long as whoever sent it likes.
+TEST(Fleet, TakesNoDescriptorsFromAWorker) {
+  std::atomic<bool> sent = true;
+  World world([&](int socket) {
+    Talker talker(socket);
+    if (!talker.hear()) return;
+    std::string out;
+    wire::append_frame(out, wire::Type::result, 0, 1, wire::encode(wire::Answer{}), 1);
+    sent = wire::send_all(socket, out, {socket}).has_value();
+  });
+  constexpr int so_passrights = 83;
+  const int pair = ::socket(AF_UNIX, SOCK_STREAM, 0), off = 0;
+  const bool can = setsockopt(pair, SOL_SOCKET, so_passrights, &off, sizeof(off)) == 0;
+  close(pair);
+  if (!can) GTEST_SKIP() << "this kernel cannot refuse them (Linux 6.16)";
+  world.deploy("f");
+  EXPECT_FALSE(world.run(world.call("f", "x")).answer);
+  EXPECT_FALSE(sent);
+}
+
 TEST(Fleet, GivesNoCallToAnInstanceThatIsBeingEnded) {
   World world(answer_and_lie);
   world.deploy("f");
@@ -671,52 +700,70 @@ TEST(Fleet, ServesTheNewRevisionAndForgetsTheOld) {
   EXPECT_EQ(World::text(world.run(world.call("f", "gone"))), "not_found: the function is gone");
 }
 
-asio::awaitable<std::string> read_all(std::shared_ptr<Stream> stream) {
-  std::string all;
-  for (;;) {
-    auto next = stream->next();
-    const auto piece = co_await std::move(next);
-    if (!piece) co_return "failed: " + piece.error().message;
-    if (!*piece) co_return all;
-    all += **piece;
+bool is_ready(const std::future<Outcome>& outcome) {
+  return outcome.wait_for(0s) == std::future_status::ready;
+}
+
+TEST(Fleet, GivesManyLargeBodiesToAnInstanceThatHasJustWoken) {
+  constexpr int calls = 200;  // More descriptors than one that does not read may leave unread.
+  World world;
+  world.deploy("f", {}, 30s, 64 << 20, calls, catalog::reuse_warm, 1);
+  std::vector<std::future<Outcome>> outcomes;
+  for (int i = 0; i < calls; ++i) {
+    auto body = http::Body::in_memfd(std::string(60'000, 'b'));
+    outcomes.push_back(
+        asio::co_spawn(world.io, world.call_with("f", *std::move(body)), asio::use_future));
   }
+  ASSERT_TRUE(world.comes([&] { return std::ranges::all_of(outcomes, is_ready); }));
+  for (auto& each : outcomes) EXPECT_TRUE(each.get().answer);
 }
 
-TEST(Fleet, StreamsUnderCreditAndWritesTheReceiptAtTheEnd) {
-  World world(stream);
+TEST(Fleet, WhatThePlatformEndsIsItsOwnFaultAndFree) {
+  World world;
   world.deploy("f");
-  Outcome begun = world.run(world.call("f", "3000"));
-  ASSERT_TRUE(begun.answer) << World::text(begun);
-  EXPECT_FALSE(begun.receipt);
-  const std::shared_ptr<Stream> stream = std::move(begun.answer->stream);
-  ASSERT_TRUE(stream);
-  EXPECT_EQ(world.run(read_all(stream)).size(), 3000u << 10);
-  ASSERT_TRUE(stream->receipt());
-  EXPECT_EQ(stream->receipt()->response_bytes, 3000u << 10);
-  EXPECT_EQ(world.fleet->status("f").dozing, 1);
+  world.run(world.call("f", "warm up"));
+  auto running = asio::co_spawn(world.io, world.call("f", "slow"), asio::use_future);
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
+  world.fleet->end_calls();
+  ASSERT_TRUE(world.comes([&] { return is_ready(running); }));
+  const Outcome ended = running.get();
+  EXPECT_EQ(World::text(ended),
+            "unavailable: the platform is stopping (the invocation may have run)");
+  ASSERT_TRUE(ended.receipt);
+  EXPECT_EQ(ended.receipt->price.value, 0);
 }
 
-TEST(Fleet, HoldsOneWindowForAReaderThatDoesNotRead) {
-  World world(stream);
-  world.deploy("f");
-  Outcome slow = world.run(world.call("f", "3000"));
-  ASSERT_TRUE(slow.answer && slow.answer->stream);
-  slow.answer->stream.reset();  // It leaves instead.
-  EXPECT_EQ(world.ledger.ended, 1);
-  Outcome next = world.run(world.call("f", "1"));
-  ASSERT_TRUE(next.answer && next.answer->stream);
-  EXPECT_EQ(world.run(read_all(std::move(next.answer->stream))).size(), 1024u);
+TEST(Fleet, WhoRunsWhereTheRecordFailsIsNotToBlame) {
+  World world;
+  world.deploy("f", {}, 30s, 64 << 20, 2, catalog::reuse_warm, 1);
+  world.run(world.call("f", "warm up"));
+  auto running = asio::co_spawn(world.io, world.call("f", "slow"), asio::use_future);
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
+  world.ledger.fails_once = true;
+  EXPECT_FALSE(world.run(world.call("f", "x")).answer);  // It was to run beside the other.
+  ASSERT_TRUE(world.comes([&] { return is_ready(running); }));
+  const Outcome ended = running.get();
+  EXPECT_EQ(World::text(ended),
+            "unavailable: the ledger could not be written (the invocation may have run)");
+  EXPECT_EQ(ended.receipt->price.value, 0);
 }
 
-TEST(Fleet, BreaksOffAStreamBeyondItsCredit) {
-  World world(stream);
+TEST(Fleet, ARemovedFunctionLeavesNoLog) {
+  Options options;
+  options.runtimes["speaker"] = {.root = "/", .argv = {"x"}, .blanks = 1, .reports = true};
+  World world(speak, options);
   world.deploy("f");
-  Outcome begun = world.run(world.call("f", "999"));
-  ASSERT_TRUE(begun.answer && begun.answer->stream);
-  world.io.restart();
-  while (world.launcher.state.killed == 0) world.io.run_one();  // Nobody reads meanwhile.
-  EXPECT_EQ(world.run(read_all(std::move(begun.answer->stream))),
-            "failed: the worker streams more than it has credit for (the invocation may have run)");
+  world.run(world.call("f", "warm up"));
+  auto running = asio::co_spawn(world.io, world.call("f", "slow"), asio::use_future);
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
+  world.fleet->serve("f", nullptr);
+  world.logs->remove("f");
+  ASSERT_TRUE(world.comes([&] { return is_ready(running); }));
+  EXPECT_TRUE(running.get().answer);
+  const auto lines = [&] { return world.run(world.logs->read("f", {}))->lines; };
+  EXPECT_TRUE(world.comes([&] { return world.fleet->status("f").running == 0; }));
+  EXPECT_TRUE(world.comes([&] { return lines().empty(); }));
+  EXPECT_FALSE(world.fleet->snapshot().counters.contains("f"));
 }
 
 }  // namespace

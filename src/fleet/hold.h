@@ -30,9 +30,6 @@ class Hold final : public Settlement {
   bool barred() const { return barred_; }
 
   void let_go() { let_go_ = true; }  // Its holder says that it ends.
-  // Completes once it is on record; at once if the waiting coroutine is cancelled.
-  asio::awaitable<void> recorded();
-
  private:
   void told() override {
     if (!let_go_ && connection_) connection_->shut();

@@ -7,7 +7,8 @@ namespace dormouse::fleet {
 namespace {
 
 constexpr std::size_t depth_max = 16;
-constexpr std::size_t calls_at_once_max = 64;  // Of one instance.
+constexpr std::size_t calls_at_once_max = 64;    // Of one instance.
+constexpr std::uint64_t unread_answers_max = 4;  // Of the largest ones; of one instance.
 
 InvocationId fresh_id(WallTime now) {
   std::array<std::uint64_t, 2> bits;
@@ -151,6 +152,11 @@ asio::awaitable<Result<Answer>> Shard::gather(InstanceKey by, Answer streamed) {
     all += **piece;
     if (where->gathered_bytes <= options_.answer_bytes_max) continue;
     ended = Error{Code::too_large, "the streams it calls for are larger than an answer may be"};
+    if (all.size() > options_.answer_bytes_max) {
+      auto ending = streamed.stream->give_up(
+          {Code::function_failed, "its answer is larger than an answer may be"});
+      co_await std::move(ending);
+    }
     break;
   }
   if (Instance* const where = instance(by)) where->gathered_bytes -= all.size();
@@ -172,6 +178,11 @@ void Shard::answer_inner_call(InstanceKey to, std::uint64_t handle, Result<Answe
   Instance* const where = instance(to);
   if (where == nullptr || !where->worker) return;
   where->calling.erase(handle);
+  if (where->worker->has_read_all()) where->unread_bytes = 0;
+  if (ended) where->unread_bytes += ended->body.size();
+  if (where->unread_bytes > unread_answers_max * options_.answer_bytes_max) {
+    ended = Error{Code::throttled, "the function does not read the answers to its calls"};
+  }
   auto order = answer_of_call(std::move(ended));
   where->worker->post(wire::Type::answer, handle, order.payload, std::move(order.descriptors));
   to_flush(to, *where);

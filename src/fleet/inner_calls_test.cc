@@ -162,5 +162,122 @@ TEST(InnerCall, EndsAWorkerThatAsksAndNeverReads) {
   EXPECT_EQ(outcome.answer.error().code, Code::function_failed);
 }
 
+// The one that waits for it has ended by the time that its body is ready.
+TEST(InnerCall, IsNotMadeForACallThatHasEnded) {
+  World world([](int socket) {
+    Talker talker(socket);
+    while (const auto frame = talker.hear()) {
+      if (frame->header.type == wire::Type::invoke) {
+        talker.say(wire::Type::ask_room, first_call, wire::encode_ask_room(100'000));
+      } else if (frame->header.type == wire::Type::room) {
+        constexpr std::uint64_t outer = 1;
+        const wire::Call call{.caller = outer,
+                              .function = "f",
+                              .content = {.content_type = "x/y"},
+                              .body_size = 100'000,
+                              .in_memfd = true};
+        std::string both;
+        wire::append_frame(both, wire::Type::call, 0, first_call, wire::encode(call));
+        wire::append_frame(both, wire::Type::result, 0, outer, wire::encode(wire::Answer{}));
+        (void)wire::send_all(socket, both, {});
+      }
+    }
+  });
+  world.deploy("f");
+  EXPECT_TRUE(world.run(world.call("f", "outer")).answer);
+  EXPECT_FALSE(world.comes([&] { return world.ledger.ended > 1; }, 300ms));
+}
+
+// Calls twelve times at once, each answer as large as one may be, and reads none before all are
+// there; answers with how many it was refused.
+void hoard(int socket) {
+  constexpr int calls = 12;
+  constexpr std::uint64_t bytes = 100'000;
+  Talker talker(socket);
+  std::uint64_t outer = 0;
+  int answers = 0, refused = 0;
+  while (const auto frame = talker.hear()) {
+    const std::uint64_t handle = frame->header.handle;
+    if (frame->header.type == wire::Type::room) {
+      const wire::Answer large{.body_size = bytes, .in_memfd = true};
+      talker.say(wire::Type::result, handle, wire::encode(large));
+    } else if (frame->header.type == wire::Type::answer) {
+      refused += wire::decode_call_answer(frame->payload)->failure.has_value();
+      if (++answers < calls) continue;
+      const std::string text = std::to_string(refused);
+      const wire::Answer said{
+          .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
+      talker.say(wire::Type::result, outer, wire::encode(said));
+    } else if (frame->header.type == wire::Type::invoke) {
+      const auto items = wire::decode_items(frame->payload);
+      if (items->front().inline_body == "inner") {
+        talker.say(wire::Type::ask_room, items->front().handle, wire::encode_ask_room(bytes));
+        continue;
+      }
+      outer = items->front().handle;
+      for (std::uint64_t i = 0; i < calls; ++i) {
+        const wire::Call call{.caller = outer,
+                              .function = "f",
+                              .content = {.content_type = "x/y"},
+                              .body_size = 5,
+                              .inline_body = "inner"};
+        talker.say(wire::Type::call, first_call + i, wire::encode(call));
+      }
+      usleep(1'000'000);
+    }
+  }
+}
+
+TEST(InnerCall, AnswersThatNobodyReadsAreBounded) {
+  Options options;
+  options.answer_bytes_max = 100'000;
+  World world(hoard, options);
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "8");
+}
+
+// Streams ten kibibytes to whoever calls it from inside, in the last of which it ends.
+TEST(InnerCall, OfAStreamThatIsTooLongFailsForTheFunctionThatStreams) {
+  Options options;
+  options.answer_bytes_max = 4096;
+  World world(
+      [](int socket) {
+        Talker talker(socket);
+        while (const auto frame = talker.hear()) {
+          if (frame->header.type == wire::Type::answer) {
+            const auto answer = wire::decode_call_answer(frame->payload);
+            const std::string text = answer->failure ? answer->failure->message : "an answer";
+            const wire::Answer said{
+                .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
+            talker.say(wire::Type::result, frame->header.handle & ~wire::call_bit,
+                       wire::encode(said));
+          }
+          if (frame->header.type != wire::Type::invoke) continue;
+          const auto items = wire::decode_items(frame->payload);
+          const std::uint64_t handle = items->front().handle;
+          if (items->front().inline_body != "inner") {
+            const wire::Call call{.caller = handle,
+                                  .function = "f",
+                                  .content = {.content_type = "x/y"},
+                                  .body_size = 5,
+                                  .inline_body = "inner"};
+            talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call));
+            continue;
+          }
+          talker.say(wire::Type::result, handle, wire::encode(wire::Answer{}),
+                     wire::flag_streaming);
+          usleep(20'000);  // Somebody gathers by now.
+          const std::string piece(4096, 'p');
+          talker.say(wire::Type::chunk, handle, piece);
+          talker.say(wire::Type::chunk, handle, piece, wire::flag_end);
+        }
+      },
+      options);
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))),
+            "the streams it calls for are larger than an answer may be");
+  EXPECT_EQ(world.fleet->snapshot().counters.at("f").outcomes.at("function_failed"), 1u);
+}
+
 }  // namespace
 }  // namespace dormouse::fleet

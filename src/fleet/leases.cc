@@ -48,13 +48,6 @@ class ShardLease final : public Lease {
 
 }  // namespace
 
-asio::awaitable<void> Hold::recorded() {
-  while (!ended()) {
-    auto waiting = woken();
-    if (!co_await std::move(waiting)) co_return;
-  }
-}
-
 bool Shard::listens(const catalog::Revision& revision) const {
   const auto runtime = options_.runtimes.find(revision.manifest.runtime);
   return runtime != options_.runtimes.end() && runtime->second.listens;

@@ -79,6 +79,7 @@ asio::awaitable<void> Shard::wake(InstanceKey key) {
   if (risen && !where.stopping) {
     where.ready = true;
     where.ready_at = parts_.clock->now();
+    where.worker->expect_calls(served_.at(where.function).revision->manifest.concurrency);
     served_.at(where.function).last_start_error.clear();
     tasks_.spawn(listen(key));
     tasks_.spawn(mourn(key));
@@ -271,10 +272,10 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     ask_room(key, frame);
   } else if (type == wire::Type::call) {
     begin_inner_call(key, frame);
-  } else if (type == wire::Type::init_failed && where.forked_from != InstanceKey{}) {
+  } else if (type == wire::Type::init_failed && !where.settled) {
     const auto failure = wire::decode_failure(frame.payload);
     fail_to_settle(key, failure ? Error{failure->code, failure->message} : failure.error());
-  } else if (type == wire::Type::ready && where.forked_from != InstanceKey{}) {
+  } else if (type == wire::Type::ready && !where.settled) {
     has_settled(where, frame.header.handle);
   } else if (type == wire::Type::keep) {
     keep_conversation(key, frame);

@@ -35,4 +35,11 @@ void Settlement::wake() {
   if (const auto waiter = std::exchange(waiter_, nullptr)) waiter->set(true);
 }
 
+asio::awaitable<void> Settlement::recorded() {
+  while (!ended()) {
+    auto waiting = woken();
+    if (!co_await std::move(waiting)) co_return;
+  }
+}
+
 }  // namespace dormouse::fleet

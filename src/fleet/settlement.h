@@ -23,6 +23,9 @@ class Settlement {
   void withhold(Error why);  // Instead of what finish() said: the receipt could not be written.
   void end();                // It is on record.
 
+  // Completes once it has ended; at once if the waiting coroutine is cancelled.
+  asio::awaitable<void> recorded();
+
   bool finished() const { return finished_; }
   bool ended() const { return ended_; }
   const std::optional<Error>& failure() const { return failure_; }

@@ -62,6 +62,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
   if (before != FunctionKey{}) {
     serving_.erase(function);
     served_.at(before).withdrawn = true;
+    served_.at(before).removed = !revision;
     const std::string& tenant = served_.at(before).revision->tenant;
     if (!revision) parts_.conversations->drop_function(tenant, function);
     happen(scheduling::Withdrawn{before});
@@ -92,9 +93,12 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
 // Forgets a withdrawn revision once no call and no instance is left of it.
 void Shard::release(FunctionKey key) {
   const auto found = served_.find(key);
-  if (found != served_.end() && found->second.withdrawn && found->second.users == 0) {
-    served_.erase(found);
-  }
+  if (found == served_.end() || !found->second.withdrawn || found->second.users > 0) return;
+  const std::string function = found->second.revision->manifest.name;
+  // Its log was removed with it; what the last of it printed came after that.
+  const bool has_log = found->second.removed && !serving_.contains(function);
+  served_.erase(found);
+  if (has_log) parts_.logs->remove(function);
 }
 
 // ---- events and commands ----
@@ -196,16 +200,19 @@ void Shard::on(const scheduling::Abort& wanted) {
     where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(wanted.call), "");
     to_flush(wanted.instance, *where);
   }
-  std::string why = "the client went away";
-  if (wanted.code == Code::deadline_exceeded) why = "the function ran past its timeout";
-  if (wanted.code == Code::function_failed) {
-    why = (where != nullptr ? where->end_reason : "the instance ended") +
-          " (the invocation may have run)";
-  }
   const bool is_free = ran && it->hold && wanted.code != Code::function_failed;
-  finish_attempt(*it, Error{wanted.code, why});
+  finish_attempt(*it, why_aborted(*it, where, wanted.code));
   // Its connection is shut, so nothing of it is left in the program.
   if (is_free) happen(scheduling::Ended{wanted.call, {}, {}});
+}
+
+Error Shard::why_aborted(const Call& it, const Instance* where, Code code) {
+  if (code == Code::cancelled) return it.why_left;
+  if (code == Code::deadline_exceeded) return {code, "the function ran past its timeout"};
+  const bool by_us = where != nullptr && where->ended_by_us;
+  return {by_us ? Code::unavailable : code,
+          (where != nullptr ? where->end_reason : "the instance ended") +
+              " (the invocation may have run)"};
 }
 
 void Shard::on(const scheduling::Stop& wanted) {
@@ -256,6 +263,7 @@ void Shard::abandon_turn(const Error& why) {
     Instance* const where = instance(key);
     if (where == nullptr) continue;
     where->in_flush = false;
+    where->ended_by_us = true;
     break_off(key, "the ledger could not be written");
   }
   for (const auto& flow : to_end_) flow->withhold({Code::unavailable, why.message});
@@ -348,6 +356,14 @@ Snapshot Shard::snapshot() {
   return all;
 }
 
+void Shard::end_calls() {
+  std::vector<CallKey> left;
+  for (const auto& [key, _] : calls_) left.push_back(key);
+  for (const CallKey key : left) {
+    leave(key, {Code::unavailable, "the platform is stopping (the invocation may have run)"});
+  }
+}
+
 asio::awaitable<void> Shard::drain(Duration grace) {
   constexpr Duration look_again = std::chrono::milliseconds(10);
   closing_ = true;
@@ -357,6 +373,7 @@ asio::awaitable<void> Shard::drain(Duration grace) {
   while (!calls_.empty() && parts_.clock->now() < until) {
     co_await parts_.clock->sleep_until(parts_.clock->now() + look_again);
   }
+  end_calls();
   auto keeping = let_keep();
   co_await std::move(keeping);
   for (const auto& [_, each] : instances_) {

@@ -47,11 +47,12 @@ class Shard final : public Fleet {
   asio::awaitable<Details> details(std::string function) const override;
   Snapshot snapshot() override;
   const std::map<std::string, Runtime>& runtimes() const override { return options_.runtimes; }
+  void end_calls() override;
   asio::awaitable<void> drain(Duration grace) override;
 
   // For a Stream: its reader took so many bytes; its reader is gone.
   void grant(CallKey, std::size_t bytes);
-  void leave(CallKey);
+  void leave(CallKey, Error why = {Code::cancelled, "the client went away"});
 
   // For a Lease.
   asio::awaitable<Result<http::Upstream*>> connect(std::shared_ptr<Hold>, bool anew);
@@ -64,6 +65,7 @@ class Shard final : public Fleet {
     catalog::RevisionPtr revision;
     std::filesystem::path tree;  // Empty until it was laid out.
     bool withdrawn = false;
+    bool removed = false;    // Withdrawn, and nothing came in its place.
     std::int32_t users = 0;  // Calls, instances, templates.
     std::string last_start_error;
     InstanceKey mold{};    // The template that instances are forked from; 0: none.
@@ -83,6 +85,7 @@ class Shard final : public Fleet {
     Duration cpu_before{};
     TimePoint deadline{};
     std::set<CallKey> inner;  // Calls that it made, and that run.
+    Error why_left;           // Once somebody has left it.
     bool begun = false;
     bool shared = false;
     bool over = false;       // Its outcome is on the way: nothing more may end it.
@@ -154,11 +157,13 @@ class Shard final : public Fleet {
     std::uint64_t cpu_in_turn = 0;  // When `cpu` was read.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
+    bool ended_by_us = false;  // For no fault of its own.
     std::string last_line;  // Since it was given its last call; none while calls run side by side.
     SecretUses secrets;     // Of its manifest.
     std::map<std::uint64_t, Room> call_rooms;      // For calls that it is about to make, by handle.
     std::set<std::uint64_t> calling;               // Those that it makes.
     std::uint64_t gathered_bytes = 0;              // Of streams that answer them.
+    std::uint64_t unread_bytes = 0;                // Of answers that it may not have read yet.
     std::map<CallKey, std::string> conversations;  // Of the last calls that it was given.
     std::map<std::uint64_t, Room> keep_rooms;      // For what it is about to keep, by handle.
     std::vector<std::unique_ptr<http::Upstream>> connections;  // To its program; nobody uses them.
@@ -180,6 +185,7 @@ class Shard final : public Fleet {
   void on(const scheduling::Dispatch&);
   void on(const scheduling::Refuse&);
   void on(const scheduling::Abort&);
+  static Error why_aborted(const Call&, const Instance*, Code);
   void on(const scheduling::Stop&);
   void on(const scheduling::DropTemplate&);
   template <class Work>

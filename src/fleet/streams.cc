@@ -24,6 +24,11 @@ class ShardStream final : public Stream {
 
   const std::optional<ledger::Receipt>& receipt() const override { return flow_->receipt(); }
 
+  asio::awaitable<void> give_up(Error why) override {
+    if (!flow_->finished()) shard_->leave(call_, std::move(why));
+    return flow_->recorded();
+  }
+
  private:
   Shard* const shard_;
   const CallKey call_;
@@ -56,13 +61,17 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   if (it == nullptr || !it->flow) {
     return break_off(from, "the worker streams an answer that it did not begin");
   }
-  if (!it->flow->add(frame.payload)) {
+  const auto flow = it->flow;
+  if (!flow->add(frame.payload)) {
     return break_off(from, "the worker streams more than it has credit for");
   }
   if (!last) return;
-  where.running.erase(key);
-  const Duration run = parts_.clock->now() - it->timing.dispatched;
-  const Duration cpu = finish_attempt(*it, Answer{});
+  // Whoever reads has had its turn already, and may have left, which has ended the call.
+  if (where.aborted.contains(key)) return end_aborted(where, key);
+  if (where.running.erase(key) == 0) return;
+  Call& ended = *call(key);
+  const Duration run = parts_.clock->now() - ended.timing.dispatched;
+  const Duration cpu = finish_attempt(ended, Answer{});
   happen(scheduling::Ended{key, run, cpu});
 }
 

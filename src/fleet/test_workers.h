@@ -199,6 +199,9 @@ inline void live_as_fork(const wire::Descriptor& socket, int number, bool hangs)
     if ((*frame)->header.type != wire::Type::invoke) continue;
     const auto items = wire::decode_items((*frame)->payload);
     if (items->front().inline_body == "die") break;
+    if (items->front().inline_body == "ready again") {
+      say(wire::Type::ready, 1, wire::encode(wire::Ready{}));
+    }
     wire::Answer answer;
     const std::string text = "fork " + std::to_string(number);
     answer.inline_body = text;
@@ -336,6 +339,38 @@ class Streamer {
 };
 inline void stream(int socket) {
   Streamer streamer(socket);
+}
+
+// Begins to stream what is no stream: tensors, or a body of its own.
+inline void stream_tensors(int socket) {
+  Talker talker(socket);
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items(frame->payload);
+    wire::Answer head;
+    if (items->front().inline_body == "body") {
+      head.inline_body = "x";
+      head.body_size = 1;
+    } else {
+      head.content = {.tensors = {{{"y", wire::DataType::fp32, {-1}}, 0, 0}}, .is_tensors = true};
+    }
+    talker.say(wire::Type::result, items->front().handle, wire::encode(head), wire::flag_streaming);
+  }
+}
+
+// Streams its answer in one chunk, which is the last, too; told "more", in two.
+inline void stream_at_once(int socket) {
+  Talker talker(socket);
+  while (const auto frame = talker.hear()) {
+    if (frame->header.type != wire::Type::invoke) continue;
+    const auto items = wire::decode_items(frame->payload);
+    const std::uint64_t handle = items->front().handle;
+    talker.say(wire::Type::result, handle, wire::encode(wire::Answer{}), wire::flag_streaming);
+    usleep(20'000);  // Somebody reads by now.
+    const std::string piece(1024, 'p');
+    if (items->front().inline_body == "more") talker.say(wire::Type::chunk, handle, piece);
+    talker.say(wire::Type::chunk, handle, piece, wire::flag_end);
+  }
 }
 
 }  // namespace dormouse::fleet

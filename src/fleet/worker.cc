@@ -1,6 +1,8 @@
 #include "fleet/worker.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +14,15 @@
 
 namespace dormouse::fleet {
 namespace {
+
+// No worker has any to send, and to close one may take as long as its last owner likes. Kernels
+// before 6.16 have no such option: there the filter of system calls alone is in the way
+// (SO_LINGER).
+void refuse_descriptors(int socket) {
+  constexpr int so_passrights = 83;
+  const int off = 0;
+  (void)setsockopt(socket, SOL_SOCKET, so_passrights, &off, sizeof(off));
+}
 
 int duplicate(int descriptor) {
   const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
@@ -32,6 +43,7 @@ Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox>
       socket_(executor, duplicate(sandbox_->socket())),
       output_(executor, duplicate(sandbox_->output())),
       receiver_(sandbox_->socket(), true) {
+  refuse_descriptors(sandbox_->socket());
 }
 
 Worker::~Worker() = default;
@@ -47,10 +59,12 @@ void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payloa
   outbox_bytes_ += outbox_.back().bytes.size() - before;
 }
 
+bool Worker::has_read_all() const {
+  int unread = 0;
+  return outbox_.empty() && ioctl(sandbox_->socket(), SIOCOUTQ, &unread) == 0 && unread == 0;
+}
+
 Result<bool> Worker::flush() {
-  if (does_not_read()) {
-    return Error{Code::unavailable, "the worker does not read its socket"};
-  }
   while (!outbox_.empty()) {
     Outgoing& next = outbox_.front();
     std::vector<int> numbers;
@@ -65,6 +79,9 @@ Result<bool> Worker::flush() {
       outbox_.clear();
       outbox_bytes_ = outbox_descriptors_ = 0;
       return sent.error();
+    }
+    if (*sent == 0 && does_not_read()) {
+      return Error{Code::unavailable, "the worker does not read its socket"};
     }
     if (*sent == 0) return true;
     next.sent += *sent;

@@ -4,8 +4,9 @@
 // Ownership  Owns the Sandbox. It is destroyed only after the coroutines that use it have looked it
 //            up anew and found it gone; an await on its descriptors then ends with an error.
 // Threads    One executor.
-// Bounds     The outbox holds at most outbox_bytes_max and outbox_descriptors_max: a worker that
-//            does not read is broken off.
+// Bounds     The outbox holds at most outbox_bytes_max and outbox_descriptors_max, and a full frame
+//            for each call that it may be given at a time: a worker that does not read is broken
+//            off.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -54,8 +55,13 @@ class Worker {
   Result<bool> flush();
   // The outbox is beyond its bounds: to be said before flush() is left to wait.
   bool does_not_read() const {
-    return outbox_bytes_ > outbox_bytes_max || outbox_descriptors_ > outbox_descriptors_max;
+    return outbox_bytes_ > outbox_bytes_max + calls_max_ * wire::payload_bytes_max ||
+           outbox_descriptors_ > outbox_descriptors_max + calls_max_;
   }
+  // So many calls it may be given at a time.
+  void expect_calls(std::int32_t at_once) { calls_max_ = static_cast<std::size_t>(at_once); }
+  // It has taken everything that was sent, or posted.
+  bool has_read_all() const;
 
   // The next frame that is there; nullopt if none is. Its payload lives until the next poll().
   Result<std::optional<wire::Frame>> poll() { return receiver_.receive(); }
@@ -103,6 +109,7 @@ class Worker {
   std::deque<Outgoing> outbox_;
   std::size_t outbox_bytes_ = 0;
   std::size_t outbox_descriptors_ = 0;
+  std::size_t calls_max_ = 1;
   std::string partial_line_;
 };
 

@@ -49,6 +49,12 @@ http::Response wrong_method(const Route& route, std::string_view method) {
   return response;
 }
 
+http::Response forbidden(Place place, const Error& error) {
+  http::Response response = refuse(place, error);
+  response.status = 403;
+  return response;
+}
+
 http::Response nothing_here(const std::string& path) {
   const Place dialect = path.starts_with("/v2/") ? Place::kserve_server : Place::nowhere;
   return refuse(dialect, {Code::not_found, "nothing at " + path +
@@ -62,6 +68,8 @@ http::Response nothing_beneath(const std::string& name) {
                                               "paths and no host; POST to /f/" +
                                               name});
 }
+
+constexpr std::size_t content_type_bytes_max = 1024;  // It shares a frame with a body.
 
 // It was deployed anew, with another runtime, since its request was admitted.
 Error became_another() {
@@ -99,10 +107,6 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
                              "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
   }
   if (to.place == Place::nowhere) return nothing_here(head.path);
-  if (speaks_openai(to.place) && to.place != Place::openai_nowhere && !allows(to, head.method)) {
-    return wrong_method(to, head.method);
-  }
-  if (speaks_openai(to.place)) return admit_openai(to, head);
   const bool is_call =
       to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
   const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
@@ -110,10 +114,20 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
       static_cast<std::uint64_t>(revision ? revision->manifest.body_bytes_max : 0);
   const bool is_web = revision && listens(*revision) && to.place != Place::kserve_infer;
   if (is_web) return http::Passing{body_bytes_max};
+  if (auto good = check_page(head); !good) return forbidden(to.place, good.error());
+  if (speaks_openai(to.place) && to.place != Place::openai_nowhere && !allows(to, head.method)) {
+    return wrong_method(to, head.method);
+  }
+  if (speaks_openai(to.place)) return admit_openai(to, head);
   if (!allows(to, head.method)) return wrong_method(to, head.method);
   if (is_call && !revision) return refuse(to.place, no_function(to.name));
   if (to.place == Place::beneath) return nothing_beneath(to.name);
   return body_bytes_max;
+}
+
+// Whoever has a key may do with it what he likes.
+Result<> Gateway::check_page(const http::Head& head) const {
+  return parts_.keys->empty() ? check_caller(head.fields, parts_.hosts) : ok;
 }
 
 bool Gateway::listens(const catalog::Revision& revision) const {
@@ -291,6 +305,10 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
   const auto placed = place_in_conversation(&call, std::move(conversation));
   if (!placed) co_return refuse(Place::native, placed.error(), id.text());
   const std::string type(request.head.fields.find("Content-Type").value_or(""));
+  if (type.size() > content_type_bytes_max) {
+    co_return refuse(Place::native,
+                     {Code::invalid_argument, "Content-Type: longer than 1024 bytes"}, id.text());
+  }
   const wire::Signature* const signature = is_json(type) ? raw_signature(*call.revision) : nullptr;
   if (signature == nullptr) {
     call.content.content_type = type.empty() ? "application/octet-stream" : type;

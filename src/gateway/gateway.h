@@ -25,6 +25,7 @@
 #include "fleet/fleet.h"
 #include "gateway/keys.h"
 #include "gateway/kserve.h"
+#include "gateway/origin.h"
 #include "gateway/route.h"
 #include "gateway/sigv4.h"
 #include "http/server.h"
@@ -39,6 +40,7 @@ struct Parts {
   http::Handler* lambda_api;  // For AWS Lambda's paths that do not invoke.
   logs::Logs* logs;
   const Keys* keys;                               // Empty: nobody needs one.
+  Hosts hosts;                                    // That the node is known by.
   std::function<http::Counters()> http_counters;  // Of the server in front.
   std::string version;
 };
@@ -51,6 +53,7 @@ class Gateway final : public http::Handler {
   http::Admission admit(const http::Head&, bool loopback) override;
   asio::awaitable<http::Response> handle(http::Request) override;
   asio::awaitable<void> pass(http::Exchange*) override;
+  void grace_is_over() override { parts_.fleet->end_calls(); }
 
  private:
   struct Ids;
@@ -67,6 +70,7 @@ class Gateway final : public http::Handler {
   // In invoke_lambda.cc.
   struct LambdaInvocation;
   struct LambdaStream;
+  Result<> check_page(const http::Head&) const;
   http::Admission admit_lambda(const Route&, const http::Head&, bool loopback);
   asio::awaitable<http::Response> lambda(http::Request, Route);
   asio::awaitable<http::Response> answer_lambda(http::Request, Route, InvocationId);

@@ -52,6 +52,7 @@ http::Admission Gateway::admit_lambda(const Route& to, const http::Head& head, b
     if (fault) return refuse(lambda_fault(*fault));
   }
   if (to.place == Place::lambda_api) return parts_.lambda_api->admit(head, loopback);
+  if (auto good = check_page(head); !good) return refuse(lambda_fault(good.error()));
   if (head.method != to.methods) {
     return refuse({405, "UnknownOperationException", head.method + " is not allowed here"});
   }
@@ -166,10 +167,14 @@ asio::awaitable<fleet::Outcome> Gateway::lambda_gathered(fleet::Outcome outcome)
     }
     all += **piece;
   }
-  outcome.answer = Error{Code::function_failed,
-                         "Function.ResponseSizeTooLarge: Response payload size exceeded maximum "
-                         "allowed payload size (" +
-                             std::to_string(lambda_payload_bytes_max) + " bytes)."};
+  Error too_large{Code::function_failed,
+                  "Function.ResponseSizeTooLarge: Response payload size exceeded maximum "
+                  "allowed payload size (" +
+                      std::to_string(lambda_payload_bytes_max) + " bytes)."};
+  auto ending = stream->give_up(too_large);
+  co_await std::move(ending);
+  outcome.receipt = stream->receipt();
+  outcome.answer = std::move(too_large);
   co_return outcome;
 }
 

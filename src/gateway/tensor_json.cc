@@ -117,6 +117,9 @@ Result<std::uint64_t> put_all(std::string& out, DataType type, const json::value
   return count;
 }
 
+// Of one answer: one byte of a tensor may take 30 there, with brackets for each of its dimensions.
+constexpr std::size_t json_bytes_max = std::size_t{256} << 20;
+
 template <class T>
 void append_number(std::string& out, T value) {
   if constexpr (std::is_floating_point_v<T>) {
@@ -159,6 +162,7 @@ void append_nested(std::string& out, DataType type, std::span<const std::int64_t
   if (shape.empty()) return append_value(out, type, reader);
   out += '[';
   for (std::int64_t i = 0; i < shape.front() && reader.ok(); ++i) {
+    if (out.size() > json_bytes_max) return;
     async::computed(1);
     if (i > 0) out += ',';
     append_nested(out, type, shape.subspan(1), reader);
@@ -245,6 +249,10 @@ Result<> append_json(std::string& out, const wire::TensorSpec& spec, std::string
   } else {
     const std::int64_t flat[] = {static_cast<std::int64_t>(*count)};
     append_nested(out, spec.type, flat, reader);
+  }
+  if (out.size() > json_bytes_max) {
+    return Error{Code::function_failed,
+                 "the answer takes more than 256 MiB as JSON; ask for its tensors in binary"};
   }
   if (!reader.complete()) {
     return Error{Code::function_failed, "output \"" + spec.name + "\" does not fit its shape"};

@@ -12,6 +12,7 @@ namespace {
 
 // A head and a body of up to this size leave with one system call.
 constexpr std::size_t joined_bytes_max = 64 << 10;
+constexpr int request_timeout = 408;
 
 bool may_be_repeated(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "OPTIONS";
@@ -64,6 +65,7 @@ class WebCall {
   fleet::Lease::Ending ending_;
   bool has_ended_ = false;
   bool has_begun_ = false;  // The response.
+  bool is_slow_ = false;    // The client, with its request.
 };
 
 // ---- the request ----
@@ -151,6 +153,10 @@ asio::awaitable<Result<>> WebCall::upload() {
   for (bool wanted = true;;) {
     auto reading = client_->read();
     const auto piece = co_await std::move(reading);
+    if (!piece && piece.error().code == Code::deadline_exceeded) {
+      is_slow_ = true;  // The client; its call's own deadline comes through the lease.
+      co_return Error{Code::invalid_argument, piece.error().message};
+    }
     if (!piece) co_return piece.error();
     const std::string_view bytes = piece->value_or("");
     traffic_.request_bytes += bytes.size();
@@ -331,7 +337,9 @@ asio::awaitable<void> WebCall::fail(Error why) {
     ending_ = co_await std::move(ending);
   }
   if (has_begun_) co_return;
-  auto response = error_response(ending_.failure.value_or(why), request_.id.text());
+  const Error told = ending_.failure.value_or(why);
+  auto response = error_response(told, request_.id.text());
+  if (is_slow_ && told == why) response.status = request_timeout;
   add_fields(response.fields, request_.id, ending_.receipt);
   auto sending = send(client_, std::move(response));
   co_await std::move(sending);

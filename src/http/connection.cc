@@ -159,7 +159,8 @@ asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
     if (!sent) co_return gone();
   }
   stream_.begin_body();
-  IncomingBody incoming(length, core_->limits().inline_body_bytes_max, bytes_max);
+  IncomingBody incoming(core_->body_budget(), length, core_->limits().inline_body_bytes_max,
+                        bytes_max);
   Accepted<std::monostate> read;
   if (received->chunked) {
     read = co_await read_chunked(&incoming, bytes_max);
@@ -205,6 +206,9 @@ asio::awaitable<Accepted<std::monostate>> Connection::read_chunked(IncomingBody*
 asio::awaitable<Accepted<std::uint64_t>> Connection::read_some(IncomingBody* into,
                                                                std::uint64_t wanted) {
   const auto room = into->room(wanted);
+  if (!room && room.error().code == Code::overloaded) {
+    co_return refuse("the server holds as many bytes of bodies as it may; call it again", 503);
+  }
   if (!room) co_return out_of_memory();
   const std::string_view buffered = stream_.buffered();
   if (!buffered.empty()) {

@@ -15,6 +15,9 @@ namespace {
 // Connections over the maximum that may wait for their 503 at the same time; more are just closed.
 constexpr std::size_t turned_away_max = 64;
 
+// For answers to what is still open when a stopping server's grace is over.
+constexpr Duration farewell = std::chrono::milliseconds(500);
+
 bool is_cancellation(const std::exception_ptr& failure) {
   try {
     std::rethrow_exception(failure);
@@ -34,6 +37,7 @@ Core::Core(asio::any_io_executor executor, async::Clock* clock, Handler* handler
       handler_(handler),
       limits_(limits),
       refusal_(std::move(refusal)),
+      body_budget_(std::make_shared<BodyBudget>(limits.bodies_bytes_max)),
       alarm_(clock),
       fewer_(executor_, asio::steady_timer::time_point::max()) {
 }
@@ -150,10 +154,16 @@ void Core::pass_deadlines(TimePoint now) {
   for (const auto& connection : connections_) {
     if (connection->deadline() <= now) connection->pass_deadline();
   }
-  if (cut_at_ <= now) {
-    cut_at_ = never;
-    cut_all();
+  if (cut_at_ <= now) cut(now);
+}
+
+void Core::cut(TimePoint now) {
+  if (!std::exchange(grace_is_over_, true)) {
+    cut_at_ = now + farewell;
+    return handler_->grace_is_over();
   }
+  cut_at_ = never;
+  cut_all();
 }
 
 void Core::notice_hang_ups() {

@@ -58,9 +58,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void wake_by(TimePoint when) { alarm_.ring_by(std::max(when, last_sweep_ + sweep_interval)); }
   // A Handler works: hang-ups are to be noticed.
   void wake_soon() { wake_by(TimePoint::min()); }
+  const std::shared_ptr<BodyBudget>& body_budget() const { return body_budget_; }
   std::string_view date();  // For the Date header; valid until the next call.
 
-  // Completes when all connections are closed and all coroutines ended; cancels at `deadline`.
+  // Completes when all connections are closed and all coroutines ended; cancels soon after
+  // `deadline`, of which the Handler is told.
   asio::awaitable<void> drain(TimePoint deadline);
   // Cancels everything at once; the coroutines unwind when the executor runs next.
   void abandon();
@@ -70,6 +72,7 @@ class Core : public std::enable_shared_from_this<Core> {
   TimePoint next_sweep() const;
   void pass_deadlines(TimePoint now);
   void notice_hang_ups();
+  void cut(TimePoint now);
   void cut_all();
   void remove(Connection*);
   void finish_later(Connection*, std::exception_ptr failure, std::shared_ptr<const void> keep);
@@ -80,6 +83,7 @@ class Core : public std::enable_shared_from_this<Core> {
   Handler* handler_;
   Limits limits_;
   Refusal refusal_;
+  std::shared_ptr<BodyBudget> body_budget_;
   Counters counters_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<pollfd> polled_;
@@ -91,6 +95,7 @@ class Core : public std::enable_shared_from_this<Core> {
   TimePoint last_sweep_{};
   TimePoint cut_at_ = never;
   bool draining_ = false;
+  bool grace_is_over_ = false;
   bool stopped_ = false;
   std::string date_;
   std::int64_t date_second_ = -1;

@@ -6,8 +6,9 @@
 // Reading and writing may go on at the same time, in two coroutines; each of them in one at a time.
 //
 // Errors     cancelled: the client went away. deadline_exceeded: it was too slow to take what was
-//            written. invalid_argument, too_large: of a body, in words for the client; before
-//            the response begins it has to come at the pace that every body must have.
+//            written, or, before the response begins, to send its body, which has to come at the
+//            pace that every body must have. invalid_argument, too_large: of a body, in words for
+//            the client.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

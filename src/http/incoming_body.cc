@@ -16,9 +16,10 @@ constexpr std::uint64_t file_step_bytes = 1024 * 1024;
 
 }  // namespace
 
-IncomingBody::IncomingBody(std::uint64_t bytes_expected, std::uint64_t inline_bytes_max,
-                           std::uint64_t bytes_max)
-    : bytes_expected_(bytes_expected),
+IncomingBody::IncomingBody(std::shared_ptr<BodyBudget> budget, std::uint64_t bytes_expected,
+                           std::uint64_t inline_bytes_max, std::uint64_t bytes_max)
+    : share_(std::move(budget)),
+      bytes_expected_(bytes_expected),
       inline_bytes_max_(inline_bytes_max),
       bytes_max_(bytes_expected > 0 ? bytes_expected : bytes_max) {
   if (bytes_expected_ <= inline_bytes_max_) text_.resize(bytes_expected_);
@@ -37,6 +38,9 @@ Result<std::span<char>> IncomingBody::room(std::uint64_t wanted) {
   if (memfd_ < 0 && fits_inline) {
     if (text_.size() < size_ + wanted) text_.resize(size_ + wanted);
     return std::span(text_.data() + size_, wanted);
+  }
+  if (!share_.grow_to(size_ + wanted)) {
+    return Error{Code::overloaded, "too many large bodies at once"};
   }
   if (memfd_ < 0) {
     if (auto moved = move_to_memfd(); !moved) return std::move(moved).error();
@@ -88,7 +92,7 @@ Result<Body> IncomingBody::finish() {
   if (fcntl(memfd_, F_ADD_SEALS, seals) != 0) {
     return system_error(Code::unavailable, "sealing a body");
   }
-  return Body(std::exchange(memfd_, -1), 0, size_);
+  return Body(std::exchange(memfd_, -1), 0, size_, std::move(share_));
 }
 
 }  // namespace dormouse::http

@@ -2,7 +2,8 @@
 // Whoever reads the socket asks for room(), receives into it and says how much came, so a long body
 // is copied once, by the kernel.
 //
-// Errors     unavailable if there is no memory or descriptor for it.
+// Errors     unavailable if there is no memory or descriptor for it; overloaded if its budget is
+//            spent.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,10 @@ namespace dormouse::http {
 
 class IncomingBody {
  public:
-  // At most `bytes_max` in all. `bytes_expected` is Content-Length, or 0 if it is not known.
-  IncomingBody(std::uint64_t bytes_expected, std::uint64_t inline_bytes_max,
-               std::uint64_t bytes_max);
+  // At most `bytes_max` in all. `bytes_expected` is Content-Length, or 0 if it is not known. What
+  // is in a memfd takes its share of `budget`.
+  IncomingBody(std::shared_ptr<BodyBudget> budget, std::uint64_t bytes_expected,
+               std::uint64_t inline_bytes_max, std::uint64_t bytes_max);
   IncomingBody(const IncomingBody&) = delete;
   IncomingBody& operator=(const IncomingBody&) = delete;
   ~IncomingBody();
@@ -34,6 +36,7 @@ class IncomingBody {
   Result<> move_to_memfd();
   Result<> grow_file(std::uint64_t size_min);
 
+  BodyShare share_;
   std::uint64_t bytes_expected_;
   std::uint64_t inline_bytes_max_;
   std::uint64_t bytes_max_;

@@ -63,10 +63,12 @@ Result<Body> Body::in_memfd(std::string_view text) {
   return body;
 }
 
-Body::Body(int memfd, std::uint64_t offset, std::uint64_t size) : file_(std::make_unique<File>()) {
+Body::Body(int memfd, std::uint64_t offset, std::uint64_t size, BodyShare share)
+    : file_(std::make_unique<File>()) {
   file_->memfd = memfd;
   file_->offset = offset;
   file_->size = size;
+  file_->share = std::move(share);
 }
 
 Body::File::~File() {
@@ -78,7 +80,8 @@ Body Body::behind(std::uint64_t bytes) && {
   bytes = std::min(bytes, size());
   if (!file_) return Body(std::exchange(text_, {}).substr(bytes));
   const std::unique_ptr<File> whole = std::move(file_);
-  return Body(std::exchange(whole->memfd, -1), whole->offset + bytes, whole->size - bytes);
+  return Body(std::exchange(whole->memfd, -1), whole->offset + bytes, whole->size - bytes,
+              std::move(whole->share));
 }
 
 Result<std::string_view> Body::view() const {

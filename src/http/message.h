@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "http/body_budget.h"
 
 namespace dormouse::http {
 
@@ -43,7 +44,7 @@ class Body {
   Body() = default;
   Body(std::string text) : text_(std::move(text)) {}
   // Takes the descriptor; the bytes are [offset, offset + size).
-  Body(int memfd, std::uint64_t offset, std::uint64_t size);
+  Body(int memfd, std::uint64_t offset, std::uint64_t size, BodyShare share = {});
   // A copy of `text` in a memfd. unavailable if there is no memory or descriptor for it.
   static Result<Body> in_memfd(std::string_view text);
 
@@ -69,6 +70,7 @@ class Body {
     std::uint64_t size = 0;
     void* mapping = nullptr;  // Of the pages that the bytes lie in.
     std::size_t mapping_size = 0;
+    BodyShare share;
   };
 
   std::string text_;

@@ -68,7 +68,7 @@ asio::awaitable<Result<std::optional<std::string_view>>> Passage::read() {
     // Once there is a response, the two may be a conversation, which has its pauses.
     const auto bytes = co_await (has_begun_ ? stream_->fill(never) : stream_->fill_with_body());
     if (!bytes && bytes.error().code == Code::deadline_exceeded) {
-      co_return Error{Code::invalid_argument, "a body that comes too slowly"};
+      co_return Error{Code::deadline_exceeded, "a body that comes too slowly"};
     }
     if (!bytes) co_return bytes.error();
     if (*bytes == 0 && upgraded_) co_return std::nullopt;

@@ -37,6 +37,7 @@ struct Limits {
   std::uint32_t header_bytes_max = 32 * 1024;
   std::uint32_t target_bytes_max = 8 * 1024;
   std::uint64_t inline_body_bytes_max = 48 * 1024;
+  std::uint64_t bodies_bytes_max = std::uint64_t{4} << 30;  // Of all larger ones; then 503.
   Duration header_timeout = std::chrono::seconds(10);
   Duration idle_timeout = std::chrono::seconds(75);   // Between requests of one connection.
   std::uint32_t body_bytes_per_second_min = 1024;     // Slower bodies are cut, after 10 s of grace.
@@ -81,6 +82,8 @@ class Handler {
   virtual asio::awaitable<void> pass(Exchange*) {
     CHECK_UNREACHABLE("a Handler that admits so passes requests on");
   }
+  // The server stops, and the grace of what is still open is over: what can be answered now is.
+  virtual void grace_is_over() {}
 };
 
 // The response for requests that no Handler saw: the server's own 4xx and 503.
@@ -98,8 +101,8 @@ class Server {
   virtual ~Server() = default;
   virtual std::uint16_t port() const = 0;
   virtual Counters counters() const = 0;
-  // Stops accepting, lets requests in progress end for `grace`, then cancels them; returns when
-  // every connection is closed.
+  // Stops accepting, and lets requests in progress end for `grace`; then tells the Handler, and
+  // half a second later cancels what is left. Returns when every connection is closed.
   virtual asio::awaitable<void> stop(Duration grace) = 0;
 };
 

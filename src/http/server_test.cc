@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 struct Noted {
   std::vector<std::string> requests;  // "POST /echo hello"
   int working = 0;
+  bool grace_over = false;
 };
 
 class Working {
@@ -88,6 +89,8 @@ class FakeHandler final : public Handler {
     }
     co_return response;
   }
+
+  void grace_is_over() override { noted.grace_over = true; }
 
   Noted noted;
   bool last_memfd = false;
@@ -303,6 +306,26 @@ TEST(Server, LongBodiesLieInAFile) {
       EXPECT_EQ(world.handler.last_memfd, body.size() > 1000) << chunked;
     }
   }
+}
+
+TEST(Server, LongBodiesTogetherHaveABound) {
+  World world({.inline_body_bytes_max = 1000, .bodies_bytes_max = 5000});
+  const std::string large(4000, 'l');
+  Peer first = world.peer();
+  first.send(post("/second", large));
+  world.run_until(first, [&] { return world.handler.noted.working == 1; });
+  Peer second = world.peer();
+  second.send(post("/echo", large));
+  world.expect_closed(second);
+  EXPECT_TRUE(second.text.starts_with("HTTP/1.1 503 ")) << second.text;
+  Peer small = world.peer();
+  small.send(post("/echo", "small"));
+  EXPECT_TRUE(world.answer(small, "small").starts_with("HTTP/1.1 200 "));
+  world.pass(1s);
+  EXPECT_TRUE(world.answer(first, large).starts_with("HTTP/1.1 200 "));
+  Peer third = world.peer();
+  third.send(post("/echo", large));
+  EXPECT_TRUE(world.answer(third, large).starts_with("HTTP/1.1 200 "));
 }
 
 TEST(Server, ALargeChunkedBodyArrivesWhole) {
@@ -601,7 +624,11 @@ TEST(Server, StopCancelsWhatOutlastsItsGrace) {
   stopping.begin(10s);
   world.pass(9s);
   EXPECT_FALSE(stopping.done);
+  EXPECT_FALSE(world.handler.noted.grace_over);
   world.pass(1100ms);
+  EXPECT_TRUE(world.handler.noted.grace_over);
+  EXPECT_FALSE(stopping.done);
+  world.pass(600ms);
   world.run();
   EXPECT_TRUE(stopping.done);
   EXPECT_EQ(world.handler.noted.working, 0);

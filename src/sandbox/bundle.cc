@@ -91,9 +91,10 @@ void allow(json::array& calls, std::span<const AllowedCall> allowed) {
         line["args"] = {{{"index", rule.index}, {"value", rule.value}, {"op", "SCMP_CMP_EQ"}}};
         break;
       case ArgumentRule::Test::masked_zero:
+      case ArgumentRule::Test::masked_set:
         line["args"] = {{{"index", rule.index},
                          {"value", rule.value},
-                         {"valueTwo", 0},
+                         {"valueTwo", rule.test == ArgumentRule::Test::masked_set ? rule.value : 0},
                          {"op", "SCMP_CMP_MASKED_EQ"}}};
         break;
     }

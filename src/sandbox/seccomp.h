@@ -9,10 +9,10 @@ namespace dormouse::sandbox {
 
 // What one argument must be for the call to be allowed.
 struct ArgumentRule {
-  enum class Test : std::uint8_t { none, equal, masked_zero };
+  enum class Test : std::uint8_t { none, equal, masked_zero, masked_set };
   Test test = Test::none;
   std::uint32_t index = 0;
-  std::uint64_t value = 0;  // masked_zero: none of these bits may be set.
+  std::uint64_t value = 0;  // masked_zero: none of these bits may be set. masked_set: all must.
 };
 
 struct AllowedCall {

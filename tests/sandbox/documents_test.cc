@@ -20,6 +20,9 @@ std::string condition(const ArgumentRule& rule) {
     case ArgumentRule::Test::masked_zero:
       text << "argument " << rule.index << " has no bit of 0x" << rule.value;
       break;
+    case ArgumentRule::Test::masked_set:
+      text << "argument " << rule.index << " has every bit of 0x" << rule.value;
+      break;
   }
   return text.str();
 }

@@ -219,6 +219,13 @@ void try_namespaces() {
 void try_kernel() {
   char space[4096]{};
   bpf_attr program{};
+  int pair[2] = {-1, -1};
+  socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+  const linger patience{1, 3600};
+  const auto lingers = [&](long beyond_32_bits) {
+    return call(SYS_setsockopt, pair[0], SOL_SOCKET | beyond_32_bits, SO_LINGER | beyond_32_bits,
+                address(&patience), sizeof(patience));
+  };
   struct {
     const char* name;
     long result;
@@ -271,8 +278,11 @@ void try_kernel() {
       {"mq_open", call(SYS_mq_open, address("x"), O_CREAT | O_RDWR, 0600, 0)},
       {"io_setup", call(SYS_io_setup, 1, address(space))},
       {"vmsplice", call(SYS_vmsplice, 1, address(space), 0, 0)},
+      {"SO_LINGER", lingers(0)},
+      {"SO_LINGER in 64 bits", lingers(1L << 32)},
   };
   for (const auto& row : rows) report("kernel", row.name, row.result);
+  close(pair[0]), close(pair[1]);
 }
 
 void try_identity() {

@@ -36,8 +36,9 @@ TEST_P(Walls, DenyEverythingInTheTable) {
   EXPECT_GE(report.lines_with("denied "), 150);
   // gVisor answers these itself, and nothing of the host's comes of it.
   int emulated = 0;
-  for (const char* line : {"device /dev/fuse:", "device /dev/net/tun:", "identity nice -20:",
-                           "identity oom_score_adj -1000:"}) {
+  for (const char* line :
+       {"device /dev/fuse:", "device /dev/net/tun:", "identity nice -20:",
+        "identity oom_score_adj -1000:", "kernel SO_LINGER:", "kernel SO_LINGER in 64 bits:"}) {
     emulated += gvisor() ? report.lines_with(std::string("ALLOWED ") + line) : 0;
   }
   EXPECT_EQ(report.lines_with("ALLOWED "), emulated) << report.output;
