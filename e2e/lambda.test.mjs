@@ -54,6 +54,71 @@ test("an error of the function is 200, with its type and message", async () => {
   assert.match(JSON.parse(utf8(late.Payload)).errorMessage, /Task timed out after 2\.00 seconds$/);
 });
 
+const failing = async (name, event) => {
+  const failed = await invoke(name, event);
+  assert.equal(failed.FunctionError, "Unhandled");
+  return JSON.parse(utf8(failed.Payload));
+};
+
+test("errorType is the function's own, with a message or without", async () => {
+  const python = `
+import struct, zlib
+class NotFound(Exception): pass
+def handler(event, context):
+    if event == "bare": raise NotFound()
+    if event == "same": raise NotFound("NotFound")
+    if event == "assert": assert False
+    if event == "zlib": zlib.decompress(b"x")
+    if event == "struct": struct.unpack("<I", b"")
+    if event == "long": raise NotFound("x" * 30000)
+    if event == "large": return "x" * (65 << 20)
+    raise NotImplementedError
+`;
+  await deploy("raises", python, { memory: "512MiB" });
+  const rows = [["bare", "NotFound", ""], ["same", "NotFound", "NotFound"], ["assert", "AssertionError", ""],
+    ["", "NotImplementedError", ""], ["struct", "error", /unpack requires/], ["zlib", "error", /Error -5/],
+    ["long", "NotFound", /^x{30000}$/], ["large", "Function.ResponseSizeTooLarge", /limit/]];
+  for (const [event, type, message] of rows) {
+    const { errorType, errorMessage } = await failing("raises", event);
+    assert.equal(errorType, type, event);
+    message instanceof RegExp ? assert.match(errorMessage, message) : assert.equal(errorMessage, message);
+  }
+  const { stackTrace, requestId } = await failing("raises", "bare");
+  assert.match(stackTrace[0], /File ".*app\.py", line 5, in handler\n +if event == "bare": raise NotFound\(\)\n/);
+  assert.match(requestId, /^[0-9a-f-]{36}$/);
+});
+
+test("so it is in Node, and what a program of its own says is passed on as it is", async () => {
+  const node = `exports.handler = (event, context, callback) => {
+    if (event === "callback") return callback("no such user");
+    if (event === "string") throw "x";
+    if (event === "exit") process.exit(3);
+    throw new Error("");
+  };`;
+  const manifest = { name: "throws", runtime: "node", handler: "app.handler", memory: "256MiB" };
+  const done = await platform.deploy(manifest, { "app.js": node });
+  assert.equal(done.code, 0, done.stderr);
+  assert.deepEqual(await failing("throws", "callback"), { errorType: "string", errorMessage: "no such user", trace: [] });
+  assert.deepEqual(await failing("throws", "string"), { errorType: "string", errorMessage: "x", trace: [] });
+  const { errorType, errorMessage, trace } = await failing("throws", "error");
+  assert.deepEqual([errorType, errorMessage, trace[0]], ["Error", "", "Error"]);
+  assert.equal((await failing("throws", "exit")).errorType, "Runtime.ExitError");
+  const bootstrap = `#!/bin/bash
+  api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+  while true; do
+    said=$(curl -sS -D /tmp/head "$api/next")
+    id=$(grep -i aws-request-id /tmp/head | tr -d '\r' | cut -d' ' -f2)
+    curl -sS -d "$said" "$api/$id/error" > /tmp/answer
+  done`;
+  const program = { name: "own-words", runtime: "executable", memory: "64MiB" };
+  const deployed = await platform.deploy(program, { bootstrap });
+  assert.equal(deployed.code, 0, deployed.stderr);
+  const own = { errorMessage: "a: b", errorType: "my::Error", stackTrace: ["at 1"], cause: { code: 7 } };
+  assert.deepEqual(await failing("own-words", own), own);
+  assert.deepEqual(await failing("own-words", {}), {
+    errorType: "Function.Unknown", errorMessage: "the function said nothing of its error" });
+});
+
 test("LogType=Tail gives the end of what this call printed, and of no other", async () => {
   const short = await invoke("greet", { lines: 2 }, { LogType: "Tail" });
   const text = Buffer.from(short.LogResult, "base64").toString();

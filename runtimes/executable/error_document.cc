@@ -12,6 +12,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t raw_bytes_max = 2000;
+constexpr std::size_t type_bytes_max = 256;
 
 std::string text_at(const json::value& document, const char* key) {
   const auto* object = document.if_object();
@@ -34,17 +35,31 @@ int sextet(char c) {
   return at == digits.npos ? -1 : static_cast<int>(at);
 }
 
+std::string words_of(const std::string& type, const std::string& message) {
+  if (type.empty() && message.empty()) return "the function said nothing of its error";
+  if (type.empty() || message.empty()) return type + message;
+  return type + ": " + message;
+}
+
+// Of one that is too long, the type: the words say the rest.
+std::string bounded(const json::value& parsed, const std::string& type) {
+  json::object document;
+  if (parsed.is_object()) document = parsed.get_object();
+  if (!type.empty()) document["errorType"] = type;
+  std::string text = json::serialize(document);
+  if (text.size() <= wire::document_bytes_max) return text;
+  return json::serialize(json::object{{"errorType", type.substr(0, type_bytes_max)}});
+}
+
 }  // namespace
 
-std::string words_of(std::string_view document, std::string_view type_header) {
+wire::Failure failure_of(std::string_view document, std::string_view type_header) {
   boost::system::error_code failure;
   const json::value parsed = json::parse(document, failure);
   std::string type = failure ? "" : text_at(parsed, "errorType");
   const std::string message = failure ? plain(document) : text_at(parsed, "errorMessage");
   if (type.empty()) type = plain(type_header);
-  if (type.empty() && message.empty()) return "the function said nothing of its error";
-  if (type.empty() || message.empty()) return type + message;
-  return type + ": " + message;
+  return {.message = words_of(type, message), .document = bounded(parsed, type)};
 }
 
 std::string error_document(std::string_view type, std::string_view message) {

@@ -4,11 +4,14 @@
 #include <string>
 #include <string_view>
 
+#include "wire/messages.h"
+
 namespace dormouse::executable {
 
-// What a program said of an error, in one line for the caller: "ValueError: no such name".
-// `type_header` is what its header named, for a document that names no type, or is none.
-std::string words_of(std::string_view document, std::string_view type_header);
+// What a program said of an error: in one line, "ValueError: no such name", and as it said it, if
+// that is no longer than a frame has room for. `type_header` is what its header named, for a
+// document that names no type, or is none.
+wire::Failure failure_of(std::string_view document, std::string_view type_header);
 
 // {"errorMessage": …, "errorType": …}
 std::string error_document(std::string_view type, std::string_view message);

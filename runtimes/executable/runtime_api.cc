@@ -15,6 +15,7 @@ constexpr std::uint64_t error_bytes_max = 1 << 20;
 constexpr std::size_t type_bytes_max = 1024;  // A frame has room for it beside the body.
 constexpr std::size_t chunk_bytes_max = 32 * 1024;
 constexpr std::string_view base = "/2018-06-01/";
+constexpr const char* too_large_document = R"({"errorType": "Function.ResponseSizeTooLarge"})";
 constexpr std::string_view json_type = "Content-Type: application/json\r\n";
 
 Reply accepted() {
@@ -97,7 +98,7 @@ Result<> RuntimeApi::add_calls(wire::Frame& frame) {
       if (size > 0) {
         const auto mapping = wire::map(body.number(), offset + size, PROT_READ);
         if (!mapping) {
-          post_failed(call, mapping.error().code, mapping.error().message);
+          post_failed(call, {mapping.error().code, mapping.error().message});
           continue;
         }
         call.mapping = *mapping;
@@ -118,12 +119,12 @@ Result<> RuntimeApi::give_room(wire::Frame& frame) {
   }
   Connection* const client = call->answered_on;
   if (frame.descriptors.empty()) {
-    post_failed(*call, Code::function_failed, "there is no room for the answer");
+    post_failed(*call, {.message = "there is no room for the answer"});
   } else {
     const auto room =
         wire::map(frame.descriptors[0].number(), call->answer.size(), PROT_READ | PROT_WRITE);
     if (!room) {
-      post_failed(*call, room.error().code, room.error().message);
+      post_failed(*call, {room.error().code, room.error().message});
     } else {
       std::memcpy(room->get(), call->answer.data(), call->answer.size());
       post_result(*call, true);
@@ -138,7 +139,7 @@ Result<> RuntimeApi::give_room(wire::Frame& frame) {
 void RuntimeApi::cancel(std::uint64_t handle) {
   Call* const call = call_of(handle);
   if (call == nullptr || (call->state != State::queued && call->state != State::streams)) return;
-  if (!std::exchange(call->unwanted, true)) post_failed(*call, Code::function_failed, "cancelled");
+  if (!std::exchange(call->unwanted, true)) post_failed(*call, {.message = "cancelled"});
   if (call->state == State::queued) {
     std::erase(queued_, call->id);
     calls_.erase(std::string(call->id));
@@ -237,7 +238,7 @@ void RuntimeApi::lost(Connection& client) {
     call.answered_on = nullptr;
     if (call.state != State::streams) continue;
     if (!call.unwanted) {
-      post_failed(call, Code::function_failed, "its answer ended in the middle of the stream");
+      post_failed(call, {.message = "its answer ended in the middle of the stream"});
     }
     return end(call);  // A connection answers one call at a time.
   }
@@ -350,7 +351,7 @@ void RuntimeApi::answer(Connection& from, const Exchange& exchange) {
   }
   const std::uint64_t size = from.body_size(), most = call->item.result_bytes_max;
   if (size > most) {
-    post_failed(*call, Code::function_failed, too_large(size, most));
+    post_failed(*call, {.message = too_large(size, most), .document = too_large_document});
     end(*call);
     return from.reply(refused(413, "RequestEntityTooLarge", too_large(size, most)));
   }
@@ -374,7 +375,7 @@ void RuntimeApi::end_stream(Connection& from, Call& call) {
     // It has failed already.
   } else if (type || document) {
     const std::string said = from_base64(document.value_or(""));
-    post_failed(call, Code::function_failed, words_of(said, type.value_or("")));
+    post_failed(call, failure_of(said, type.value_or("")));
   } else {
     wire_->post(wire::Type::chunk, call.item.handle, "", wire::flag_end);
   }
@@ -388,8 +389,9 @@ void RuntimeApi::fail(Connection& from, const Exchange& exchange) {
   const auto type = from.head().fields.find("Lambda-Runtime-Function-Error-Type");
   const auto blame = from.head().fields.find("Dormouse-Blame").value_or("");
   const bool is_callers = http::equals_ignoring_case(blame, "caller");
-  post_failed(*call, is_callers ? Code::invalid_argument : Code::function_failed,
-              words_of(from.take_body(), type.value_or("")));
+  wire::Failure failure = failure_of(from.take_body(), type.value_or(""));
+  if (is_callers) failure.code = Code::invalid_argument;
+  post_failed(*call, failure);
   end(*call);
   from.reply(accepted());
 }
@@ -400,8 +402,8 @@ void RuntimeApi::fail_to_begin(Connection& from) {
   }
   phase_ = Phase::failed;
   const auto type = from.head().fields.find("Lambda-Runtime-Function-Error-Type");
-  const std::string said = words_of(from.take_body(), type.value_or(""));
-  wire_->post(wire::Type::init_failed, 0, wire::encode(wire::Failure{.message = said}));
+  const wire::Failure failure = failure_of(from.take_body(), type.value_or(""));
+  wire_->post(wire::Type::init_failed, 0, wire::encode(failure));
   from.reply(accepted());
 }
 
@@ -416,8 +418,8 @@ void RuntimeApi::post_result(const Call& call, bool in_memfd) {
   wire_->post(wire::Type::result, call.item.handle, wire::encode(answer));
 }
 
-void RuntimeApi::post_failed(const Call& call, Code code, const std::string& message) {
-  wire_->post(wire::Type::failed, call.item.handle, wire::encode(wire::Failure{code, message}));
+void RuntimeApi::post_failed(const Call& call, const wire::Failure& failure) {
+  wire_->post(wire::Type::failed, call.item.handle, wire::encode(failure));
 }
 
 void RuntimeApi::end(Call& call) {

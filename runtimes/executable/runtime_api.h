@@ -82,7 +82,7 @@ class RuntimeApi final : public Service {
   void fail(Connection&, const Exchange&);
   void fail_to_begin(Connection&);
   void post_result(const Call&, bool in_memfd);
-  void post_failed(const Call&, Code, const std::string& message);
+  void post_failed(const Call&, const wire::Failure&);
   void end(Call&);
   void refuse_answer(Connection&, const std::string& id);
 

@@ -157,11 +157,12 @@ async function* pieces(values) {
   }
 }
 
+// As Lambda has it.
 export function errorDocument(error) {
   const isError = error instanceof Error;
   return {
     errorType: isError ? error.name : typeof error,
     errorMessage: isError ? error.message : String(error),
-    stackTrace: isError ? (error.stack ?? "").split("\n").slice(1) : [],
+    trace: isError ? (error.stack ?? "").split("\n") : [],
   };
 }

@@ -3,6 +3,8 @@ import http from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
+import { errorDocument } from "./handler.mjs";
+
 const ROOT = "/2018-06-01/runtime";
 const FUNCTIONS = "/dormouse/v1/functions";
 
@@ -74,7 +76,7 @@ export class RuntimeApi {
     } catch (error) {
       if (request.destroyed) throw error;
       console.error(error);
-      const document = { errorType: error?.name ?? "Error", errorMessage: error?.message ?? String(error) };
+      const document = trailedDocument(error);
       request.addTrailers({
         "Lambda-Runtime-Function-Error-Type": document.errorType,
         "Lambda-Runtime-Function-Error-Body": Buffer.from(JSON.stringify(document)).toString("base64"),
@@ -83,6 +85,14 @@ export class RuntimeApi {
     request.end();
     await answered;
   }
+}
+
+// Trailers have room for 8 KiB.
+function trailedDocument(error) {
+  const document = errorDocument(error);
+  if (Buffer.byteLength(JSON.stringify(document)) <= 5000) return document;
+  const { errorType, errorMessage } = document;
+  return { errorType: errorType.slice(0, 200), errorMessage: errorMessage.slice(0, 800) };
 }
 
 function answerTo(request) {

@@ -92,10 +92,12 @@ constexpr std::string_view name(Blame blame) {
 struct Error {
   Code code;
   std::string message;  // For a person to read; never parsed.
+  // What the function itself says of it: a JSON object, not checked yet. "": these are our words.
+  std::string document = {};
 
   // Says what was being attempted: "waiting for an instance: no capacity".
   Error during(std::string_view attempt) && {
-    return {code, std::string(attempt) + ": " + std::move(message)};
+    return {code, std::string(attempt) + ": " + std::move(message), std::move(document)};
   }
   friend bool operator==(const Error&, const Error&) = default;
 };

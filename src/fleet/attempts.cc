@@ -166,8 +166,10 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   }
   Result<Answer> ended = Error{Code::function_failed, ""};
   if (frame.header.type == wire::Type::failed) {
-    const auto failure = wire::decode_failure(frame.payload);
-    ended = failure ? Error{failure->code, failure->message} : failure.error();
+    auto failure = wire::decode_failure(frame.payload);
+    ended = failure
+                ? Error{failure->code, std::move(failure->message), std::move(failure->document)}
+                : failure.error();
   } else {
     auto said = wire::decode_answer(frame.payload);
     if (it.flow) {

@@ -29,7 +29,6 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
-// Whether `error` says by itself what type it is of, as "ValueError: no such line" does.
 bool is_type(std::string_view word) {
   const auto is_letter = [](char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; };
   const auto good = [&](char c) {
@@ -38,6 +37,36 @@ bool is_type(std::string_view word) {
   const auto tells = [](char c) { return (c >= 'A' && c <= 'Z') || c == '.'; };
   return !word.empty() && is_letter(word.front()) && std::ranges::all_of(word, good) &&
          std::ranges::any_of(word, tells);
+}
+
+// What "ValueError: no such line" says by itself; "" of "starting greet: no such line".
+std::string_view type_in(std::string_view message) {
+  const auto colon = message.find(": ");
+  const auto word = message.substr(0, colon == message.npos ? 0 : colon);
+  return is_type(word) ? word : std::string_view();
+}
+
+// Workers put the type before the message, if there is one.
+std::string without_type(std::string_view message, std::string_view type) {
+  if (message == type) return "";
+  if (message.starts_with(type) && message.substr(type.size()).starts_with(": ")) {
+    message.remove_prefix(type.size() + 2);
+  }
+  return std::string(message);
+}
+
+// What a function says of its error, and of what it leaves out, what its one line says.
+json::object own_document(const Error& error) {
+  auto said = parse_json(error.document);
+  json::object document;
+  if (said && said->is_object()) document = std::move(said->get_object());
+  const std::string message = valid_utf8(error.message);
+  std::string_view type = type_in(message);
+  if (type.empty()) type = "Function.Unknown";  // As Lambda says it.
+  if (!document.contains("errorType")) document["errorType"] = type;
+  if (document.at("errorType").is_string()) type = document.at("errorType").get_string();
+  if (!document.contains("errorMessage")) document["errorMessage"] = without_type(message, type);
+  return document;
 }
 
 std::string seconds(Duration duration) {
@@ -145,6 +174,7 @@ bool is_functions_own(Code code) {
 }
 
 std::string lambda_error_document(const Error& error, const InvocationId& id, Duration timeout) {
+  if (!error.document.empty()) return json::serialize(own_document(error));
   const std::string about = "RequestId: " + id.text() + " Error: ";
   if (error.code == Code::deadline_exceeded) {
     return json::serialize(json::object{
@@ -152,13 +182,11 @@ std::string lambda_error_document(const Error& error, const InvocationId& id, Du
         {"errorMessage", about + "Task timed out after " + seconds(timeout) + " seconds"}});
   }
   const std::string message = valid_utf8(error.message);
-  const auto colon = message.find(": ");
-  if (colon != message.npos && is_type(std::string_view(message).substr(0, colon))) {
-    return json::serialize(json::object{{"errorType", message.substr(0, colon)},
-                                        {"errorMessage", message.substr(colon + 2)}});
-  }
+  const std::string_view type = type_in(message);
+  const bool has_type = !type.empty();
   return json::serialize(
-      json::object{{"errorType", "Runtime.ExitError"}, {"errorMessage", about + message}});
+      json::object{{"errorType", has_type ? type : "Runtime.ExitError"},
+                   {"errorMessage", has_type ? without_type(message, type) : about + message}});
 }
 
 // ---- what is asked for ----

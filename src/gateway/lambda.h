@@ -67,7 +67,7 @@ Result<> check_lambda_payload(std::string_view);
 
 // A failure that is the function's own, and so not an error of the API.
 bool is_functions_own(Code);
-// {"errorType": "ValueError", "errorMessage": "…"}, of the one line that a worker says.
+// {"errorType": "ValueError", "errorMessage": "…"}: the function's own, or how it ended.
 std::string lambda_error_document(const Error&, const InvocationId&, Duration timeout);
 
 // The end of what an invocation printed, in base64.

@@ -142,6 +142,28 @@ TEST(LambdaErrorDocument, SaysTheTypeThatTheFunctionGaveOrHowItEnded) {
   }
 }
 
+TEST(LambdaErrorDocument, IsTheFunctionsOwnAndWhatItLeavesOutIsInItsOneLine) {
+  const struct {
+    std::string message, document, expected;
+  } rows[] = {
+      {"NotFound", R"({"errorType":"NotFound"})", R"({"errorType":"NotFound","errorMessage":""})"},
+      {"string: x", R"({"errorType":"string"})", R"({"errorType":"string","errorMessage":"x"})"},
+      {"my::Oops: x", R"({"stackTrace":["at 1"],"errorType":"my::Oops","errorMessage":"y"})",
+       R"({"stackTrace":["at 1"],"errorType":"my::Oops","errorMessage":"y"})"},
+      {"A::B: no: such", R"({"errorType":"A::B"})",
+       R"({"errorType":"A::B","errorMessage":"no: such"})"},
+      {"no such name", "{}", R"({"errorType":"Function.Unknown","errorMessage":"no such name"})"},
+      {"ValueError: no", "{}", R"({"errorType":"ValueError","errorMessage":"no"})"},
+      {"ValueError: no", "{broken", R"({"errorType":"ValueError","errorMessage":"no"})"},
+      {"no", R"({"errorType":7})", R"({"errorType":7,"errorMessage":"no"})"},
+      {"no", "[1]", R"({"errorType":"Function.Unknown","errorMessage":"no"})"},
+  };
+  for (const auto& row : rows) {
+    const Error error{Code::function_failed, row.message, row.document};
+    EXPECT_EQ(lambda_error_document(error, {}, {}), row.expected);
+  }
+}
+
 TEST(LambdaFault, HasAStatusAndATypeForEveryCode) {
   for (const Code code : every_code) {
     const LambdaFault fault = lambda_fault({code, "why"});

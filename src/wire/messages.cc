@@ -230,6 +230,7 @@ std::string encode(const Failure& failure) {
   std::string out;
   put(out, static_cast<std::uint8_t>(failure.code));
   put_sized(out, std::string_view(failure.message).substr(0, payload_bytes_max / 2));
+  put_sized(out, failure.document.size() <= document_bytes_max ? failure.document : "{}");
   return out;
 }
 
@@ -237,7 +238,11 @@ Result<Failure> decode_failure(std::string_view text) {
   Reader reader(text);
   const auto code = reader.get<std::uint8_t>();
   Failure failure{Code::function_failed, std::string(reader.get_sized())};
-  if (!reader.complete()) return malformed("failed");
+  // Programs with dormouse.h end with the message.
+  if (!reader.complete()) failure.document = reader.get_sized();
+  if (!reader.complete() || failure.document.size() > document_bytes_max) {
+    return malformed("failed");
+  }
   // Nothing that a worker says may blame the platform or look like a limit of ours.
   for (const Code allowed : {Code::invalid_argument, Code::unsupported, Code::too_large}) {
     if (code == static_cast<std::uint8_t>(allowed)) failure.code = allowed;
@@ -272,7 +277,11 @@ Result<Call> decode_call(std::string_view text) {
 std::string encode(const CallAnswer& answer) {
   std::string out;
   put(out, static_cast<std::uint8_t>(answer.failure.has_value()));
-  if (answer.failure) return out + encode(*answer.failure);
+  if (answer.failure) {
+    put(out, static_cast<std::uint8_t>(answer.failure->code));
+    put_sized(out, std::string_view(answer.failure->message).substr(0, payload_bytes_max / 2));
+    return out;
+  }
   put_content(out, answer.content);
   put(out, answer.body_size);
   put(out, static_cast<std::uint8_t>(answer.has_body_memfd));

@@ -88,7 +88,11 @@ struct Answer {
 struct Failure {
   Code code = Code::function_failed;  // invalid_argument, unsupported, too_large, function_failed.
   std::string message;
+  // A JSON object, as Lambda has it: {"errorType", "errorMessage", "stackTrace", …}, each of which
+  // may be left out, and what is no such object says nothing. No longer than document_bytes_max.
+  std::string document = "{}";
 };
+inline constexpr std::size_t document_bytes_max = 24 * 1024;
 
 // A function calls another. The frame's handle names the call: the worker's own number, with
 // call_bit, never used twice on a socket.

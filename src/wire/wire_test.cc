@@ -126,6 +126,28 @@ TEST(Failure, NeverBlamesThePlatform) {
   EXPECT_EQ(failure->code, Code::function_failed);
 }
 
+TEST(Failure, HasTheFunctionsOwnDocument) {
+  const auto back = decode_failure(encode(Failure{.message = "T: x", .document = R"({"a":1})"}));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->message, "T: x");
+  EXPECT_EQ(back->document, R"({"a":1})");
+  const std::string whole = encode(Failure{.message = "x"});
+  const auto without = decode_failure(whole.substr(0, whole.size() - 6));  // As dormouse.h says it.
+  ASSERT_TRUE(without);
+  EXPECT_EQ(without->document, "{}");
+  EXPECT_FALSE(decode_failure(whole + "x"));
+  const Failure long_one{.message = "x", .document = std::string(document_bytes_max + 1, ' ')};
+  EXPECT_EQ(decode_failure(encode(long_one))->document, "{}");
+}
+
+TEST(CallAnswer, SaysWhyItFailedInWordsOnly) {
+  const auto back = decode_call_answer(
+      encode(CallAnswer{.failure = Failure{Code::conflict, "no", R"({"a":1})"}}));
+  ASSERT_TRUE(back && back->failure);
+  EXPECT_EQ(back->failure->message, "no");
+  EXPECT_EQ(back->failure->document, "{}");
+}
+
 TEST(Tensors, AreHeldAgainstTheirShape) {
   const auto check = [](std::vector<std::int64_t> shape, DataType type, std::uint64_t size) {
     const Tensor tensor{{"x", type, std::move(shape)}, 8, size};

@@ -17,7 +17,7 @@ import threading
 import time
 import types
 
-from . import client
+from . import client, wire
 
 CODE = "/code"
 
@@ -267,6 +267,17 @@ def last_words(error):
     """One line for the caller: Lambda's errorType and errorMessage."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def error_document(error, traceback_lines, request_id):
+    """Lambda's, but for the errorMessage, which is in the last words."""
+    document = {"errorType": type(error).__name__[:256], "requestId": request_id}
+    whole = _utf8({**document, "stackTrace": traceback_lines})
+    return whole if len(whole) <= wire.DOCUMENT_MAX else _utf8(document)
+
+
+def _utf8(document):
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def use_code(options):

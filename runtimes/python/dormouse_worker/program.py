@@ -209,9 +209,9 @@ class Worker:
             raise
         except BaseException as error:  # A handler may raise SystemExit: that fails its call only.
             _print_user_traceback(error)
-            self._socket.send(
-                wire.FAILED, item.handle, wire.failure(handler.last_words(error))
-            )
+            document = handler.error_document(error, _user_frames(error), item.id)
+            said = wire.failure(handler.last_words(error), document=document)
+            self._socket.send(wire.FAILED, item.handle, said)
 
     def _call(self, item):
         worker = os.getpid()
@@ -225,7 +225,8 @@ class Worker:
     def _answer(self, item, content_type, body):
         if len(body) > item.result_max:
             said = f"the answer has {len(body)} bytes, the limit is {item.result_max}"
-            self._socket.send(wire.FAILED, item.handle, wire.failure(said))
+            document = b'{"errorType": "Function.ResponseSizeTooLarge"}'
+            self._socket.send(wire.FAILED, item.handle, wire.failure(said, document=document))
             return
         in_memfd = len(body) > wire.INLINE_MAX
         if in_memfd and not self._put_in_room(item, body):
@@ -326,13 +327,22 @@ def _last_words(error):
     return str(error) if isinstance(error, patience.TookTooLong) else handler.last_words(error)
 
 
-def _print_user_traceback(error):
+def _user_traceback(error):
     """Without the frames of this worker and of importing, which nobody asked for."""
     above = (os.path.dirname(__file__), os.path.dirname(importlib.__file__), "<frozen importlib")
     at = error.__traceback__
     while at is not None and at.tb_frame.f_code.co_filename.startswith(above):
         at = at.tb_next
+    return at
+
+
+def _user_frames(error):
+    """The innermost ones, a text each, as Lambda has them."""
+    return traceback.format_tb(_user_traceback(error))[-50:]
+
+
+def _print_user_traceback(error):
     try:
-        traceback.print_exception(type(error), error, at)
+        traceback.print_exception(type(error), error, _user_traceback(error))
     except Exception:  # An exception whose own text fails.
         print(type(error).__name__, file=sys.stderr)

@@ -19,6 +19,7 @@ INLINE_MAX = 48 * 1024
 PAYLOAD_MAX = 64 * 1024
 CHUNK_MAX = 32 * 1024
 CREDIT_WINDOW = 256 * 1024
+DOCUMENT_MAX = 24 * 1024  # Of a failure.
 FUNCTION_FAILED = 9  # Of base/result.h's codes.
 
 _HEAD = struct.Struct("<IHHQ")
@@ -118,8 +119,9 @@ def ready(notes):
     return no_tensors + sized("python") + struct.pack("<H", len(notes)) + pairs
 
 
-def failure(message, code=FUNCTION_FAILED):
-    return struct.pack("<B", code) + sized(message.encode("utf-8", "replace")[: 32 * 1024])
+def failure(message, code=FUNCTION_FAILED, document=b"{}"):
+    said = message.encode("utf-8", "replace")[: 32 * 1024]
+    return struct.pack("<B", code) + sized(said) + sized(document)
 
 
 class Item:
