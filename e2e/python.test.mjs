@@ -334,6 +334,27 @@ def handler(event, context):
   assert.deepEqual((await three({ kind: "sync" })).sort(), [0, 1, 2], "and it goes on");
 });
 
+test("TZ is obeyed as the code is loaded and in forks, PYTHONPATH is searched, LD_LIBRARY_PATH is refused", async () => {
+  const code = `
+import time
+import deep
+loaded = time.tzname[0]
+def handler(event, context): return [loaded, time.tzname[0], time.localtime(0).tm_hour, deep.SAID]
+`;
+  const env = { TZ: "Asia/Tokyo", PYTHONPATH: "/code/none:lib/more" };
+  const more = { "lib/more/deep.py": "SAID = 'deep'" };
+  for (const concurrency of [1, 2]) {
+    await deploy("tokyo", code, { env, concurrency }, more);
+    assert.deepEqual(await call("tokyo"), ["JST", "JST", 9, "deep"]);
+  }
+  await deploy("tokyo", code, {}, { "deep.py": "SAID = 1" });
+  assert.deepEqual(await call("tokyo"), ["UTC", "UTC", 0, 1]);
+  const manifest = { name: "tokyo", runtime: "python", handler: "app.handler", env: { LD_LIBRARY_PATH: "/code/lib" } };
+  const refused = await platform.deploy(manifest, { "app.py": code });
+  assert.notEqual(refused.code, 0);
+  assert.match(refused.stderr, /env: LD_LIBRARY_PATH is read as a program starts/);
+});
+
 test("what is not JSON comes as a function URL's event", async () => {
   await deploy("raw", "def handler(event, context):\n    return event");
   const picture = await platform.invoke("raw", Buffer.from([1, 2, 255]), {

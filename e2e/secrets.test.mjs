@@ -549,3 +549,12 @@ test("a record that was damaged fails its function with the reason, and no other
   set("SIGNING_KEY", "third key");
   assert.equal((await call("sign", { order: 7 })).event.order, 7);
 });
+
+test("a late TZ is the zone of the fork that is given it", async () => {
+  set("zone", "Asia/Tokyo");
+  const code = `import time
+loaded = time.tzname[0]
+def handler(event, context): return [loaded, time.tzname[0]]`;
+  await deployPython("zoned", code, { TZ: { secret: "zone" } });
+  assert.deepEqual(await call("zoned"), ["UTC", "JST"]);
+});

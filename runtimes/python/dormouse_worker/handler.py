@@ -282,11 +282,17 @@ def _utf8(document):
 
 def use_code(options):
     """Makes the revision's code, and the host's packages if it wants them, importable."""
+    for name in ("LD_LIBRARY_PATH", "LD_PRELOAD"):
+        if options.get("env." + name):
+            raise HandlerError(
+                f"env: {name} is read as a program starts, and Python has started before it is known whose "
+                'it is: leave it out, and load libraries by their path, as ctypes.CDLL("/code/lib/libx.so"), '
+                "before what needs them is imported"
+            )
     os.chdir(CODE)
-    sys.path.insert(0, CODE)
     beside = os.path.join(CODE, "python")
-    if os.path.isdir(beside):
-        sys.path.insert(1, beside)
+    named = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(":")))
+    sys.path[:0] = [CODE, *([beside] if os.path.isdir(beside) else []), *named]
     if options.get("python.packages") == "host":
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         for path in (f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages"):

@@ -166,6 +166,7 @@ class Worker:
         for key, value in options.items():
             if key.startswith("env."):
                 os.environ[key[4:]] = value
+        time.tzset()  # This interpreter began without its TZ.
 
     # ---- answering calls
 

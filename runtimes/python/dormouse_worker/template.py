@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 
 _LIBRARY = "/opt/dormouse/libdormouse.so"
 _PR_SET_DUMPABLE = 4
@@ -107,6 +108,7 @@ def _take_over_environment():
         name, _, value = line.partition(b"=")
         if os.environb.get(name) != value:
             os.environb[name] = value
+    time.tzset()
 
 
 def make_new():
