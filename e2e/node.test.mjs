@@ -37,6 +37,37 @@ test("async handlers, callbacks, nested exports, both kinds of module", async ()
   assert.equal(await call("nothing"), null);
 });
 
+test("an answer is what comes first: the callback, the context's methods, or what is returned", async () => {
+  const code = `const later = (what) => setTimeout(what, 5);
+const inner = (event, context, callback) => { later(() => callback(null, ["inner", event])); };
+const handlers = {
+  wrapped: (...args) => inner(...args),
+  succeed: (event, context) => { later(() => context.succeed(1)); },
+  done: (event, context) => { later(() => context.done(null, 2)); },
+  fail: (event, context) => { later(() => context.fail(new RangeError("no"))); },
+  callback: (event, context) => inner(event, context, context.done),
+  first: async (event, context) => { context.succeed("early"); return "late"; },
+  both: async (event, context, callback) => { callback("this"); throw new Error("that"); },
+  thrown: (event, context) => { context.fail("this"); throw new Error("that"); },
+  nothing: (event, context) => { later(() => {}); },
+  never: (event, context, callback) => {},
+  timer: (event, context, callback) => { later(() => callback(null, 3)); return { unref: 1 }; },
+  returned: () => 4,
+};
+exports.handler = function (event) { return handlers[event].apply(this, arguments); };
+exports.three = (event, context, callback) => handlers[event](event, context, callback);`;
+  await deploy("first", code, {}, "app.js");
+  const rows = { wrapped: ["inner", "wrapped"], succeed: 1, done: 2, callback: ["inner", "callback"], first: "early", nothing: null, never: null, returned: 4 };
+  for (const [event, expected] of Object.entries(rows)) assert.deepEqual(await call("first", event), expected, event);
+  assert.deepEqual(await failure("first", "fail"), [502, "function", "RangeError: no"]);
+  for (const event of ["both", "thrown"]) assert.deepEqual(await failure("first", event), [502, "function", "string: this"]);
+  await deploy("three", code, { handler: "app.three" }, "app.js");
+  assert.equal(await call("three", "timer"), 3);
+  assert.equal(await call("three", "never"), null);
+  await deploy("shared", code, { concurrency: 2 }, "app.js");
+  assert.equal(await call("shared", "nothing"), null);
+});
+
 test("the context, the environment and the time that is left are Lambda's", async () => {
   const code = `export async function handler(event, context) {
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -2,9 +2,9 @@
 //
 // The event   The JSON value of the body; null if it is empty. A body that is not JSON comes as an
 //             event of a function URL: {body, isBase64Encoded, headers: {"content-type"}}.
-// The answer  What is returned, as JSON; a Buffer or Uint8Array as it is. Promises are awaited, and
-//             so is the callback of a handler that takes one. What an async generator yields, or a
-//             handler made by awslambda.streamifyResponse() writes, is streamed.
+// The answer  What is returned, or said by the callback or the context's three methods, as JSON; a
+//             Buffer or Uint8Array as it is. Promises are awaited. What an async generator yields, or
+//             a handler made by awslambda.streamifyResponse() writes, is streamed.
 import fs from "node:fs";
 import path from "node:path";
 import { PassThrough } from "node:stream";
@@ -108,10 +108,10 @@ export function eventOf(body, contentType) {
 }
 
 // Gives {type, body} with the whole answer, or {type, stream}. `type` may be a promise, which is kept
-// when the first piece of the stream is there.
-export async function call(handler, event, context) {
+// when the first piece of the stream is there. `isAlone`: no other call runs beside it.
+export async function call(handler, event, context, isAlone) {
   if (handler[STREAMS]) return streamed(handler, event, context);
-  const value = handler.length < 3 ? await handler(event, context) : await calledBack(handler, event, context);
+  const value = await answered(handler, event, context, isAlone);
   if (typeof value?.[Symbol.asyncIterator] === "function") {
     return { type: "application/octet-stream", stream: await begun(pieces(value)) };
   }
@@ -119,12 +119,23 @@ export async function call(handler, event, context) {
   return { type: "application/json", body: JSON.stringify(value) ?? "null" };
 }
 
-function calledBack(handler, event, context) {
-  return new Promise((resolve, reject) => {
+// The answers of those that returned none, and may still call back.
+const open = new Set();
+process.on("beforeExit", () => open.forEach((end) => end()));
+
+// By whichever comes first. What returns nothing may call back as long as anything goes on in here, as
+// on Lambda; beside other calls that is not to be seen, and only who takes the callback is waited for.
+function answered(handler, event, context, isAlone) {
+  let end;
+  const answer = new Promise((resolve, reject) => {
     const callback = (error, value) => (error == null ? resolve(value) : reject(error));
+    Object.assign(context, { succeed: resolve, fail: reject, done: callback });
     const value = handler(event, context, callback);
     if (typeof value?.then === "function") value.then(resolve, reject);
+    else if (handler.length < 3 && (value !== undefined || !isAlone)) resolve(value);
+    else if (isAlone) open.add((end = resolve));
   });
+  return end ? answer.finally(() => open.delete(end)) : answer;
 }
 
 function streamed(handler, event, context) {

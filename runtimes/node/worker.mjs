@@ -55,7 +55,7 @@ async function serveOne(handler) {
   const { id, headers, body } = await api.next();
   try {
     const event = eventOf(body, headers["content-type"] ?? "");
-    await within(id, async () => api.answer(id, await call(handler, event, new Context(headers))));
+    await within(id, async () => api.answer(id, await call(handler, event, new Context(headers), concurrency === "1")));
   } catch (error) {
     if (error?.isOurs) return api.refuse(id, error.message);
     console.error(error);
