@@ -247,6 +247,19 @@ def handler(event, context):
   assert.match(JSON.parse(broken.complete.ErrorDetails).errorMessage, /half-way/);
 });
 
+test("InvokeWithResponseStream has what HttpResponseStream says of HTTP before the body", async () => {
+  const code = `export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    awslambda.HttpResponseStream.from(stream, { statusCode: 418, cookies: ["a=b"] }).end("body");
+  });`;
+  const manifest = { name: "says", runtime: "node", handler: "app.handler", memory: "256MiB" };
+  const done = await platform.deploy(manifest, { "app.mjs": code });
+  assert.equal(done.code, 0, done.stderr);
+  const { text } = await streamed("says", {});
+  const [prelude, body] = text.split("\0".repeat(8));
+  assert.deepEqual(JSON.parse(prelude), { statusCode: 418, cookies: ["a=b"] });
+  assert.equal(body, "body");
+});
+
 test("Invoke has of what streams all of it at once, or the error that it ended with", async () => {
   const answer = await invoke("counting", { n: 3 }, { LogType: "Tail" });
   assert.equal(answer.FunctionError, undefined);

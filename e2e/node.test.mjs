@@ -133,6 +133,29 @@ export const lambda = awslambda.streamifyResponse(async (event, stream) => {
   assert.equal(answer.text, [0, 1, 2, 3, 4].map((i) => `data: ${i}\n\n`).join(""));
 });
 
+test("what HttpResponseStream says of HTTP is answered with, or named", async () => {
+  const code = `export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream = awslambda.HttpResponseStream.from(stream, event.metadata);
+  if (event.fails) throw new Error("before its first piece");
+  for (const piece of event.pieces ?? []) stream.write(piece);
+  stream.end();
+});`;
+  await deploy("says", code);
+  const metadata = { statusCode: 201, headers: { "X-A": "b", "Content-Type": "text/plain" }, cookies: ["a=1", "b=2"] };
+  const ask = (event) => platform.invoke("says", JSON.stringify(event), json);
+  const answer = await ask({ metadata, pieces: ["one ", "two"] });
+  assert.deepEqual([answer.status, answer.text], [201, "one two"]);
+  const { "x-a": a, "content-type": type, "set-cookie": cookies } = answer.headers;
+  assert.deepEqual([a, type, cookies], ["b", "text/plain", ["a=1", "b=2"]]);
+  const empty = await ask({ metadata: { statusCode: 404 } });
+  assert.deepEqual([empty.status, empty.text, empty.headers["content-type"]], [404, "", "application/octet-stream"]);
+  assert.equal((await ask({ metadata: { statusCode: 204 } })).status, 204);
+  assert.deepEqual(await failure("says", { metadata, fails: true }), [502, "function", "Error: before its first piece"]);
+  const [status, blame, message] = await failure("says", { metadata: { headers: { "Dormouse-Cost": "0" } } });
+  assert.deepEqual([status, blame], [502, "function"]);
+  assert.match(message, /cannot be obeyed: headers: "Dormouse-Cost"/);
+});
+
 test("the example counts down, an event at a time", async () => {
   const done = await platform.cli("deploy", path.join(repository, "examples/node-stream"));
   assert.equal(done.code, 0, done.stderr);

@@ -19,9 +19,8 @@ globalThis.awslambda = {
   },
   HttpResponseStream: {
     from(stream, metadata) {
-      const headers = Object.entries(metadata?.headers ?? {});
-      const type = headers.find(([name]) => name.toLowerCase() === "content-type")?.[1];
-      if (type !== undefined) stream.setContentType(type);
+      stream.setContentType("application/vnd.awslambda.http-integration-response");
+      stream.setPrelude(`${JSON.stringify(metadata ?? {})}${"\0".repeat(8)}`);
       return stream;
     },
   },
@@ -142,6 +141,7 @@ function streamed(handler, event, context) {
   const stream = new PassThrough();
   const answer = { type: "application/octet-stream", stream };
   stream.setContentType = (type) => (answer.type = type);
+  stream.setPrelude = (prelude) => (answer.stream = after(prelude, stream));
   const ends = Promise.resolve(handler(event, stream, context));
   ends.then(() => stream.writableEnded || stream.end(), (error) => stream.destroy(error));
   return new Promise((resolve, reject) => {
@@ -150,6 +150,11 @@ function streamed(handler, event, context) {
     stream.once("end", () => resolve(answer));
     stream.once("error", reject);
   });
+}
+
+async function* after(prelude, stream) {
+  yield prelude;
+  yield* stream;
 }
 
 // What fails before its first piece fails as a whole.

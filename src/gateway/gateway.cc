@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "gateway/errors.h"
+#include "gateway/http_prelude.h"
 #include "gateway/metrics.h"
 #include "gateway/native_call.h"
 #include "gateway/openai.h"
@@ -324,6 +325,11 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
   if (outcome.answer && outcome.answer->lease) outcome.answer = became_another();
+  Prelude prelude;
+  if (outcome.answer && has_prelude(outcome.answer->content)) {
+    auto taking = take_prelude(&outcome);
+    prelude = co_await std::move(taking);
+  }
   if (!outcome.answer) {
     auto refused = refuse(Place::native, outcome.answer.error(), id.text(), outcome.retry_after);
     add_fields(refused.fields, id, outcome.receipt);
@@ -335,6 +341,8 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
     response = co_await std::move(writing);
   } else {
     response = bytes_response(std::move(*outcome.answer));
+    response.status = prelude.status;
+    for (const auto& [name, value] : prelude.fields.all()) response.fields.add(name, value);
   }
   add_fields(response.fields, id, outcome.receipt);
   co_return response;
