@@ -212,6 +212,8 @@ test("K1: instances, each booted before anybody knew what for, share no random n
 test("a deploy that cannot work says why, in the code's own words", async () => {
   const cases = [
     ["import 'nothing-like-this';", "app.handler", /Cannot find package 'nothing-like-this'/],
+    ["import { S3Client } from '@aws-sdk/client-s3';", "app.handler", /Cannot find package '@aws-sdk\/client-s3' imported from .*app\.mjs; AWS's runtimes bring @aws-sdk\/client-s3, this one does not: npm install/],
+    ["import { createRequire } from 'node:module'; createRequire('/code/')('aws-sdk/clients/s3');", "app.handler", /Cannot find module 'aws-sdk\/clients\/s3'; AWS's runtimes bring aws-sdk,/],
     ["export const other = () => 1;", "app.handler", /app\.mjs exports no function "handler"; it has: other/],
     ["export const handler = 1;", "main.handler", /there is no main\.mjs, \.js or \.cjs; the code has: app\.mjs/],
     ["import 'node:fs';\nexport const handler = (;", "app.handler", /SyntaxError: app\.mjs:2: Unexpected/],

@@ -372,6 +372,8 @@ test("what is not JSON comes as a function URL's event", async () => {
 test("a deploy that cannot work says why, in the code's own words", async () => {
   const cases = [
     ["import nothing_like_this\n", "app.handler", /No module named 'nothing_like_this'/],
+    ["import boto3\n", "app.handler", /No module named 'boto3'; AWS's runtimes bring boto3.*pip install --target \. boto3.*python3-boto3/],
+    ["import botocore.session\n", "app.handler", /No module named 'botocore'; AWS's runtimes bring botocore/],
     ["def other(e, c): pass\n", "app.handler", /app has no "handler"; it has: other/],
     ["def handler(e, c): pass\n", "main.handler", /no module "main"; the code has: app.py/],
     ["def handler(e, c) pass\n", "app.handler", /SyntaxError/],

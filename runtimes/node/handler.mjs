@@ -44,6 +44,14 @@ async function placed(error, file, folder) {
   return error;
 }
 
+// AWS's runtimes bring the SDK.
+function advised(error) {
+  const [, missing] = /^Cannot find (?:package|module) '((?:@aws-sdk|@smithy)\/[^/']+|aws-sdk)/.exec(error?.message) ?? [];
+  if (!missing) return error;
+  const advice = `AWS's runtimes bring ${missing}, this one does not: npm install ${missing} beside the code`;
+  return Object.assign(error, { message: `${error.message.split("\n")[0]}; ${advice}` });
+}
+
 // "folder/app.handler", "app.nested.handler": a file up to the first dot of its name, then a path
 // within what it exports.
 export async function find(folder, name) {
@@ -58,7 +66,7 @@ export async function find(folder, name) {
     throw mistake(`handler: there is no ${module}.mjs, .js or .cjs; the code has: ${there}`);
   }
   const exports = await import(pathToFileURL(file)).catch(async (error) => {
-    throw error instanceof SyntaxError ? await placed(error, file, folder) : error;
+    throw error instanceof SyntaxError ? await placed(error, file, folder) : advised(error);
   });
   const within = (whole) => exported.split(".").reduce((part, key) => part?.[key], whole);
   const found = within(exports) ?? within(exports.default);

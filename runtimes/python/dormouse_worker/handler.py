@@ -269,6 +269,21 @@ def last_words(error):
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+# What AWS's runtimes bring, by the host's package that has it.
+_AWS = {"boto3": "python3-boto3", "botocore": "python3-botocore"}
+
+
+def what_is_missing(error):
+    """What to do about an import that finds nothing; "" if there is nothing to say."""
+    name = (isinstance(error, ModuleNotFoundError) and error.name or "").partition(".")[0]
+    if name not in _AWS:
+        return ""
+    return (
+        f"; AWS's runtimes bring {name}, this one does not: put it beside the code "
+        f"(pip install --target . {name}), or say python.packages: host, with the host's {_AWS[name]}"
+    )
+
+
 def error_document(error, traceback_lines, request_id):
     """Lambda's, but for the errorMessage, which is in the last words."""
     document = {"errorType": type(error).__name__[:256], "requestId": request_id}

@@ -87,7 +87,7 @@ class Worker:
             return False
         except BaseException as error:  # A module may raise SystemExit, or worse.
             _print_user_traceback(error)
-            what = f"{doing}: {_last_words(error)}"
+            what = f"{doing}: {_last_words(error)}{handler.what_is_missing(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
         notes = {"python": VERSION}
