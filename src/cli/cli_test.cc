@@ -118,6 +118,13 @@ TEST_F(Cli, DeploysABareModelAndSaysHowToCallIt) {
   EXPECT_EQ(world.catalog.active("my-model-v2")->manifest.model, "My Model_v2.onnx");
 }
 
+TEST_F(Cli, WarnsOfATimeoutThatIsShorterThanStartingIt) {
+  world.fleet.start_takes = std::chrono::seconds(31);
+  const auto ran = run_it({"deploy", write("model.onnx", "bytes")});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  expect_in(ran.out, "/f/model\nwarning: timeout: shorter than starting it took, 31s: ");
+}
+
 TEST_F(Cli, SaysWhichCommandItDoesNotKnow) {
   const auto mistyped = run_it({"--json", "depoly", "model.onnx"});
   EXPECT_EQ(mistyped.exit, 2);

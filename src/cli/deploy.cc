@@ -48,9 +48,12 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
     return;
   }
   const std::string label = text_at(last, "revision.label");
+  const std::string slow = text_at(last, "revision.notes.timeout");
   const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
   *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
-              << url << "\n\nTry it:\n  curl" << key << request_for(shell->url, name, last) << "\n";
+              << url << "\n"
+              << (slow.empty() ? "" : "warning: timeout: " + slow + "\n") << "\nTry it:\n  curl"
+              << key << request_for(shell->url, name, last) << "\n";
 }
 
 Exit deploy(Shell* shell, const Options& options) {

@@ -240,6 +240,23 @@ TEST(Deploy, StartsTheRevisionOnceAndThenServesIt) {
   EXPECT_EQ(world.fleet.serving.at("reader")->number, 1);
 }
 
+TEST(Deploy, NotesATimeoutThatIsShorterThanStartingIt) {
+  World world;
+  world.fleet.start_takes = 3520ms;
+  const auto note_of = [](const json::value& last) {
+    const auto& notes = last.at("revision").at("notes").as_object();
+    const auto* note = notes.if_contains("timeout");
+    return note == nullptr ? std::string() : std::string(note->get_string());
+  };
+  EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"3s")")),
+            "shorter than starting it took, 3.52s: a call that has to start it runs past its 3s; "
+            "give it more");
+  EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"4s")")), "");
+  world.fleet.template_note = "no: it holds a socket";  // It was started twice to know that.
+  EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"2s")")), "");
+  EXPECT_NE(note_of(deploy(world, digest_a, R"(,"timeout":"1s")")), "");
+}
+
 TEST(Deploy, TellsWhatTheCodePrintedAsItWasStartedWithinBounds) {
   World world;
   upload(world, digest_a, "bytes");

@@ -70,6 +70,18 @@ Result<std::vector<catalog::File>> read_files(const json::value* value) {
   return files;
 }
 
+// A call's timeout has waking in it. What may become a template and does not was started twice.
+void note_slow_start(catalog::Draft& draft, Duration took) {
+  constexpr Duration shown(10'000);
+  const auto forking = draft.notes.find("template");
+  if (forking != draft.notes.end() && forking->second.starts_with("no")) took /= 2;
+  const Duration timeout = draft.manifest.timeout;
+  if (took <= timeout) return;
+  draft.notes["timeout"] = "shorter than starting it took, " + duration_text(took / shown * shown) +
+                           ": a call that has to start it runs past its " + duration_text(timeout) +
+                           "; give it more";
+}
+
 }  // namespace
 
 Result<> check_tree(const std::vector<catalog::File>& files) {
@@ -125,7 +137,8 @@ struct Deploys::Progress {
     lines.push_back(json::serialize(line) + "\n");
     changed.cancel();
   }
-  void say_progress(const std::string& line) {
+  void say_progress(const std::string& line, TimePoint now) {
+    step_began = now;
     if (lines.size() < lines_max) say({{"progress", valid_utf8(line)}});
   }
   void say_printed(const std::string& line) {
@@ -150,6 +163,7 @@ struct Deploys::Progress {
   }
 
   bool ended = false;
+  TimePoint step_began;
   asio::steady_timer changed;  // An event: cancelled when there is a line, or the end.
 };
 
@@ -248,13 +262,18 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   const catalog::RevisionPtr active = catalog_->active(name);
   if (active && active->digest == catalog::digest_of(draft)) co_return active;
 
-  progress->say_progress("trying it out");
-  fleet::Witness witness{[progress](const std::string& line) { progress->say_progress(line); },
+  progress->say_progress("trying it out", clock_->now());
+  const auto tell = [this, progress](const std::string& line) {
+    progress->say_progress(line, clock_->now());
+  };
+  fleet::Witness witness{tell,
                          [progress](const std::string& line) { progress->say_printed(line); }};
   auto trial = fleet_->try_out(std::move(draft), std::move(witness));
   auto tried = co_await async::before(clock_, clock_->now() + patience, std::move(trial),
                                       Code::deadline_exceeded);
   if (!tried) co_return std::move(tried).error().during("starting " + name);
+  // Starting it is the last step.
+  note_slow_start(*tried, clock_->now() - progress->step_began);
 
   // One may have been removed meanwhile.
   if (auto good = check_secrets(tried->manifest, *secrets_); !good) co_return good.error();

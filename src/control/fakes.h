@@ -177,6 +177,7 @@ class FakeFleet final : public fleet::Fleet {
     co_await clock_->sleep_until(clock_->now() + start_takes);
     if (start_fails) co_return *start_fails;
     draft.notes["form"] = "mapped";
+    if (!template_note.empty()) draft.notes["template"] = template_note;
     co_return draft;
   }
   void serve(const std::string& function, catalog::RevisionPtr revision) override {
@@ -197,6 +198,7 @@ class FakeFleet final : public fleet::Fleet {
   std::vector<std::string> prints;  // As it starts.
   fleet::Details more;
   Duration start_takes{};
+  std::string template_note;
   std::optional<Error> start_fails;
   int tried = 0;
 
