@@ -74,6 +74,11 @@ test("its code and its configuration change, each a revision of its own", async 
   const versions = await send("ListVersionsByFunction", { FunctionName: "greet" });
   assert.deepEqual(versions.Versions.map((each) => each.Version), ["$LATEST", "1", "2", "3"]);
   assert.equal((await send("PublishVersion", { FunctionName: "greet" })).Version, "3");
+  const described = send("PublishVersion", { FunctionName: "greet", Description: "the third" });
+  assert.match((await refusal(described))[2], /^Description: .* UpdateFunctionConfiguration first$/);
+  await send("UpdateFunctionConfiguration", { FunctionName: "greet", Description: "the third" });
+  const fourth = await send("PublishVersion", { FunctionName: "greet", Description: "the third" });
+  assert.deepEqual([fourth.Version, fourth.Description], ["4", "the third"]);
   const first = await send("GetFunctionConfiguration", { FunctionName: "greet", Qualifier: "1" });
   assert.equal(first.Timeout, 7);
 });
@@ -107,6 +112,14 @@ while True:
   const files = { bootstrap: { content: bootstrap, mode: 0o100755 } };
   await create("plus", files, { Runtime: "provided.al2023", Handler: "whatever/it-is", MemorySize: 256, Timeout: 20 });
   assert.deepEqual(await answer("plus", { n: 1 }), [2, "whatever/it-is"]);
+});
+
+test("a timeout that is shorter than starting the function takes is noted", async () => {
+  const slow = { "index.mjs": "await new Promise((resolve) => setTimeout(resolve, 1500)); export const handler = () => 1;" };
+  const made = await create("slow", slow, { Runtime: "nodejs22.x", Handler: "index.handler", MemorySize: 256, Timeout: 1 });
+  assert.match(made.LastUpdateStatusReason, /^Timeout: shorter than starting it took, \d.*s: a call that has to start it runs past its 1s/);
+  const longer = await send("UpdateFunctionConfiguration", { FunctionName: "slow", Timeout: 9 });
+  assert.equal(longer.LastUpdateStatusReason, undefined);
 });
 
 test("a secret is named by reference, given as the code is loaded, and never shown", async () => {

@@ -455,17 +455,7 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::publish(Asked asked) {
   if (!body) co_return body.error();
   const auto active = deps_.catalog->active(asked.function.name);
   if (!active) co_return no_function(asked.function.name);
-  const json::object* fields = body->if_object();
-  for (const auto& [key, value] : fields != nullptr ? *fields : json::object()) {
-    if (key == "CodeSha256" || key == "RevisionId") {
-      const auto shown = lambda_configuration(*active, {.version = "$LATEST"});
-      if (shown.at(key) == value) continue;
-      co_return Error{Code::conflict, std::string(key) + ": the function has another"};
-    }
-    if (value.is_null() || (value.is_string() && value.get_string().empty())) continue;
-    co_return Error{Code::invalid_argument,
-                    std::string(key) + " is not to be had here; leave it out"};
-  }
+  if (auto good = check_publish(*body, *active); !good) co_return good.error();
   const std::string version = std::to_string(active->number);
   co_return lambda_configuration(*active, {.version = version, .region = asked.region});
 }

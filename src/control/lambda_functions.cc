@@ -6,9 +6,11 @@
 #include <charconv>
 #include <utility>
 
+#include "base/utf8.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
 #include "gateway/lambda.h"
+#include "sandbox/sandbox.h"
 
 namespace dormouse::control {
 namespace {
@@ -57,6 +59,7 @@ Result<std::int64_t> number(const json::value& value, std::int64_t least, std::i
 struct Draft {
   json::object manifest;
   LambdaChange change;
+  std::string log_group = {};  // Checked when the name is known.
 };
 constexpr const char* handler_label = "aws.handler";
 
@@ -225,6 +228,34 @@ Result<> read_architectures(const json::value& value, Draft&) {
   return must_be(value, json::array{architecture});
 }
 
+json::object ephemeral_storage() {
+  return {{"Size", sandbox::Limits().tmp_bytes_max >> 20}};
+}
+
+Result<> read_storage(const json::value& value, Draft&) {
+  if (must_be(value, ephemeral_storage())) return ok;
+  return refused("/tmp has " + json::serialize(ephemeral_storage().at("Size")) +
+                 " MiB here, in memory; leave it out");
+}
+
+// As the variable AWS_LAMBDA_LOG_GROUP_NAME says it.
+std::string log_group(std::string_view function) {
+  return "/dormouse/" + std::string(function);
+}
+
+Result<> read_logging(const json::value& value, Draft& draft) {
+  if (!value.is_object()) return refused("not a map");
+  for (const auto& [key, entry] : value.get_object()) {
+    if (is_empty(entry) || (key == "LogFormat" && entry == "Text")) continue;
+    if (key != "LogGroup" || !entry.is_string()) {
+      return refused(std::string(key) + ": " + json::serialize(entry) +
+                     " is not to be had here; there is the LogFormat \"Text\"");
+    }
+    draft.log_group = entry.get_string();
+  }
+  return ok;
+}
+
 constexpr Field configuration_fields[] = {
     {"Runtime", read_runtime},
     {"Role", [](const json::value& v, Draft& d) { return read_label(v, d, "aws.role"); }},
@@ -234,8 +265,8 @@ constexpr Field configuration_fields[] = {
     {"Timeout", read_timeout},
     {"MemorySize", read_memory},
     {"Environment", read_environment},
-    {"LoggingConfig",
-     [](const json::value& v, Draft&) { return must_be(v, {{"LogFormat", "Text"}}); }},
+    {"EphemeralStorage", read_storage},
+    {"LoggingConfig", read_logging},
     {"TracingConfig",
      [](const json::value& v, Draft&) { return must_be(v, {{"Mode", "PassThrough"}}); }},
     {"SnapStart", [](const json::value& v, Draft&) { return must_be(v, {{"ApplyOn", "None"}}); }},
@@ -281,6 +312,10 @@ Result<> read_fields(const json::value& body, std::span<const std::span<const Fi
 Result<LambdaChange> completed(Draft draft) {
   auto manifest = read_manifest(draft.manifest);
   if (!manifest) return std::move(manifest).error();
+  if (!draft.log_group.empty() && draft.log_group != log_group(manifest->name)) {
+    return refused("LoggingConfig: LogGroup: only \"" + log_group(manifest->name) +
+                   "\" is to be had here");
+  }
   draft.change.manifest = *std::move(manifest);
   return std::move(draft.change);
 }
@@ -398,25 +433,55 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
   if (view.version != "$LATEST") arn += ":" + std::string(view.version);
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(manifest.timeout).count();
   const std::int64_t bytes = number_in(label(manifest, "aws.code-bytes"));
-  return {{"FunctionName", manifest.name},
-          {"FunctionArn", std::move(arn)},
-          {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
-          {"Role", label(manifest, "aws.role")},
-          {"Handler", label(manifest, handler_label, manifest.handler)},
-          {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
-          {"Description", label(manifest, "aws.description")},
-          {"Timeout", seconds},
-          {"MemorySize", manifest.resources.memory_bytes >> 20},
-          {"LastModified", modified(revision.created)},
-          {"CodeSha256", code_sha256(revision)},
-          {"Version", view.version},
-          {"Environment", environment(manifest)},
-          {"TracingConfig", {{"Mode", "PassThrough"}}},
-          {"RevisionId", lambda_revision_id(revision)},
-          {"State", "Active"},
-          {"LastUpdateStatus", view.changing ? "InProgress" : "Successful"},
-          {"PackageType", "Zip"},
-          {"Architectures", json::array{architecture}}};
+  json::object shown{
+      {"FunctionName", manifest.name},
+      {"FunctionArn", std::move(arn)},
+      {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
+      {"Role", label(manifest, "aws.role")},
+      {"Handler", label(manifest, handler_label, manifest.handler)},
+      {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
+      {"Description", label(manifest, "aws.description")},
+      {"Timeout", seconds},
+      {"MemorySize", manifest.resources.memory_bytes >> 20},
+      {"LastModified", modified(revision.created)},
+      {"CodeSha256", code_sha256(revision)},
+      {"Version", view.version},
+      {"Environment", environment(manifest)},
+      {"TracingConfig", {{"Mode", "PassThrough"}}},
+      {"EphemeralStorage", ephemeral_storage()},
+      {"LoggingConfig", {{"LogFormat", "Text"}, {"LogGroup", log_group(manifest.name)}}},
+      {"SnapStart", {{"ApplyOn", "None"}, {"OptimizationStatus", "Off"}}},
+      {"RevisionId", lambda_revision_id(revision)},
+      {"State", "Active"},
+      {"LastUpdateStatus", view.changing ? "InProgress" : "Successful"},
+      {"PackageType", "Zip"},
+      {"Architectures", json::array{architecture}}};
+  const auto slow = revision.notes.find("timeout");
+  if (slow != revision.notes.end()) {
+    shown["LastUpdateStatusReason"] = "Timeout: " + valid_utf8(slow->second);
+  }
+  return shown;
+}
+
+Result<> check_publish(const json::value& body, const catalog::Revision& active) {
+  const json::object* fields = body.if_object();
+  if (fields == nullptr) return refused("the body is not a JSON object");
+  const json::object shown = lambda_configuration(active, {.version = "$LATEST", .region = ""});
+  for (const auto& [key, value] : *fields) {
+    const bool is_same = shown.contains(key) && shown.at(key) == value;
+    if (key == "CodeSha256" || key == "RevisionId") {
+      if (is_same) continue;
+      return Error{Code::conflict, std::string(key) + ": the function has another"};
+    }
+    if (is_empty(value) || (key == "Description" && is_same)) continue;
+    if (key == "Description") {
+      return refused(
+          "Description: a version is described as its function was when it was deployed; leave it "
+          "out, or say it by UpdateFunctionConfiguration first");
+    }
+    return refused(std::string(key) + " is not to be had here; leave it out");
+  }
+  return ok;
 }
 
 }  // namespace dormouse::control

@@ -40,6 +40,9 @@ Result<LambdaChange> read_create_function(const json::value&);
 Result<LambdaChange> read_update_code(const json::value&, const catalog::Manifest& before);
 Result<LambdaChange> read_update_configuration(const json::value&, const catalog::Manifest& before);
 
+// PublishVersion's body, of the revision that is active: conflict if it means another one.
+Result<> check_publish(const json::value&, const catalog::Revision&);
+
 struct ZipFacts {
   std::string sha256;  // In base64.
   std::uint64_t bytes = 0;

@@ -53,7 +53,8 @@ TEST(LambdaCreate, TakesWhatHasAMeaningHereAndLeavesOutWhatSaysNothing) {
   const auto change = create(
       R"(,"Timeout":900,"MemorySize":512,"Publish":true,"PackageType":"Zip","Description":"hello",)"
       R"("Environment":{"Variables":{"A":"b","DB":"dormouse:secret:prod-db"}},"Tags":{"team":"x"},)"
-      R"("LoggingConfig":{"LogFormat":"Text"},)"
+      R"("LoggingConfig":{"LogFormat":"Text","LogGroup":"/dormouse/greet"},)"
+      R"("EphemeralStorage":{"Size":64},)"
       R"("Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]},"KMSKeyArn":"",)"
       R"("DeadLetterConfig":{},"TracingConfig":{"Mode":"PassThrough"},)"
       R"("SnapStart":{"ApplyOn":"None"})");
@@ -77,8 +78,11 @@ TEST(LambdaCreate, RefusesByNameWhatIsNotToBeHad) {
   } rows[] = {
       {R"(,"Layers":["arn:aws:lambda:eu-west-1:1:layer:x:1"])", "Layers"},
       {R"(,"VpcConfig":{"SubnetIds":["subnet-1"]})", "VpcConfig"},
-      {R"(,"EphemeralStorage":{"Size":1024})", "EphemeralStorage"},
-      {R"(,"LoggingConfig":{"LogFormat":"JSON"})", "LoggingConfig"},
+      {R"(,"EphemeralStorage":{"Size":512})", "EphemeralStorage: /tmp has 64 MiB here"},
+      {R"(,"LoggingConfig":{"LogFormat":"JSON"})", "LoggingConfig: LogFormat"},
+      {R"(,"LoggingConfig":{"SystemLogLevel":"WARN"})", "LoggingConfig: SystemLogLevel"},
+      {R"(,"LoggingConfig":{"LogGroup":"/aws/lambda/greet"})", "LoggingConfig: LogGroup"},
+      {R"(,"LoggingConfig":"Text")", "LoggingConfig"},
       {R"(,"TracingConfig":{"Mode":"Active"})", "TracingConfig"},
       {R"(,"SnapStart":{"ApplyOn":"PublishedVersions"})", "SnapStart"},
       {R"(,"PackageType":"Image")", "PackageType"},
@@ -224,10 +228,22 @@ TEST(LambdaConfiguration, SaysWhatTheToolsWaitFor) {
   EXPECT_EQ(view.at("State"), "Active");
   EXPECT_EQ(view.at("LastUpdateStatus"), "Successful");
   EXPECT_EQ(view.at("RevisionId"), "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa");
+  EXPECT_EQ(view.at("EphemeralStorage"), json::parse(R"({"Size":64})"));
+  EXPECT_EQ(view.at("LoggingConfig"),
+            json::parse(R"({"LogFormat":"Text","LogGroup":"/dormouse/greet"})"));
+  EXPECT_EQ(view.at("SnapStart"), json::parse(R"({"ApplyOn":"None","OptimizationStatus":"Off"})"));
   view = lambda_configuration(revision_of(manifest),
                               {.version = "3", .region = "x", .changing = true});
   EXPECT_EQ(view.at("FunctionArn"), "arn:aws:lambda:x:000000000000:function:greet:3");
   EXPECT_EQ(view.at("LastUpdateStatus"), "InProgress");
+}
+
+TEST(LambdaConfiguration, SaysThatTheTimeoutIsTooShortToStartIn) {
+  catalog::Revision revision = revision_of(create()->manifest);
+  EXPECT_FALSE(lambda_configuration(revision, {}).contains("LastUpdateStatusReason"));
+  revision.notes["timeout"] = "shorter than starting it took";
+  EXPECT_EQ(lambda_configuration(revision, {}).at("LastUpdateStatusReason"),
+            "Timeout: shorter than starting it took");
 }
 
 // Of a function that was deployed otherwise.
