@@ -22,6 +22,7 @@
 #include "fleet/fleet.h"
 #include "fleet/network.h"
 #include "gateway/gateway.h"
+#include "gateway/http_prelude.h"
 #include "gateway/json.h"
 #include "gateway/lambda.h"
 #include "gateway/sigv4.h"
@@ -40,6 +41,7 @@
 #include "scheduling/scheduler.h"
 #include "secrets/secrets.h"
 #include "wire/frame.h"
+#include "wire/messages.h"
 #include "wire/tensors.h"
 
 namespace dormouse {
@@ -122,6 +124,7 @@ std::map<std::string, std::string> of_lambda() {
           {"lambda: zip, unpacked", bytes(control::apart_limits.bytes_max)},
           {"lambda: zips at once", count(control::LambdaControl::unpacking_max)},
           {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
+          {"lambda: what an answer says of HTTP", bytes(gateway::prelude_bytes_max)},
           {"lambda: signature's time", time(gateway::signature_skew_max)},
           {"lambda: presigned", time(gateway::presigned_age_max)}};
 }
@@ -131,6 +134,7 @@ std::map<std::string, std::string> of_the_wire() {
           {"wire: descriptors of a frame", count(wire::descriptors_max)},
           {"wire: credit window", bytes(wire::credit_window_bytes)},
           {"wire: body in a frame", bytes(wire::inline_body_bytes_max)},
+          {"wire: document of an error", bytes(wire::document_bytes_max)},
           {"wire: tensors", count(wire::tensors_max)},
           {"wire: dimensions", count(wire::dimensions_max)},
           {"wire: tensor name", bytes(wire::name_bytes_max)}};

@@ -1,6 +1,7 @@
 // What a hostile client sends: KServe v2 requests in JSON and binary, dormouse's own JSON,
-// OpenAI's. The first byte chooses the dialect. What is understood lies within its bytes, can be
-// answered with, and survives being written as JSON and read again.
+// OpenAI's; and what a hostile function says of its error and of HTTP. The first byte chooses. What
+// is understood lies within its bytes, can be answered with, and survives being written as JSON and
+// read again.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,10 +9,13 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "gateway/http_prelude.h"
 #include "gateway/json.h"
 #include "gateway/kserve.h"
+#include "gateway/lambda.h"
 #include "gateway/native.h"
 #include "gateway/openai.h"
+#include "http/head.h"
 
 namespace dormouse::gateway {
 namespace {
@@ -56,8 +60,25 @@ void read_head(std::string_view text) {
   CHECK(parse_json(error));
 }
 
+void read_prelude_as_said(std::string_view text) {
+  const auto prelude = read_prelude(text);
+  if (!prelude) return;
+  CHECK(prelude->status >= 200 && prelude->status < 600);
+  for (const auto& [name, value] : prelude->fields.all()) {
+    CHECK(http::is_token(name) && http::is_field_value(value));
+  }
+}
+
+void tell_error(std::string_view said) {
+  const Error error{Code::function_failed, std::string(said), std::string(said)};
+  const auto document = parse_json(lambda_error_document(error, {}, {}));
+  const bool is_nothing = said.empty();  // Then it is the platform's word.
+  CHECK(is_nothing || (document && document->get_object().contains("errorType") &&
+                       document->get_object().contains("errorMessage")));
+}
+
 void read_as(std::uint8_t how, std::string_view text) {
-  switch (how % 5) {
+  switch (how % 7) {
     case 0: return read_infer(text, std::nullopt);
     case 1: {
       if (text.size() < 2) return;
@@ -67,6 +88,8 @@ void read_as(std::uint8_t how, std::string_view text) {
     }
     case 2: return read_native(text, one_input);
     case 4: return read_head(text);
+    case 5: return read_prelude_as_said(text);
+    case 6: return tell_error(text);
     default: return read_native(text, many_inputs);
   }
 }
