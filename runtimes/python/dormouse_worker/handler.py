@@ -302,7 +302,7 @@ def use_code(options):
             raise HandlerError(
                 f"env: {name} is read as a program starts, and Python has started before it is known whose "
                 'it is: leave it out, and load libraries by their path, as ctypes.CDLL("/code/lib/libx.so"), '
-                "before what needs them is imported"
+                "before what needs them is imported; programs that the code starts are given it in os.environ"
             )
     os.chdir(CODE)
     beside = os.path.join(CODE, "python")
