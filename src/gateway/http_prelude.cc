@@ -81,6 +81,7 @@ class Rest final : public fleet::Stream {
     co_return co_await std::move(taking);
   }
   const std::optional<ledger::Receipt>& receipt() const override { return rest_->receipt(); }
+  asio::awaitable<void> give_up(Error why) override { return rest_->give_up(std::move(why)); }
 
  private:
   std::string first_;
@@ -179,6 +180,10 @@ asio::awaitable<Prelude> take_prelude(fleet::Outcome* outcome) {
   if (is_bare && answer->stream) {
     auto draining = drain(answer);
     co_await std::move(draining);
+  }
+  if (!prelude && answer->stream) {
+    auto ending = answer->stream->give_up(prelude.error());
+    co_await std::move(ending);
   }
   if (answer->stream && answer->stream->receipt()) outcome->receipt = answer->stream->receipt();
   if (!prelude) {

@@ -20,6 +20,11 @@ class Pieces final : public fleet::Stream {
     co_return std::nullopt;
   }
   const std::optional<ledger::Receipt>& receipt() const override { return receipt_; }
+  asio::awaitable<void> give_up(Error why) override {
+    EXPECT_EQ(why.code, Code::function_failed);
+    receipt_.emplace();
+    co_return;
+  }
 
  private:
   std::vector<std::string> all_;
