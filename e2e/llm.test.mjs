@@ -270,7 +270,7 @@ test("texts become vectors, as numbers and as bytes", async () => {
 
 const schemaField = "response_format.json_schema.schema";
 const ofMany = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`property_${i}`, { type: "integer" }]));
-const schemaOf = (schema) => ({ type: "json_schema", json_schema: { name: "x", schema } });
+const schemaOf = (schema) => ({ type: "json_schema", json_schema: { name: "x", schema, strict: true } });
 
 test("what is wrong is refused with its name, and nothing breaks", async () => {
   const rows = [

@@ -63,6 +63,12 @@ Result<> check_described(const std::string& field, const json::object& object,
   return good;
 }
 
+// A schema, by what stands beside it.
+Holds holds(const json::object& described) {
+  const json::value* strict = member(described, "strict");
+  return strict != nullptr && strict->get_bool() ? Holds::all : Holds::some;
+}
+
 Result<> check_part(const std::string& field, const json::value& part) {
   const json::object* object = part.if_object();
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
@@ -190,10 +196,7 @@ Result<> check_tool(const std::string& at, json::value& value) {
   if (auto good = check_described(at + ".function", described, "parameters"); !good) return good;
   json::value* parameters = described.if_contains("parameters");
   if (parameters == nullptr || parameters->is_null()) return ok;
-  const json::value* strict = member(described, "strict");
-  const bool is_strict = strict != nullptr && strict->get_bool();
-  return check_schema(at + ".function.parameters", *parameters,
-                      is_strict ? Holds::all : Holds::some);
+  return check_schema(at + ".function.parameters", *parameters, holds(described));
 }
 
 // One certain function: that one alone is offered, and must be called.
@@ -253,7 +256,7 @@ Result<> read_response_format(Request& request, Field field, Value value) {
   auto described = check_described("response_format.json_schema", format->get_object(), "schema");
   if (!described) return described;
   json::value held = *schema;
-  auto good = check_schema("response_format.json_schema.schema", held, Holds::all);
+  auto good = check_schema("response_format.json_schema.schema", held, holds(format->get_object()));
   if (good) request.json_schema = json::serialize(held);
   return good;
 }

@@ -158,7 +158,8 @@ ChatPrompt ChatTemplates::rendered(const Request& request) const {
                     .stops = std::move(params.additional_stops),
                     .thinking_start = std::move(params.thinking_start_tag),
                     .thinking_ends = std::move(params.thinking_end_tags)};
-  prompt.of_tools = !request.tools.empty() && !prompt.grammar.empty();
+  prompt.of_tools =
+      !request.tools.empty() && request.tool_choice != ToolChoice::none && !prompt.grammar.empty();
   for (const common_grammar_trigger& trigger : params.grammar_triggers) {
     prompt.triggers.push_back({trigger.type, trigger.value, trigger.token});
   }

@@ -134,6 +134,18 @@ TEST_F(Generate, FollowsASchema) {
   EXPECT_TRUE(answer.at("b").is_bool());
 }
 
+TEST_F(Generate, FollowsASchemaBesideToolsThatMayNotBeCalled) {
+  const Kept kept = asked(
+      R"({"messages":[{"role":"user","content":"x"}],"seed":3,"max_tokens":200,
+          "tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none",
+          "response_format":{"type":"json_schema","json_schema":{"name":"n","schema":
+          {"type":"object","properties":{"a":{"enum":["cat","dog"],"maxLength":99999}},
+           "required":["a"],"additionalProperties":false}}}})");
+  ASSERT_FALSE(kept.error) << kept.error->message;
+  const json::value answer = json::parse(kept.text());
+  EXPECT_TRUE(answer.at("a") == "cat" || answer.at("a") == "dog");
+}
+
 TEST_F(Generate, FailsACallThatNothingMayFollow) {
   // The answer is complete, and every token that ends it is banned.
   std::string bans;
@@ -175,7 +187,7 @@ TEST_F(Generate, TakesTemperaturesThatAreNextToNothing) {
 TEST_F(Generate, RefusesASchemaThatIsNone) {
   const Kept kept = asked(
       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",
-          "json_schema":{"name":"n","schema":{"type":"nonsense"}}}})");
+          "json_schema":{"name":"n","strict":true,"schema":{"type":"nonsense"}}}})");
   ASSERT_TRUE(kept.error);
   EXPECT_EQ(blame(kept.error->code), Blame::caller);
 }

@@ -292,8 +292,10 @@ Result<> check_whole(const Request& request) {
   if (request.sampling.ignore_eos && !request.json_schema.empty()) {
     return refused("ignore_eos", "what follows a schema has an end");
   }
-  if (!request.tools.empty() && !request.json_schema.empty()) {
-    return not_done("response_format", "is not supported together with tools");
+  const bool may_call = !request.tools.empty() && request.tool_choice != ToolChoice::none;
+  if (may_call && !request.json_schema.empty()) {
+    return not_done("response_format",
+                    "is supported together with tools only if tool_choice is none");
   }
   return ok;
 }

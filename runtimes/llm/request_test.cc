@@ -176,6 +176,35 @@ TEST(Request, TakesAToolAsDeepAsABodyMayBe) {
   EXPECT_EQ(request->tool_choice, ToolChoice::required);
 }
 
+TEST(Request, TakesASchemaAsAHintUnlessItIsStrict) {
+  const auto schema = [](const std::string& more) {
+    return error_of(chat, with(R"("response_format":{"type":"json_schema","json_schema":{"name":"n",
+                                  "schema":{"type":"string","maxLength":5000})" +
+                               more + "}}"));
+  };
+  EXPECT_EQ(schema(""), "none");
+  EXPECT_EQ(schema(R"(,"strict":false)"), "none");
+  EXPECT_TRUE(schema(R"(,"strict":true)")
+                  .starts_with("response_format.json_schema.schema.maxLength: an answer is held"));
+  const auto tool = [](const std::string& more) {
+    return error_of(chat, with(R"("tools":[{"type":"function","function":{"name":"a",
+                                  "parameters":{"type":"object","properties":
+                                  {"p":{"type":"string","maxLength":5000}}})" +
+                               more + "}}]"));
+  };
+  EXPECT_EQ(tool(""), "none");
+  EXPECT_TRUE(tool(R"(,"strict":true)")
+                  .starts_with("tools[0].function.parameters.properties.p.maxLength: an answer"));
+}
+
+TEST(Request, HasASchemaBesideToolsThatMayNotBeCalled) {
+  const std::string both =
+      R"("tools":[{"type":"function","function":{"name":"a"}}],
+         "response_format":{"type":"json_object"})";
+  EXPECT_EQ(error_of(chat, with(both + R"(,"tool_choice":"none")")), "none");
+  EXPECT_TRUE(error_of(chat, with(both)).starts_with("response_format: "));
+}
+
 TEST(Request, TellsOperationsApart) {
   EXPECT_EQ(read_request("", with(""))->operation, Operation::chat);
   EXPECT_EQ(read_request("", R"({"prompt":"x"})")->operation, Operation::completion);

@@ -10,96 +10,37 @@
 #include <vector>
 
 #include "runtimes/llm/pattern.h"
+#include "runtimes/llm/schema_keywords.h"
 
 namespace dormouse::llm {
 namespace {
 
 namespace json = boost::json;
 
-enum Kind : std::uint8_t {
-  object = 1,
-  array = 2,
-  string = 4,
-  integer = 8,
-  number = 16,
-  other = 32
+// What is wrong with a schema, and the keywords without which it would not be.
+struct Complaint {
+  Error error;
+  std::vector<std::string> keywords;
 };
-constexpr std::uint8_t any_kind = 63;
+using Complaints = std::optional<Complaint>;  // nullopt: none.
 
-struct Keyword {
-  std::string_view name;
-  std::uint8_t of;        // The kinds that it says something of; to others it means nothing.
-  std::uint8_t followed;  // Those of which a grammar follows it.
-};
-constexpr Keyword keywords[] = {
-    {"type", any_kind, any_kind},
-    {"enum", any_kind, any_kind},
-    {"const", any_kind, any_kind},
-    {"$ref", any_kind, any_kind},
-    {"anyOf", any_kind, any_kind},
-    {"oneOf", any_kind, any_kind},
-    {"allOf", any_kind, object},
-    {"not", any_kind, 0},
-    {"if", any_kind, 0},
-    {"properties", object, object},
-    {"required", object, object},
-    {"additionalProperties", object, object},
-    {"patternProperties", object, 0},
-    {"propertyNames", object, 0},
-    {"minProperties", object, 0},
-    {"maxProperties", object, 0},
-    {"dependentRequired", object, 0},
-    {"dependentSchemas", object, 0},
-    {"items", array, array},
-    {"prefixItems", array, array},
-    {"minItems", array, array},
-    {"maxItems", array, array},
-    {"uniqueItems", array, 0},
-    {"contains", array, 0},
-    {"pattern", string, string},
-    {"format", string, string},
-    {"minLength", string, string},
-    {"maxLength", string, string},
-    {"minimum", integer | number, integer},
-    {"maximum", integer | number, integer},
-    {"exclusiveMinimum", integer | number, integer},
-    {"exclusiveMaximum", integer | number, integer},
-    {"multipleOf", integer | number, 0},
-};
-constexpr std::string_view annotations[] = {"$comment", "$defs",       "$id",        "$schema",
-                                            "default",  "definitions", "deprecated", "description",
-                                            "examples", "readOnly",    "title",      "writeOnly"};
-
-bool is_annotation(std::string_view name) {
-  return name.starts_with("x-") || std::ranges::find(annotations, name) != std::end(annotations);
+Complaint wrong(const std::string& where, const std::string& keyword, const std::string& why) {
+  return {{Code::invalid_argument, where + "." + keyword + ": " + why}, {keyword}};
 }
 
-Error wrong(const std::string& where, std::string_view why) {
-  return {Code::invalid_argument, where + ": " + std::string(why)};
+Complaint not_followed(const std::string& where, const std::string& keyword,
+                       const std::string& why) {
+  return {{Code::unsupported, where + "." + keyword + ": " + why}, {keyword}};
 }
 
-// JSON Schema's type, "integer" of 2.0, too.
-bool is_of_type(const json::value& value, std::string_view type) {
-  if (type == "object") return value.is_object();
-  if (type == "array") return value.is_array();
-  if (type == "string") return value.is_string();
-  if (type == "boolean") return value.is_bool();
-  if (type == "null") return value.is_null();
-  const bool whole = !value.is_double() || std::trunc(value.get_double()) == value.get_double();
-  return value.is_number() && (type == "number" || whole);
+Error no_schema(const std::string& where) {
+  return {Code::invalid_argument, where + ": expected an object, which a schema is here"};
 }
 
-Error not_followed(const std::string& where, std::string_view why) {
-  return {Code::unsupported, where + ": " + std::string(why)};
-}
-
-std::optional<std::uint8_t> kind_of(std::string_view type) {
-  constexpr std::pair<std::string_view, std::uint8_t> types[] = {
-      {"object", object}, {"array", array},   {"string", string}, {"integer", integer},
-      {"number", number}, {"boolean", other}, {"null", other}};
-  const auto* const found =
-      std::ranges::find(types, type, &std::pair<std::string_view, std::uint8_t>::first);
-  return found == std::end(types) ? std::nullopt : std::optional(found->second);
+json::array types_of(const json::object& it) {
+  const json::value* type = it.if_contains("type");
+  if (type == nullptr) return {};
+  return type->is_array() ? type->get_array() : json::array{*type};
 }
 
 class Checker {
@@ -107,130 +48,395 @@ class Checker {
   Checker(json::value& root, Holds holds) : root_(root), holds_(holds) {}
 
   Result<> check_whole(const std::string& where);
+  bool has_dropped() const { return has_dropped_; }
 
  private:
+  // Says one thing at a time against a schema without what is beneath it.
+  using Step = Complaints (Checker::*)(const std::string& where, json::object&);
+
   Result<> check(const std::string& where, json::value& schema);
-  Result<std::uint8_t> kinds(const std::string& where, const json::object&) const;
-  Result<> check_keywords(const std::string& where, const json::object&, std::uint8_t kinds) const;
-  Result<> check_beside(const std::string& where, const json::object&) const;
+  Result<> settle(Step, const std::string& where, json::object&);
   Result<> check_children(const std::string& where, json::object&);
   Result<> check_all(const std::string& where, json::value& list);
   Result<> check_named(const std::string& where, json::value& map);
-  Result<> check_merged(const std::string& where, const json::array& all) const;
-  Result<> check_values(const std::string& where, const json::object&) const;
-  Result<> check_reference(const std::string& where, const json::value& to);
+
+  Complaints check_type(const std::string& where, json::object&);
+  Complaints check_keywords(const std::string& where, json::object&);
+  Complaints check_beside(const std::string& where, json::object&);
+  Complaints check_values(const std::string& where, json::object&);
+  Complaints check_array(const std::string& where, json::object&);
+  Complaints check_text(const std::string& where, json::object&);
+  Complaints check_required(const std::string& where, json::object&);
+  Complaints check_ranges(const std::string& where, json::object&);
+  Complaints check_integers(const std::string& where, json::object&);
+  Complaints check_shapes(const std::string& where, json::object&);
+  Complaints check_merged(const std::string& where, json::object&);
+
+  Complaints check_shape(const std::string& where, const std::string& key, const json::value&);
+  Complaints check_reference(const std::string& where, const json::value& to);
   json::value* place_of(std::string_view reference) const;
-  Result<> check_array(const std::string& where, json::object&) const;
-  Result<> check_text(const std::string& where, json::object&) const;
-  Result<> check_required(const std::string& where, json::object&) const;
-  Result<> check_range(const std::string& where, json::object&, std::string_view least,
-                       std::string_view most, bool counts) const;
-  Result<> check_integers(const std::string& where, const json::object&) const;
 
   json::value& root_;
   const Holds holds_;
+  bool has_dropped_ = false;
   // What is referred to, which may lie where no schema is looked for, and from where. Not followed
   // at once: they may lead to each other without end.
-  std::set<const json::value*> known_;
-  std::vector<std::pair<std::string, json::value*>> to_check_;
+  std::set<std::string> known_;
+  std::vector<std::pair<std::string, std::string>> to_check_;
 };
 
 Result<> Checker::check_whole(const std::string& where) {
+  if (!root_.is_object()) return no_schema(where);
   if (auto good = check(where, root_); !good) return good;
   while (!to_check_.empty()) {
-    const auto [from, schema] = std::move(to_check_.back());
+    const auto [from, reference] = std::move(to_check_.back());
     to_check_.pop_back();
+    json::value* const schema = place_of(reference);
+    if (schema == nullptr) continue;  // It was dropped meanwhile.
     if (auto good = check(from, *schema); !good) return good;
   }
   return ok;
 }
 
 Result<> Checker::check(const std::string& where, json::value& schema) {
-  if (!schema.is_object()) return wrong(where, "expected an object, which a schema is here");
+  if (!schema.is_object()) {
+    if (holds_ == Holds::all) return no_schema(where);
+    schema = json::object();
+    has_dropped_ = true;
+  }
   json::object& it = schema.get_object();
-  const auto of = kinds(where, it);
-  if (!of) return of.error();
-  if (holds_ == Holds::all) {
-    if (auto good = check_keywords(where, it, *of); !good) return good;
-    if (auto good = check_beside(where, it); !good) return good;
-  }
-  if (auto good = check_values(where, it); !good) return good;
-  for (const auto step : {&Checker::check_array, &Checker::check_text, &Checker::check_required}) {
-    if (auto good = (this->*step)(where, it); !good) return good;
-  }
-  for (const auto& [least, most] :
-       {std::pair("minimum", "maximum"), std::pair("exclusiveMinimum", "exclusiveMaximum")}) {
-    if (auto good = check_range(where, it, least, most, false); !good) return good;
-  }
-  if ((*of & (integer | number)) == integer) {
-    if (auto good = check_integers(where, it); !good) return good;
+  for (const Step step :
+       {&Checker::check_type, &Checker::check_keywords, &Checker::check_beside,
+        &Checker::check_values, &Checker::check_array, &Checker::check_text,
+        &Checker::check_required, &Checker::check_ranges, &Checker::check_integers,
+        &Checker::check_shapes, &Checker::check_merged}) {
+    if (auto good = settle(step, where, it); !good) return good;
   }
   return check_children(where, it);
 }
 
-// As its type says, or what else is there.
-Result<std::uint8_t> Checker::kinds(const std::string& where, const json::object& it) const {
-  const json::value* type = it.if_contains("type");
-  if (type == nullptr) {
-    if (it.contains("properties") || it.contains("additionalProperties")) return object;
-    if (it.contains("allOf")) return object;
-    if (it.contains("items") || it.contains("prefixItems")) return array;
-    for (const char* of_texts : {"pattern", "format", "minLength", "maxLength"}) {
-      if (it.contains(of_texts)) return string;
-    }
-    return any_kind;
-  }
-  const json::array types = type->is_array() ? type->get_array() : json::array{*type};
-  if (types.empty()) return wrong(where + ".type", "expected at least one");
-  std::uint8_t all = 0;
-  for (const json::value& each : types) {
-    const auto kind = each.is_string() ? kind_of(each.get_string()) : std::nullopt;
-    if (!kind) {
-      return wrong(where + ".type",
-                   "expected object, array, string, integer, number, boolean or null");
-    }
-    all |= *kind;
-  }
-  return all;
-}
-
-Result<> Checker::check_keywords(const std::string& where, const json::object& it,
-                                 std::uint8_t kinds) const {
-  for (const auto& [key, value] : it) {
-    const std::string_view name(key);
-    if (is_annotation(name)) continue;
-    const auto* const known = std::ranges::find(keywords, name, &Keyword::name);
-    const std::string at = where + "." + std::string(name);
-    if (known == std::end(keywords))
-      return not_followed(at, "is a keyword that no answer is held to");
-    const std::uint8_t meant = known->of & kinds;
-    if (kinds == any_kind && known->of == array) {
-      return not_followed(at, "only a \"type\" of \"array\" is held to it");
-    }
-    const bool says_nothing = value.is_bool() && !value.get_bool() && name == "uniqueItems";
-    if (meant == 0 || says_nothing || (meant & ~known->followed) == 0) continue;
-    if (known->followed == 0) return not_followed(at, "is a keyword that no answer is held to");
-    return not_followed(at, known->followed == integer ? "only an \"integer\" is held to it"
-                                                       : "only an \"object\" is held to it");
+// Where nothing has to be held, the keywords that are complained of are left out.
+Result<> Checker::settle(Step step, const std::string& where, json::object& it) {
+  while (auto complaint = (this->*step)(where, it)) {
+    if (holds_ == Holds::all) return std::move(complaint->error);
+    for (const std::string& keyword : complaint->keywords) it.erase(keyword);
+    has_dropped_ = true;
   }
   return ok;
 }
 
+Complaints Checker::check_type(const std::string& where, json::object& it) {
+  const json::array types = types_of(it);
+  if (types.empty() && it.contains("type")) return wrong(where, "type", "expected at least one");
+  const auto is_known = [](const json::value& each) {
+    return each.is_string() && kind_of(each.get_string());
+  };
+  if (std::ranges::all_of(types, is_known)) return std::nullopt;
+  return wrong(where, "type", "expected object, array, string, integer, number, boolean or null");
+}
+
+// As its type says, or what else is there.
+std::uint8_t kinds(const json::object& it) {
+  std::uint8_t all = 0;
+  for (const json::value& each : types_of(it)) all |= *kind_of(each.get_string());
+  if (all != 0) return all;
+  for (const char* of_objects : {"properties", "additionalProperties", "allOf"}) {
+    if (it.contains(of_objects)) return kind::object;
+  }
+  if (it.contains("items") || it.contains("prefixItems")) return kind::array;
+  for (const char* of_texts : {"pattern", "format", "minLength", "maxLength"}) {
+    if (it.contains(of_texts)) return kind::string;
+  }
+  return kind::any;
+}
+
+Complaints Checker::check_keywords(const std::string& where, json::object& it) {
+  if (holds_ == Holds::some) return std::nullopt;
+  const std::uint8_t its = kinds(it);
+  for (const auto& [key, value] : it) {
+    const std::string name(key);
+    if (is_annotation(name)) continue;
+    const Keyword* const known = keyword(name);
+    if (known == nullptr || (known->followed == 0 && (known->of & its) != 0)) {
+      const bool says_nothing = name == "uniqueItems" && value.is_bool() && !value.get_bool();
+      if (says_nothing) continue;
+      return not_followed(where, name, "is a keyword that no answer is held to");
+    }
+    if (its == kind::any && known->of == kind::array) {
+      return not_followed(where, name, "only a \"type\" of \"array\" is held to it");
+    }
+    if ((known->of & its & ~known->followed) == 0) continue;
+    return not_followed(where, name,
+                        known->followed == kind::integer ? "only an \"integer\" is held to it"
+                                                         : "only an \"object\" is held to it");
+  }
+  return std::nullopt;
+}
+
 // Of some keywords the others beside them are left out.
-Result<> Checker::check_beside(const std::string& where, const json::object& it) const {
+Complaints Checker::check_beside(const std::string& where, json::object& it) {
+  if (holds_ == Holds::some) return std::nullopt;
   for (const char* alone : {"$ref", "anyOf", "oneOf", "const", "enum"}) {
     if (!it.contains(alone)) continue;
     for (const auto& [key, value] : it) {
       const bool has_type = key == "type" && (it.contains("const") || it.contains("enum"));
       if (key == alone || has_type || is_annotation(key)) continue;
-      return not_followed(where + "." + std::string(key),
+      return not_followed(where, key,
                           "beside \"" + std::string(alone) + "\" no answer is held to it");
     }
   }
-  if (it.contains("allOf") && it.contains("properties")) {
-    return not_followed(where + ".allOf", "beside \"properties\" no answer is held to it");
+  if (!it.contains("allOf") || !it.contains("properties")) return std::nullopt;
+  return not_followed(where, "allOf", "beside \"properties\" no answer is held to it");
+}
+
+// What is listed beside a type has to be of it: of an answer only the list is held to.
+Complaints Checker::check_values(const std::string& where, json::object& it) {
+  const json::array types = types_of(it);
+  const json::value* listed = it.if_contains("enum");
+  const json::value* only = it.if_contains("const");
+  if (types.empty() || (listed == nullptr && only == nullptr)) return std::nullopt;
+  const json::array none, values = only != nullptr      ? json::array{*only}
+                                   : listed->is_array() ? listed->get_array()
+                                                        : none;
+  for (const json::value& value : values) {
+    const auto is_its = [&](const json::value& each) {
+      return is_of_type(value, each.get_string());
+    };
+    if (std::ranges::any_of(types, is_its)) continue;
+    Complaint complaint = wrong(where, only != nullptr ? "const" : "enum",
+                                json::serialize(value) + " is not of its \"type\"");
+    complaint.keywords = {"type"};  // The list says more.
+    return complaint;
   }
-  return ok;
+  return std::nullopt;
+}
+
+// A tuple has as many as it names.
+Complaints Checker::check_array(const std::string& where, json::object& it) {
+  if (holds_ == Holds::some) return std::nullopt;
+  const json::value* items = it.if_contains("items");
+  const json::value* prefix = it.if_contains("prefixItems");
+  if (items != nullptr && prefix != nullptr) {
+    return not_followed(where, "prefixItems", "beside \"items\" no answer is held to it");
+  }
+  const json::value* tuple = items != nullptr && items->is_array() ? items : prefix;
+  if (tuple == nullptr || !tuple->is_array()) return std::nullopt;
+  for (const char* count : {"minItems", "maxItems"}) {
+    const json::value* said = it.if_contains(count);
+    if (said == nullptr) continue;
+    if (!said->is_number() ||
+        said->to_number<double>() != static_cast<double>(tuple->get_array().size())) {
+      return not_followed(where, count, "a tuple has as many items as it names");
+    }
+  }
+  return std::nullopt;
+}
+
+Complaints Checker::check_text(const std::string& where, json::object& it) {
+  constexpr std::string_view formats[] = {"date",  "time",  "date-time", "uuid", "uuid1",
+                                          "uuid2", "uuid3", "uuid4",     "uuid5"};
+  const json::value* format = it.if_contains("format");
+  json::value* pattern = it.if_contains("pattern");
+  const bool held = holds_ == Holds::all;
+  const bool is_known =
+      format != nullptr && format->is_string() &&
+      (!held ||
+       std::ranges::find(formats, std::string_view(format->get_string())) != std::end(formats));
+  if (format != nullptr && !is_known) {
+    return not_followed(where, "format", "only date, time, date-time and uuid are");
+  }
+  const bool has_length = it.contains("minLength") || it.contains("maxLength");
+  if (held && (pattern != nullptr) + (format != nullptr) + has_length > 1) {
+    return Complaint{
+        {Code::unsupported, where + ": of pattern, format and a length an answer is held to one"},
+        {}};
+  }
+  if (pattern == nullptr) return std::nullopt;
+  if (!pattern->is_string()) return wrong(where, "pattern", "expected a string");
+  auto followed = followed_pattern(pattern->get_string());
+  if (!followed && (held || !followed.error().is_left_out)) {
+    return not_followed(where, "pattern", std::string(followed.error().why));
+  }
+  if (followed) *pattern = *std::move(followed);
+  return std::nullopt;
+}
+
+// A grammar has a rule for each two properties that may be missing.
+Complaints Checker::check_required(const std::string& where, json::object& it) {
+  constexpr std::size_t optional_max = 100;
+  const json::value* required = it.if_contains("required");
+  const json::value* properties = it.if_contains("properties");
+  const json::object none;
+  const json::object& all =
+      properties != nullptr && properties->is_object() ? properties->get_object() : none;
+  std::set<std::string_view> needed;
+  if (required != nullptr && !required->is_array()) {
+    return wrong(where, "required", "expected an array of names");
+  }
+  const json::array no_names;
+  for (const json::value& name : required != nullptr ? required->get_array() : no_names) {
+    if (!name.is_string()) return wrong(where, "required", "expected an array of names");
+    if (all.contains(name.get_string())) {
+      needed.insert(name.get_string());
+    } else if (holds_ == Holds::all) {
+      return not_followed(where, "required",
+                          "\"" + std::string(name.get_string()) + "\" is not among the properties");
+    }
+  }
+  if (all.size() <= needed.size() + optional_max) return std::nullopt;
+  Complaint complaint =
+      wrong(where, "properties",
+            "at most " + std::to_string(optional_max) + " that are not \"required\"");
+  complaint.keywords = {"properties", "required", "additionalProperties"};
+  return complaint;
+}
+
+Complaints check_range(const std::string& where, json::object& it, const std::string& least,
+                       const std::string& most, bool counts) {
+  constexpr double exact = 9'007'199'254'740'992;  // 2^53: what a double counts to.
+  std::array<std::optional<double>, 2> ends;
+  for (const auto& [i, name] : {std::pair(0, least), std::pair(1, most)}) {
+    json::value* said = it.if_contains(name);
+    if (said == nullptr) continue;
+    if (!said->is_number()) return wrong(where, name, "expected a number");
+    const auto value = said->to_number<double>();
+    if (!(value >= -exact && value <= exact)) {
+      return wrong(where, name, "expected at most 2^53, either way");
+    }
+    if (counts && (value < 0 || value != static_cast<double>(static_cast<std::int64_t>(value)))) {
+      return wrong(where, name, "expected a whole number from 0 on");
+    }
+    if (counts && value > static_cast<double>(times_max)) {
+      return not_followed(where, name, "an answer is held to at most 2000");
+    }
+    // llama.cpp reads 2.0 as no whole number.
+    if (said->is_double() && std::trunc(value) == value) *said = static_cast<std::int64_t>(value);
+    ends[static_cast<std::size_t>(i)] = value;
+  }
+  if (!ends[0] || !ends[1] || *ends[0] <= *ends[1]) return std::nullopt;
+  Complaint complaint = wrong(where, most, "is less than " + least);
+  complaint.keywords.push_back(least);
+  return complaint;
+}
+
+Complaints Checker::check_ranges(const std::string& where, json::object& it) {
+  for (const char* what : {"Items", "Length"}) {
+    auto complaint =
+        check_range(where, it, std::string("min") + what, std::string("max") + what, true);
+    if (complaint) return complaint;
+  }
+  if (auto complaint = check_range(where, it, "minimum", "maximum", false)) return complaint;
+  return check_range(where, it, "exclusiveMinimum", "exclusiveMaximum", false);
+}
+
+// Both kinds of bounds together, as whole numbers.
+Complaints Checker::check_integers(const std::string& where, json::object& it) {
+  if ((kinds(it) & (kind::integer | kind::number)) != kind::integer) return std::nullopt;
+  const auto bound = [&](const char* name) {
+    const json::value* said = it.if_contains(name);
+    return said == nullptr ? std::optional<double>() : said->to_number<double>();
+  };
+  const auto least = bound("minimum"), above = bound("exclusiveMinimum");
+  const auto most = bound("maximum"), below = bound("exclusiveMaximum");
+  if (holds_ == Holds::all && ((least && above) || (most && below))) {
+    return Complaint{{Code::unsupported,
+                      where + ": of minimum and exclusiveMinimum, and of the maxima, an answer "
+                              "is held to one"},
+                     {}};
+  }
+  const auto from = least   ? std::optional(std::ceil(*least))
+                    : above ? std::optional(std::floor(*above) + 1)
+                            : std::nullopt;
+  const auto to = most    ? std::optional(std::floor(*most))
+                  : below ? std::optional(std::ceil(*below) - 1)
+                          : std::nullopt;
+  if (!from || !to || *from <= *to) return std::nullopt;
+  return Complaint{{Code::invalid_argument, where + ": no whole number is within its bounds"},
+                   {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}};
+}
+
+Complaints Checker::check_shapes(const std::string& where, json::object& it) {
+  for (const auto& [key, value] : it) {
+    if (auto complaint = check_shape(where, key, value)) return complaint;
+  }
+  return std::nullopt;
+}
+
+// What is to hold schemas, or values, holds some.
+Complaints Checker::check_shape(const std::string& where, const std::string& key,
+                                const json::value& value) {
+  const bool lists = value.is_array() && !value.get_array().empty();
+  if (key == "$ref") return check_reference(where, value);
+  if (key == "enum" && !lists) {
+    return wrong(where, key, "expected an array of at least one value");
+  }
+  const bool may_list = key == "items" && value.is_array();
+  if (may_list || key == "anyOf" || key == "oneOf" || key == "allOf" || key == "prefixItems") {
+    if (lists) return std::nullopt;
+    return wrong(where, key, "expected an array of at least one schema");
+  }
+  if (key != "properties" && key != "$defs" && key != "definitions") return std::nullopt;
+  if (!value.is_object()) {
+    Complaint complaint = wrong(where, key, "expected an object of schemas");
+    if (key == "properties") complaint.keywords.emplace_back("additionalProperties");
+    return complaint;
+  }
+  if (holds_ == Holds::some || !value.get_object().contains("")) return std::nullopt;
+  return not_followed(where, key, "a name that is empty is not");
+}
+
+Complaints Checker::check_reference(const std::string& where, const json::value& to) {
+  if (!to.is_string() || !std::string_view(to.get_string()).starts_with("#/")) {
+    return not_followed(where, "$ref", "only \"#/…\" is, a place beneath the schema");
+  }
+  const std::string reference(to.get_string());
+  if (place_of(reference) == nullptr) {
+    return wrong(where, "$ref", "there is no such place in the schema");
+  }
+  if (known_.insert(reference).second) to_check_.emplace_back(where + ".$ref", reference);
+  return std::nullopt;
+}
+
+// As llama.cpp finds it: names as they are, without what JSON Pointers escape. nullptr if nothing
+// is there.
+json::value* Checker::place_of(std::string_view reference) const {
+  if (!reference.starts_with("#/")) return nullptr;
+  std::string_view rest = reference.substr(1);
+  json::value* at = &root_;
+  while (at != nullptr && !rest.empty()) {
+    rest.remove_prefix(1);
+    const std::string_view name = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(name.size());
+    at = at->is_object() ? at->get_object().if_contains(name) : nullptr;
+  }
+  return at;
+}
+
+// Of `allOf`: an answer would have a property twice.
+Complaints Checker::check_merged(const std::string& where, json::object& it) {
+  const json::value* all = it.if_contains("allOf");
+  if (holds_ == Holds::some || all == nullptr) return std::nullopt;
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < all->get_array().size(); ++i) {
+    const json::value* part = &all->get_array()[i];
+    if (!part->is_object()) continue;
+    const json::value* to = part->get_object().if_contains("$ref");
+    if (to == nullptr && !part->get_object().contains("properties")) {
+      return not_followed(where, "allOf[" + std::to_string(i) + "]",
+                          "of \"allOf\" only objects with \"properties\" are merged");
+    }
+    if (to != nullptr) part = to->is_string() ? place_of(to->get_string()) : nullptr;
+    const json::value* of = part != nullptr && part->is_object()
+                                ? part->get_object().if_contains("properties")
+                                : nullptr;
+    if (of == nullptr || !of->is_object()) continue;
+    for (const auto& [name, schema] : of->get_object()) {
+      if (names.insert(name).second) continue;
+      return not_followed(where, "allOf",
+                          "\"" + std::string(name) + "\" is in two of them, which are not merged");
+    }
+  }
+  return std::nullopt;
 }
 
 Result<> Checker::check_children(const std::string& where, json::object& it) {
@@ -245,10 +451,6 @@ Result<> Checker::check_children(const std::string& where, json::object& it) {
       good = value.is_array() ? check_all(at, value) : check(at, value);
     } else if (key == "additionalProperties" && !value.is_bool()) {
       good = check(at, value);
-    } else if (key == "$ref") {
-      good = check_reference(at, value);
-    } else if (key == "enum" && (!value.is_array() || value.get_array().empty())) {
-      good = wrong(at, "expected an array of at least one value");
     }
     if (!good) return good;
   }
@@ -256,226 +458,31 @@ Result<> Checker::check_children(const std::string& where, json::object& it) {
 }
 
 Result<> Checker::check_all(const std::string& where, json::value& list) {
-  if (!list.is_array() || list.get_array().empty()) {
-    return wrong(where, "expected an array of at least one schema");
-  }
   for (std::size_t i = 0; i < list.get_array().size(); ++i) {
-    const std::string at = where + "[" + std::to_string(i) + "]";
-    if (auto good = check(at, list.get_array()[i]); !good) return good;
-    const json::object& each = list.get_array()[i].get_object();
-    const bool merges = each.contains("properties") || each.contains("$ref");
-    if (where.ends_with(".allOf") && holds_ == Holds::all && !merges) {
-      return not_followed(at, "of \"allOf\" only objects with \"properties\" are merged");
-    }
-  }
-  const bool is_merged = where.ends_with(".allOf") && holds_ == Holds::all;
-  return is_merged ? check_merged(where, list.get_array()) : ok;
-}
-
-// An answer would have a property twice.
-Result<> Checker::check_merged(const std::string& where, const json::array& all) const {
-  std::set<std::string_view> names;
-  for (const json::value& each : all) {
-    const json::value* part = &each;
-    if (const json::value* to = each.get_object().if_contains("$ref")) {
-      part = place_of(to->get_string());
-    }
-    const json::value* of =
-        part->is_object() ? part->get_object().if_contains("properties") : nullptr;
-    if (of == nullptr || !of->is_object()) continue;
-    for (const auto& [name, schema] : of->get_object()) {
-      if (names.insert(name).second) continue;
-      return not_followed(where,
-                          "\"" + std::string(name) + "\" is in two of them, which are not merged");
-    }
-  }
-  return ok;
-}
-
-// What is listed beside a type has to be of it: of an answer only the list is held to.
-Result<> Checker::check_values(const std::string& where, const json::object& it) const {
-  const json::value* type = it.if_contains("type");
-  const json::value* listed = it.if_contains("enum");
-  const json::value* only = it.if_contains("const");
-  if (type == nullptr || (listed == nullptr && only == nullptr)) return ok;
-  const json::array types = type->is_array() ? type->get_array() : json::array{*type};
-  const json::array none, values = only != nullptr      ? json::array{*only}
-                                   : listed->is_array() ? listed->get_array()
-                                                        : none;
-  for (const json::value& value : values) {
-    const auto is_its = [&](const json::value& each) {
-      return is_of_type(value, each.get_string());
-    };
-    if (std::ranges::any_of(types, is_its)) continue;
-    return wrong(where + (only != nullptr ? ".const" : ".enum"),
-                 json::serialize(value) + " is not of its \"type\"");
+    auto good = check(where + "[" + std::to_string(i) + "]", list.get_array()[i]);
+    if (!good) return good;
   }
   return ok;
 }
 
 Result<> Checker::check_named(const std::string& where, json::value& map) {
-  if (!map.is_object()) return wrong(where, "expected an object of schemas");
   for (auto& [name, schema] : map.get_object()) {
-    if (name.empty() && holds_ == Holds::all) {
-      return not_followed(where, "a name that is empty is not");
-    }
     if (auto good = check(where + "." + std::string(name), schema); !good) return good;
   }
-  return ok;
-}
-
-Result<> Checker::check_reference(const std::string& where, const json::value& to) {
-  if (!to.is_string() || !std::string_view(to.get_string()).starts_with("#/")) {
-    return not_followed(where, "only \"#/…\" is, a place beneath the schema");
-  }
-  json::value* const at = place_of(to.get_string());
-  if (at == nullptr) return wrong(where, "there is no such place in the schema");
-  if (known_.insert(at).second) to_check_.emplace_back(where, at);
-  return ok;
-}
-
-// As llama.cpp finds it: names as they are, without what JSON Pointers escape. nullptr if nothing
-// is there.
-json::value* Checker::place_of(std::string_view reference) const {
-  std::string_view rest = reference.substr(1);
-  json::value* at = &root_;
-  while (at != nullptr && !rest.empty()) {
-    rest.remove_prefix(1);
-    const std::string_view name = rest.substr(0, rest.find('/'));
-    rest.remove_prefix(name.size());
-    at = at->is_object() ? at->get_object().if_contains(name) : nullptr;
-  }
-  return at;
-}
-
-// A tuple has as many as it names.
-Result<> Checker::check_array(const std::string& where, json::object& it) const {
-  const json::value* items = it.if_contains("items");
-  const json::value* prefix = it.if_contains("prefixItems");
-  if (items != nullptr && prefix != nullptr && holds_ == Holds::all) {
-    return not_followed(where + ".prefixItems", "beside \"items\" no answer is held to it");
-  }
-  const json::value* tuple = items != nullptr && items->is_array() ? items : prefix;
-  for (const char* count : {"minItems", "maxItems"}) {
-    const json::value* said = it.if_contains(count);
-    if (tuple == nullptr || said == nullptr || holds_ != Holds::all || !tuple->is_array()) continue;
-    if (!said->is_number() ||
-        said->to_number<double>() != static_cast<double>(tuple->get_array().size())) {
-      return not_followed(where + "." + count, "a tuple has as many items as it names");
-    }
-  }
-  return check_range(where, it, "minItems", "maxItems", true);
-}
-
-Result<> Checker::check_text(const std::string& where, json::object& it) const {
-  constexpr std::string_view formats[] = {"date",  "time",  "date-time", "uuid", "uuid1",
-                                          "uuid2", "uuid3", "uuid4",     "uuid5"};
-  const json::value* format = it.if_contains("format");
-  json::value* pattern = it.if_contains("pattern");
-  if (format != nullptr && holds_ == Holds::all) {
-    const bool is_known =
-        format->is_string() &&
-        std::ranges::find(formats, std::string_view(format->get_string())) != std::end(formats);
-    if (!is_known) {
-      return not_followed(where + ".format", "only date, time, date-time and uuid are");
-    }
-  }
-  const bool has_length = it.contains("minLength") || it.contains("maxLength");
-  if (holds_ == Holds::all && (pattern != nullptr) + (format != nullptr) + has_length > 1) {
-    return not_followed(where, "of pattern, format and a length an answer is held to one");
-  }
-  if (pattern != nullptr && !pattern->is_string()) {
-    return wrong(where + ".pattern", "expected a string");
-  }
-  if (pattern != nullptr) {
-    auto followed = followed_pattern(pattern->get_string());
-    if (!followed && (holds_ == Holds::all || !followed.error().is_left_out)) {
-      return not_followed(where + ".pattern", followed.error().why);
-    }
-    if (followed) *pattern = *std::move(followed);
-  }
-  return check_range(where, it, "minLength", "maxLength", true);
-}
-
-// A grammar has a rule for each two properties that may be missing.
-Result<> Checker::check_required(const std::string& where, json::object& it) const {
-  constexpr std::size_t optional_max = 100;
-  const json::value* required = it.if_contains("required");
-  const json::value* properties = it.if_contains("properties");
-  const json::object none;
-  const json::object& all =
-      properties != nullptr && properties->is_object() ? properties->get_object() : none;
-  std::set<std::string_view> needed;
-  if (required != nullptr && !required->is_array()) {
-    return wrong(where + ".required", "expected an array of names");
-  }
-  const json::array no_names;
-  for (const json::value& name : required != nullptr ? required->get_array() : no_names) {
-    if (!name.is_string()) return wrong(where + ".required", "expected an array of names");
-    if (all.contains(name.get_string())) {
-      needed.insert(name.get_string());
-    } else if (holds_ == Holds::all) {
-      return not_followed(where + ".required",
-                          "\"" + std::string(name.get_string()) + "\" is not among the properties");
-    }
-  }
-  if (all.size() <= needed.size() + optional_max) return ok;
-  return wrong(where + ".properties",
-               "at most " + std::to_string(optional_max) + " that are not \"required\"");
-}
-
-Result<> Checker::check_range(const std::string& where, json::object& it, std::string_view least,
-                              std::string_view most, bool counts) const {
-  constexpr double exact = 9'007'199'254'740'992;  // 2^53: what a double counts to.
-  std::array<std::optional<double>, 2> ends;
-  for (const auto& [i, name] : {std::pair(0, least), std::pair(1, most)}) {
-    json::value* said = it.if_contains(name);
-    if (said == nullptr) continue;
-    const std::string at = where + "." + std::string(name);
-    if (!said->is_number()) return wrong(at, "expected a number");
-    const auto value = said->to_number<double>();
-    if (!(value >= -exact && value <= exact)) return wrong(at, "expected at most 2^53, either way");
-    if (counts && (value < 0 || value != static_cast<double>(static_cast<std::int64_t>(value)))) {
-      return wrong(at, "expected a whole number from 0 on");
-    }
-    if (counts && value > static_cast<double>(times_max)) {
-      return not_followed(at, "an answer is held to at most 2000");
-    }
-    // llama.cpp reads 2.0 as no whole number.
-    if (said->is_double() && std::trunc(value) == value) *said = static_cast<std::int64_t>(value);
-    ends[static_cast<std::size_t>(i)] = value;
-  }
-  if (!ends[0] || !ends[1] || *ends[0] <= *ends[1]) return ok;
-  return wrong(where + "." + std::string(most), "is less than " + std::string(least));
-}
-
-// Both kinds of bounds together, as whole numbers.
-Result<> Checker::check_integers(const std::string& where, const json::object& it) const {
-  const auto bound = [&](const char* name) {
-    const json::value* said = it.if_contains(name);
-    return said == nullptr ? std::optional<double>() : said->to_number<double>();
-  };
-  const auto least = bound("minimum"), above = bound("exclusiveMinimum");
-  const auto most = bound("maximum"), below = bound("exclusiveMaximum");
-  if (holds_ == Holds::all && ((least && above) || (most && below))) {
-    return not_followed(where,
-                        "of minimum and exclusiveMinimum, and of the maxima, an answer is held "
-                        "to one");
-  }
-  const auto from = least   ? std::optional(std::ceil(*least))
-                    : above ? std::optional(std::floor(*above) + 1)
-                            : std::nullopt;
-  const auto to = most    ? std::optional(std::floor(*most))
-                  : below ? std::optional(std::ceil(*below) - 1)
-                          : std::nullopt;
-  if (from && to && *from > *to) return wrong(where, "no whole number is within its bounds");
   return ok;
 }
 
 }  // namespace
 
 Result<> check_schema(const std::string& where, json::value& schema, Holds holds) {
-  return Checker(schema, holds).check_whole(where);
+  Checker checker(schema, holds);
+  auto good = checker.check_whole(where);
+  if (!good || !checker.has_dropped()) return good;
+  // What was left out may be what another place refers to.
+  Checker again(schema, holds);
+  good = again.check_whole(where);
+  if (good && again.has_dropped()) schema = {{"type", "object"}};
+  return good;
 }
 
 }  // namespace dormouse::llm

@@ -15,11 +15,13 @@ namespace dormouse::llm {
 
 enum class Holds : std::uint8_t {
   all,   // Every keyword has to be followed.
-  some,  // What is not followed is a hint for the model, as in the parameters of a tool.
+  some,  // It is a hint for the model, as in the parameters of a tool. Keywords that no grammar
+         // can be made of are left out.
 };
 
 // `where` begins each error: "response_format.json_schema.schema". invalid_argument: it is no
-// schema; unsupported: it is one, and cannot be followed; both name the place and the keyword.
+// schema; unsupported: it is one, and cannot be followed; both name the place and the keyword. Of a
+// hint only what is no object is refused.
 // Patterns and whole numbers are written as llama.cpp follows them.
 Result<> check_schema(const std::string& where, boost::json::value& schema, Holds);
 

@@ -136,6 +136,9 @@ TEST(Schema, HasSoManyPropertiesThatMayBeMissing) {
   EXPECT_EQ(refusal(with(101, R"(,"required":["p7"])")), "");
   EXPECT_NE(refusal(with(102, R"(,"required":["p7","p7"])")), "");
   EXPECT_EQ(refusal(with(101, "")), "schema.properties: at most 100 that are not \"required\"");
+  auto hint = boost::json::parse(with(101, R"(,"additionalProperties":false)"));
+  ASSERT_TRUE(check_schema("schema", hint, Holds::some));
+  EXPECT_EQ(boost::json::serialize(hint), R"({"type":"object"})");
 }
 
 TEST(Schema, MayHintAtMoreWhereNothingIsHeldToIt) {
@@ -146,9 +149,39 @@ TEST(Schema, MayHintAtMoreWhereNothingIsHeldToIt) {
         R"({"type":"object","properties":{},"required":["zz"]})"}) {
     EXPECT_EQ(refusal(schema, Holds::some), "") << schema;
   }
-  EXPECT_NE(refusal(R"({"type":"string","minLength":5,"maxLength":2})", Holds::some), "");
-  EXPECT_NE(refusal(R"({"type":"string","pattern":"^a{5,2}$"})", Holds::some), "");
-  EXPECT_NE(refusal(R"({"properties":{"a":{"type":"x"}}})", Holds::some), "");
+}
+
+TEST(Schema, LeavesOutOfAHintWhatNoGrammarIsMadeOf) {
+  const struct {
+    const char* schema;
+    const char* left;
+  } rows[] = {
+      {R"({"type":"string","maxLength":5000})", R"({"type":"string"})"},
+      {R"({"type":"array","items":true,"maxItems":9999})", R"({"type":"array","items":{}})"},
+      {R"({"type":"integer","minimum":0,"exclusiveMinimum":true})",
+       R"({"type":"integer","minimum":0})"},
+      {R"({"type":"string","enum":["a",null]})", R"({"enum":["a",null]})"},
+      {R"({"type":"string","minLength":5,"maxLength":2})", R"({"type":"string"})"},
+      {R"({"type":"integer","minimum":1.2,"maximum":1.8})", R"({"type":"integer"})"},
+      {R"({"type":"string","pattern":"^a{5,2}$"})", R"({"type":"string"})"},
+      {R"({"type":"string","format":7})", R"({"type":"string"})"},
+      {R"({"properties":{"a":{"type":"x","title":"t"}}})", R"({"properties":{"a":{"title":"t"}}})"},
+      {R"({"properties":[],"additionalProperties":false,"required":"a"})", "{}"},
+      {R"({"anyOf":[],"enum":[],"$ref":"#"})", "{}"},
+      {R"({"anyOf":[false,{"type":"null"}]})", R"({"anyOf":[{},{"type":"null"}]})"},
+      // Without what is left out there is no such place.
+      {R"({"$ref":"#/$defs/a/type","$defs":{"a":{"type":"x"}}})", R"({"type":"object"})"},
+      {R"({"$ref":"#/$defs/a","$defs":{"a":{"minLength":-1,"$ref":"#/$defs/a"}}})",
+       R"({"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/a"}}})"},
+  };
+  for (const auto& row : rows) {
+    auto schema = boost::json::parse(row.schema);
+    const auto good = check_schema("schema", schema, Holds::some);
+    EXPECT_TRUE(good) << row.schema << ": " << good.error().message;
+    EXPECT_EQ(schema, boost::json::parse(row.left)) << boost::json::serialize(schema);
+    EXPECT_NE(refusal(row.schema), "") << row.schema;
+  }
+  EXPECT_EQ(refusal("true", Holds::some), "schema: expected an object, which a schema is here");
 }
 
 }  // namespace
