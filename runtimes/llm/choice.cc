@@ -46,12 +46,7 @@ std::optional<Token> Choice::next(std::int32_t row) {
   if (logprobs_) report(row, token);
   std::string text = text_.add(model_->piece(token, shows_marks_));
   const bool over = text_.stopped() || generated_ >= tokens_max_;
-  auto delta = reader_.add(std::move(text));
-  if (!delta) {
-    listener_->failed(*this, delta.error());
-    return std::nullopt;
-  }
-  listener_->said(*this, std::move(*delta));
+  listener_->said(*this, reader_.add(std::move(text)));
   if (!over) return token;
   if (!text_.stopped()) tail_ = {token};
   finish(text_.stopped() ? Finish::stop : Finish::length);
@@ -60,9 +55,8 @@ std::optional<Token> Choice::next(std::int32_t row) {
 
 void Choice::finish(Finish why) {
   sampler_.reset();  // It is as large as the vocabulary, and others of this call may run for long.
-  const auto delta = reader_.end(text_.stopped() ? "" : text_.rest());
-  if (!delta) return listener_->failed(*this, delta.error());
-  if (!delta->empty()) listener_->said(*this, *delta);
+  Delta delta = reader_.end(text_.stopped() ? "" : text_.rest());
+  if (!delta.empty()) listener_->said(*this, std::move(delta));
   listener_->ended(*this, why == Finish::stop && reader_.called() ? Finish::tool_calls : why);
 }
 

@@ -1,7 +1,6 @@
 // Reads what a model says as a chat's answer: what is said, what is only thought, which tools are
-// called. Of most answers all is said, and nothing is read.
-//
-// Errors  function_failed: the model does not keep to the form that its template promises.
+// called. Of most answers all is said, and nothing is read. A model need not keep to the form that
+// its template promises: what it says then is content, and none of it is lost.
 #pragma once
 
 #include <memory>
@@ -9,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/result.h"
 #include "runtimes/llm/chat_prompt.h"
 
 namespace dormouse::llm {
@@ -32,13 +30,12 @@ class MessageReader {
   explicit MessageReader(const ChatPrompt*);  // nullptr: no chat, all is content.
   ~MessageReader();
 
-  Result<Delta> add(std::string text);
-  Result<Delta> end(std::string rest);
+  Delta add(std::string text);
+  Delta end(std::string rest);
   bool called() const;  // A tool.
 
  private:
   struct Parsing;
-  Result<Delta> parse(bool partial);
   std::unique_ptr<Parsing> parsing_;
 };
 

@@ -45,13 +45,9 @@ class Reading : public testing::Test {
     MessageReader reader(&prompt);
     Said said;
     for (std::size_t at = 0; at < text.size(); at += piece) {
-      auto delta = reader.add(std::string(text.substr(at, piece)));
-      EXPECT_TRUE(delta);
-      if (delta) add(said, std::move(*delta));
+      add(said, reader.add(std::string(text.substr(at, piece))));
     }
-    auto rest = reader.end("");
-    EXPECT_TRUE(rest) << rest.error().message;
-    if (rest) add(said, std::move(*rest));
+    add(said, reader.end(""));
     if (reader.called()) said.finish = Finish::tool_calls;
     return said;
   }
@@ -83,9 +79,8 @@ TEST_F(Reading, WhatIsOnlySaid) {
   EXPECT_EQ(said.finish, Finish::stop);
 }
 
-TEST_F(Reading, ThoughtsApart) {
-  constexpr const char* thinking =
-      R"({%- for message in messages %}<|im_start|>{{ message.role }}
+constexpr const char* thinking =
+    R"({%- for message in messages %}<|im_start|>{{ message.role }}
 {% if message.role == 'assistant' and message.reasoning_content %}<think>
 {{ message.reasoning_content }}
 </think>
@@ -97,6 +92,8 @@ TEST_F(Reading, ThoughtsApart) {
 </think>
 
 {% endif %}{% endif %})";
+
+TEST_F(Reading, ThoughtsApart) {
   const ChatPrompt asked = prompt(thinking, R"({"messages":[{"role":"user","content":"Why?"}]})");
   const Said said = read(asked, "<think>\nIt is late.\n</think>\n\nSleep.", 4);
   EXPECT_EQ(said.delta.content, "Sleep.");
@@ -107,6 +104,50 @@ TEST_F(Reading, ThoughtsApart) {
   EXPECT_TRUE(carried->thinking_start.starts_with("<think>")) << carried->thinking_start;
   ASSERT_FALSE(carried->thinking_ends.empty());
   EXPECT_TRUE(carried->thinking_ends.front().contains("</think>"));
+}
+
+TEST_F(Reading, LosesNothingOfWhatIsNotInItsForm) {
+  const std::string call =
+      "<tool_call>\n{\"name\": \"wake\", \"arguments\": {\"hour\": 6}}\n</tool_call>";
+  const std::string much(2000, 'z');
+  const struct {
+    std::string text, content;
+    std::size_t calls;
+  } rows[] = {
+      {call + "\nI did.", "I did.", 1},
+      {call + "\nGröße 😀 " + much, "Größe 😀 " + much, 1},
+      {"Now: <tool_call>\nwake", "Now: <tool_call>\nwake", 0},
+      {"<tool_call>\n{\"name\": \"sing\"}\n</tool_call> " + much,
+       "<tool_call>\n{\"name\": \"sing\"}\n</tool_call> " + much, 0},
+      {"1 <", "1 <", 0},
+      {"1 <tool", "1 <tool", 0},
+      {"<tool_call>", "<tool_call>", 0},
+  };
+  const ChatPrompt asked = prompt(calling, wake);
+  for (const auto& row : rows) {
+    for (const std::size_t piece : {1U, 7U, 10'000U}) {
+      const Said said = read(asked, row.text, piece);
+      EXPECT_EQ(said.delta.content.substr(said.delta.content.find_first_not_of('\n')), row.content)
+          << row.text << " in " << piece;
+      ASSERT_EQ(said.delta.calls.size(), row.calls) << row.text << " in " << piece;
+      if (row.calls > 0) EXPECT_EQ(said.delta.calls[0].arguments, "{\"hour\": 6}");
+    }
+  }
+}
+
+TEST_F(Reading, StreamsWhatFollowsACallBeforeItEnds) {
+  const ChatPrompt asked = prompt(calling, wake);
+  MessageReader reader(&asked);
+  (void)reader.add("<tool_call>\n{\"name\": \"wake\", \"arguments\": {\"hour\": 6}}\n</tool_call>");
+  std::string content;
+  for (int i = 0; i < 100; ++i) content += reader.add(" word").content;
+  EXPECT_GT(content.size(), 400U);
+}
+
+TEST_F(Reading, ThoughtsThatCameTooLateAreSaid) {
+  const ChatPrompt asked = prompt(thinking, R"({"messages":[{"role":"user","content":"Why?"}]})");
+  const Said said = read(asked, "<think>\nIt is late.\n</think>\n\nSleep.<think>No", 4);
+  EXPECT_EQ(said.delta.content, "Sleep.<think>No");
 }
 
 TEST_F(Reading, RefusesToolsThatTheModelDoesNotKnow) {
