@@ -221,9 +221,17 @@ class Server {
       if (!computed) std::fprintf(stderr, "llm: %s\n", computed.error().message.c_str());
       return;
     }
-    for (auto& [handle, running] : running_) {
-      if (running.call->over()) continue;
-      return static_cast<EmbeddingCall&>(*running.call).step(embedder_.get());
+    embed();
+  }
+
+  // In turns: a call of thousands of texts holds up none of one.
+  void embed() {
+    auto next = running_.upper_bound(embedded_);
+    for (std::size_t tried = 0; tried < running_.size(); ++tried, ++next) {
+      if (next == running_.end()) next = running_.begin();
+      if (next->second.call->over()) continue;
+      embedded_ = next->first;
+      return static_cast<EmbeddingCall&>(*next->second.call).step(embedder_.get());
     }
   }
 
@@ -366,6 +374,7 @@ class Server {
   std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<Embedder> embedder_;
   std::map<std::uint64_t, Running> running_;
+  std::uint64_t embedded_ = 0;  // Whose texts were last.
   bool draining_ = false;
 };
 

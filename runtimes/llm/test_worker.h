@@ -1,0 +1,82 @@
+// A worker at the other end of a socket, without a daemon, for tests.
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+#include "wire/messages.h"
+#include "wire/socket.h"
+#include "wire/worker.h"
+
+namespace dormouse::llm {
+
+class TestWorker {
+ public:
+  // Its code is what LLM_TESTDATA has. `before`: a program that runs it, with its arguments.
+  explicit TestWorker(std::vector<std::string> before = {}) {
+    int both[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) == 0);
+    before.insert(before.end(), {LLM_WORKER, LLM_TESTDATA});
+    process_ = fork();
+    if (process_ == 0) {
+      fcntl(both[1], F_SETFD, 0);
+      setenv("DORMOUSE_SOCKET", std::to_string(both[1]).c_str(), 1);
+      std::vector<char*> arguments;
+      for (std::string& each : before) arguments.push_back(each.data());
+      arguments.push_back(nullptr);
+      execvp(arguments.front(), arguments.data());
+      _exit(127);
+    }
+    close(both[1]);
+    socket_ = wire::Descriptor(both[0]);
+    receiver_ = wire::FrameReceiver(both[0]);
+    EXPECT_EQ(receive().type, wire::Type::hello);
+  }
+  ~TestWorker() {
+    socket_ = wire::Descriptor();
+    waitpid(process_, nullptr, 0);
+  }
+
+  struct Received {
+    wire::Type type;
+    std::uint64_t handle;
+    std::string payload;
+  };
+  Received receive() {
+    auto frame = receiver_.receive();
+    CHECK(frame && *frame);
+    const auto& header = (*frame)->header;
+    return {header.type, header.handle, std::string((*frame)->payload)};
+  }
+  void send(wire::Type type, std::uint64_t handle, std::string_view payload) {
+    std::string frame;
+    wire::append_frame(frame, type, 0, handle, payload);
+    CHECK(wire::send_all(socket_.number(), frame, {}));
+  }
+  void load(wire::Options options) {
+    send(wire::Type::load, 0, wire::encode(wire::Load{std::move(options)}));
+    ASSERT_EQ(receive().type, wire::Type::ready);
+  }
+  void invoke(std::uint64_t handle, std::string_view body) {
+    wire::Item item{.handle = handle, .result_bytes_max = 1 << 20};
+    item.content.content_type = "application/json";
+    item.inline_body = body;
+    item.body_size = body.size();
+    send(wire::Type::invoke, handle, wire::encode(std::span(&item, 1)));
+  }
+
+ private:
+  wire::Descriptor socket_;
+  wire::FrameReceiver receiver_{-1};
+  pid_t process_ = -1;
+};
+
+}  // namespace dormouse::llm
