@@ -31,6 +31,7 @@
 #include "ledger/ledger.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
+#include "runtimes/llm/request.h"
 #include "runtimes/onnx/classification_options.h"
 #include "runtimes/onnx/decoder.h"
 #include "runtimes/onnx/pictures/pictures.h"
@@ -115,7 +116,8 @@ std::map<std::string, std::string> of_http() {
           {"json: depth", count(static_cast<std::int64_t>(gateway::JsonLimits{}.depth_max))},
           {"json: values", count(static_cast<std::int64_t>(gateway::JsonLimits{}.values_max))},
           {"json: values of tensors",
-           count(static_cast<std::int64_t>(gateway::tensor_json_limits.values_max))}};
+           count(static_cast<std::int64_t>(gateway::tensor_json_limits.values_max))},
+          {"json: values of a language model", count(static_cast<std::int64_t>(llm::values_max))}};
 }
 
 std::map<std::string, std::string> of_lambda() {

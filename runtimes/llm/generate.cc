@@ -37,9 +37,8 @@ class GeneratingCall final : public Call, public Choice::Listener {
       for (std::size_t i = 0; i < siblings_; ++i) {
         // A seed gives the same answers again, not the same one to each choice.
         const std::uint32_t first = request.sampling.seed.value_or(random_seed());
-        Request one = request;
-        one.sampling.seed = first + static_cast<std::uint32_t>(i);
-        auto sampler = Sampler::make(model, one, chat, first);
+        const std::uint32_t seed = first + static_cast<std::uint32_t>(i);
+        auto sampler = Sampler::make(model, request.sampling, chat, seed);
         if (!sampler) return std::move(sampler).error();
         choices_.push_back(std::make_unique<Choice>(this, model, choices_.size(), prompt,
                                                     std::move(*sampler), request, chat));

@@ -17,12 +17,42 @@ Result<std::vector<Token>> tokens(std::string_view field, const json::array& giv
   return tokens;
 }
 
+// At most so many values, by the marks before them.
+std::size_t values_at_most(std::string_view text) {
+  std::size_t count = 1;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      count += c == ',' || c == '[' || c == '{' ? 1 : 0;
+    }
+  }
+  return count;
+}
+
 }  // namespace
 
 json::parse_options parsing() {
   json::parse_options options;
   options.max_depth = 64;
   return options;
+}
+
+Result<json::value> parsed(std::string_view body) {
+  if (body.size() > values_max && values_at_most(body) > values_max) {
+    return Error{Code::too_large,
+                 "body: more than " + std::to_string(values_max) +
+                     " values, of which each token of a prompt or an input is one; send less at a "
+                     "time, or text"};
+  }
+  boost::system::error_code failure;
+  json::value value = json::parse(body, failure, {}, parsing());
+  if (failure) return refused("body", "is not JSON: " + failure.message());
+  return value;
 }
 
 Error refused(std::string_view field, std::string_view why) {

@@ -1,7 +1,7 @@
 // What JSON values have to be, and the errors of those that are not. Pure.
 //
-// Errors  invalid_argument or unsupported; the message begins with the field, and says what is
-//         expected.
+// Errors  invalid_argument, unsupported or too_large; the message begins with the field, and says
+//         what is expected.
 #pragma once
 
 #include <boost/json.hpp>
@@ -19,6 +19,8 @@ using Field = std::string_view;
 using Value = const boost::json::value&;
 
 boost::json::parse_options parsing();  // Of a body, and of what is kept of it.
+
+Result<boost::json::value> parsed(std::string_view body);  // too_large: more than values_max.
 
 Error refused(Field, std::string_view why);
 Error not_done(Field, std::string_view why);

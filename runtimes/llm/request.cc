@@ -303,10 +303,9 @@ Result<> check_whole(const Request& request) {
 }  // namespace
 
 Result<Request> read_request(std::string_view wanted, std::string_view body) {
-  boost::system::error_code failure;
-  const json::value value = json::parse(body, failure, {}, parsing());
-  if (failure) return refused("body", "is not JSON: " + failure.message());
-  const json::object* object = value.if_object();
+  const auto value = parsed(body);
+  if (!value) return value.error();
+  const json::object* object = value->if_object();
   if (object == nullptr) return refused("body", "expected an object");
   const auto what = operation(wanted, *object);
   if (!what) return what.error();

@@ -3,7 +3,8 @@
 //
 // Source  https://github.com/openai/openai-openapi, and as extensions of other servers `top_k`,
 //         `min_p` and `ignore_eos`.
-// Errors  invalid_argument or unsupported; the message begins with the field: "temperature: …".
+// Errors  invalid_argument, unsupported or, of a body of too many values, too_large; the message
+//         begins with the field: "temperature: …".
 //         A field that nothing here obeys is an error, never passed over, unless it only labels
 //         the request (`user`, `metadata`, …).
 #pragma once
@@ -66,6 +67,9 @@ struct Request {
 
 inline constexpr std::size_t texts_max = 2048;
 inline constexpr std::int32_t choices_max = 16;
+// Of a body's JSON, each of which takes memory many times its text. As many as the vectors of 2,048
+// texts of 512 tokens want.
+inline constexpr std::size_t values_max = 1'250'000;
 
 // `wanted` is what the caller asked for ("chat.completions", "completions", "embeddings"); "": what
 // the body looks like.

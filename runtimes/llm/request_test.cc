@@ -239,6 +239,23 @@ TEST(Request, RefusesWhatIsNoJson) {
   EXPECT_TRUE(error_of(chat, deep).starts_with("body: "));
 }
 
+TEST(Request, RefusesSoManyValuesThatTheyWouldTakeItsMemory) {
+  const auto labelled = [](std::size_t count) {
+    std::string numbers = "0";
+    numbers.reserve(2 * count);
+    while (numbers.size() / 2 + 1 < count) numbers += ",0";
+    return with(R"("metadata":[)" + numbers + "]");
+  };
+  const auto all = read_request(chat, labelled(8'000'000));
+  ASSERT_FALSE(all);
+  EXPECT_EQ(all.error().code, Code::too_large);
+  EXPECT_TRUE(all.error().message.starts_with("body: more than 1250000 values"));
+  EXPECT_EQ(error_of(chat, labelled(1'249'990)), "none");
+  // Texts are no more than one each, whatever is in them.
+  const std::string text = R"(\"[,{\\)" + std::string(2'000'000, ',');
+  EXPECT_EQ(error_of("completions", R"({"prompt":")" + text + R"("})"), "none");
+}
+
 // M9: numbers that nobody would send are errors, or are in range.
 TEST(Request, SurvivesTenThousandRandomNumbers) {
   const char* const fields[] = {

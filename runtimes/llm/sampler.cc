@@ -53,11 +53,10 @@ void put_grammar(common_params_sampling& params, const Model& model, const ChatP
   }
 }
 
-common_params_sampling params_of(const Model& model, const Request& request,
+common_params_sampling params_of(const Model& model, const Sampling& wishes,
                                  const ChatPrompt* prompt, std::uint32_t seed) {
-  const Sampling& wishes = request.sampling;
   common_params_sampling params;
-  params.seed = wishes.seed.value_or(seed);
+  params.seed = seed;
   params.no_perf = true;
   // So little is none: logits over it would have no bounds.
   const float temperature = wishes.temperature < 1e-3F ? 0 : wishes.temperature;
@@ -119,15 +118,15 @@ void Sampler::Free::operator()(common_sampler* sampler) const {
   common_sampler_free(sampler);
 }
 
-Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Request& request,
+Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Sampling& wishes,
                                                const ChatPrompt* prompt, std::uint32_t seed) {
-  for (const auto& [token, bias] : request.sampling.logit_bias) {
+  for (const auto& [token, bias] : wishes.logit_bias) {
     if (!model->has(token)) {
       return Error{Code::invalid_argument,
                    "logit_bias: the model has no token " + std::to_string(token)};
     }
   }
-  auto params = params_of(*model, request, prompt, seed);
+  auto params = params_of(*model, wishes, prompt, seed);
   constexpr std::size_t grammar_bytes_max = 64 << 10;  // Each token is held against all of it.
   if (prompt != nullptr && prompt->grammar.size() > grammar_bytes_max) {
     return Error{Code::too_large, "response_format: its schema, or the tools, are too large"};

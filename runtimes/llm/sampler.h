@@ -29,8 +29,8 @@ struct Likelihood {
 
 class Sampler {
  public:
-  // `prompt`: of a chat, nullptr otherwise. `seed` is used if the request has none.
-  static Result<std::unique_ptr<Sampler>> make(const Model*, const Request&, const ChatPrompt*,
+  // `prompt`: of a chat, nullptr otherwise. `seed` in place of the one that is wished for.
+  static Result<std::unique_ptr<Sampler>> make(const Model*, const Sampling&, const ChatPrompt*,
                                                std::uint32_t seed);
 
   // function_failed: nothing may follow, by what the request wants. invalid_argument: to find out
