@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "base/bytes.h"
+#include "runtimes/llm/json_values.h"
 
 namespace dormouse::llm {
 namespace {
@@ -59,6 +60,35 @@ std::string calling_at_once(std::string grammar) {
     return grammar;
   }
   return grammar.erase(begin, digits + 1 - begin);
+}
+
+// Which parameters there are, and of which types: some templates write each by itself, not JSON.
+boost::json::object without_details(const boost::json::object& parameters) {
+  boost::json::object bare{{"type", "object"}};
+  const auto* const properties = parameters.if_contains("properties");
+  if (properties == nullptr) return bare;
+  boost::json::object named;
+  for (const auto& [name, schema] : properties->as_object()) {
+    named[name].emplace_object();
+    const auto* const type = schema.as_object().if_contains("type");
+    if (type != nullptr) named[name].as_object()["type"] = *type;
+  }
+  bare["properties"] = std::move(named);
+  if (const auto* required = parameters.if_contains("required")) bare["required"] = *required;
+  return bare;
+}
+
+std::string without_details(std::string_view tools) {
+  boost::json::value all = boost::json::parse(tools, {}, parsing());
+  for (boost::json::value& tool : all.as_array()) {
+    boost::json::object& function = tool.at("function").as_object();
+    const auto* const strict = function.if_contains("strict");
+    auto* const parameters = function.if_contains("parameters");
+    if (parameters == nullptr || !parameters->is_object()) continue;
+    if (strict != nullptr && *strict == true) continue;
+    *parameters = without_details(parameters->as_object());
+  }
+  return boost::json::serialize(all);
 }
 
 void put(std::string& out, const std::vector<std::string>& texts) {
@@ -126,7 +156,7 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
     return Error{Code::unsupported, "tools: this model's chat template does not know of tools"};
   }
   try {
-    ChatPrompt prompt = rendered(request);
+    ChatPrompt prompt = loosened(rendered(request), request);
     if (request.tool_choice != ToolChoice::required) return prompt;
     if (prompt.grammar.empty() || prompt.lazy) {
       return Error{Code::unsupported,
@@ -137,6 +167,17 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
   } catch (const std::exception& failure) {
     return refused(failure);
   }
+}
+
+// A grammar of too many schemas is made without what is within a tool's parameters, which the model
+// is told all the same. What is strict stays.
+ChatPrompt ChatTemplates::loosened(ChatPrompt prompt, const Request& request) const {
+  if (!prompt.of_tools || prompt.grammar.size() <= tools_grammar_bytes_max) return prompt;
+  Request less = request;
+  less.tools = without_details(request.tools);
+  ChatPrompt loose = rendered(less);
+  loose.text = std::move(prompt.text);
+  return loose;
 }
 
 ChatPrompt ChatTemplates::rendered(const Request& request) const {

@@ -48,6 +48,10 @@ struct ChatPrompt {
   std::string begun;  // What of the answer the prompt has said already.
 };
 
+// Of one schema's grammar, of which each token is held against as much as may follow; and of all
+// tools', of which one is called at a time.
+inline constexpr std::size_t grammar_bytes_max = 64 << 10, tools_grammar_bytes_max = 512 << 10;
+
 class ChatTemplates {
  public:
   // Reads them, or `source` instead.
@@ -58,7 +62,8 @@ class ChatTemplates {
 
  private:
   ChatTemplates() = default;
-  ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws.
+  ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws; so does
+  ChatPrompt loosened(ChatPrompt, const Request&) const;
 
   struct Free {
     void operator()(common_chat_templates*) const;

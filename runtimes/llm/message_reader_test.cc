@@ -5,21 +5,10 @@
 #include <set>
 
 #include "runtimes/llm/reply.h"
+#include "runtimes/llm/test_calls.h"
 
 namespace dormouse::llm {
 namespace {
-
-// As Qwen's and Hermes' models have it.
-constexpr const char* calling = R"({%- if tools %}<|im_start|>system
-Tools:{% for tool in tools %}
-{{ tool | tojson }}{% endfor %}<|im_end|>
-{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
-{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
-<tool_call>
-{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>{% endfor %}{% endif %}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %})";
 
 constexpr std::string_view wake =
     R"({"messages":[{"role":"user","content":"Wake me"}],"tools":[{"type":"function","function":
@@ -55,7 +44,7 @@ class Reading : public testing::Test {
 };
 
 TEST_F(Reading, ACallOfATool) {
-  const ChatPrompt asked = prompt(calling, wake);
+  const ChatPrompt asked = prompt(calling_template, wake);
   EXPECT_TRUE(asked.text.contains("\"wake\""));
   EXPECT_TRUE(asked.of_tools);
   EXPECT_FALSE(asked.grammar.empty());
@@ -73,7 +62,7 @@ TEST_F(Reading, ACallOfATool) {
 }
 
 TEST_F(Reading, WhatIsOnlySaid) {
-  const Said said = read(prompt(calling, wake), "Good night.", 3);
+  const Said said = read(prompt(calling_template, wake), "Good night.", 3);
   EXPECT_EQ(said.delta.content, "Good night.");
   EXPECT_TRUE(said.delta.calls.empty());
   EXPECT_EQ(said.finish, Finish::stop);
@@ -123,7 +112,7 @@ TEST_F(Reading, LosesNothingOfWhatIsNotInItsForm) {
       {"1 <tool", "1 <tool", 0},
       {"<tool_call>", "<tool_call>", 0},
   };
-  const ChatPrompt asked = prompt(calling, wake);
+  const ChatPrompt asked = prompt(calling_template, wake);
   for (const auto& row : rows) {
     for (const std::size_t piece : {1U, 7U, 10'000U}) {
       const Said said = read(asked, row.text, piece);
@@ -136,7 +125,7 @@ TEST_F(Reading, LosesNothingOfWhatIsNotInItsForm) {
 }
 
 TEST_F(Reading, StreamsWhatFollowsACallBeforeItEnds) {
-  const ChatPrompt asked = prompt(calling, wake);
+  const ChatPrompt asked = prompt(calling_template, wake);
   MessageReader reader(&asked);
   (void)reader.add("<tool_call>\n{\"name\": \"wake\", \"arguments\": {\"hour\": 6}}\n</tool_call>");
   std::string content;

@@ -106,6 +106,22 @@ Error no_token_may_follow() {
   return {Code::function_failed, "no token may follow, by what the request asks for"};
 }
 
+// The field of the request that a grammar is of; "": there is none.
+std::string_view held_by(const ChatPrompt& prompt) {
+  if (prompt.grammar.empty()) return "";
+  return prompt.of_tools ? "tools" : "response_format";
+}
+
+Result<> check_grammar(const ChatPrompt& prompt) {
+  if (!prompt.of_tools && prompt.grammar.size() > grammar_bytes_max) {
+    return Error{Code::too_large, "response_format: its schema is too large; make it simpler"};
+  }
+  if (prompt.grammar.size() <= tools_grammar_bytes_max) return ok;
+  return Error{Code::too_large,
+               "tools: their parameters are too large to hold an answer to; send fewer tools, or "
+               "leave out \"strict\" and \"tool_choice\""};
+}
+
 Duration time_of_this_thread() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -127,22 +143,22 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Samplin
     }
   }
   auto params = params_of(*model, wishes, prompt, seed);
-  constexpr std::size_t grammar_bytes_max = 64 << 10;  // Each token is held against all of it.
-  if (prompt != nullptr && prompt->grammar.size() > grammar_bytes_max) {
-    return Error{Code::too_large, "response_format: its schema, or the tools, are too large"};
+  if (prompt != nullptr) {
+    if (auto good = check_grammar(*prompt); !good) return good.error();
   }
   if (is_greedy(params)) {
     Biases biases;
     for (const auto& one : params.logit_bias) biases.emplace_back(one.token, one.bias);
     return std::unique_ptr<Sampler>(new Sampler(model, std::move(biases)));
   }
-  const Error unreadable{Code::invalid_argument,
-                         "response_format: its schema is none that can be followed"};
+  const std::string_view by = prompt == nullptr ? std::string_view() : held_by(*prompt);
+  const Error unreadable =
+      by.empty() ? Error{Code::function_failed, "llama.cpp could not make a sampler"}
+                 : Error{Code::invalid_argument,
+                         std::string(by) + ": it has a schema that cannot be followed"};
   try {
     Chain chain(common_sampler_init(model->model(), params));
     if (!chain) return unreadable;
-    const bool is_held = prompt != nullptr && !prompt->grammar.empty();
-    const char* const by = !is_held ? "" : prompt->of_tools ? "tools" : "response_format";
     return std::unique_ptr<Sampler>(new Sampler(model, std::move(chain), by));
   } catch (const std::exception&) {
     return unreadable;

@@ -17,6 +17,18 @@ namespace dormouse::llm {
 
 namespace json = boost::json;
 
+// As Qwen's and Hermes' models have it.
+inline constexpr const char* calling_template = R"({%- if tools %}<|im_start|>system
+Tools:{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+<tool_call>
+{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %})";
+
 // An answer, as it comes.
 class Kept final : public Outlet {
  public:

@@ -1,0 +1,130 @@
+// Requests with as many tools as there may be.
+#include "runtimes/llm/test_calls.h"
+
+namespace dormouse::llm {
+namespace {
+
+// As Qwen's coders have it: each parameter by itself.
+constexpr const char* tagged_template = R"({%- if tools %}<|im_start|>system
+{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+<tool_call>
+<function={{ call.function.name }}>
+{% for name, value in call.function.arguments|items %}<parameter={{ name }}>
+{{ value if value is string else value | tojson }}
+</parameter>
+{% endfor %}</function>
+</tool_call>{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %})";
+
+// So many tools of eight parameters. `more` is of each, beside its name.
+std::string with_tools(int count, const std::string& kind, const std::string& more = "") {
+  std::string tools;
+  for (int i = 0; i < count; ++i) {
+    std::string properties = R"("text":{"type":"string"},"count":{"type":"integer","minimum":0})";
+    for (int j = 2; j < 8; ++j) properties += ",\"p" + std::to_string(j) + "\":" + kind;
+    tools += std::string(i > 0 ? "," : "") + R"({"type":"function","function":{"name":"tool_)" +
+             std::to_string(i) +
+             R"(","description":"Does one of many things, and says how it went.")" + more +
+             R"(,"parameters":{"type":"object","properties":{)" + properties +
+             R"(},"required":["text"]}}})";
+  }
+  return R"({"messages":[{"role":"user","content":"Do it"}],"max_tokens":8,"seed":1,"tools":[)" +
+         tools + "]";
+}
+
+std::string choice_of(int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "-of-them\"";
+  return R"({"enum":[)" + all + "]}";
+}
+
+class Tools : public Generating {
+ protected:
+  Tools() { use_template(calling_template); }
+  void use_template(const char* source) {
+    auto read = ChatTemplates::read(*model, source);
+    CHECK(read);
+    templates = std::move(*read);
+    renderer = std::make_unique<Renderer>(model.get(), templates.get(), -1);
+  }
+  static Said read(const ChatPrompt& prompt, const std::string& text) {
+    MessageReader reader(&prompt);
+    Said said;
+    add(said, reader.add(text));
+    add(said, reader.end(""));
+    return said;
+  }
+};
+
+TEST_F(Tools, OfDozensAreAllHeldToTheirSchemas) {
+  const std::string kind = R"({"type":"array","items":{"enum":["red","green"]},"maxItems":9})";
+  for (const int count : {60, 128}) {
+    const std::string body = with_tools(count, kind) + "}";
+    const Kept kept = asked(body);  // Its prompt is longer than the test's model may read.
+    ASSERT_TRUE(kept.error);
+    EXPECT_TRUE(kept.error->message.starts_with("messages: context: ")) << kept.error->message;
+    for (const char* source : {calling_template, tagged_template}) {
+      use_template(source);
+      const auto prompt = renderer->render(body);
+      ASSERT_TRUE(prompt) << count << ": " << prompt.error().message;
+      EXPECT_TRUE(prompt->grammar.contains("green"));
+      const auto request = read_request("", body);
+      EXPECT_TRUE(Sampler::make(model.get(), request->sampling, &*prompt, 1)) << count;
+    }
+  }
+}
+
+TEST_F(Tools, OfTooManySchemasAreHeldToTheirNamesAndTypes) {
+  const std::pair<const char*, std::string> rows[] = {
+      {calling_template,
+       "<tool_call>\n{\"name\": \"tool_7\", \"arguments\": {\"text\": \"a\", \"count\": 2}}\n"
+       "</tool_call>"},
+      {tagged_template,
+       "<tool_call>\n<function=tool_7>\n<parameter=text>\na\n</parameter>\n<parameter=count>\n2\n"
+       "</parameter>\n</function>\n</tool_call>"},
+  };
+  for (const auto& [source, call] : rows) {
+    use_template(source);
+    for (const char* more : {"", R"(,"tool_choice":"required")"}) {
+      const std::string asked = with_tools(60, choice_of(60)) + more + "}";
+      const auto prompt = renderer->render(asked);
+      ASSERT_TRUE(prompt) << prompt.error().message;
+      EXPECT_LT(prompt->grammar.size(), tools_grammar_bytes_max);
+      EXPECT_FALSE(prompt->grammar.contains("of-them"));
+      EXPECT_TRUE(prompt->text.contains("of-them"));  // The model is told.
+      EXPECT_TRUE(Sampler::make(model.get(), {}, &*prompt, 1));
+      const Said said = read(*prompt, call);
+      ASSERT_EQ(said.delta.calls.size(), 1U) << said.delta.content;
+      const json::value given = json::parse(said.delta.calls[0].arguments);
+      EXPECT_EQ(given, (json::value{{"text", "a"}, {"count", 2}}));
+    }
+  }
+}
+
+TEST_F(Tools, ThatAreStrictAndTooManyAreRefusedByTheirName) {
+  const auto prompt = renderer->render(with_tools(60, choice_of(60), R"(,"strict":true)") + "}");
+  ASSERT_TRUE(prompt) << prompt.error().message;
+  const auto sampler = Sampler::make(model.get(), {}, &*prompt, 1);
+  ASSERT_FALSE(sampler);
+  EXPECT_EQ(sampler.error().code, Code::too_large);
+  EXPECT_TRUE(sampler.error().message.starts_with("tools: ")) << sampler.error().message;
+}
+
+TEST_F(Tools, AreNotAskedForByASchemaThatIsTooLarge) {
+  const auto prompt = renderer->render(
+      R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",
+          "json_schema":{"name":"n","schema":)" +
+      choice_of(6000) + "}}}");
+  ASSERT_TRUE(prompt) << prompt.error().message;
+  const auto sampler = Sampler::make(model.get(), {}, &*prompt, 1);
+  ASSERT_FALSE(sampler);
+  EXPECT_EQ(sampler.error().message, "response_format: its schema is too large; make it simpler");
+}
+
+}  // namespace
+}  // namespace dormouse::llm
