@@ -11,6 +11,12 @@ std::vector<std::string> stops_of(const Request& request, const ChatPrompt* prom
   return stops;
 }
 
+// Of text that is UTF-8.
+std::size_t characters(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
 }  // namespace
 
 Choice::Choice(Listener* listener, const Model* model, std::size_t index, std::vector<Token> prompt,
@@ -43,8 +49,9 @@ std::optional<Token> Choice::next(std::int32_t row) {
     finish(Finish::stop);
     return std::nullopt;
   }
-  if (logprobs_) report(row, token);
-  std::string text = text_.add(model_->piece(token, shows_marks_));
+  const std::string piece = model_->piece(token, shows_marks_);
+  if (logprobs_) report(row, token, piece);
+  std::string text = text_.add(piece);
   const bool over = text_.stopped() || generated_ >= tokens_max_;
   listener_->said(*this, reader_.add(std::move(text)));
   if (!over) return token;
@@ -60,9 +67,12 @@ void Choice::finish(Finish why) {
   listener_->ended(*this, why == Finish::stop && reader_.called() ? Finish::tool_calls : why);
 }
 
-void Choice::report(std::int32_t row, Token chosen) {
+void Choice::report(std::int32_t row, Token chosen, std::string_view piece) {
   const auto likelihoods = sampler_->likelihoods(row, chosen, *logprobs_);
-  TokenReport report{model_->piece(chosen, true), likelihoods.front().logarithm, {}};
+  TokenReport report{.text = model_->piece(chosen, true),
+                     .offset = characters_,
+                     .logarithm = likelihoods.front().logarithm};
+  characters_ += characters(reported_.add(piece));
   for (const Likelihood& one : std::span(likelihoods).subspan(1)) {
     report.likeliest.emplace_back(model_->piece(one.token, true), one.logarithm);
   }

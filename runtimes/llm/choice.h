@@ -17,6 +17,8 @@ enum class Finish : std::uint8_t { stop, length, tool_calls };
 // A token with its likelihood, then the likeliest ones, and what each of them says.
 struct TokenReport {
   std::string text;
+  std::size_t offset =
+      0;  // In characters of all the text: of the one that it begins, or is part of.
   float logarithm = 0;
   std::vector<std::pair<std::string, float>> likeliest;
 };
@@ -45,7 +47,7 @@ class Choice final : public Run {
   void fail(const Error& error) override { listener_->failed(*this, error); }
 
  private:
-  void report(std::int32_t row, Token);
+  void report(std::int32_t row, Token, std::string_view piece);
   void finish(Finish);
 
   Listener* const listener_;
@@ -60,6 +62,8 @@ class Choice final : public Run {
   bool shows_marks_;
   std::size_t generated_ = 0;
   std::vector<TokenReport> reports_;
+  TextStream reported_{{}};
+  std::size_t characters_ = 0;  // Whole ones, of what was reported.
   std::vector<Token> tail_;
 };
 

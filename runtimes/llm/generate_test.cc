@@ -7,6 +7,20 @@ namespace {
 
 class Generate : public Generating {};
 
+// Of a stream that has come to its end.
+json::array events_of(std::string_view body) {
+  constexpr std::string_view begin = "data: ", end = "\n\n", last = "data: [DONE]\n\n";
+  EXPECT_TRUE(body.ends_with(last));
+  json::array events;
+  for (body.remove_suffix(last.size()); !body.empty();) {
+    EXPECT_TRUE(body.starts_with(begin));
+    const std::size_t size = body.find(end);
+    events.push_back(json::parse(body.substr(begin.size(), size - begin.size())));
+    body.remove_prefix(size + end.size());
+  }
+  return events;
+}
+
 TEST_F(Generate, SaysWhatLlamaCppSays) {
   const auto tokens = model->tokens("Hello world", false);
   const std::string expected = text_of(greedy(tokens, 24));
@@ -54,16 +68,8 @@ TEST_F(Generate, StreamsTheSame) {
   const Kept kept =
       asked(prompt("Hello", R"(,"stream":true,"stream_options":{"include_usage":true})"));
   ASSERT_TRUE(kept.streams && kept.ended);
-  std::string said, finish, last;
-  for (std::size_t at = 0; at < kept.body.size();) {
-    const std::size_t end = kept.body.find("\n\n", at);
-    ASSERT_NE(end, std::string::npos);
-    const std::string event = kept.body.substr(at, end - at);
-    at = end + 2;
-    ASSERT_TRUE(event.starts_with("data: "));
-    last = event.substr(6);
-    if (last == "[DONE]") continue;
-    const json::value data = json::parse(last);
+  std::string said, finish;
+  for (const json::value& data : events_of(kept.body)) {
     if (data.at("choices").as_array().empty()) {
       EXPECT_EQ(data.at("usage").at("completion_tokens"), 24);
       continue;
@@ -75,7 +81,6 @@ TEST_F(Generate, StreamsTheSame) {
   }
   EXPECT_EQ(said, whole.text());
   EXPECT_EQ(finish, "length");
-  EXPECT_EQ(last, "[DONE]");
 }
 
 TEST_F(Generate, StopsWhereItIsTold) {
@@ -120,6 +125,38 @@ TEST_F(Generate, TellsHowLikelyTokensWere) {
     // The likeliest was chosen, so none is likelier.
     for (const auto& [token, value] : top) EXPECT_LE(value.as_double(), chosen);
   }
+}
+
+TEST_F(Generate, TellsWhereTokensBeginInCharacters) {
+  std::string wanted;  // Halves of characters, in any order, and whole ones.
+  for (const Token token : model->tokens("ß😀a", false)) {
+    wanted += (wanted.empty() ? "\"" : ",\"") + std::to_string(token) + "\":100";
+  }
+  const std::string body =
+      R"({"prompt":"x","temperature":2,"seed":1,"ignore_eos":true,"logprobs":0,"max_tokens":64,
+          "logit_bias":{)" +
+      wanted + "}}";
+  const Kept whole = asked(body);
+  const json::value logprobs = whole.json().at("choices").at(0).at("logprobs");
+  const json::array offsets = logprobs.at("text_offset").as_array();
+  ASSERT_EQ(offsets.size(), 64U);
+  EXPECT_EQ(offsets[0], 0);
+  const auto characters = [](const std::string& text) {
+    return std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; });
+  };
+  EXPECT_LT(characters(whole.text()), std::ssize(whole.text()));  // So it counts otherwise.
+  EXPECT_TRUE(std::ranges::is_sorted(
+      offsets, {}, [](const json::value& each) { return each.to_number<std::int64_t>(); }));
+  EXPECT_LE(offsets.back().to_number<std::int64_t>(), characters(whole.text()));
+  EXPECT_GE(offsets.back().to_number<std::int64_t>(), characters(whole.text()) - 4);
+  json::array streamed;
+  for (const json::value& event :
+       events_of(asked(body.substr(0, body.size() - 1) + R"(,"stream":true})").body)) {
+    const json::value& some = event.at("choices").at(0).at("logprobs");
+    if (some.is_null()) continue;
+    for (const json::value& each : some.at("text_offset").as_array()) streamed.push_back(each);
+  }
+  EXPECT_EQ(streamed, offsets);
 }
 
 TEST_F(Generate, FollowsASchema) {
@@ -193,8 +230,18 @@ TEST_F(Generate, RefusesASchemaThatIsNone) {
 }
 
 TEST_F(Generate, EndsWhenTheContextIsFull) {
-  const Kept kept = asked(R"({"prompt":"Hello","ignore_eos":true,"temperature":0})");
-  EXPECT_EQ(kept.usage.prompt + kept.usage.generated, 256U);
+  for (const char* body :
+       {R"({"prompt":"Hello","ignore_eos":true,"temperature":0,"max_tokens":9999})",
+        R"({"messages":[{"role":"user","content":"x"}],"ignore_eos":true,"temperature":0})"}) {
+    const Kept kept = asked(body);
+    EXPECT_EQ(kept.usage.prompt + kept.usage.generated, 256U);
+    EXPECT_EQ(kept.json().at("choices").at(0).at("finish_reason"), "length");
+  }
+}
+
+TEST_F(Generate, GoesOnFromATextFor16TokensUnlessItIsTold) {
+  const Kept kept = asked(R"({"prompt":"Hello","ignore_eos":true,"max_tokens":null})");
+  EXPECT_EQ(kept.usage.generated, 16U);
   EXPECT_EQ(kept.json().at("choices").at(0).at("finish_reason"), "length");
 }
 

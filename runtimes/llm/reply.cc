@@ -61,7 +61,6 @@ json::object chat_logprobs(const std::vector<TokenReport>& reports) {
 
 json::object text_logprobs(const std::vector<TokenReport>& reports) {
   json::array tokens, values, likeliest, offsets;
-  std::size_t offset = 0;
   for (const TokenReport& report : reports) {
     const std::string text = valid_utf8(report.text);
     tokens.emplace_back(text);
@@ -69,8 +68,7 @@ json::object text_logprobs(const std::vector<TokenReport>& reports) {
     json::object top{{text, values.back()}};  // The chosen one is always among them.
     for (const auto& [other, value] : report.likeliest) top[valid_utf8(other)] = logarithm(value);
     likeliest.push_back(std::move(top));
-    offsets.push_back(offset);
-    offset += text.size();
+    offsets.push_back(report.offset);
   }
   return {{"tokens", std::move(tokens)},
           {"token_logprobs", std::move(values)},

@@ -320,6 +320,8 @@ Result<Request> read_request(std::string_view wanted, std::string_view body) {
     if (given == nullptr || given->is_null() || (entry.operations & bit(*what)) == 0) continue;
     if (auto read = entry.read(request, entry.name, *given); !read) return read.error();
   }
+  constexpr std::int32_t completion_tokens = 16;  // OpenAI's default, of these only.
+  if (*what == Operation::completion && !request.tokens_max) request.tokens_max = completion_tokens;
   if (request.logprobs && *what == Operation::chat && !object->contains("logprobs")) {
     return refused("top_logprobs", "wants \"logprobs\": true");
   }

@@ -209,6 +209,8 @@ TEST(Request, TellsOperationsApart) {
   EXPECT_EQ(read_request("", with(""))->operation, Operation::chat);
   EXPECT_EQ(read_request("", R"({"prompt":"x"})")->operation, Operation::completion);
   EXPECT_EQ(read_request("", R"({"input":"x"})")->operation, Operation::embedding);
+  EXPECT_EQ(read_request("", R"({"prompt":"x"})")->tokens_max, 16);
+  EXPECT_FALSE(read_request("", with(""))->tokens_max);
   EXPECT_EQ(error_of("", "{}"), R"(body: expected "messages", "prompt" or "input")");
   EXPECT_EQ(error_of("completions", "{}"), "prompt: is missing");
   EXPECT_EQ(error_of("embeddings", R"({"input":[]})"), "input: is empty");
