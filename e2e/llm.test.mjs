@@ -64,6 +64,8 @@ test("a GGUF file is deployed by its name alone", async () => {
   assert.equal(id, response.headers.get("dormouse-invocation"));
   const shown = (await platform.cli("show", "my-model")).stdout;
   assert.match(shown, /note: weights +in memory/);
+  // Nothing worth a MiB of weights, 2 of context, and the room of all models.
+  assert.equal((await platform.json("show", "my-model")).function.revision.manifest.memory, "770MiB");
   assert.match(shown, /note: chat template +the model's own/);
   assert.match(shown, /note: template +yes/);
   assert.equal((await platform.cli("delete", "my-model")).code, 0);

@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "cli/answers.h"
+#include "cli/gguf_memory.h"
 #include "cli/yaml.h"
 #include "control/manifest.h"
 #include "control/paths.h"
@@ -89,16 +90,18 @@ Result<> check_format(const fs::path& path) {
 }
 
 // One that answers several people at a time, slowly. Memory: the weights once more, in the order
-// that the processor likes best, what is read and said, and the library.
+// that the processor likes best, what is read and said when all of it is full, and the library.
 json::object manifest_of_gguf(const fs::path& path, std::uint64_t size) {
   constexpr std::uint64_t mib = 1 << 20, others_mib = 768;
-  const std::uint64_t memory_mib = size / mib * 5 / 4 + others_mib;
+  constexpr int conversations = 4;
+  const std::uint64_t context_mib = (gguf_context_bytes(path, conversations) + mib - 1) / mib;
+  const std::uint64_t memory_mib = size / mib * 5 / 4 + context_mib + others_mib;
   return {{"runtime", "llm"},
           {"model", path.filename().string()},
           {"memory", std::to_string(memory_mib) + "MiB"},
           {"cpu", "2"},
           {"threads", 2},
-          {"concurrency", 4},
+          {"concurrency", conversations},
           {"timeout", "10m"},
           {"start_timeout", "10m"}};
 }

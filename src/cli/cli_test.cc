@@ -176,6 +176,15 @@ class CliOfCode : public Cli {
   }
 };
 
+TEST_F(CliOfCode, DeploysALanguageModelWithRoomForItsConversations) {
+  world.fleet.known["llm"] = {};
+  const auto ran = run_it({"deploy", std::string(LLM_TESTDATA) + "/llama.gguf"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  // Less than a MiB of weights, 2 of context, and the room of all models.
+  EXPECT_EQ(manifest("llama").resources.memory_bytes, 770 << 20);
+  EXPECT_EQ(manifest("llama").concurrency, 4);
+}
+
 TEST_F(CliOfCode, DeploysOnePythonFile) {
   const auto ran = run_it({"deploy", write("app.py", "def handler(event, context): return 1\n")});
   EXPECT_EQ(ran.exit, 0) << ran.err;
