@@ -247,6 +247,8 @@ test("completions go on from a text, or from several", async () => {
   const { choices } = await client.completions.create({ model: "chat", prompt: ["the sea", "the river"], max_tokens: 4, n: 2, echo: true });
   assert.deepEqual(choices.map(({ index }) => index), [0, 1, 2, 3]);
   assert.ok(choices[0].text.includes("the sea") && choices[3].text.includes("the river"));
+  const unsaid = await client.completions.create({ model: "chat", prompt: "the sea", ignore_eos: true });
+  assert.equal(unsaid.usage.completion_tokens, 16);
 });
 
 test("more threads than there are processors are not started, and it says so", async () => {
@@ -303,6 +305,8 @@ test("what is wrong is refused with its name, and nothing breaks", async () => {
   const refused = await platform.request("POST", "/v1/chat/completions", { body: large, headers: json });
   assert.equal(refused.status, 400);
   assert.equal(JSON.parse(refused.text).error.code, "context_length_exceeded");
+  const numbers = await failure(ask("x", { metadata: Array(3_000_000).fill(0) }));
+  assert.deepEqual([numbers.status, numbers.param, numbers.code], [413, "body", "request_too_large"], numbers.message);
   assert.equal((await ask("still there?")).usage.completion_tokens, 16);
   const longest = { response_format: schemaOf({ type: "object", properties: ofMany(100) }), max_tokens: 4, ignore_eos: false };
   assert.equal((await ask("x", longest)).usage.completion_tokens, 4);

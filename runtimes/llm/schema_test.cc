@@ -1,7 +1,9 @@
 #include "runtimes/llm/schema.h"
 
 #include <gtest/gtest.h>
+#include <json-schema-to-grammar.h>
 
+#include <random>
 #include <string_view>
 
 namespace dormouse::llm {
@@ -182,6 +184,66 @@ TEST(Schema, LeavesOutOfAHintWhatNoGrammarIsMadeOf) {
     EXPECT_NE(refusal(row.schema), "") << row.schema;
   }
   EXPECT_EQ(refusal("true", Holds::some), "schema: expected an object, which a schema is here");
+}
+
+// Any value of it becomes another one, or a keyword another.
+void mutate(boost::json::value& value, std::mt19937_64& random) {
+  namespace json = boost::json;
+  const json::value odd[] = {nullptr,
+                             true,
+                             -1,
+                             2.5,
+                             1e300,
+                             99999,
+                             "x",
+                             "#/$defs/n",
+                             "object",
+                             json::array(),
+                             json::object(),
+                             json::array{"a", nullptr},
+                             json::object{{"type", "integer"}, {"minimum", true}}};
+  const char* const names[] = {"type",    "enum",   "items",     "properties", "required",
+                               "$ref",    "anyOf",  "maxLength", "minItems",   "minimum",
+                               "pattern", "format", "allOf"};
+  json::value* at = &value;
+  while (random() % 5 != 0) {
+    if (at->is_object() && !at->get_object().empty()) {
+      at = &(at->get_object().begin() + random() % at->get_object().size())->value();
+    } else if (at->is_array() && !at->get_array().empty()) {
+      at = &at->get_array()[random() % at->get_array().size()];
+    } else {
+      break;
+    }
+  }
+  const json::value& other = odd[random() % std::size(odd)];
+  if (at->is_object() && random() % 2 == 0) {
+    at->get_object()[names[random() % std::size(names)]] = other;
+  } else if (at != &value) {
+    *at = other;
+  }
+}
+
+TEST(Schema, ThatIsAHintBecomesAGrammarWhateverItSays) {
+  const auto whole = boost::json::parse(
+      R"({"type":"object","title":"t","$defs":{"n":{"type":"integer","minimum":1,"maximum":9},
+          "s":{"anyOf":[{"type":"string","pattern":"^[a-z]{1,3}$"},{"$ref":"#/$defs/n"}]}},
+          "properties":{"a":{"type":["string","null"],"minLength":1,"maxLength":5},
+          "b":{"type":"array","items":{"$ref":"#/$defs/s"},"minItems":1,"maxItems":3},
+          "c":{"enum":["x","y"],"type":"string"},"d":{"$ref":"#/properties/b"},
+          "e":{"allOf":[{"properties":{"p":{}}},{"properties":{"q":{"const":1}}}]},
+          "f":{"prefixItems":[{"type":"number"},{"format":"date"}]}},
+          "required":["a","b"],"additionalProperties":{"type":"boolean"}})");
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 3000; ++i) {
+    auto schema = whole;
+    for (auto changes = 1 + random() % 6; changes > 0; --changes) mutate(schema, random);
+    const std::string before = boost::json::serialize(schema);
+    ASSERT_TRUE(check_schema("schema", schema, Holds::some)) << before;
+    EXPECT_NO_THROW(
+        json_schema_to_grammar(common_json::parse(boost::json::serialize(schema)), true))
+        << before;
+    EXPECT_EQ(refusal(boost::json::serialize(schema), Holds::some), "");
+  }
 }
 
 }  // namespace
