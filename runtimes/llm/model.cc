@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
 #include <optional>
 
@@ -55,6 +56,20 @@ std::optional<enum llama_pooling_type> pooling(std::string_view name) {
 std::string said(std::string what) {
   const std::string complaint = last_complaint();
   return complaint.empty() ? what : what + ": " + complaint;
+}
+
+std::string metadata(const llama_model& model, const std::string& key) {
+  char text[64] = {};
+  return llama_model_meta_val_str(&model, key.c_str(), text, sizeof text) < 0 ? "" : text;
+}
+
+// A number of its architecture: "attention.key_length".
+std::optional<std::uint64_t> said_in_file(const llama_model& model, const std::string& name) {
+  const std::string text = metadata(model, metadata(model, "general.architecture") + "." + name);
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(number)
+                                                                  : std::nullopt;
 }
 
 }  // namespace
@@ -240,11 +255,14 @@ std::string Model::description() const {
 // Keys and values, in two bytes each, of every layer.
 std::uint64_t Model::context_bytes() const {
   const std::int32_t heads = std::max(llama_model_n_head(model_.get()), 1);
-  const auto wide = static_cast<std::uint64_t>(llama_model_n_embd(model_.get()) / heads) *
-                    static_cast<std::uint64_t>(llama_model_n_head_kv(model_.get()));
+  const std::uint64_t length = static_cast<std::uint64_t>(llama_model_n_embd(model_.get()) / heads);
+  const std::uint64_t of_both = said_in_file(*model_, "attention.key_length").value_or(length) +
+                                said_in_file(*model_, "attention.value_length").value_or(length);
+  const auto heads_of_layers = static_cast<std::uint64_t>(llama_model_n_layer(model_.get())) *
+                               static_cast<std::uint64_t>(llama_model_n_head_kv(model_.get()));
   const auto tokens =
       static_cast<std::uint64_t>(context_tokens_) * static_cast<std::uint64_t>(settings_.sequences);
-  return tokens * static_cast<std::uint64_t>(llama_model_n_layer(model_.get())) * wide * 4;
+  return tokens * heads_of_layers * of_both * 2;
 }
 
 wire::Options Model::notes() const {

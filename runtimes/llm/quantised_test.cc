@@ -23,13 +23,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t width = 256, hidden = 2048, heads = 4, kv_heads = 2, layers = 3;
-constexpr std::int64_t head = width / heads;
 
 // A model of random weights that is wide enough for every kind of block, with the vocabulary of
 // testdata/llama.gguf.
 class Wide {
  public:
-  Wide() : tensors_(ggml_init({.mem_size = std::size_t{64} << 20})), file_(gguf_init_empty()) {
+  // Heads of `head` numbers.
+  explicit Wide(std::int64_t head = width / heads)
+      : tensors_(ggml_init({.mem_size = std::size_t{64} << 20})), file_(gguf_init_empty()) {
     const std::string vocabulary = std::string(LLM_TESTDATA) + "/llama.gguf";
     gguf_context* const other = gguf_init_from_file(vocabulary.c_str(), {.no_alloc = true});
     CHECK(other != nullptr);
@@ -44,7 +45,9 @@ class Wide {
     set("attention.head_count", heads);
     set("attention.head_count_kv", kv_heads);
     set("rope.dimension_count", head);
-    add_tensors();
+    if (head != width / heads) set("attention.key_length", head);
+    if (head != width / heads) set("attention.value_length", head);
+    add_tensors(head);
   }
   ~Wide() {
     gguf_free(file_);
@@ -60,16 +63,16 @@ class Wide {
     gguf_set_val_u32(file_, ("llama." + key).c_str(), static_cast<std::uint32_t>(value));
   }
 
-  void add_tensors() {
+  void add_tensors(std::int64_t head) {
     const auto words = static_cast<std::int64_t>(kinds_.size());
     matrix("token_embd", width, words, 4);
     for (std::int64_t layer = 0; layer < layers; ++layer) {
       const std::string block = "blk." + std::to_string(layer) + ".";
       ones(block + "attn_norm");
-      matrix(block + "attn_q", width, width, 2);
+      matrix(block + "attn_q", width, heads * head, 2);
       matrix(block + "attn_k", width, kv_heads * head, 2);
       matrix(block + "attn_v", width, kv_heads * head, 2);
-      matrix(block + "attn_output", width, width, 2);
+      matrix(block + "attn_output", heads * head, width, 2);
       ones(block + "ffn_norm");
       matrix(block + "ffn_gate", width, hidden, 2);
       matrix(block + "ffn_up", width, hidden, 2);
@@ -212,6 +215,17 @@ TEST_P(Quantised, ReadsAheadWhatLlamaCppLeavesInTheFile) {
   ASSERT_TRUE(weights.bring(loaded.get()));
   EXPECT_LT(weights.bytes_late(), huge);  // Less is not worth it.
   EXPECT_EQ(weights.bytes_in_vain(), 0U);
+}
+
+TEST(Model, SaysWhatItsContextTakesByTheLengthOfItsHeads) {
+  const fs::path path = fs::temp_directory_path() / ("heads." + std::to_string(getpid()));
+  Wide(128).write(path);
+  const auto model = Model::open({.path = path, .context = 256, .sequences = 4});
+  fs::remove(path);
+  ASSERT_TRUE(model) << model.error().message;
+  // 1,024 tokens of 3 layers of 2 heads, each with a key and a value of 128 numbers.
+  EXPECT_TRUE((*model)->notes().at("context").contains("some 3 MiB when"))
+      << (*model)->notes().at("context");
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, Quantised,

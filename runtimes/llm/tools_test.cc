@@ -52,6 +52,10 @@ class Tools : public Generating {
     templates = std::move(*read);
     renderer = std::make_unique<Renderer>(model.get(), templates.get(), -1);
   }
+  // In this process, which has no limit.
+  Result<ChatPrompt> rendered(const std::string& body) const {
+    return templates->apply(*read_request("", body));
+  }
   static Said read(const ChatPrompt& prompt, const std::string& text) {
     MessageReader reader(&prompt);
     Said said;
@@ -61,20 +65,25 @@ class Tools : public Generating {
   }
 };
 
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool is_slowed = true;
+#else
+constexpr bool is_slowed = false;
+#endif
+
 TEST_F(Tools, OfDozensAreAllHeldToTheirSchemas) {
   const std::string kind = R"({"type":"array","items":{"enum":["red","green"]},"maxItems":9})";
   for (const int count : {60, 128}) {
     const std::string body = with_tools(count, kind) + "}";
-    const Kept kept = asked(body);  // Its prompt is longer than the test's model may read.
-    ASSERT_TRUE(kept.error);
-    EXPECT_TRUE(kept.error->message.starts_with("messages: context: ")) << kept.error->message;
     for (const char* source : {calling_template, tagged_template}) {
       use_template(source);
-      const auto prompt = renderer->render(body);
+      const auto prompt = rendered(body);
       ASSERT_TRUE(prompt) << count << ": " << prompt.error().message;
       EXPECT_TRUE(prompt->grammar.contains("green"));
-      const auto request = read_request("", body);
-      EXPECT_TRUE(Sampler::make(model.get(), request->sampling, &*prompt, 1)) << count;
+      EXPECT_TRUE(Sampler::make(model.get(), {}, &*prompt, 1)) << count;
+      if (is_slowed) continue;
+      const auto in_time = renderer->render(body);
+      EXPECT_TRUE(in_time) << count << ": " << in_time.error().message;
     }
   }
 }
@@ -92,7 +101,7 @@ TEST_F(Tools, OfTooManySchemasAreHeldToTheirNamesAndTypes) {
     use_template(source);
     for (const char* more : {"", R"(,"tool_choice":"required")"}) {
       const std::string asked = with_tools(60, choice_of(60)) + more + "}";
-      const auto prompt = renderer->render(asked);
+      const auto prompt = rendered(asked);
       ASSERT_TRUE(prompt) << prompt.error().message;
       EXPECT_LT(prompt->grammar.size(), tools_grammar_bytes_max);
       EXPECT_FALSE(prompt->grammar.contains("of-them"));
@@ -107,7 +116,7 @@ TEST_F(Tools, OfTooManySchemasAreHeldToTheirNamesAndTypes) {
 }
 
 TEST_F(Tools, ThatAreStrictAndTooManyAreRefusedByTheirName) {
-  const auto prompt = renderer->render(with_tools(60, choice_of(60), R"(,"strict":true)") + "}");
+  const auto prompt = rendered(with_tools(60, choice_of(60), R"(,"strict":true)") + "}");
   ASSERT_TRUE(prompt) << prompt.error().message;
   const auto sampler = Sampler::make(model.get(), {}, &*prompt, 1);
   ASSERT_FALSE(sampler);
@@ -116,7 +125,7 @@ TEST_F(Tools, ThatAreStrictAndTooManyAreRefusedByTheirName) {
 }
 
 TEST_F(Tools, AreNotAskedForByASchemaThatIsTooLarge) {
-  const auto prompt = renderer->render(
+  const auto prompt = rendered(
       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",
           "json_schema":{"name":"n","schema":)" +
       choice_of(6000) + "}}}");

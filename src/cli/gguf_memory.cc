@@ -83,13 +83,13 @@ class Header {
   }
 
   bool read_key() {
-    constexpr std::uint64_t key_bytes_max = 65535, text_bytes_max = 64 << 20;
+    constexpr std::uint64_t key_bytes_max = 65535;
     std::string key, said;
     std::uint32_t type = 0;
     if (!text(key, key_bytes_max) || !number(type) || type > float64) return false;
     if (type == array) return read_array(key);
     if (type != string) return read_numbers(key, type, 1);
-    if (!text(said, text_bytes_max)) return false;
+    if (!text(said, left_)) return false;
     if (key == "general.architecture") architecture_ = said;
     return true;
   }
@@ -120,7 +120,7 @@ class Header {
   }
 
   std::ifstream file_;
-  std::uint64_t left_ = 256 << 20;
+  std::uint64_t left_ = 64 << 20;
   std::string architecture_;
   std::map<std::string, Numbers> numbers_;
 };

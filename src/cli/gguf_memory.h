@@ -1,7 +1,7 @@
 // How much memory the context of a language model takes when it is full: the keys and values of
 // every token that its conversations may have, in every layer.
 //
-// Of a GGUF file the beginning is read, no more than 256 MiB of it, and nothing is believed: what
+// Of a GGUF file the beginning is read, no more than 64 MiB of it, and nothing is believed: what
 // does not fit together is 0. Whether the file is sound is for the model's worker to say.
 //
 // Source  https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; versions 2 and 3.
