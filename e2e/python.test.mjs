@@ -43,7 +43,7 @@ const deploy = (...what) => deployPython(platform, ...what);
 const call = (name, event) => platform.callJson(name, event);
 
 // A socket that lingers holds up whoever closes it last: passed to the daemon, all of it.
-test("a program sets the options of its sockets, but for the one that holds others up", async () => {
+test("a program has TCP and UDP, and sets the options of its sockets but for the one that holds others up", async () => {
   await deploy("options", `import ctypes, errno, socket, struct
 SO_LINGER = 13
 def outcome(level, name, value):
@@ -60,16 +60,30 @@ def beyond_32_bits():
         done = libc.syscall(ctypes.c_long(setsockopt), ctypes.c_long(end.fileno()), ctypes.c_long(1 | 1 << 32),
                             ctypes.c_long(SO_LINGER | 1 << 32), value, ctypes.c_long(8))
         return "set" if done == 0 else errno.errorcode[ctypes.get_errno()]
+def made(family, kind, protocol):
+    try:
+        socket.socket(family, kind, protocol).close()
+    except OSError as refused:
+        return errno.errorcode[refused.errno]
+    return "made"
 def handler(event, context):
+    sctp, udplite, mptcp, icmp = 132, 136, 262, 1
+    families = (socket.AF_INET, socket.AF_INET6)
+    kinds = (socket.SOCK_STREAM, 6), (socket.SOCK_STREAM, 0), (socket.SOCK_DGRAM, 17), (socket.SOCK_DGRAM, 0)
+    others = ((socket.SOCK_SEQPACKET, sctp), (socket.SOCK_SEQPACKET, 0), (socket.SOCK_STREAM, sctp), (socket.SOCK_STREAM, mptcp),
+              (socket.SOCK_DGRAM, udplite), (socket.SOCK_DGRAM, icmp), (socket.SOCK_RAW, 255))
     usual = [getattr(socket, name) for name in ("SO_REUSEADDR", "SO_KEEPALIVE", "SO_SNDBUF", "SO_RCVBUF",
                                                 "SO_REUSEPORT", "SO_BROADCAST", "SO_OOBINLINE", "SO_PRIORITY")]
     return {"usual": sorted({outcome(socket.SOL_SOCKET, name, 1) for name in usual}),
             "timeout": outcome(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0)),
             "tcp": outcome(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
             "linger": outcome(socket.SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 3600)),
-            "beyond": beyond_32_bits()}`);
+            "beyond": beyond_32_bits(),
+            "kinds": sorted({made(family, *kind) for family in families for kind in kinds}),
+            "others": sorted({made(family, *other) for family in families for other in others})}`);
   assert.deepEqual(await call("options", {}), {
     usual: ["set"], timeout: "set", tcp: "set", linger: "EPERM", beyond: "EPERM",
+    kinds: ["made"], others: ["EPERM"],
   });
 });
 

@@ -340,6 +340,7 @@ test("a key opens the platform and is not shown to the program", async () => {
       [{ authorization: `Bearer ${made.key}` }, {}],
       [{ "x-api-key": made.key }, {}],
       [{ "x-api-key": made.key, authorization: "Basic b3duOm93bg==" }, { authorization: "Basic b3duOm93bg==" }],
+      [{ "x-api-key": made.key, authorization: `Bearer ${made.key}` }, {}],
     ]) {
       const answer = await ask(headers);
       assert.equal(answer.status, 200, answer.text);

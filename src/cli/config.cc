@@ -329,7 +329,8 @@ const Entry entries[] = {
      [](Json v, DaemonConfig& c) { return read_duration(v, c.limits.header_timeout); }},
     {"limits.idle_timeout", "duration", "`75s`", "Between requests of a connection.",
      [](Json v, DaemonConfig& c) { return read_duration(v, c.limits.idle_timeout); }},
-    {"limits.write_timeout", "duration", "`30s`", "For a client that does not read.",
+    {"limits.write_timeout", "duration", "`30s`",
+     "For a client that does not read, or reads less than 1 KiB a second.",
      [](Json v, DaemonConfig& c) { return read_duration(v, c.limits.write_timeout); }},
 };
 

@@ -289,6 +289,7 @@ asio::awaitable<Result<>> Shard::search_for_secrets(InstanceKey mold, const sand
   if (sought.empty()) co_return ok;
   std::vector<std::string> variables, values;
   for (const auto& [variable, value] : sought) {
+    if (std::ranges::find(values, value) != values.end()) continue;  // It is looked for once.
     variables.push_back(variable);
     values.push_back(value);
   }

@@ -212,8 +212,7 @@ asio::awaitable<Error> Shard::autopsy(InstanceKey key, Error failure) {
   auto dying = where.worker->sandbox().wait();
   const sandbox::Ended ended = co_await std::move(dying);
   Instance& dead = *instance(key);
-  while (log_output(dead).any) {
-  }
+  log_rest(dead);
   if (!ended_itself) co_return failure;
   const auto memory_bytes = static_cast<std::int64_t>(dead.memory_bytes_max);
   co_return Error{Code::function_failed,
@@ -364,6 +363,15 @@ Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* 
   return took;
 }
 
+// Of one that has ended: what a pipe holds at most. Somebody else may have its other end, and go
+// on.
+void Shard::log_rest(Instance& dead) {
+  constexpr std::size_t pipe_bytes_max = 1 << 20;
+  for (std::size_t i = 0; i < pipe_bytes_max / Worker::line_bytes_max; ++i) {
+    if (!log_output(dead).any) return;
+  }
+}
+
 // The call that what is printed is of: the only one that runs, or has just `ended`.
 const Shard::Call* Shard::only_call(const Instance& where, const Call* ended) {
   const bool beside = ended != nullptr && !where.running.contains(ended->key);
@@ -372,7 +380,9 @@ const Shard::Call* Shard::only_call(const Instance& where, const Call* ended) {
 }
 
 void Shard::log_line(const Instance& where, const Call* runs, std::string text) {
-  const catalog::Revision& revision = *served_.at(where.function).revision;
+  const Served& served = served_.at(where.function);
+  if (served.removed) return;  // Its log is gone, and another may have its name.
+  const catalog::Revision& revision = *served.revision;
   parts_.logs->append(revision.manifest.name,
                       {.at = parts_.clock->wall(),
                        .revision = revision.number,
@@ -431,8 +441,7 @@ asio::awaitable<void> Shard::mourn(InstanceKey key) {
   const sandbox::Ended ended = co_await std::move(dying);
   hear_farewell(key);
   Instance& dead = *instance(key);
-  while (log_output(dead).any) {
-  }
+  log_rest(dead);
   const auto& manifest = served_.at(dead.function).revision->manifest;
   if (dead.end_reason.empty()) {
     dead.end_reason = describe(ended, manifest.resources.memory_bytes, dead.last_line);

@@ -93,12 +93,9 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
 // Forgets a withdrawn revision once no call and no instance is left of it.
 void Shard::release(FunctionKey key) {
   const auto found = served_.find(key);
-  if (found == served_.end() || !found->second.withdrawn || found->second.users > 0) return;
-  const std::string function = found->second.revision->manifest.name;
-  // Its log was removed with it; what the last of it printed came after that.
-  const bool has_log = found->second.removed && !serving_.contains(function);
-  served_.erase(found);
-  if (has_log) parts_.logs->remove(function);
+  if (found != served_.end() && found->second.withdrawn && found->second.users == 0) {
+    served_.erase(found);
+  }
 }
 
 // ---- events and commands ----

@@ -276,6 +276,7 @@ class Shard final : public Fleet {
   void flush(InstanceKey);
   void to_flush(InstanceKey, Instance&);
   Worker::Took log_output(Instance&, std::size_t* bytes = nullptr, const Call* ended = nullptr);
+  void log_rest(Instance& dead);
   const Call* only_call(const Instance&, const Call* ended);
   void log_line(const Instance&, const Call*, std::string text);
   bool reports(const Call&) const;

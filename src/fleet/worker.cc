@@ -42,7 +42,7 @@ Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox>
     : sandbox_(std::move(sandbox)),
       socket_(executor, duplicate(sandbox_->socket())),
       output_(executor, duplicate(sandbox_->output())),
-      receiver_(sandbox_->socket(), true) {
+      receiver_(sandbox_->socket(), wire::FrameReceiver::End::daemons) {
   refuse_descriptors(sandbox_->socket());
 }
 

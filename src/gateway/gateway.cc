@@ -231,7 +231,7 @@ asio::awaitable<void> Gateway::pass(http::Exchange* client) {
   WebRequest request{.id = id,
                      .path = is_root ? "/" : std::move(to.path),
                      .prefix = is_root ? "/f/" + to.name : std::move(to.prefix)};
-  request.left_out = parts_.keys->accepted_field(client->head().fields);
+  request.left_out = parts_.keys->accepted_fields(client->head().fields);
   auto serving =
       serve_web(parts_.clock, client, std::move(outcome.answer->lease), std::move(request));
   co_await std::move(serving);

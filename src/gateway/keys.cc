@@ -112,12 +112,12 @@ bool Keys::knows(std::string_view key) const {
   return found != 0;
 }
 
-std::string_view Keys::accepted_field(const http::Fields& fields) const {
+Keys::Accepted Keys::accepted_fields(const http::Fields& fields) const {
   constexpr std::string_view scheme = "Bearer ";
   const auto bearer = fields.find("Authorization").value_or("");
-  if (bearer.starts_with(scheme) && knows(bearer.substr(scheme.size()))) return "authorization";
   const auto key = fields.find("x-api-key");
-  return key && knows(*key) ? "x-api-key" : "";
+  const bool is_bearer = bearer.starts_with(scheme) && knows(bearer.substr(scheme.size()));
+  return {is_bearer ? "authorization" : "", key && knows(*key) ? "x-api-key" : ""};
 }
 
 std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {

@@ -34,9 +34,10 @@ class Keys {
   bool empty() const { return hashes_.empty(); }
   // Whether the request carries one of them, as `Authorization: Bearer KEY` or `x-api-key: KEY`.
   // Takes the same time for every wrong key.
-  bool accept(const http::Fields& fields) const { return !accepted_field(fields).empty(); }
-  // The field that holds it: "authorization" or "x-api-key"; empty if none does.
-  std::string_view accepted_field(const http::Fields&) const;
+  bool accept(const http::Fields& fields) const { return accepted_fields(fields) != Accepted(); }
+  // The fields that hold one: "authorization" or "", and "x-api-key" or "".
+  using Accepted = std::array<std::string_view, 2>;
+  Accepted accepted_fields(const http::Fields&) const;
 
   bool signs() const { return !signing_secrets_.empty(); }  // Any of them can.
   // What the owner of this id signs with; nullopt if there is none.

@@ -83,14 +83,15 @@ std::string WebCall::head(std::optional<std::uint64_t> size) const {
   if (!from.fields.find("X-Forwarded-Proto")) further.add("X-Forwarded-Proto", "http");
   if (!request_.prefix.empty()) further.add("X-Forwarded-Prefix", request_.prefix);
   further.add("Dormouse-Invocation", request_.id.text());
-  return http::request_head({.method = from.method,
-                             .path = request_.path,
-                             .query = from.query,
-                             .fields = from.fields,
-                             .left_out = {request_.left_out, "X-Forwarded-Prefix"},
-                             .further = further,
-                             .size = size,
-                             .upgrade = client_->wanted_upgrade()});
+  return http::request_head(
+      {.method = from.method,
+       .path = request_.path,
+       .query = from.query,
+       .fields = from.fields,
+       .left_out = {request_.left_out[0], request_.left_out[1], "X-Forwarded-Prefix"},
+       .further = further,
+       .size = size,
+       .upgrade = client_->wanted_upgrade()});
 }
 
 asio::awaitable<Result<>> WebCall::pass_whole(std::string_view body) {

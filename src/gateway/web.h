@@ -13,15 +13,16 @@
 #include <string>
 
 #include "fleet/fleet.h"
+#include "gateway/keys.h"
 #include "http/server.h"
 
 namespace dormouse::gateway {
 
 struct WebRequest {
   InvocationId id;
-  std::string path;           // For the program.
-  std::string prefix;         // "/f/name", or empty.
-  std::string_view left_out;  // The field that holds the caller's key; a constant.
+  std::string path;         // For the program.
+  std::string prefix;       // "/f/name", or empty.
+  Keys::Accepted left_out;  // The fields that hold the caller's key.
 };
 
 // From the dispatch of the call to the end of its response.

@@ -11,6 +11,7 @@ namespace dormouse::http {
 
 class Pace {
  public:
+  // At most 1,000,000 bytes a second.
   Pace(std::uint32_t bytes_per_second_min, Duration patience_max)
       : earned_per_byte_(Duration(std::chrono::seconds(1)) / bytes_per_second_min),
         patience_max_(patience_max),

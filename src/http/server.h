@@ -40,8 +40,9 @@ struct Limits {
   std::uint64_t bodies_bytes_max = std::uint64_t{4} << 30;  // Of all larger ones; then 503.
   Duration header_timeout = std::chrono::seconds(10);
   Duration idle_timeout = std::chrono::seconds(75);   // Between requests of one connection.
-  std::uint32_t body_bytes_per_second_min = 1024;     // Slower bodies are cut, after 10 s of grace.
-  Duration write_timeout = std::chrono::seconds(30);  // Without any progress.
+  // Slower bodies are cut after 10 s of grace; who reads answers slower, after write_timeout.
+  std::uint32_t body_bytes_per_second_min = 1024;
+  Duration write_timeout = std::chrono::seconds(30);
 };
 
 struct Request {

@@ -541,6 +541,18 @@ TEST(Server, OneWhoReadsNothingIsCut) {
   EXPECT_EQ(world.server->counters().connections_open, 0);
 }
 
+TEST(Server, OneWhoReadsTooSlowlyIsCut) {
+  World world({.body_bytes_per_second_min = 1'000'000, .write_timeout = 30s});
+  Peer peer = world.peer();
+  for (int i = 0; i < 100; ++i) peer.send(get("/file"));
+  world.pass(20s);
+  EXPECT_EQ(world.server->counters().connections_open, 1);
+  peer.receive();  // Some megabytes, in 20 seconds.
+  world.pass(20s);
+  world.run();
+  EXPECT_EQ(world.server->counters().connections_open, 0);
+}
+
 TEST(Server, OneConnectionTooManyIsToldSo) {
   World world({.connections_max = 2});
   Peer one = world.peer();

@@ -55,7 +55,8 @@ Stream::Stream(Core* core, asio::ip::tcp::socket socket)
     : core_(core),
       socket_(std::move(socket)),
       buffer_(buffer_bytes_first),
-      body_pace_(fresh_pace()) {
+      body_pace_(fresh_pace()),
+      write_pace_(core_->limits().body_bytes_per_second_min, core_->limits().write_timeout) {
 }
 
 Pace Stream::fresh_pace() const {
@@ -213,6 +214,7 @@ Result<bool> Stream::send_pieces(bool more_follows) {
     return failure();
   }
   drop_sent(static_cast<std::size_t>(sent));
+  write_pace_.move(Duration(0), static_cast<std::size_t>(sent));
   return first_piece_ == pieces_.size();
 }
 
@@ -235,6 +237,7 @@ asio::awaitable<Result<>> Stream::send_file(int descriptor, std::uint64_t offset
                                     std::min<std::uint64_t>(size, send_bytes_max));
     if (sent > 0) {
       size -= static_cast<std::uint64_t>(sent);
+      write_pace_.move(Duration(0), static_cast<std::size_t>(sent));
       if (size == 0) break;
     } else if (sent == 0) {
       co_return Error{Code::unavailable, "a body shorter than it was said to be"};
@@ -250,9 +253,11 @@ asio::awaitable<Result<>> Stream::send_file(int descriptor, std::uint64_t offset
 }
 
 asio::awaitable<Result<>> Stream::wait_until_writable() {
-  arm(write_deadline_, core_->clock()->now() + core_->limits().write_timeout);
+  const TimePoint since = core_->clock()->now();
+  arm(write_deadline_, write_pace_.deadline(since));
   const auto [failed] = co_await socket_.async_wait(asio::socket_base::wait_write, token);
   write_deadline_ = never;
+  write_pace_.move(core_->clock()->now() - since, 0);
   if (failed) co_return failure();
   co_return ok;
 }

@@ -86,6 +86,7 @@ class Stream {
   std::vector<iovec> pieces_;
   std::size_t first_piece_ = 0;  // Those before it were sent.
   Pace body_pace_;
+  Pace write_pace_;
   TimePoint read_deadline_ = never;
   TimePoint write_deadline_ = never;
   bool late_ = false;

@@ -34,7 +34,7 @@ struct OutgoingHead {
   std::string_view path;   // Decoded; encoded anew here, in one way.
   std::string_view query;  // Raw.
   const Fields& fields;
-  std::array<std::string_view, 2> left_out;  // Fields that do not go either.
+  std::array<std::string_view, 3> left_out;  // Fields that do not go either.
   const Fields& further;                     // Instead of those of the same name.
   std::optional<std::uint64_t> size;
   std::string_view upgrade;  // "websocket", or empty.

@@ -81,23 +81,24 @@ json::array mounts(const Spec& spec, const Wall& wall) {
   return list;
 }
 
+json::object condition(const ArgumentRule& rule) {
+  if (rule.test == ArgumentRule::Test::equal) {
+    return {{"index", rule.index}, {"value", rule.value}, {"op", "SCMP_CMP_EQ"}};
+  }
+  return {{"index", rule.index},
+          {"value", rule.mask},
+          {"valueTwo", rule.value},
+          {"op", "SCMP_CMP_MASKED_EQ"}};
+}
+
 void allow(json::array& calls, std::span<const AllowedCall> allowed) {
   for (const AllowedCall& call : allowed) {
-    json::object line = {{"names", json::array{call.name}}, {"action", "SCMP_ACT_ALLOW"}};
-    const ArgumentRule& rule = call.rule;
-    switch (rule.test) {
-      case ArgumentRule::Test::none: break;
-      case ArgumentRule::Test::equal:
-        line["args"] = {{{"index", rule.index}, {"value", rule.value}, {"op", "SCMP_CMP_EQ"}}};
-        break;
-      case ArgumentRule::Test::masked_zero:
-      case ArgumentRule::Test::masked_set:
-        line["args"] = {{{"index", rule.index},
-                         {"value", rule.value},
-                         {"valueTwo", rule.test == ArgumentRule::Test::masked_set ? rule.value : 0},
-                         {"op", "SCMP_CMP_MASKED_EQ"}}};
-        break;
+    json::array args;
+    for (const ArgumentRule& rule : {call.rule, call.further[0], call.further[1]}) {
+      if (rule.test != ArgumentRule::Test::none) args.push_back(condition(rule));
     }
+    json::object line = {{"names", json::array{call.name}}, {"action", "SCMP_ACT_ALLOW"}};
+    if (!args.empty()) line["args"] = std::move(args);
     calls.push_back(line);
   }
 }

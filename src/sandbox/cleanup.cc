@@ -25,9 +25,7 @@ Result<> need_folder(const fs::path& path) {
   return ok;
 }
 
-Result<std::string> find_id(const fs::path& path) {
-  const auto known = read_text(path);
-  if (known && !known->empty()) return *known;
+Result<std::string> make_id(const fs::path& path) {
   unsigned char random[5];
   if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
     return system_error(Code::unavailable, "getrandom");
@@ -39,6 +37,24 @@ Result<std::string> find_id(const fs::path& path) {
   }
   if (auto written = write_text(path, id); !written) return written.error();
   return id;
+}
+
+// What is on this host by the id that the folder has, is this daemon's alone. Of a folder that was
+// copied the other one may live, and keeps the id; then this one takes another.
+Result<> find_id(const fs::path& path, Estate& estate) {
+  const auto known = read_text(path);
+  auto id = known && !known->empty() ? *known : make_id(path);
+  if (!id) return id.error();
+  auto name = take_name("dormouse-" + *id);
+  if (!name && name.error().code == Code::conflict) {
+    id = make_id(path);
+    if (!id) return id.error();
+    name = take_name("dormouse-" + *id);
+  }
+  if (!name) return name.error();
+  estate.id = *std::move(id);
+  estate.name = *std::move(name);
+  return ok;
 }
 
 // Only what lies flat in it, so that a mount that would not go is never emptied.
@@ -84,9 +100,7 @@ Result<Estate> open_estate(const LauncherOptions& options) {
   auto lock = take_lock(estate.state_dir / "lock");
   if (!lock) return lock.error();
   estate.lock = std::move(*lock);
-  auto id = find_id(estate.state_dir / "id");
-  if (!id) return id.error();
-  estate.id = *id;
+  if (auto found = find_id(estate.state_dir / "id", estate); !found) return found.error();
   auto hierarchies = find_hierarchies();
   if (!hierarchies) return hierarchies.error();
   estate.hierarchies = std::move(*hierarchies);

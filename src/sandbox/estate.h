@@ -27,6 +27,7 @@ struct Estate {
   std::string runtime;  // The OCI runtime's path.
   RuntimeKind kind = RuntimeKind::runc;
   wire::Descriptor lock;
+  wire::Descriptor name;  // "dormouse-<id>", of all on this host.
 
   std::filesystem::path folder(const std::string& sandbox) const;
   std::filesystem::path stage(const std::string& sandbox) const { return folder(sandbox) / "code"; }

@@ -33,7 +33,8 @@ struct Workshop {
   async::Thread slotting{"slotting"};    // Alone in its mount namespaces.
   async::Thread admitting{"admitting"};  // A wake waits for it alone.
   async::Thread connecting{"connecting"};
-  async::Thread naming{"naming"};  // Waits for nameservers.
+  async::Thread naming{"naming"};        // Waits for nameservers.
+  async::Thread searching{"searching"};  // Through whole memories.
 };
 
 struct UidRange {

@@ -167,7 +167,7 @@ class LinuxSlot final : public Slot {
       if (parent <= 1) return Error{Code::not_found, "it has ended"};
       return values_in_memory(parent, values);
     };
-    co_return co_await watch_->workshop->revealing.run(std::move(work));
+    co_return co_await watch_->workshop->searching.run(std::move(work));
   }
 
   static std::string slot_name(const Watch& sandbox, const SlotSpec& spec) {

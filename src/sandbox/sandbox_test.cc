@@ -19,6 +19,7 @@
 
 #include "sandbox/bundle.h"
 #include "sandbox/cgroup.h"
+#include "sandbox/estate.h"
 #include "sandbox/fake_launcher.h"
 #include "sandbox/lock.h"
 #include "sandbox/memory_search.h"
@@ -152,6 +153,35 @@ struct Stranger {
   pid_t parent = 0;
   Process process;
 };
+
+// A daemon's whole folder was copied, and both are started.
+TEST(Estate, OfAFolderThatWasCopiedWhileItsOwnerLivesHasAnotherId) {
+  namespace fs = std::filesystem;
+  char name[] = "/tmp/estate-test-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const fs::path above = name;
+  LauncherOptions options;
+  options.state_dir = above / "first";
+  std::string id;
+  {
+    const auto first = open_estate(options);
+    ASSERT_TRUE(first) << first.error().message;
+    id = first->id;
+    fs::copy(above / "first", above / "second", fs::copy_options::recursive);
+    options.state_dir = above / "second";
+    const auto second = open_estate(options);
+    ASSERT_TRUE(second) << second.error().message;
+    EXPECT_NE(second->id, id);
+    EXPECT_EQ(
+        std::string(std::istreambuf_iterator<char>(std::ifstream(above / "second/id").rdbuf()), {}),
+        second->id);
+  }
+  options.state_dir = above / "first";
+  const auto again = open_estate(options);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->id, id);
+  fs::remove_all(above);
+}
 
 TEST(Spawn, TellsHowAnothersChildEnded) {
   for (int i = 0; i < 300; ++i) {

@@ -1,6 +1,7 @@
 #include "sandbox/seccomp.h"
 
 #include <linux/sched.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -148,14 +149,14 @@ constexpr AllowedCall allowed[] = {
     {"getsockopt", "event loops ask what a descriptor is"},
     // All but SO_LINGER (13 of level 1): a socket that lingers, passed on, holds up whoever closes
     // it. The kernel looks at 32 bits of each, and a filter cannot say "not these": so by one bit.
-    {"setsockopt", "options of TCP and IP, whose level is even", {Test::masked_zero, 1, 1}},
-    {"setsockopt", "buffer sizes: any name that is not 13", {Test::masked_zero, 2, 1}},
-    {"setsockopt", "any name that is not 13", {Test::masked_set, 2, 2}},
-    {"setsockopt", "any name that is not 13", {Test::masked_zero, 2, 4}},
-    {"setsockopt", "any name that is not 13", {Test::masked_zero, 2, 8}},
-    {"setsockopt", "any name that is not 13", {Test::masked_set, 2, 16}},
-    {"setsockopt", "any name that is not 13", {Test::masked_set, 2, 32}},
-    {"setsockopt", "any name that is not 13", {Test::masked_set, 2, 64}},
+    {"setsockopt", "options of TCP and IP, whose level is even", {Test::masked, 1, 0, 1}},
+    {"setsockopt", "buffer sizes: any name that is not 13", {Test::masked, 2, 0, 1}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 2, 2}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 0, 4}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 0, 8}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 16, 16}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 32, 32}},
+    {"setsockopt", "any name that is not 13", {Test::masked, 2, 64, 64}},
     // Terminal and device calls.
     {"ioctl", "isatty, at every start of an interpreter", {Test::equal, 1, TCGETS}},
     {"ioctl", "the width of a terminal, which there is none of", {Test::equal, 1, TIOCGWINSZ}},
@@ -166,7 +167,7 @@ constexpr AllowedCall allowed[] = {
     // Processes and threads.
     {"clone",
      "threads and child processes, in the namespaces they have",
-     {Test::masked_zero, 0, every_namespace}},
+     {Test::masked, 0, 0, every_namespace}},
     {"fork", "child processes"},
     {"vfork", "child processes"},
     {"execve", "child processes"},
@@ -260,12 +261,41 @@ constexpr AllowedCall for_templates[] = {
     {"capset", "an instance gives its capabilities up"},
 };
 
-// Neither of them raw, which would need a capability, nor any other family.
+// Neither raw, which would need a capability, nor any other family or protocol (SCTP, MPTCP, …).
+constexpr std::uint64_t kind = 15;  // Of a socket's type, without its flags.
 constexpr AllowedCall for_loopback[] = {
     {"socket",
-     "IPv4 within the sandbox, and to the network it was given",
-     {Test::equal, 0, AF_INET}},
-    {"socket", "IPv6 within the sandbox", {Test::equal, 0, AF_INET6}},
+     "TCP over IPv4, within the sandbox and to the network it was given",
+     {Test::equal, 0, AF_INET},
+     {{{Test::masked, 1, SOCK_STREAM, kind}, {Test::equal, 2, 0}}}},
+    {"socket",
+     "the same, by its number",
+     {Test::equal, 0, AF_INET},
+     {{{Test::masked, 1, SOCK_STREAM, kind}, {Test::equal, 2, IPPROTO_TCP}}}},
+    {"socket",
+     "UDP over IPv4",
+     {Test::equal, 0, AF_INET},
+     {{{Test::masked, 1, SOCK_DGRAM, kind}, {Test::equal, 2, 0}}}},
+    {"socket",
+     "the same, by its number",
+     {Test::equal, 0, AF_INET},
+     {{{Test::masked, 1, SOCK_DGRAM, kind}, {Test::equal, 2, IPPROTO_UDP}}}},
+    {"socket",
+     "TCP over IPv6, within the sandbox",
+     {Test::equal, 0, AF_INET6},
+     {{{Test::masked, 1, SOCK_STREAM, kind}, {Test::equal, 2, 0}}}},
+    {"socket",
+     "the same, by its number",
+     {Test::equal, 0, AF_INET6},
+     {{{Test::masked, 1, SOCK_STREAM, kind}, {Test::equal, 2, IPPROTO_TCP}}}},
+    {"socket",
+     "UDP over IPv6, within the sandbox",
+     {Test::equal, 0, AF_INET6},
+     {{{Test::masked, 1, SOCK_DGRAM, kind}, {Test::equal, 2, 0}}}},
+    {"socket",
+     "the same, by its number",
+     {Test::equal, 0, AF_INET6},
+     {{{Test::masked, 1, SOCK_DGRAM, kind}, {Test::equal, 2, IPPROTO_UDP}}}},
 };
 
 }  // namespace

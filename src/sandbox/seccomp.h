@@ -2,6 +2,7 @@
 // what the kernel got later with ENOSYS, calls of another architecture kill the process.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -9,16 +10,18 @@ namespace dormouse::sandbox {
 
 // What one argument must be for the call to be allowed.
 struct ArgumentRule {
-  enum class Test : std::uint8_t { none, equal, masked_zero, masked_set };
+  enum class Test : std::uint8_t { none, equal, masked };
   Test test = Test::none;
   std::uint32_t index = 0;
-  std::uint64_t value = 0;  // masked_zero: none of these bits may be set. masked_set: all must.
+  std::uint64_t value = 0;
+  std::uint64_t mask = 0;  // masked: only these bits are looked at.
 };
 
 struct AllowedCall {
   const char* name;
   const char* reason;
   ArgumentRule rule = {};
+  std::array<ArgumentRule, 2> further = {};  // Of other arguments: all must hold.
 };
 
 // Further ones where the program forks instances of itself into slots. Both need a capability that

@@ -59,7 +59,7 @@ Result<std::vector<Descriptor>> FrameReceiver::claim(std::size_t count) {
 }
 
 FrameReceiver FrameReceiver::successor() {
-  FrameReceiver next(socket_, awaits_);
+  FrameReceiver next(socket_, whose_);
   next.buffer_.resize(buffer_size);
   next.end_ = end_ - begin_;
   next.drained_ = drained_;
@@ -92,7 +92,7 @@ Result<bool> FrameReceiver::fill() {
   if (size <= 0) return gone();
   end_ += static_cast<std::size_t>(size);
   // What carries descriptors ends a read early.
-  drained_ = awaits_ && message.msg_controllen == 0 && end_ < buffer_.size();
+  drained_ = whose_ == End::daemons && message.msg_controllen == 0 && end_ < buffer_.size();
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
       ucred who;
@@ -106,6 +106,9 @@ Result<bool> FrameReceiver::fill() {
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
       descriptors_.emplace_back(number);
     }
+  }
+  if (whose_ == End::daemons && !descriptors_.empty()) {
+    return Error{Code::invalid_argument, "a descriptor, which no worker sends"};
   }
   if (descriptors_.size() > unclaimed_max || (message.msg_flags & MSG_CTRUNC) != 0) {
     return Error{Code::invalid_argument, "more descriptors than a frame may carry"};

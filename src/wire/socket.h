@@ -45,9 +45,11 @@ struct Frame {
 // Cuts frames out of a socket.
 class FrameReceiver {
  public:
-  // `awaits`: the socket is non-blocking, and after a nullopt its owner waits until it is readable.
-  // Then a read that took all there was need not be followed by one that finds nothing.
-  explicit FrameReceiver(int socket, bool awaits = false) : socket_(socket), awaits_(awaits) {}
+  // The daemon's: the socket is non-blocking, and after a nullopt its owner waits until it is
+  // readable, so that a read that took all there was need not be followed by one that finds
+  // nothing. No worker sends descriptors: to close one may take as long as its sender likes.
+  enum class End : std::uint8_t { workers, daemons };
+  explicit FrameReceiver(int socket, End end = End::workers) : socket_(socket), whose_(end) {}
 
   // The next frame; nullopt if the socket is non-blocking and has no whole frame yet. `unavailable`
   // when the other side is gone, invalid_argument when it does not keep to the protocol.
@@ -67,7 +69,7 @@ class FrameReceiver {
   Result<std::vector<Descriptor>> claim(std::size_t count);
 
   int socket_;
-  bool awaits_;
+  End whose_;
   std::string buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

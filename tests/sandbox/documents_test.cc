@@ -11,27 +11,26 @@ namespace {
 
 std::string condition(const ArgumentRule& rule) {
   std::ostringstream text;
-  text << std::hex;
-  switch (rule.test) {
-    case ArgumentRule::Test::none: break;
-    case ArgumentRule::Test::equal:
-      text << "argument " << rule.index << " is 0x" << rule.value;
-      break;
-    case ArgumentRule::Test::masked_zero:
-      text << "argument " << rule.index << " has no bit of 0x" << rule.value;
-      break;
-    case ArgumentRule::Test::masked_set:
-      text << "argument " << rule.index << " has every bit of 0x" << rule.value;
-      break;
-  }
+  text << std::hex << "argument " << rule.index;
+  if (rule.test == ArgumentRule::Test::masked) text << " & 0x" << rule.mask;
+  text << " is 0x" << rule.value;
   return text.str();
+}
+
+std::string conditions(const AllowedCall& call) {
+  std::string all;
+  for (const ArgumentRule& rule : {call.rule, call.further[0], call.further[1]}) {
+    if (rule.test == ArgumentRule::Test::none) continue;
+    all += (all.empty() ? "" : ", ") + condition(rule);
+  }
+  return all;
 }
 
 std::string table_of(std::span<const AllowedCall> calls) {
   std::string table = "| call | only if | for |\n| --- | --- | --- |\n";
   for (const AllowedCall& call : calls) {
-    table += std::string("| `") + call.name + "` | " + condition(call.rule) + " | " + call.reason +
-             " |\n";
+    table +=
+        std::string("| `") + call.name + "` | " + conditions(call) + " | " + call.reason + " |\n";
   }
   return table;
 }
