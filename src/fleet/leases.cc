@@ -112,7 +112,7 @@ void Shard::keep_connection(Hold& hold) {
   auto connection = hold.take_connection();
   const bool is_wanted =
       where != nullptr && !where->stopping && where->connections.size() < kept_connections_max;
-  if (is_wanted && connection && connection->is_reusable()) {
+  if (is_wanted && connection && connection->is_between()) {
     where->connections.push_back(std::move(connection));
   }
 }

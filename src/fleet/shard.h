@@ -126,6 +126,11 @@ class Shard final : public Fleet {
     }
   };
 
+  struct Reading {  // When something of an instance was read.
+    std::uint64_t turn = 0;
+    TimePoint at{};
+  };
+
   struct Instance {
     FunctionKey function{};
     std::string name;  // For people: "3fa9c1".
@@ -152,9 +157,9 @@ class Shard final : public Fleet {
     std::set<CallKey> aborted;                // Their answers may still come, and are dropped.
     std::map<CallKey, TimePoint> cancelling;  // Those of them whose slot is still taken: since.
     sandbox::Usage used;
-    std::uint64_t used_in_turn = 0;  // When `used` was read.
+    Reading used_read;  // Of `used`.
     Duration cpu{};
-    std::uint64_t cpu_in_turn = 0;  // When `cpu` was read.
+    Reading cpu_read;  // Of `cpu`.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     bool ended_by_us = false;  // For no fault of its own.
@@ -207,8 +212,9 @@ class Shard final : public Fleet {
   void tell(Call&, Outcome);
   Duration finish_attempt(Call&, Result<Answer>);
   void give_room(InstanceKey, const wire::Frame&);
-  const sandbox::Usage& usage_in_this_turn(Instance&);
-  Duration cpu_in_this_turn(Instance&);
+  bool is_recent(const Instance&, const Reading&) const;
+  const sandbox::Usage& recent_usage(Instance&);
+  Duration recent_cpu(Instance&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);

@@ -91,9 +91,13 @@ Upstream::Upstream(asio::any_io_executor executor, int socket)
     : socket_(std::move(executor), socket), buffer_(buffer_bytes_first) {
 }
 
-bool Upstream::is_reusable() {
+bool Upstream::is_between() const {
   const bool is_over = request_is_whole_ && !in_response_ && cursor_.complete();
-  if (!keeps_ || upgraded_ || !is_over) return false;
+  return keeps_ && !upgraded_ && is_over;
+}
+
+bool Upstream::is_reusable() {
+  if (!is_between()) return false;
   consume(std::exchange(handed_out_, 0));
   // Bytes that nobody asked for, or the end.
   char next = 0;

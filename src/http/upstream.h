@@ -46,7 +46,9 @@ class Upstream {
   // Takes a connected stream socket that does not block.
   Upstream(asio::any_io_executor executor, int socket);
 
-  // It can take a request: the response before was whole, and the server has not closed it since.
+  // The request and response before were whole, and others may follow.
+  bool is_between() const;
+  // It can take a request: the same, and the server has not closed it since.
   bool is_reusable();
   bool was_used() const { return was_used_; }
 
