@@ -315,7 +315,9 @@ const Entry entries[] = {
      "`listens`, `language_models` and `keeps_conversations` (true or false, `false`).",
      read_runtimes},
     {"limits.bodies", "size", "`4GiB`, at most a quarter of the host's memory",
-     "What the bodies of all requests together may take, of those above 48 KiB; more get 503.",
+     "What the bodies of all requests and answers together may take, of those above 48 KiB; more "
+     "get "
+     "503.",
      [](Json v, DaemonConfig& c) { return read_size(v, c.limits.bodies_bytes_max); }},
     {"limits.connections", "whole number", "`10000`", "Connections at a time; more get 503.",
      [](Json v, DaemonConfig& c) {

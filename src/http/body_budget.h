@@ -1,5 +1,6 @@
-// What the bodies of requests take in files, all of them together: at most so many bytes. A body
-// has a share, as large as what has been received of it, and gives it back when it dies.
+// What the bodies of requests and answers take in files, all of them together: at most so many
+// bytes. A body has a share, as large as what has been received of it, and gives it back when it
+// dies; an answer, while it is sent.
 //
 // Threads    Any: a body may die on another one than it was received on.
 #pragma once
@@ -44,6 +45,7 @@ class BodyShare {
     if (budget_) budget_->taken_ -= bytes_;
   }
 
+  bool is_empty() const { return bytes_ == 0; }
   // False, and it stays as it is: there is not so much left.
   bool grow_to(std::uint64_t bytes) {
     if (bytes <= bytes_) return true;

@@ -18,6 +18,9 @@ constexpr std::uint64_t direct_read_bytes_min = 4 * 1024;
 // A mapping of this size still fits into the address space many times.
 constexpr std::uint64_t body_bytes_max = std::uint64_t{64} << 30;
 
+constexpr const char* too_many_bytes =
+    "the server holds as many bytes of bodies and answers as it may; call it again";
+
 // There is nobody to answer.
 constexpr std::unexpected<Rejection> gone() {
   return refuse("", 0);
@@ -207,7 +210,7 @@ asio::awaitable<Accepted<std::uint64_t>> Connection::read_some(IncomingBody* int
                                                                std::uint64_t wanted) {
   const auto room = into->room(wanted);
   if (!room && room.error().code == Code::overloaded) {
-    co_return refuse("the server holds as many bytes of bodies as it may; call it again", 503);
+    co_return refuse(too_many_bytes, 503);
   }
   if (!room) co_return out_of_memory();
   const std::string_view buffered = stream_.buffered();
@@ -262,6 +265,13 @@ asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
 asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   if (!may_be_sent(response.status, response.fields)) {
     response = core_->refusal(500, "a response with a header or status that cannot be sent");
+  }
+  // It may take its client long to read, as it may to send.
+  BodyShare share(core_->body_budget());
+  const Body* const whole = std::get_if<Body>(&response.body);
+  const bool needs_share = whole != nullptr && whole->memfd() >= 0 && !whole->has_share();
+  if (needs_share && !share.grow_to(whole->size())) {
+    response = core_->refusal(503, too_many_bytes);
   }
   Pieces* const pieces = std::get_if<Pieces>(&response.body);
   Framing framing;

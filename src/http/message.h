@@ -51,6 +51,7 @@ class Body {
   std::uint64_t size() const { return file_ ? file_->size : text_.size(); }
   int memfd() const { return file_ ? file_->memfd : -1; }  // -1: in memory.
   std::uint64_t offset() const { return file_ ? file_->offset : 0; }
+  bool has_share() const { return file_ && !file_->share.is_empty(); }  // Of a budget.
   const std::string& text() const { return text_; }  // Empty if it is in a memfd.
   // All of it, as one view; maps a memfd on first use (read only, until the Body dies).
   Result<std::string_view> view() const;

@@ -37,9 +37,10 @@ struct Limits {
   std::uint32_t header_bytes_max = 32 * 1024;
   std::uint32_t target_bytes_max = 8 * 1024;
   std::uint64_t inline_body_bytes_max = 48 * 1024;
-  std::uint64_t bodies_bytes_max = std::uint64_t{4} << 30;  // Of all larger ones; then 503.
+  // Of all larger ones, and of answers that are being sent; then 503.
+  std::uint64_t bodies_bytes_max = std::uint64_t{4} << 30;
   Duration header_timeout = std::chrono::seconds(10);
-  Duration idle_timeout = std::chrono::seconds(75);   // Between requests of one connection.
+  Duration idle_timeout = std::chrono::seconds(75);  // Between requests of one connection.
   // Slower bodies are cut after 10 s of grace; who reads answers slower, after write_timeout.
   std::uint32_t body_bytes_per_second_min = 1024;
   Duration write_timeout = std::chrono::seconds(30);

@@ -324,8 +324,11 @@ TEST(Server, LongBodiesTogetherHaveABound) {
   world.pass(1s);
   EXPECT_TRUE(world.answer(first, large).starts_with("HTTP/1.1 200 "));
   Peer third = world.peer();
-  third.send(post("/echo", large));
-  EXPECT_TRUE(world.answer(third, large).starts_with("HTTP/1.1 200 "));
+  third.send(post("/none", large));
+  EXPECT_TRUE(world.answer(third, "\r\n\r\n").starts_with("HTTP/1.1 204 "));
+  Peer fourth = world.peer();
+  fourth.send(get("/file"));  // Of 300,000 bytes.
+  EXPECT_TRUE(world.answer(fourth, "as it may; call it again\n").starts_with("HTTP/1.1 503 "));
 }
 
 TEST(Server, ALargeChunkedBodyArrivesWhole) {
