@@ -328,6 +328,20 @@ TEST_F(Cli, ResumesAnUploadInChunks) {
   EXPECT_EQ(world.blobs.whole.begin()->second.size(), (20u << 20) + 5);
 }
 
+TEST_F(Cli, SendsAFileFromItsBeginningIfWhatOthersSentOfItIsWrong) {
+  world.blobs.right = "right";
+  const std::string path = write("model.onnx", "right");
+  for (const char* sent : {"wrong and too much of it", "wrong", "wro"}) {
+    EXPECT_EQ(run_it({"deploy", path}).exit, 0);
+    const Digest digest = world.blobs.whole.begin()->first;
+    world.blobs.whole.clear();
+    world.blobs.parts[digest] = sent;
+    const auto ran = run_it({"deploy", path});
+    EXPECT_EQ(ran.exit, 0) << sent << ": " << ran.err;
+    EXPECT_EQ(world.blobs.whole[digest], "right");
+  }
+}
+
 TEST_F(Cli, ShowsWhyADeployFailed) {
   world.fleet.start_fails = Error{Code::function_failed, "model.onnx: bad magic"};
   const auto ran = run_it({"deploy", write("a.onnx", "bytes")});

@@ -55,33 +55,49 @@ Result<std::map<std::string, std::uint64_t>> Delivery::ask_missing(
 }
 
 // Sends a file from where its upload stands. After a connection that broke, or another client that
-// sends the same file, it asks again where that is.
+// sends the same file, it asks again where that is. What others sent may be wrong, or too much: the
+// node drops it once it is said to be all, and the file is sent from its beginning.
 Result<> Delivery::upload(const LocalFile& file, const Digest& digest, std::uint64_t offset) {
   constexpr int attempts_max = 5;
   int failed = 0;
+  bool all_ours = offset == 0;
   for (bool last = false; !last;) {
-    const std::uint64_t size = std::min(chunk_bytes, file.size - offset);
-    const auto chunk = read_part(file, offset, size);
-    if (!chunk) return chunk.error();
-    last = offset + size == file.size;
-    const auto answer =
-        api_->put("/api/v1/blobs/" + digest.text() + "?offset=" + std::to_string(offset) +
-                      (last ? "&last=true" : ""),
-                  *chunk);
-    if (answer) {
+    const std::uint64_t rest = file.size - std::min(offset, file.size);
+    const std::uint64_t size = std::min(chunk_bytes, rest);
+    last = size == rest;
+    const auto sent = send(file, digest, {offset, size, last});
+    if (sent) {
       offset += size;
       steps_->advance("sending " + file.path, offset, file.size);
       continue;
     }
-    const bool resumable =
-        answer.error().code == Code::conflict || answer.error().code == Code::unavailable;
-    if (!resumable || ++failed == attempts_max) return answer.error();
+    const Code why = sent.error().code;
+    if (why == Code::invalid_argument && last && !all_ours) {
+      all_ours = true;
+      offset = 0;
+      last = false;
+      continue;
+    }
+    const bool resumable = why == Code::conflict || why == Code::unavailable;
+    if (!resumable || ++failed == attempts_max) return sent;
     const auto missing = ask_missing({digest});
     if (!missing) return missing.error();
     if (!missing->contains(digest.text())) return ok;  // Somebody else has sent it.
-    offset = std::min(missing->at(digest.text()), file.size);
+    offset = missing->at(digest.text());
+    all_ours = offset == 0;
     last = false;
   }
+  return ok;
+}
+
+Result<> Delivery::send(const LocalFile& file, const Digest& digest, const Part& part) {
+  const auto chunk =
+      part.size == 0 ? Result<std::string>("") : read_part(file, part.offset, part.size);
+  if (!chunk) return chunk.error();
+  const std::string target =
+      "/api/v1/blobs/" + digest.text() + "?offset=" + std::to_string(part.offset);
+  const auto answer = api_->put(target + (part.last ? "&last=true" : ""), *chunk);
+  if (!answer) return answer.error();
   return ok;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <boost/json/value.hpp>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -32,10 +33,15 @@ class Delivery {
     std::string stamp;  // When it was hashed.
     Digest digest;
   };
+  struct Part {  // Of a file.
+    std::uint64_t offset, size;
+    bool last;
+  };
 
   Result<std::vector<Digest>> hash_all(const std::vector<LocalFile>&);
   Result<> upload_missing(const Bundle&, const std::vector<Digest>&);
   Result<> upload(const LocalFile&, const Digest&, std::uint64_t offset);
+  Result<> send(const LocalFile&, const Digest&, const Part&);
   Result<std::map<std::string, std::uint64_t>> ask_missing(const std::vector<Digest>&);
   Result<json::value> start(const Bundle&, const std::vector<Digest>&);
 

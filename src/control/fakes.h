@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -38,6 +39,10 @@ class FakeBlobs final : public blobs::Blobs {
     }
     part += chunk;
     ++appends;
+    if (last && right && part != *right) {
+      part.clear();
+      co_return Error{Code::invalid_argument, "the bytes are not those of " + digest.text()};
+    }
     if (last) whole[digest] = std::exchange(part, {});
     co_return last ? whole[digest].size() : part.size();
   }
@@ -56,6 +61,7 @@ class FakeBlobs final : public blobs::Blobs {
   std::map<Digest, std::string> whole;
   std::map<Digest, std::string> parts;
   int appends = 0;
+  std::optional<std::string> right;  // Other bytes are not those of any digest.
 };
 
 class FakeCatalog final : public catalog::Catalog {
