@@ -1,6 +1,8 @@
 #include "cli/api.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <optional>
 
 namespace dormouse::cli {
 namespace {
@@ -8,10 +10,13 @@ namespace {
 constexpr gateway::JsonLimits generous{
     .depth_max = 32, .values_max = 10'000'000, .keys_max = 1'000'000};
 
-Code code_named(std::string_view text, int status) {
-  for (const Code code : every_code) {
-    if (name(code) == text) return code;
-  }
+std::optional<Code> code_named(std::string_view text) {
+  const auto found = std::ranges::find(every_code, text, [](Code code) { return name(code); });
+  if (found == std::end(every_code)) return std::nullopt;
+  return *found;
+}
+
+Code code_of(int status) {
   if (status == 401 || status == 403) return Code::unauthorized;
   if (status == 404) return Code::not_found;
   return status < 500 ? Code::invalid_argument : Code::function_failed;
@@ -86,7 +91,14 @@ Error error_of(const http::ClientResponse& response) {
     code = text_of(field(*error, "code"));
   }
   if (message.empty()) message = "the answer was " + std::to_string(response.status);
-  return {code_named(code, response.status), message};
+  return {code_named(code).value_or(code_of(response.status)), message};
+}
+
+bool is_own_error(const http::ClientResponse& response) {
+  const auto body = gateway::parse_json(response.body, generous);
+  const json::value* error = body ? field(*body, "error") : nullptr;
+  return error != nullptr && code_named(text_of(field(*error, "code"))) &&
+         field(*error, "blame") != nullptr;
 }
 
 Result<http::Client*> Api::client() {

@@ -43,5 +43,7 @@ std::string escaped(std::string_view text);
 
 // The Error that a response of 400 and above carries.
 Error error_of(const http::ClientResponse&);
+// It is dormouse's own, and not what a function answered.
+bool is_own_error(const http::ClientResponse&);
 
 }  // namespace dormouse::cli

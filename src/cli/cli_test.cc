@@ -12,6 +12,7 @@
 #include "cli/print.h"
 #include "cli/shell.h"
 #include "control/fake_world.h"
+#include "gateway/errors.h"
 
 namespace dormouse::cli {
 namespace {
@@ -46,6 +47,18 @@ class WorldClient final : public http::Client {
 
  private:
   static http::ClientResponse function_answer(const http::ClientRequest& request) {
+    if (request.target == "/f/site/gone") return {404, {}, "no page here"};
+    if (request.target == "/f/site") return {501, {}, R"({"error": {"code": "not_found"}})"};
+    if (request.target == "/f/nobody") {
+      return {404, {}, gateway::error_json({Code::not_found, "there is no function nobody"})};
+    }
+    if (request.target.starts_with("/f/site/")) {
+      const auto type = request.fields.find("Content-Type");
+      return {200,
+              {},
+              request.method + " " + request.target + " " + std::string(request.body) +
+                  (type ? " as " + std::string(*type) : "")};
+    }
     http::ClientResponse response{200, {}, std::string(request.body)};
     response.body += " as " + std::string(request.fields.find("Content-Type").value_or(""));
     response.fields.add("Dormouse-Invocation",
@@ -420,6 +433,36 @@ TEST_F(Cli, InvokesWithTheTypeThatFits) {
   for (const auto& row : rows) EXPECT_EQ(run_it(row.arguments, "typed").out, row.out);
   EXPECT_EQ(run_it({"invoke", "a", "--data", "x", "--file", "y"}).exit, 2);
   EXPECT_EQ(run_it({"invoke", "a", "--file", folder / "nothing"}).exit, 2);
+}
+
+TEST_F(Cli, AsksAWebFunctionForAPath) {
+  const auto out = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"invoke", "site"});
+    return run_it(more).out;
+  };
+  EXPECT_EQ(out({"--path", "/a?b=c"}), "GET /f/site/a?b=c ");
+  EXPECT_EQ(out({"--path", "/a", "{}"}), "POST /f/site/a {} as application/json");
+  EXPECT_EQ(out({"--path", "/a", "-X", "PUT", "x", "-t", "x/y"}), "PUT /f/site/a x as x/y");
+  EXPECT_EQ(out({"--path", "/a", "--method", "DELETE"}), "DELETE /f/site/a ");
+  expect_in(run_it({"invoke", "site", "--path", "a"}).err, "a path begins with \"/\"");
+  EXPECT_EQ(run_it({"invoke", "site", "-X", "FETCH"}).exit, 2);
+}
+
+TEST_F(Cli, PrintsTheErrorsOfAFunctionAsItAnsweredThem) {
+  const auto gone = run_it({"invoke", "site", "--path", "/gone"});
+  EXPECT_EQ(gone.exit, 1);
+  EXPECT_EQ(gone.out, "no page here");
+  EXPECT_EQ(gone.err, "\ndormouse: site answered 404\n");
+  EXPECT_EQ(run_it({"--json", "invoke", "site", "--path", "/gone"}).out, "no page here");
+  const auto method = run_it({"invoke", "site"});
+  EXPECT_EQ(method.exit, 1);
+  EXPECT_EQ(method.out, R"({"error": {"code": "not_found"}})");
+  expect_in(method.err, "site answered 501; of a web server, --path / asks for a page");
+  const auto nobody = run_it({"invoke", "nobody"});
+  EXPECT_EQ(nobody.exit, 5);
+  EXPECT_EQ(nobody.out, "");
+  EXPECT_EQ(nobody.err, "dormouse: there is no function nobody\n");
+  EXPECT_TRUE(gateway::parse_json(run_it({"--json", "invoke", "nobody"}).out));
 }
 
 TEST_F(Cli, SaysThatAnAnswerBrokeOff) {

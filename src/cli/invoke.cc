@@ -9,12 +9,13 @@
 #include "cli/print.h"
 #include "cli/receipt.h"
 #include "cli/request_body.h"
+#include "cli/typed_line.h"
 
 namespace dormouse::cli {
 namespace {
 
 struct Options {
-  std::string name, text, file, type;
+  std::string name, text, file, type, method, path;
   bool receipt = false;
 };
 
@@ -32,8 +33,8 @@ void print_receipt(Shell* shell, Api& api, const http::Fields& fields) {
   *shell->err << (answer ? receipts_text(*answer) : answer.error().message + "\n");
 }
 
-// The answer as it comes. What a refusal says is kept for the message; with --json it is the
-// answer.
+// The answer as it comes; one of 400 and above once it is known whose words it has, as dormouse's
+// own are for the message. With --json they are the answer, too.
 class Printed {
  public:
   explicit Printed(Shell* shell) : shell_(shell) {}
@@ -41,12 +42,14 @@ class Printed {
   bool add(const http::ClientResponse& head, std::string_view bytes) {
     constexpr std::size_t refusal_bytes_max = 16 << 20;
     fields_ = head.fields;
-    if (head.status < 400 || shell_->json) {
-      *shell_->out << bytes << std::flush;
-      is_open_ = !bytes.ends_with('\n');
-    }
+    if (head.status < 400 || shell_->json) print(bytes);
     if (head.status >= 400) refusal_ += bytes;
     return static_cast<bool>(*shell_->out) && refusal_.size() <= refusal_bytes_max;
+  }
+  void print(std::string_view bytes) {
+    if (bytes.empty()) return;
+    *shell_->out << bytes << std::flush;
+    is_open_ = !bytes.ends_with('\n');
   }
 
   // On a screen, what comes after it begins on a line of its own; the answer stays as it came.
@@ -63,15 +66,40 @@ class Printed {
   bool is_open_ = false;
 };
 
+std::string method_of(const RequestBody& body, const Options& options) {
+  if (!options.method.empty()) return options.method;
+  return options.path.empty() || !body.bytes.empty() ? "POST" : "GET";
+}
+
 http::ClientRequest request_of(const RequestBody& body, const Options& options) {
   http::ClientRequest request;
-  request.method = "POST";
-  request.target = "/f/" + escaped(options.name);
-  request.fields.add("Content-Type", options.type.empty() ? body.type : options.type);
+  request.method = method_of(body, options);
+  request.target = "/f/" + escaped(options.name) + options.path;
+  const bool is_bare = !options.path.empty() && body.bytes.empty() && options.type.empty();
+  if (!is_bare) {
+    request.fields.add("Content-Type", options.type.empty() ? body.type : options.type);
+  }
   request.body = body.bytes;
   // Longer than any function may take: the node's own deadline ends it.
   request.timeout = std::chrono::hours(25);
   return request;
+}
+
+Exit refused(Shell* shell, Printed& printed, http::ClientResponse& response,
+             const Options& options) {
+  response.body = printed.take_refusal();
+  if (is_own_error(response)) {
+    printed.end_line();
+    return shell->fail_answered(error_of(response));
+  }
+  if (!shell->json) printed.print(response.body);
+  printed.end_line();
+  // A web server that is asked for nothing in particular says such things.
+  const bool is_method = response.status == 405 || response.status == 501;
+  const bool asks = is_method && options.path.empty() && options.method.empty();
+  *shell->err << "dormouse: " << options.name << " answered " << response.status
+              << (asks ? "; of a web server, --path / asks for a page" : "") << "\n";
+  return Exit::failed;
 }
 
 // Somebody who means JSON and misspells it should not have to guess why it came as text.
@@ -85,6 +113,9 @@ void say_if_misspelled(Shell* shell, const RequestBody& body, const Options& opt
 }
 
 Exit invoke(Shell* shell, const Options& options) {
+  if (!options.path.empty() && !options.path.starts_with('/')) {
+    return shell->fail_here({Code::invalid_argument, "a path begins with \"/\", as in --path /"});
+  }
   const auto body = body_of(shell, options);
   if (!body) return shell->fail_here(body.error());
   say_if_misspelled(shell, *body, options);
@@ -93,15 +124,17 @@ Exit invoke(Shell* shell, const Options& options) {
   auto response = api.send(request_of(*body, options),
                            [&](const auto& head, auto bytes) { return printed.add(head, bytes); });
   const http::Fields& fields = response ? response->fields : printed.fields();
-  if (!response || response->status >= 400 || options.receipt) printed.end_line();
   Exit exit = Exit::ok;
   if (!response) {
+    printed.end_line();
     exit = shell->fail(response.error());
   } else if (response->status >= 400) {
-    response->body = printed.take_refusal();
-    exit = shell->fail_answered(error_of(*response));
+    exit = refused(shell, printed, *response, options);
   }
-  if (options.receipt) print_receipt(shell, api, fields);
+  if (options.receipt) {
+    printed.end_line();
+    print_receipt(shell, api, fields);
+  }
   return exit;
 }
 
@@ -116,13 +149,22 @@ void add_invoke(CLI::App& app, Shell* shell) {
       ->excludes(text);
   command->add_option("-t,--content-type", options->type,
                       "What it is; found out from the file's name or the text, if left out");
+  command->add_option("--path", options->path,
+                      "Of a web function: the path and query to ask for, as in /users?id=7");
+  command
+      ->add_option("-X,--method", options->method,
+                   "Of a web function; if left out GET with --path and nothing to send, else POST")
+      ->check(CLI::IsMember(std::vector<std::string>(methods.begin(), methods.end())));
   command->add_flag("--receipt", options->receipt,
                     "Prints what the call used and cost, on standard error");
   command->footer(
       "Examples:\n"
       "  dormouse invoke read-text-line --file line.png --receipt\n"
-      "  dormouse invoke my-model '{\"x\": [[1, 2, 3]]}'\n\n"
-      "A streamed answer is printed as it comes.");
+      "  dormouse invoke my-model '{\"x\": [[1, 2, 3]]}'\n"
+      "  dormouse invoke my-site --path '/users?id=7'\n"
+      "  dormouse invoke my-site --path /users -X PUT '{\"id\": 7}'\n\n"
+      "A streamed answer is printed as it comes. An answer of status 400 and above that is the\n"
+      "function's own is printed as well; the exit status is then 1.");
   command->callback([=] { shell->exit = invoke(shell, *options); });
 }
 

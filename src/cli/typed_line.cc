@@ -1,7 +1,6 @@
 #include "cli/typed_line.h"
 
 #include <algorithm>
-#include <array>
 
 #include "gateway/json.h"
 
@@ -25,8 +24,6 @@ std::string_view take_word(std::string_view& text) {
 }
 
 bool is_method(std::string_view word) {
-  constexpr std::array<std::string_view, 7> methods{"GET",   "HEAD",   "POST",   "PUT",
-                                                    "PATCH", "DELETE", "OPTIONS"};
   return std::ranges::find(methods, word) != methods.end();
 }
 

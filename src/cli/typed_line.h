@@ -1,12 +1,17 @@
 // What somebody types into `dormouse dev`. Pure.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
 
 namespace dormouse::cli {
+
+// What may be asked of an HTTP server.
+inline constexpr std::array<std::string_view, 7> methods{"GET",   "HEAD",   "POST",   "PUT",
+                                                         "PATCH", "DELETE", "OPTIONS"};
 
 struct TypedLine {
   enum class Asks { again, call, receipt, help, quit };
