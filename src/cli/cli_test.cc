@@ -511,6 +511,12 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   expect_in(ran.err, "11 generated; of the prompt 1,234 read, 7 reused");
 }
 
+TEST_F(Cli, SaysFromWhichHourOnUsageIsSummed) {
+  const auto ran = run_it({"usage", "--since", "90m"});  // It is 22:13:20.
+  EXPECT_TRUE(ran.out.starts_with("since 2023-11-14 20:00 UTC\nFUNCTION")) << ran.out;
+  EXPECT_TRUE(run_it({"usage"}).out.starts_with("FUNCTION"));
+}
+
 TEST_F(Cli, ShowsOfAnInterruptedCallOnlyWhatIsKnown) {
   ledger::Receipt receipt;
   receipt.begun.key.id = InvocationId::make({1'700'000'000'000}, {1, 1});

@@ -46,6 +46,10 @@ Exit usage(Shell* shell, const Options& options) {
     *shell->out << json::serialize(*answer) << "\n";
     return Exit::ok;
   }
+  if (!options.since.empty()) {
+    const std::string since = readable_time(text_at(*answer, "since"));
+    *shell->out << "since " << since.substr(0, since.rfind(':')) << " UTC\n";
+  }
   *shell->out << usage_table(*answer);
   return Exit::ok;
 }
@@ -58,11 +62,14 @@ void add_usage(CLI::App& app, Shell* shell) {
   command->add_option("--by", options->by, "function: a row for each")
       ->check(CLI::IsMember({"function"}));
   command->add_option("--since", options->since,
-                      "A duration before now or a time in UTC; everything, if left out");
+                      "A duration before now or a time in UTC, from the beginning of its hour; "
+                      "everything, if left out");
   command->footer(
       "Examples:\n"
       "  dormouse usage --by function --since 24h\n"
-      "  dormouse usage --since 2026-11-01");
+      "  dormouse usage --since 2026-11-01\n\n"
+      "Sums are of whole hours: of --since 90m at 22:10 they begin at 20:00, as is said above "
+      "them.");
   command->callback([=] { shell->exit = usage(shell, *options); });
 }
 

@@ -71,12 +71,18 @@ Result<std::string> invocation_in(std::string_view query) {
                "invocation is a call's id, as in its answer's field Dormouse-Invocation"};
 }
 
-// "24h" before now, or an instant.
+// The whole hours that sums are of.
+WallTime hour_of(WallTime time) {
+  const std::chrono::milliseconds since_1970(time.unix_ms);
+  return {std::chrono::milliseconds(std::chrono::floor<std::chrono::hours>(since_1970)).count()};
+}
+
+// "24h" before now, or an instant; the beginning of its hour.
 Result<WallTime> since_in(std::string_view query, WallTime now) {
   const auto text = http::query_value(query, "since");
   if (!text) return WallTime{};
-  if (const auto ago = parse_duration(*text)) return WallTime{now.unix_ms - ago->count() / 1000};
-  if (const auto time = parse_time(*text)) return *time;
+  if (const auto ago = parse_duration(*text)) return hour_of({now.unix_ms - ago->count() / 1000});
+  if (const auto time = parse_time(*text)) return hour_of(*time);
   return Error{Code::invalid_argument,
                "since is a duration as \"24h\" or a time as \"2026-11-24T08:30:31Z\""};
 }

@@ -595,12 +595,15 @@ TEST(Usage, IsSummedAndExact) {
   World world;
   world.ledger.end(receipt_of(InvocationId::make({1}, {1, 1})));
   world.ledger.end(receipt_of(InvocationId::make({1}, {2, 2})));
-  const std::int64_t now_ms = world.clock.wall().unix_ms;
   const auto usage = world.get("/api/v1/usage?by=function&since=24h").json();
   EXPECT_EQ(usage.at("sums").at(0).at("price").as_string(), "0.0000042");
   EXPECT_EQ(usage.at("currency").as_string(), "USD");
   EXPECT_TRUE(world.ledger.asked.by_function);
-  EXPECT_EQ(world.ledger.asked.since.unix_ms, now_ms - 86'400'000);
+  // Sums are of whole hours: it is 22:13:20.
+  EXPECT_EQ(usage.at("since").as_string(), "2023-11-13T22:00:00.000Z");
+  EXPECT_EQ(world.ledger.asked.since.unix_ms, 1'699'912'800'000);
+  const auto late = world.get("/api/v1/usage?since=2023-11-14T20:59:59Z").json();
+  EXPECT_EQ(late.at("since").as_string(), "2023-11-14T20:00:00.000Z");
   EXPECT_EQ(world.get("/api/v1/usage?since=2023-11-14").status, 200);
   EXPECT_EQ(world.ledger.asked.since.unix_ms, 1'699'920'000'000);
   EXPECT_FALSE(world.ledger.asked.by_function);
