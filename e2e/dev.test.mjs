@@ -1,7 +1,7 @@
 // `dormouse dev`: what is saved is deployed, what is typed is called, and nothing of it is left.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, program } from "./platform.mjs";
@@ -225,6 +225,14 @@ test("what cannot be begun is refused, with the reason", async (t) => {
   assert.match(it.said, /listening|in use/);
   assert.equal(await taken.status("greet"), undefined);
   it.platform.remove();
+  const keys = path.join(taken.dir, "keys"), config = path.join(taken.dir, "config.yaml");
+  execFileSync(program, ["key", "new", "--file", keys]);
+  writeFileSync(config, `key_file: ${keys}\n`);
+  const closed = new Sitting(t, project(python("hello")), "--config", config);
+  assert.equal((await closed.ended).code, 4, closed.said);
+  assert.match(closed.said, /a key is needed: .*; the configuration has a key_file: set DORMOUSE_KEY to one of its keys/);
+  closed.findData();
+  closed.platform.remove();
   await taken.stop();
   const both = new Sitting(t, project(""), "--url", "http://127.0.0.1:1", "--data", "/tmp/x");
   assert.equal((await both.ended).code, 2);

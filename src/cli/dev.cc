@@ -1,3 +1,4 @@
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +15,7 @@ namespace dormouse::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 struct Options {
   std::string what, name;
@@ -36,15 +38,30 @@ Result<fs::path> data_of(const Options& options) {
   return base / "dormouse" / (name_from(what) + "-" + digest.substr(0, 12));
 }
 
+// What another process at its port says is none of its words: it ends soon, as it cannot have that.
+constexpr auto of_another = 2s, until_it_answers = 30s;
+
+Error no_key(Error said) {
+  said.message += "; the configuration has a key_file: set DORMOUSE_KEY to one of its keys";
+  return said;
+}
+
 // Asks until this one answers, and not somebody whose port it will not get; unavailable, with its
 // own words, if it ended instead.
 Result<> wait_for(Shell* shell, OwnDaemon& daemon, const fs::path& data) {
+  const auto began = std::chrono::steady_clock::now();
   for (;;) {
     Shell quiet = *shell;
     const auto answer = Api(&quiet).get("/api/v1/node");
     if (answer && text_at(*answer, "data") == data) return ok;
     if (daemon.has_ended()) {
       return Error{Code::unavailable, "the platform did not start:\n" + daemon.why()};
+    }
+    const auto waited = std::chrono::steady_clock::now() - began;
+    const bool is_refused = !answer && answer.error().code == Code::unauthorized;
+    if (is_refused && waited > of_another) return no_key(answer.error());
+    if (waited > until_it_answers) {
+      return Error{Code::unavailable, "the platform does not answer:\n" + daemon.why()};
     }
     timespec moment{.tv_sec = 0, .tv_nsec = 10'000'000};
     nanosleep(&moment, nullptr);
@@ -78,7 +95,10 @@ Exit dev(Shell* shell, const Options& options, bool own) {
   std::unique_ptr<OwnDaemon> daemon;
   if (own) {
     auto started = start_daemon(shell, options);
-    if (!started) return shell->fail_here(started.error(), Exit::failed);
+    if (!started) {
+      const bool is_refused = started.error().code == Code::unauthorized;
+      return shell->fail_here(started.error(), is_refused ? Exit::unauthorized : Exit::failed);
+    }
     daemon = *std::move(started);
   }
   const Exit exit = DevSession(shell, session, *std::move(watcher), daemon.get()).run();
