@@ -582,6 +582,34 @@ TEST_F(Cli, ChecksAConfiguration) {
   EXPECT_EQ(run_it({"config", "check", folder / "nothing"}).exit, 2);
 }
 
+TEST_F(Cli, FindsWhatAConfigurationNamesAndTheHostLacks) {
+  const std::string key = "sha256:" + std::string(64, 'a');
+  const std::string keys = write("keys", key);
+  const std::string master = write("master.key", std::string(32, 'x'));
+  fs::permissions(master, fs::perms::owner_read);
+  const std::string good = "data: /a\nkey_file: " + keys + "\nmaster_key_file: " + master +
+                           "\nruntimes: {x: {root: /, argv: [a], binds: [{source: /usr, "
+                           "target: /u}]}}\n";
+  EXPECT_EQ(run_it({"config", "check", write("good.yaml", good)}).err, "");
+  const struct {
+    const char *text, *says;
+  } rows[] = {
+      {"key_file: /nonexistent", "key_file: cannot read the key file /nonexistent"},
+      {"master_key_file: /nonexistent/x", "master_key_file: there is no folder /nonexistent"},
+      {"master_key_file: /etc/passwd", "master_key_file: others than its owner"},
+      {"sandbox: {oci_runtime: nosuch}", "sandbox.oci_runtime: OCI runtime nosuch is not inst"},
+      {"sandbox: {oci_runtime: /no/runc}", "sandbox.oci_runtime: OCI runtime /no/runc does not"},
+      {"runtimes: {x: {root: /no, argv: [a]}}", "runtimes.x.root: there is no folder /no"},
+      {"runtimes: {x: {root: /, argv: [a], binds: [{source: /no, target: /u}]}}",
+       "runtimes.x.binds: there is no /no"},
+  };
+  for (const auto& row : rows) {
+    const auto ran = run_it({"config", "check", write("bad.yaml", row.text)});
+    EXPECT_EQ(ran.exit, 6) << row.text;
+    expect_in(ran.err, std::string("bad.yaml: ") + row.says);
+  }
+}
+
 TEST_F(Cli, MakesAKeyThatTheFileAcceptsAndDoesNotHold) {
   write("x", "");
   const std::string path = folder / "keys";
