@@ -149,7 +149,7 @@ class OnDisk final : public Conversations {
         options_(std::move(options)),
         shelf_(options_.bytes_max, options_.count_max) {
     for (const Entry& each : find_all(options_.dir)) {
-      remove_files(shelf_.make_room(each.bytes));
+      remove_files(shelf_.make_room(each.key, each.bytes));
       shelf_.put(each.key, each.bytes, each.used);
     }
   }
@@ -180,7 +180,7 @@ class OnDisk final : public Conversations {
     ++on_the_way_;
     ++writing_[key];
     bytes_on_the_way_ += size;
-    remove_files(shelf_.make_room(size));
+    remove_files(shelf_.make_room(key, size));
     shelf_.put(key, size, clock_->wall());
     // Given at once: what is to be removed after it comes after it.
     writer_.give([self = std::weak_ptr(self_), executor = executor_,

@@ -201,6 +201,9 @@ TEST(Conversations, StayWithinTheirBounds) {
   world.keep(key("a"), std::string(61, 'x'));
   EXPECT_EQ(world.found(key("a")), std::string(50, 'a'));  // What is too large changes nothing.
   EXPECT_FALSE(fs::exists(world.place(key("b"))));
+  world.keep(key("a"), std::string(50, 'A'));  // In its own place.
+  EXPECT_NE(world.found(key("c")), "nothing");
+  EXPECT_EQ(world.found(key("a")), std::string(50, 'A'));
   world.options.bytes_max = 60;  // And so it is with less, from the start.
   world.start();
   EXPECT_EQ(world.it->of("default", "f").size(), 1u);

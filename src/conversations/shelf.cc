@@ -27,7 +27,8 @@ bool Shelf::erase(const Key& key) {
   return true;
 }
 
-std::vector<Key> Shelf::make_room(std::uint64_t bytes) {
+std::vector<Key> Shelf::make_room(const Key& key, std::uint64_t bytes) {
+  erase(key);
   std::vector<Key> gone;
   while (!by_turn_.empty() && (bytes_ + bytes > bytes_max_ || entries_.size() + 1 > count_max_)) {
     gone.push_back(by_turn_.begin()->second);

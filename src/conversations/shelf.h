@@ -41,8 +41,9 @@ class Shelf {
   void touch(const Key&, WallTime now);
   bool erase(const Key&);
 
-  // Takes away what has to go so that `bytes` more, of one more, are within bounds.
-  std::vector<Key> make_room(std::uint64_t bytes);
+  // Takes away what has to go so that `bytes` of this one, in the place of what it has, are within
+  // bounds.
+  std::vector<Key> make_room(const Key&, std::uint64_t bytes);
 
   std::vector<Entry> all() const;
   std::vector<Entry> of(std::string_view tenant, std::string_view function) const;

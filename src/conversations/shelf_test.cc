@@ -22,18 +22,18 @@ TEST(Shelf, LetsTheOldestUsedGoFirst) {
   Shelf shelf(100, 10);
   for (const char* name : {"a", "b", "c"}) shelf.put(key(name), 30, {1});
   shelf.touch(key("a"), {2});
-  EXPECT_EQ(names(shelf.make_room(40)), (std::vector<std::string>{"b"}));
+  EXPECT_EQ(names(shelf.make_room(key("d"), 40)), (std::vector<std::string>{"b"}));
   EXPECT_EQ(shelf.bytes(), 60u);
-  EXPECT_EQ(names(shelf.make_room(100)), (std::vector<std::string>{"c", "a"}));
+  EXPECT_EQ(names(shelf.make_room(key("d"), 100)), (std::vector<std::string>{"c", "a"}));
   EXPECT_EQ(shelf.bytes(), 0u);
-  EXPECT_TRUE(shelf.make_room(1'000).empty());  // There is no more that could go.
+  EXPECT_TRUE(shelf.make_room(key("d"), 1'000).empty());  // There is no more that could go.
 }
 
 TEST(Shelf, BoundsHowManyThereAre) {
   Shelf shelf(100, 2);
   shelf.put(key("a"), 1, {1});
   shelf.put(key("b"), 1, {1});
-  EXPECT_EQ(names(shelf.make_room(1)), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(names(shelf.make_room(key("c"), 1)), (std::vector<std::string>{"a"}));
 }
 
 TEST(Shelf, CountsWhatIsInTheSamePlaceOnce) {
@@ -45,6 +45,15 @@ TEST(Shelf, CountsWhatIsInTheSamePlaceOnce) {
   EXPECT_TRUE(shelf.erase(key("a")));
   EXPECT_FALSE(shelf.erase(key("a")));
   EXPECT_EQ(shelf.bytes(), 0u);
+}
+
+TEST(Shelf, LetsNobodyGoForWhatHasRoomInItsOwnPlace) {
+  Shelf shelf(100, 2);
+  shelf.put(key("a"), 30, {1});
+  shelf.put(key("b"), 60, {1});
+  EXPECT_TRUE(shelf.make_room(key("b"), 70).empty());
+  shelf.put(key("b"), 70, {2});
+  EXPECT_EQ(names(shelf.make_room(key("b"), 71)), (std::vector<std::string>{"a"}));
 }
 
 TEST(Shelf, TellsFunctionsApart) {
