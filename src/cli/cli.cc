@@ -132,16 +132,21 @@ Exit Shell::fail_here(const Error& error, Exit status) {
 
 int run(Shell* shell, std::vector<std::string> arguments) {
   CLI::App app;
+  // CLI11 sets no flag of a command that it refuses.
+  const bool json = std::ranges::find(arguments, "--json") != arguments.end();
   build(app, shell);
   std::ranges::reverse(arguments);  // As CLI11 takes them.
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& failure) {
+    shell->json = json;
     const bool is_lacking = failure.get_name() == "RequiredError";
     const auto unknown = is_lacking ? unknown_command(app) : std::nullopt;
     if (unknown) return static_cast<int>(shell->fail_here({Code::invalid_argument, *unknown}));
     const int status = app.exit(failure, *shell->out, *shell->err);
-    return status == 0 ? 0 : static_cast<int>(Exit::usage);
+    if (status == 0) return 0;
+    if (json) print_error(*shell->out, {Code::invalid_argument, failure.what()});
+    return static_cast<int>(Exit::usage);
   }
   return static_cast<int>(shell->exit);
 }

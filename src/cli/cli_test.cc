@@ -487,6 +487,22 @@ TEST_F(Cli, SaysErrorsAsJsonToPrograms) {
   EXPECT_EQ(missing->at("error").at("code").as_string(), "not_found");
 }
 
+TEST_F(Cli, SaysWhatIsWrongWithACommandAsJsonToPrograms) {
+  const std::vector<std::string> rows[] = {
+      {"list", "--nosuch", "--json"}, {"--json", "show"}, {"show", "--json"},
+      {"--json", "depoly", "x"},      {"--json"},         {"--json", "rollback", "a", "b"}};
+  for (const auto& row : rows) {
+    const auto ran = run_it(row);
+    EXPECT_EQ(ran.exit, 2) << row[0];
+    EXPECT_NE(ran.err, "") << row[0];
+    const auto said = gateway::parse_json(ran.out);
+    ASSERT_TRUE(said) << row[0] << ": " << ran.out;
+    EXPECT_EQ(said->at("error").at("code").as_string(), "invalid_argument");
+    EXPECT_NE(said->at("error").at("message").as_string(), "");
+  }
+  EXPECT_EQ(run_it({"show"}).out, "");
+}
+
 TEST_F(Cli, DeploysNoFileThatIsNeitherModelNorCode) {
   const auto ran = run_it({"deploy", write("app.js", "exports.handler = 1")});
   EXPECT_EQ(ran.exit, 2);
