@@ -23,11 +23,13 @@ std::string_view grade_text(sandbox::Finding::Grade grade) {
   CHECK_UNREACHABLE("every grade has a text");
 }
 
-// The shallowest rung that the function is on; asleep only once nothing is left of it.
+// The shallowest rung that the function is on; asleep only once nothing is left of it, and nobody
+// waits for it.
 std::string_view state_of(const fleet::Status& status) {
   if (status.busy > 0) return "awake";
   if (status.dozing > 0) return "dozing";
   if (status.starting > 0) return "waking";
+  if (status.queued > 0) return "waiting";
   if (status.stopping > 0) return "stopping";
   if (status.has_template) return "template";
   return "asleep";

@@ -525,6 +525,8 @@ TEST(List, ShowsRungMemoryAndCalls) {
   EXPECT_EQ(state({.stopping = 1}), "stopping");
   EXPECT_EQ(state({.starting = 1}), "waking");
   EXPECT_EQ(state({.starting = 1, .dozing = 2}), "dozing");
+  EXPECT_EQ(state({.queued = 1}), "waiting");
+  EXPECT_EQ(state({.starting = 1, .queued = 1}), "waking");
   EXPECT_EQ(state({.busy = 1, .dozing = 2}), "awake");
   const auto function = world.get("/api/v1/functions").json().at("functions").at(0);
   EXPECT_EQ(function.at("calls").as_int64(), 2);

@@ -37,7 +37,7 @@ constexpr std::string_view schemas = R"json({
 "Function": {"type":"object","required":["function"],"properties":{"function":{"$ref":"#/components/schemas/Detail"}}},
 "Summary": {"type":"object","required":["name","url","revision","runtime","created","state","template","instances","running","queued","memory_bytes","calls","failed"],"properties":{
   "name":{"type":"string"},"url":{"type":"string"},"revision":{"type":"integer"},"runtime":{"type":"string"},
-  "created":{"type":"string"},"state":{"type":"string","enum":["asleep","template","stopping","waking","dozing","awake"]},
+  "created":{"type":"string"},"state":{"type":"string","enum":["asleep","template","stopping","waiting","waking","dozing","awake"]},
   "template":{"type":"boolean"},
   "instances":{"$ref":"#/components/schemas/Instances"},"running":{"type":"integer"},"queued":{"type":"integer"},
   "memory_bytes":{"type":"integer"},"calls":{"type":"integer"},"failed":{"type":"integer"}}},
