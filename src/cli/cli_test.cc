@@ -444,7 +444,9 @@ TEST_F(Cli, AsksAWebFunctionForAPath) {
   EXPECT_EQ(out({"--path", "/a", "{}"}), "POST /f/site/a {} as application/json");
   EXPECT_EQ(out({"--path", "/a", "-X", "PUT", "x", "-t", "x/y"}), "PUT /f/site/a x as x/y");
   EXPECT_EQ(out({"--path", "/a", "--method", "DELETE"}), "DELETE /f/site/a ");
+  EXPECT_EQ(out({"--path", "/a", "-X", "delete"}), "DELETE /f/site/a ");
   expect_in(run_it({"invoke", "site", "--path", "a"}).err, "a path begins with \"/\"");
+  expect_in(run_it({"invoke", "site", "--path", "/a b"}).err, "/a%20caf%C3%A9");
   EXPECT_EQ(run_it({"invoke", "site", "-X", "FETCH"}).exit, 2);
 }
 
@@ -477,6 +479,7 @@ TEST_F(Cli, SaysThatWhatLooksLikeJsonIsSentAsText) {
   expect_in(ran.out, "as text/plain");
   expect_in(ran.err, "sent as text, as it is not JSON: ");
   EXPECT_EQ(run_it({"invoke", "a", "{\"b\": 1", "-t", "text/plain"}).err, "");
+  expect_in(run_it({"invoke", "a", "-d", "@x.png"}).err, "sent as text; --file x.png sends");
 }
 
 TEST_F(Cli, SaysErrorsAsJsonToPrograms) {
@@ -575,6 +578,7 @@ TEST_F(Cli, EndsWithTheStatusThatItDocuments) {
   EXPECT_EQ(ran.exit, 3);
   expect_in(ran.err, "Is the daemon running?");
   EXPECT_EQ(run_it({"--help"}).exit, 0);
+  EXPECT_EQ(run_it({"--version"}).out, run_it({"version"}).out);
   EXPECT_EQ(run_it({"deploy", "--help"}).exit, 0);
   EXPECT_EQ(run_it({"doctor"}).exit, 0);  // Of this host.
 }
@@ -623,6 +627,18 @@ TEST_F(Cli, FindsWhatAConfigurationNamesAndTheHostLacks) {
     const auto ran = run_it({"config", "check", write("bad.yaml", row.text)});
     EXPECT_EQ(ran.exit, 6) << row.text;
     expect_in(ran.err, std::string("bad.yaml: ") + row.says);
+  }
+}
+
+TEST_F(Cli, SaysThatAFolderIsNoFile) {
+  fs::create_directories(folder);
+  for (const std::vector<std::string>& each : {std::vector<std::string>{"config", "check", folder},
+                                               {"serve", "--config", folder},
+                                               {"secret", "set", "A", "--from-file", folder},
+                                               {"invoke", "a", "--file", folder}}) {
+    const auto ran = run_it(each);
+    EXPECT_EQ(ran.exit, 2) << each[0];
+    expect_in(ran.err, "reading " + folder.string() + ": Is a directory");
   }
 }
 

@@ -36,6 +36,8 @@ struct DaemonConfig {
   http::Limits limits;
 };
 
+inline constexpr std::uint64_t config_bytes_max = 1 << 20;
+
 // invalid_argument names the field, what was given and what is allowed.
 Result<DaemonConfig> parse_config(std::string_view yaml);
 

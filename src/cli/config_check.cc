@@ -1,11 +1,10 @@
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/config.h"
+#include "cli/files.h"
 #include "gateway/keys.h"
 #include "sandbox/sandbox.h"
 #include "secrets/master_key.h"
@@ -72,10 +71,9 @@ Result<> check_host(const DaemonConfig& config) {
 }
 
 Exit check(Shell* shell, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return shell->fail_here(system_error(Code::not_found, "opening " + path));
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  auto config = parse_config(text);
+  const auto text = read_whole(path, config_bytes_max);
+  if (!text) return shell->fail_here(text.error());
+  auto config = parse_config(*text);
   Result<> good = ok;
   if (config && config->data.empty()) config->data = "given by --data";
   if (config) good = verify(*config);

@@ -1,11 +1,17 @@
 #include "cli/files.h"
 
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <memory>
+
+#include "cli/print.h"
+#include "wire/socket.h"
 
 namespace dormouse::cli {
 namespace {
@@ -81,6 +87,22 @@ std::string stamp_of(const LocalFile& file) {
     text += ":" + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
   }
   return text;
+}
+
+// By system calls: a stream's iterators throw if it is a folder.
+Result<std::string> read_whole(const std::string& path, std::uint64_t bytes_max) {
+  const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return system_error(Code::not_found, "opening " + path);
+  std::string bytes;
+  std::array<char, 64 * 1024> piece;
+  ssize_t got;
+  while ((got = read(file.number(), piece.data(), piece.size())) > 0) {
+    bytes.append(piece.data(), static_cast<std::size_t>(got));
+    if (bytes.size() <= bytes_max) continue;
+    return Error{Code::too_large, path + " has more than " + readable_size(bytes_max)};
+  }
+  if (got < 0) return system_error(Code::invalid_argument, "reading " + path);
+  return bytes;
 }
 
 Result<std::string> read_part(const LocalFile& file, std::uint64_t offset, std::uint64_t size) {

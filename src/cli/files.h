@@ -29,6 +29,9 @@ Result<Digest> digest_of(const LocalFile&, const std::function<void(std::uint64_
 // it is not there.
 std::string stamp_of(const LocalFile&);
 
+// All of a file, which may also be a pipe. not_found if there is none; too_large beyond bytes_max.
+Result<std::string> read_whole(const std::string& path, std::uint64_t bytes_max);
+
 // The bytes [offset, offset + size) of a file.
 Result<std::string> read_part(const LocalFile&, std::uint64_t offset, std::uint64_t size);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/json.hpp>
 #include <iostream>
 #include <iterator>
@@ -102,20 +103,36 @@ Exit refused(Shell* shell, Printed& printed, http::ClientResponse& response,
   return Exit::failed;
 }
 
-// Somebody who means JSON and misspells it should not have to guess why it came as text.
+// Somebody who means JSON and misspells it, or a file as for curl, should not have to guess why it
+// came as text.
 void say_if_misspelled(Shell* shell, const RequestBody& body, const Options& options) {
+  if (!options.type.empty()) return;
+  if (body.bytes.starts_with('@') && options.file.empty()) {
+    *shell->err << "dormouse: sent as text; --file " << harmless(body.bytes.substr(1))
+                << " sends what is in a file\n";
+  }
   const bool is_meant = body.bytes.starts_with('{') || body.bytes.starts_with('[');
-  if (!is_meant || !options.type.empty() || !body.type.starts_with("text/plain")) return;
+  if (!is_meant || !body.type.starts_with("text/plain")) return;
   const auto value = gateway::parse_json(body.bytes);
   if (value) return;
   *shell->err << "dormouse: sent as text, as it is not JSON: " << harmless(value.error().message)
               << "; --content-type says what it is\n";
 }
 
-Exit invoke(Shell* shell, const Options& options) {
-  if (!options.path.empty() && !options.path.starts_with('/')) {
-    return shell->fail_here({Code::invalid_argument, "a path begins with \"/\", as in --path /"});
+Result<> check_path(const std::string& path) {
+  const auto is_plain = [](char c) { return c > ' ' && c <= '~'; };
+  if (path.empty()) return ok;
+  if (!path.starts_with('/')) {
+    return Error{Code::invalid_argument, "a path begins with \"/\", as in --path /"};
   }
+  if (std::ranges::all_of(path, is_plain)) return ok;
+  return Error{
+      Code::invalid_argument,
+      "in a path, blanks and what is not ASCII are written by their bytes: /a%20caf%C3%A9"};
+}
+
+Exit invoke(Shell* shell, const Options& options) {
+  if (auto good = check_path(options.path); !good) return shell->fail_here(good.error());
   const auto body = body_of(shell, options);
   if (!body) return shell->fail_here(body.error());
   say_if_misspelled(shell, *body, options);
@@ -154,7 +171,8 @@ void add_invoke(CLI::App& app, Shell* shell) {
   command
       ->add_option("-X,--method", options->method,
                    "Of a web function; if left out GET with --path and nothing to send, else POST")
-      ->check(CLI::IsMember(std::vector<std::string>(methods.begin(), methods.end())));
+      ->transform(CLI::IsMember(std::vector<std::string>(methods.begin(), methods.end()),
+                                CLI::ignore_case));
   command->add_flag("--receipt", options->receipt,
                     "Prints what the call used and cost, on standard error");
   command->footer(

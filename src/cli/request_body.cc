@@ -1,14 +1,11 @@
 #include "cli/request_body.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <filesystem>
 
+#include "cli/files.h"
 #include "gateway/json.h"
-#include "wire/socket.h"
 
 namespace dormouse::cli {
 namespace {
@@ -37,18 +34,10 @@ RequestBody body_of_text(std::string text) {
 }
 
 Result<RequestBody> body_of_file(const std::string& path) {
-  constexpr std::size_t bytes_max = std::size_t{4} << 30;  // What the largest max_body takes.
-  const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return system_error(Code::not_found, "opening " + path);
-  std::string bytes;
-  std::array<char, 64 * 1024> piece;
-  ssize_t got;
-  while ((got = read(file.number(), piece.data(), piece.size())) > 0) {
-    bytes.append(piece.data(), static_cast<std::size_t>(got));
-    if (bytes.size() > bytes_max) return Error{Code::too_large, path + " has more than 4GiB"};
-  }
-  if (got < 0) return system_error(Code::invalid_argument, "reading " + path);
-  return RequestBody{std::move(bytes), type_of_file(path)};
+  constexpr std::uint64_t bytes_max = std::uint64_t{4} << 30;  // What the largest max_body takes.
+  auto bytes = read_whole(path, bytes_max);
+  if (!bytes) return bytes.error();
+  return RequestBody{*std::move(bytes), type_of_file(path)};
 }
 
 }  // namespace dormouse::cli

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -10,6 +9,7 @@
 #include "cli/answers.h"
 #include "cli/api.h"
 #include "cli/commands.h"
+#include "cli/files.h"
 #include "cli/print.h"
 
 namespace dormouse::cli {
@@ -38,10 +38,6 @@ class NoEcho {
   bool is_terminal_;
 };
 
-std::string all_of(std::istream& in) {
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-
 // Typed once, without being shown; or all that is piped in, but for one newline at its end.
 std::string read_value(Shell* shell, const std::string& name) {
   std::string value;
@@ -52,7 +48,7 @@ std::string read_value(Shell* shell, const std::string& name) {
     *shell->err << "\n";
     return value;
   }
-  value = all_of(*shell->in);
+  value.assign(std::istreambuf_iterator<char>(*shell->in), std::istreambuf_iterator<char>());
   if (value.ends_with('\n')) value.pop_back();
   return value;
 }
@@ -62,9 +58,10 @@ Exit set(Shell* shell, const Options& options) {
   if (options.file.empty()) {
     value = read_value(shell, options.name);
   } else {
-    std::ifstream file(options.file, std::ios::binary);
-    if (!file) return shell->fail_here(system_error(Code::not_found, "opening " + options.file));
-    value = all_of(file);
+    constexpr std::uint64_t bytes_max = 1 << 20;  // More than any secret has.
+    auto read = read_whole(options.file, bytes_max);
+    if (!read) return shell->fail_here(read.error());
+    value = *std::move(read);
   }
   const auto answer = Api(shell).put("/api/v1/secrets/" + escaped(options.name), value);
   if (!answer) return shell->fail(answer.error());

@@ -1,10 +1,9 @@
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/config.h"
+#include "cli/files.h"
 
 namespace dormouse::cli {
 namespace {
@@ -16,10 +15,9 @@ struct Options {
 Result<DaemonConfig> configured(const Options& options) {
   DaemonConfig config;
   if (!options.config.empty()) {
-    std::ifstream file(options.config, std::ios::binary);
-    if (!file) return system_error(Code::not_found, "opening " + options.config);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    auto parsed = parse_config(text);
+    auto read = read_whole(options.config, config_bytes_max);
+    if (!read) return read.error();
+    auto parsed = parse_config(*read);
     if (!parsed) return std::move(parsed).error().during(options.config);
     config = std::move(*parsed);
   }
