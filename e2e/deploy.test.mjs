@@ -209,6 +209,19 @@ test("an upload goes on where it stood, though the daemon was killed meanwhile",
   );
 });
 
+test("what others left of an upload, too much or wrong, keeps nobody from deploying", async () => {
+  const model = readFileSync(path.join(testdata, "matmul.onnx"));
+  for (const [name, left] of [["more", model.length + 21], ["as-much", model.length], ["less", 5]]) {
+    const content = Buffer.concat([model, Buffer.from([0xa0, 0x06, name.length])]); // A field of no meaning.
+    const dir = folder(`name: ${name}\nruntime: onnx\nmodel: model.onnx\n`);
+    writeFileSync(path.join(dir, "model.onnx"), content);
+    const leftOver = await put(`/api/v1/blobs/${digestOf(content)}?offset=0`, Buffer.alloc(left, 1));
+    assert.equal(leftOver.status, 200, leftOver.text);
+    const { code, stderr } = await platform.cli("deploy", dir);
+    assert.equal(code, 0, stderr);
+  }
+});
+
 test("D5: a sync that fails at any point of a deploy loses and invents nothing", async () => {
   const points = process.env.DORMOUSE_NIGHTLY ? 24 : 6;
   const model = (revision) => ({

@@ -168,6 +168,23 @@ test("a body over max_body is refused, whether it says so or not", async () => {
   assert.equal((await platform.request("POST", "/f/small/x", { body: "y" })).status, 200);
 });
 
+test("the command line calls it by path and method, and shows its own errors", async () => {
+  await deploy("called");
+  const got = JSON.parse((await platform.cli("invoke", "called", "--path", "/a?b=c")).stdout);
+  assert.deepEqual([got.method, got.url, got.body], ["GET", "/a?b=c", ""]);
+  const put = await platform.cli("invoke", "called", "--path", "/a", "-X", "PUT", "{}");
+  assert.deepEqual(JSON.parse(put.stdout).method, "PUT");
+  assert.equal(JSON.parse(put.stdout).body, "{}");
+  await deploy("strict", {}, `
+    import { createServer } from "node:http";
+    createServer((request, response) => response.writeHead(404).end("no page here")).listen(process.env.PORT);
+  `);
+  const gone = await platform.cli("invoke", "strict", "--path", "/x");
+  assert.deepEqual([gone.code, gone.stdout], [1, "no page here"]);
+  assert.match(gone.stderr, /strict answered 404/);
+  assert.equal((await platform.cli("invoke", "nobody", "--path", "/x")).code, 5);
+});
+
 // What is answered to a request whose body stops in its midst.
 async function stall(target) {
   const socket = createConnection(platform.port, "127.0.0.1");
