@@ -588,6 +588,10 @@ TEST_F(Cli, ServesWithTheFileAndWhatTheCommandLineSaysFirst) {
   EXPECT_EQ(run_it({"serve", "--config", config, "--listen", "127.0.0.1:2"}).exit, 0);
   EXPECT_EQ(served.data, "/a");
   EXPECT_EQ(served.port, 2);
+  write("real/file", "");
+  fs::create_directory_symlink(folder / "real", folder / "link");
+  EXPECT_EQ(run_it({"serve", "--data", folder / "link/data"}).exit, 0);
+  EXPECT_EQ(served.data, folder / "real/data");
   EXPECT_EQ(run_it({"serve"}).exit, 2);
   const auto open = run_it({"serve", "--data", "/a", "--listen", "0.0.0.0:80"});
   EXPECT_EQ(open.exit, 2);

@@ -8,6 +8,7 @@
 #include "cli/bundle.h"
 #include "cli/commands.h"
 #include "cli/dev_session.h"
+#include "cli/files.h"
 #include "cli/print.h"
 #include "gateway/sigv4.h"
 
@@ -26,7 +27,7 @@ struct Options {
 // Not in the project: what is there may be somebody else's, and the platform trusts its data.
 Result<fs::path> data_of(const Options& options) {
   std::error_code failure;
-  if (!options.data.empty()) return fs::absolute(options.data, failure);
+  if (!options.data.empty()) return real_path(options.data);
   const char* const state = std::getenv("XDG_STATE_HOME");
   const char* const home = std::getenv("HOME");
   if (state == nullptr && home == nullptr) {
@@ -35,7 +36,7 @@ Result<fs::path> data_of(const Options& options) {
   const fs::path what = fs::canonical(options.what, failure);
   const fs::path base = state != nullptr ? fs::path(state) : fs::path(home) / ".local/state";
   const std::string digest = gateway::sha256_hex(what.string());
-  return base / "dormouse" / (name_from(what) + "-" + digest.substr(0, 12));
+  return real_path(base) / "dormouse" / (name_from(what) + "-" + digest.substr(0, 12));
 }
 
 // What another process at its port says is none of its words: it ends soon, as it cannot have that.

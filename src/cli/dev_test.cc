@@ -107,6 +107,18 @@ TEST_F(Folder, OfAFileThatIsWatchedDoesNotCount) {
   EXPECT_EQ((*watcher)->take(), Names{"app.py"});
 }
 
+TEST_F(Folder, HasOneRealPathWhetherItIsThereYetOrNot) {
+  fs::create_directory_symlink(path, path / "link");
+  const fs::path wanted = fs::canonical(path) / "new";
+  for (const char* said : {"new", "new/", "new/.", "link/new", "x/../new/"}) {
+    EXPECT_EQ(real_path(path / said), wanted) << said;
+  }
+  fs::create_directory(wanted);
+  EXPECT_EQ(real_path(path / "link/new/"), wanted);
+  EXPECT_EQ(real_path("/"), "/");
+  EXPECT_EQ(real_path("nowhere"), fs::current_path() / "nowhere");
+}
+
 TEST_F(Folder, StampOfAFileChangesWithItsContent) {
   write("a", "12");
   const LocalFile file{"a", path / "a", 2};

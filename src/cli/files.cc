@@ -89,6 +89,13 @@ std::string stamp_of(const LocalFile& file) {
   return text;
 }
 
+fs::path real_path(const fs::path& path) {
+  std::error_code failure;
+  const fs::path real = fs::weakly_canonical(fs::absolute(path, failure), failure);
+  if (failure) return path;
+  return real.has_filename() ? real : real.parent_path();
+}
+
 // By system calls: a stream's iterators throw if it is a folder.
 Result<std::string> read_whole(const std::string& path, std::uint64_t bytes_max) {
   const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -29,6 +29,10 @@ Result<Digest> digest_of(const LocalFile&, const std::function<void(std::uint64_
 // it is not there.
 std::string stamp_of(const LocalFile&);
 
+// The same place, there or not yet, as an absolute path without symbolic links, which the paths of
+// the daemon's files must not have, and without a slash at its end.
+std::filesystem::path real_path(const std::filesystem::path&);
+
 // All of a file, which may also be a pipe. not_found if there is none; too_large beyond bytes_max.
 Result<std::string> read_whole(const std::string& path, std::uint64_t bytes_max);
 

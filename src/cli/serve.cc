@@ -22,6 +22,7 @@ Result<DaemonConfig> configured(const Options& options) {
     config = std::move(*parsed);
   }
   if (!options.data.empty()) config.data = options.data;
+  if (!config.data.empty()) config.data = real_path(config.data);
   if (!options.key_file.empty()) config.key_file = options.key_file;
   if (!options.master_key_file.empty()) config.master_key = options.master_key_file;
   if (!options.listen.empty()) {
