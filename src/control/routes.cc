@@ -155,9 +155,8 @@ const std::array<Route, 19> table{{
      "",
      "Sums over receipts, by the hour.",
      {{"since",
-       "A time, or a duration before now: `2026-11-24`, `24h`, from the beginning of its hour, "
-       "which "
-       "the answer's `since` is. Left out: everything."},
+       "A time, or a duration before now: `2026-11-24`, `24h`, from the beginning of its hour, as "
+       "the answer's `since` says. Left out: everything."},
       {"by", "`function`: a sum for each. Left out: one sum."},
       {"function", "Only this function's."}}},
     {"GET",
