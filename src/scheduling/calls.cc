@@ -80,6 +80,8 @@ void Turn::dispatch(Call& call, Instance& instance) {
   instance.since = now_;
   instance.was_used = true;
   function.unused_losses = 0;
+  function.waited_in_vain = {};
+  function.hungry_since = now_;
   ++function.running;
   function.begun_sum_us += now_.time_since_epoch().count();
   if (instance.running == instance.slots) {

@@ -19,6 +19,17 @@ class Heap {
   bool empty() const { return elements_.empty(); }
   std::size_t size() const { return elements_.size(); }
   T* top() const { return elements_.empty() ? nullptr : elements_.front(); }
+  const std::vector<T*>& elements() const {
+    return elements_;
+  }  // The top first, then in any order.
+  // What comes after one of them in order: by a look at all.
+  T* next(const T* one) const {
+    T* first = nullptr;
+    for (T* each : elements_) {
+      if (before(*one, *each) && (!first || before(*each, *first))) first = each;
+    }
+    return first;
+  }
   static bool holds(const T* element) { return element->*place != 0; }
 
   void push(T* element) {

@@ -1,7 +1,9 @@
 // Memory is the node's hard limit. A function that finds no room is hungry; the hungriest is the
-// one whose first call waits longest. For it, idle instances of others are stopped, and busy ones
-// retire once it has waited long enough for the change to pay. Others may overtake it only within
-// what it will leave over: so its wait is bounded by the calls that ran before it became hungry.
+// one that has waited longest for its first call, those that gave up before it included. The
+// hungriest that can have room before long (prospect.cc) is favoured: for it, idle instances of
+// others are stopped, and busy ones retire once it has waited long enough for the change to pay;
+// others may overtake it only within what it will leave over. One that cannot have room yet takes
+// it from nobody; its turn comes when it can, before others'.
 #include <algorithm>
 #include <limits>
 
@@ -10,34 +12,53 @@
 
 namespace dormouse::scheduling {
 
-bool Turn::may_take(const Function& function) {
-  if (!fits(function.terms.each, room())) return false;
-  const Function* first = shard_.hungry.top();
-  if (!first || first == &function || !first->hungry_for_calls) return true;
-  if (shard_.turn_of != first->key) {
-    shard_.turn_of = first->key;
-    ++shard_.turn;
-    shard_.overtaken = {};
+// Looks at the hungriest only: nobody is kept waiting for long while hundreds are.
+constexpr int looks_max = 8;
+
+void Turn::choose_favoured() {
+  shard_.favoured = nullptr;
+  Function* f = shard_.hungry.top();
+  for (int looks = 0; f && f->hungry_for_calls && looks < looks_max; ++looks) {
+    if (can_have_room(*f)) {
+      shard_.favoured = f;
+      break;
+    }
+    f = shard_.hungry.next(f);
   }
+  if (!shard_.favoured || shard_.turn_of == shard_.favoured->key) return;
+  shard_.turn_of = shard_.favoured->key;
+  ++shard_.turn;
+  shard_.overtaken = {};
+}
+
+bool Turn::may_take(const Function& function) const {
+  if (!fits(function.terms.each, room())) return false;
+  const Function* first = shard_.favoured;
+  if (!first || first == &function) return true;
   return fits(shard_.overtaken + function.terms.each, node_.total - first->terms.each);
 }
 
 void Turn::note_overtaking(Instance& instance) {
-  const Function* first = shard_.hungry.top();
-  if (!first || first == instance.function || first->key != shard_.turn_of) return;
+  const Function* first = shard_.favoured;
+  if (!first || first == instance.function) return;
   instance.overtook = shard_.turn;
   shard_.overtaken = shard_.overtaken + instance.holds;
 }
 
 void Turn::set_hungry(Function& function, bool is_hungry) {
-  if (!is_hungry) {
-    if (shard_.hungry.holds(&function)) shard_.hungry.erase(&function);
-    return;
-  }
   const bool was_hungry = shard_.hungry.holds(&function);
   const bool for_calls = !function.queue.empty();
+  if (was_hungry && function.hungry_for_calls) {
+    const TimePoint until = for_calls && is_hungry ? function.queue.front()->arrived : now_;
+    function.waited_in_vain = std::max(Duration(0), until - function.hungry_since);
+  }
+  if (!is_hungry) {
+    if (was_hungry) shard_.hungry.erase(&function);
+    if (shard_.favoured == &function) shard_.favoured = nullptr;
+    return;
+  }
   if (for_calls) {
-    function.hungry_since = function.queue.front()->arrived;
+    function.hungry_since = function.queue.front()->arrived - function.waited_in_vain;
   } else if (!was_hungry || function.hungry_for_calls) {
     function.hungry_since = now_;
   }
@@ -51,22 +72,32 @@ void Turn::set_hungry(Function& function, bool is_hungry) {
 
 void Turn::feed() {
   if (shard_.closing) return;  // Some may not have heard of it yet.
-  while (Function* first = shard_.hungry.top()) {
-    if (fits(first->terms.each, room())) {
-      wake(*first);
-      set_hungry(*first, wanted(*first) > 0);
-      continue;
-    }
-    if (first->hungry_for_calls) make_room(*first);
-    return;
+  choose_favoured();
+  while (Function* next = hungriest_that_fits()) {
+    wake(*next);
+    set_hungry(*next, wanted(*next) > 0);
+    choose_favoured();
   }
+  if (shard_.favoured) make_room(*shard_.favoured);
+}
+
+Function* Turn::hungriest_that_fits() const {
+  Function* f = shard_.hungry.top();
+  for (int looks = 0; f && looks < looks_max; ++looks) {
+    if (may_take(*f)) return f;
+    f = shard_.hungry.next(f);
+  }
+  return nullptr;
 }
 
 void Turn::make_room(const Function& needy) {
-  while (!fits(needy.terms.each, room() + shard_.leaving)) {
+  const Prospect sum = prospect(needy);
+  Resources coming = sum.leaving + sum.busy;
+  while (!fits(needy.terms.each, room() + coming)) {
     Victim victim = least_worth_holding(needy, false);
     if (!victim.instance && !victim.mold) victim = least_worth_holding(needy, true);
     if (!victim.instance && !victim.mold) return;
+    coming = coming + (victim.instance ? victim.instance->holds : victim.mold->holds);
     if (victim.instance) stop(*victim.instance, Manner::drain);
     if (victim.mold) drop(*victim.mold);
   }
@@ -83,6 +114,10 @@ Turn::Victim Turn::least_worth_holding(const Function& needy, bool even_minimum)
                          .bytes = t->holds.memory_bytes + t->holds.accelerator_bytes});
     if (saving < least.saving) least = {.saving = saving, .mold = t};
   }
+  for (Function* f : shard_.hungry.elements()) {
+    if (!even_minimum || !may_lose_template(*f, needy)) continue;
+    return {.saving = 0, .mold = &f->mold};  // There is nothing better.
+  }
   for (Function* f = shard_.dozing.front(); f; f = shard_.dozing.after(f)) {
     if (f == &needy) continue;
     if (!even_minimum && f->starting + f->serving <= f->terms.instances_min) continue;
@@ -96,18 +131,14 @@ Turn::Victim Turn::least_worth_holding(const Function& needy, bool even_minimum)
   return least;
 }
 
-// Whether a busy instance should make room instead of taking the next call. Both functions pay a
-// wake for the change, so the one that waits has to have waited as long as that.
-bool Turn::should_yield(const Instance& instance) const {
-  const Function* first = shard_.hungry.top();
-  const Function& function = *instance.function;
-  if (!first || first == &function || !first->hungry_for_calls) return false;
-  if (fits(first->terms.each, room() + shard_.leaving)) return false;
-  if (!function.queue.empty() && function.queue.front()->arrived <= first->hungry_since) {
-    return false;
-  }
-  const Duration cost = wake_expected(*first) + wake_expected(function);
-  return now_ - first->hungry_since >= cost;
+// Whether a busy instance should make room instead of taking the next call.
+bool Turn::should_yield(const Instance& instance) {
+  if (shard_.hungry.empty() || shard_.closing) return false;
+  choose_favoured();
+  const Function* first = shard_.favoured;
+  if (!first || first == instance.function) return false;
+  if (fits(first->terms.each, room() + prospect(*first).leaving)) return false;
+  return yields_after(instance, *first) <= Duration(0);
 }
 
 }  // namespace dormouse::scheduling

@@ -76,6 +76,10 @@ void Turn::settle(Function& function) {
                  whole_seconds(function.backoff.next_start_at() - now_));
   }
   std::int64_t count = wanted(function);
+  if (count > 0 && !shard_.hungry.empty()) {
+    set_hungry(function, true);
+    choose_favoured();
+  }
   for (; count > 0 && may_take(function); --count) wake(function);
   set_hungry(function, count > 0);
   if (shard_.closing || function.withdrawn) stop_unneeded(function);
@@ -92,8 +96,9 @@ void Turn::settle(Function& function) {
 
 void Turn::look_again(Function& function) {
   if (!function.queue.empty()) {
-    const Duration pause =
+    Duration pause =
         std::max({wake_expected(function), function.learned.run_expected(), look_again_min});
+    if (shard_.hungry.holds(&function)) pause = std::min(pause, soon);
     if (!shard_.agenda.holds(&function)) {
       set_due(function, std::max(now_ + pause, function.backoff.next_start_at()));
     }

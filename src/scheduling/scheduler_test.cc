@@ -408,8 +408,8 @@ TEST(Room, ThatTheHungriestLeavesOverMayBeTaken) {
   story.awake(0s, 1, 1, 1);
   story.call(1s, 2, {"c2 to i1"}, 1);
   story.call(1s, 3, {}, 2);                  // Waits for the end of c2.
-  story.call(2s, 4, {"wake i2 for f3"}, 3);  // Fits beside f2.
-  story.call(3s, 5, {}, 4);                  // Has room, but would keep f2 waiting later.
+  story.call(1s, 4, {"wake i2 for f3"}, 3);  // Fits beside f2.
+  story.call(1s, 5, {}, 4);                  // Has room, but would keep f2 waiting later.
 }
 
 TEST(Room, IsMadeByAMinimumIfNothingElseIsIdle) {

@@ -97,8 +97,9 @@ struct Function : Timer {  // Due: to be looked at again.
   Backoff backoff;
   std::int32_t unused_losses = 0;  // In a row: woke, and died without a call.
   TimePoint minimum_not_before{};  // After such losses.
-  TimePoint hungry_since{};        // Key in Shard::hungry; the first waiting call's arrival.
+  TimePoint hungry_since{};        // Key in Shard::hungry; no call was dispatched since.
   bool hungry_for_calls = false;   // False: only for its minimum.
+  Duration waited_in_vain{};       // By calls that gave up; until one is dispatched.
   Place hungry = 0;                // In Shard::hungry.
   Link<Function> has_dozing;       // In Shard::dozing.
 };
@@ -129,8 +130,9 @@ struct Shard {
   Heap<Function, &Function::hungry, hungrier> hungry;  // Would wake if there were room.
   Chain<Function, &Function::has_dozing> dozing;
   Chain<Template, &Template::idle> idle_templates;
-  Resources leaving;    // Of what is retiring or stopping: room that is on its way.
-  Resources overtaken;  // Of what was woken ahead of the hungriest, in its turn, and lives.
+  Resources leaving;             // Of what is retiring or stopping: room that is on its way.
+  Resources overtaken;           // Of what was woken ahead of the favoured, in its turn, and lives.
+  Function* favoured = nullptr;  // The hungriest that can have room before long.
   std::optional<FunctionKey> turn_of;
   std::uint64_t turn = 0;
 };

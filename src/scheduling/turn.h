@@ -3,6 +3,7 @@
 // calls.cc   how a call waits, begins and ends
 // lives.cc   how an instance wakes, dozes, retires and is gone
 // room.cc    who gets memory, and who gives it
+// prospect.cc  what memory will be there before long
 // templates.cc  what instances are forked from
 #pragma once
 
@@ -72,10 +73,12 @@ class Turn {
 
   // room.cc
   Resources room() const { return node_.total - node_.held; }
-  bool may_take(const Function&);
+  void choose_favoured();
+  bool may_take(const Function&) const;
   void note_overtaking(Instance&);
   void set_hungry(Function&, bool);
   void feed();
+  Function* hungriest_that_fits() const;
   void make_room(const Function& needy);
   struct Victim {
     double saving;
@@ -83,7 +86,20 @@ class Turn {
     Template* mold = nullptr;
   };
   Victim least_worth_holding(const Function& needy, bool even_minimum) const;
-  bool should_yield(const Instance&) const;
+  bool should_yield(const Instance&);
+
+  // prospect.cc
+  struct Prospect {  // For one function, of what others hold.
+    Resources leaving;
+    Resources busy;  // For little longer; then it yields.
+    Resources idle;
+  };
+  Duration busy_for(const Instance&) const;
+  Duration yields_after(const Instance&, const Function& needy) const;
+  static bool may_lose_template(const Function&, const Function& needy);
+  Prospect prospect(const Function& needy) const;
+  void add_prospect(const Function&, const Function& needy, Prospect&) const;
+  bool can_have_room(const Function& needy) const;
 
   // templates.cc
   static Duration wake_expected(const Function&);
@@ -102,6 +118,8 @@ class Turn {
   TimePoint now_;
   Commands& out_;
 };
+
+inline constexpr Duration soon = std::chrono::seconds(1);
 
 // Both fit only by what cannot be shared; CPU can.
 inline bool fits(const Resources& wanted, const Resources& into) {
