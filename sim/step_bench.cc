@@ -9,7 +9,8 @@ namespace {
 using namespace std::chrono_literals;
 
 struct Warm {
-  explicit Warm(std::uint64_t functions) {
+  explicit Warm(std::uint64_t functions, std::int64_t mebibytes = 1 << 20)
+      : state({.cpu_millicores = 2000, .memory_bytes = mebibytes << 20}) {
     for (std::uint64_t f = 1; f <= functions; ++f) {
       feed(Added{FunctionKey{f}, {.each = {.memory_bytes = 1 << 20}, .queue_max = 1'000'000}});
       feed(Arrived{CallKey{++calls}, FunctionKey{f}, now + 30s});
@@ -23,7 +24,7 @@ struct Warm {
     step(state, event, now, out);
   }
 
-  State state{{.cpu_millicores = 2000, .memory_bytes = std::int64_t(1) << 40}};
+  State state;
   TimePoint now{1000s};
   Commands out;
   std::uint64_t calls = 0;
@@ -54,6 +55,23 @@ void through_a_queue(benchmark::State& bench) {
   }
 }
 BENCHMARK(through_a_queue)->Arg(10)->Arg(100'000);
+
+// All memory is held by others that are busy, and one waits for it: each event looks at them all.
+void beside_a_hungry_one(benchmark::State& bench) {
+  const auto functions = std::uint64_t(bench.range(0));
+  Warm warm(functions, functions + 1);
+  for (std::uint64_t f = 2; f <= functions; ++f) {
+    warm.feed(Arrived{CallKey{++warm.calls}, FunctionKey{f}, warm.now + 1h});
+  }
+  warm.feed(Added{FunctionKey{functions + 1}, {.each = {.memory_bytes = 3 << 20}}});
+  warm.feed(Arrived{CallKey{++warm.calls}, FunctionKey{functions + 1}, warm.now + 1h});
+  warm.now += 5s;
+  for (auto _ : bench) {
+    warm.feed(Arrived{CallKey{++warm.calls}, FunctionKey{1}, warm.now + 30s});
+    warm.feed(Ended{CallKey{warm.calls}, 1ms, 1ms});
+  }
+}
+BENCHMARK(beside_a_hungry_one)->Arg(10)->Arg(100)->Arg(1000);
 
 }  // namespace
 }  // namespace dormouse::scheduling
