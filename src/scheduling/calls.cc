@@ -20,6 +20,30 @@ Error cannot_fit(const Resources& each, const Resources& total) {
                                 mebibytes(total.accelerator_bytes)};
 }
 
+std::string needs(std::int64_t wanted, std::int64_t free, std::int64_t total) {
+  return ": one instance needs " + mebibytes(wanted) + ", " + mebibytes(free) + " of " +
+         mebibytes(total) + " are free";
+}
+
+// Why it waited until its deadline for room.
+Error no_room(const Function& function, const Resources& free, const Resources& total) {
+  const Resources& each = function.terms.each;
+  const std::string by = function.instances.empty() ? "held by others" : "in use";
+  if (each.memory_bytes > free.memory_bytes) {
+    return {Code::overloaded, "the node's memory is " + by +
+                                  needs(each.memory_bytes, free.memory_bytes, total.memory_bytes) +
+                                  " (node.memory)"};
+  }
+  if (each.accelerator_bytes > free.accelerator_bytes) {
+    return {Code::overloaded,
+            "the node's accelerator memory is " + by +
+                needs(each.accelerator_bytes, free.accelerator_bytes, total.accelerator_bytes)};
+  }
+  return {Code::overloaded, "the node's memory is kept for a function that has waited longer" +
+                                needs(each.memory_bytes, free.memory_bytes, total.memory_bytes) +
+                                " (node.memory)"};
+}
+
 }  // namespace
 
 std::optional<Turn::Refusal> Turn::refusal(const Function* function, const Arrived& call) const {
@@ -126,9 +150,13 @@ void Turn::forget(Call& call) {
 }
 
 void Turn::deadline_passed(Call& call) {
+  const Function& function = *call.function;
+  if (!call.instance && shard_.hungry.holds(&function) && function.hungry_for_calls) {
+    // The next call has its place (waited_in_vain): so it may come soon.
+    return refuse(call, no_room(function, room(), node_.total), std::chrono::seconds(1));
+  }
   if (!call.instance) {
-    refuse(call, {Code::deadline_exceeded, "waiting for an instance: timed out"}, {});
-    return;
+    return refuse(call, {Code::deadline_exceeded, "waiting for an instance: timed out"}, {});
   }
   call.function->learned.ran_into_deadline(now_ - call.begun);
   abort(call, Code::deadline_exceeded);

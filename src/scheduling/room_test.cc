@@ -86,6 +86,29 @@ TEST(RoomForAll, ThatDoesNotSufficeForTheFirstGoesToTheNextThatItDoesFor) {
   story.at(6s, lost(2), {"wake i3 for f4"});
 }
 
+TEST(RoomForAll, ThatDidNotComeInTimeIsSaidInsteadOfATimeout) {
+  Story story(node);
+  add_three(story);
+  story.call(0s, 1, {"wake i1 for f1"}, 1, 60s);
+  story.at(1s, woke(1), {"c1 to i1"});
+  story.call(2s, 2, {}, 2);
+  story.call(3s, 3, {"wake i2 for f3"}, 3, 60s);
+  story.until(32s, {"refuse c2 overloaded: the node's memory is held by others: one instance needs "
+                    "900 MiB, 256 MiB of 1024 MiB are free (node.memory), retry after 1 s"});
+}
+
+TEST(RoomForAll, ThatIsKeptForAnotherIsSaid) {
+  Story story(node);
+  add_three(story);
+  story.awake(0s, 1, 1, 1);
+  story.call(1s, 2, {"c2 to i1"}, 1);
+  story.call(1s, 3, {}, 2);
+  story.call(1100ms, 4, {}, 3, 500ms);
+  story.until(1600ms, {"refuse c4 overloaded: the node's memory is kept for a function that has "
+                       "waited longer: one instance needs 256 MiB, 512 MiB of 1024 MiB are free "
+                       "(node.memory), retry after 1 s"});
+}
+
 // Clients that call without a pause, for ever; one that is refused calls again.
 class Loops {
  public:

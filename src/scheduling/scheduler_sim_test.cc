@@ -340,7 +340,8 @@ class World {
     SimCall& call = calls_[c.call];
     expect(call.is == SimCall::waiting, "a refusal of a call that does not wait");
     expect(c.retry_after.count() % 1'000'000 == 0, "a Retry-After of part of a second");
-    expect((c.why.code == Code::deadline_exceeded) == (call.deadline <= now_),
+    const bool for_room = c.why.code == Code::overloaded && c.retry_after > Duration(0);
+    expect((c.why.code == Code::deadline_exceeded || for_room) == (call.deadline <= now_),
            "refused for its deadline, but not at it");
     call.is = SimCall::over;
   }
