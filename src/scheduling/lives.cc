@@ -188,9 +188,6 @@ void Turn::on(const Lost& event) {
   }
   shard_.leaving = shard_.leaving - instance.holds;
   node_.held = node_.held - instance.holds;
-  if (instance.overtook != 0 && instance.overtook == shard_.turn) {
-    shard_.overtaken = shard_.overtaken - instance.holds;
-  }
   function.instances.erase(&instance);
   if (was_waking) {
     start_failed(instance, {Code::function_failed, "the instance ended before it was ready"});

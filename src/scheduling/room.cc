@@ -28,21 +28,36 @@ void Turn::choose_favoured() {
   if (!shard_.favoured || shard_.turn_of == shard_.favoured->key) return;
   shard_.turn_of = shard_.favoured->key;
   ++shard_.turn;
-  shard_.overtaken = {};
 }
 
 bool Turn::may_take(const Function& function) const {
   if (!fits(function.terms.each, room())) return false;
   const Function* first = shard_.favoured;
   if (!first || first == &function) return true;
-  return fits(shard_.overtaken + function.terms.each, node_.total - first->terms.each);
+  if (function.queue.empty()) return false;  // Its minimum gives way to calls.
+  return fits(overtaken(function) + function.terms.each, node_.total - first->terms.each);
+}
+
+// What has been woken ahead of the favoured, in its turn, and lives, with the templates that stay
+// for as long as it does; and that of one more.
+Resources Turn::overtaken(const Function& by) const {
+  Resources sum;
+  if (by.mold.stands) sum = sum + by.mold.holds;
+  for (const auto& [_, instance] : shard_.instances) {
+    const Function& function = *instance.function;
+    if (instance.overtook == shard_.turn) sum = sum + instance.holds;
+    const bool is_first = &instance == function.instances.front();
+    if (!is_first || &function == &by || !function.mold.stands) continue;
+    if (function.overtook == shard_.turn) sum = sum + function.mold.holds;
+  }
+  return sum;
 }
 
 void Turn::note_overtaking(Instance& instance) {
   const Function* first = shard_.favoured;
   if (!first || first == instance.function) return;
   instance.overtook = shard_.turn;
-  shard_.overtaken = shard_.overtaken + instance.holds;
+  instance.function->overtook = shard_.turn;
 }
 
 void Turn::set_hungry(Function& function, bool is_hungry) {

@@ -86,6 +86,39 @@ TEST(RoomForAll, ThatDoesNotSufficeForTheFirstGoesToTheNextThatItDoesFor) {
   story.at(6s, lost(2), {"wake i3 for f4"});
 }
 
+TEST(RoomForAll, IsNotTakenByAMinimumWhileCallsWaitForIt) {
+  Story story(node);
+  story.at(0s, added(1, of(900 * mib)));
+  story.at(0s, added(2, of(900 * mib)));
+  story.awake(0s, 1, 1, 1, 1s);
+  story.call(2s, 2, {"c2 to i1"}, 1);
+  story.call(2s, 3, {}, 2);
+  Terms kept = of(100 * mib);
+  kept.instances_min = 1;
+  story.at(2s, added(3, kept));
+  story.at(3s, ended(2, 1s), {"drain i1"});
+  story.at(3s, lost(1), {"wake i2 for f2", "wake i3 for f3"});
+}
+
+// What is forked holds little, but its template stays for as long as it does.
+TEST(RoomForAll, IsNotTakenByAForkWhoseTemplateWouldKeepAnotherWaiting) {
+  Story story(node);
+  const Resources holds{.memory_bytes = 100 * mib};
+  story.at(0s, added(1, of(900 * mib)));
+  story.at(0s, added(2, of(924 * mib)));
+  story.at(0s, added(3, of(110 * mib)));
+  story.call(0s, 1, {"wake i1 for f3"}, 3);
+  story.at(1s, TemplateMade{FunctionKey{3}, holds, {.memory_bytes = 10 * mib}});
+  story.at(1s, woke(1), {"c1 to i1"});
+  story.at(2s, ended(1));
+  story.until(4s, {"drain i1"});
+  story.at(4s, lost(1));
+  story.awake(4s, 1, 2, 2, 1s);
+  story.call(6s, 3, {"c3 to i2"}, 1);
+  story.call(6s, 4, {}, 2);
+  story.call(6s, 5, {}, 3);  // There is room for it now.
+}
+
 TEST(RoomForAll, ThatDidNotComeInTimeIsSaidInsteadOfATimeout) {
   Story story(node);
   add_three(story);

@@ -123,7 +123,7 @@ class World {
     SimFunction f{.terms = any_terms()};
     f.fails = chance(0.7) ? 0 : chance(0.5) ? 0.3 : 1;
     f.wake = Duration(between(1000, 500'000));
-    f.run = Duration(between(1000, 300'000));
+    f.run = Duration(chance(0.9) ? between(1000, 300'000) : between(1'000'000, 10'000'000));
     f.cpu_share = chance(0.5) ? 1 : 0;
     f.forks = chance(0.4);
     functions_[key] = f;
@@ -268,10 +268,10 @@ class World {
 
   void lose_template(FunctionKey key, int number) {
     later(Duration(between(0, 500'000)), [this, key, number] {
-      if (count(key) > 0) return;  // lost() comes back to it.
       SimFunction& f = functions_[key];
       const auto at = std::ranges::find(f.templates, number, &SimTemplate::number);
       if (at == f.templates.end()) return;
+      if (count(key) > 0 && !at->dropped) return;  // lost() comes back to it.
       const SimTemplate gone = *at;
       f.templates.erase(at);
       feed(TemplateLost{key, gone.holds, gone.dropped});
@@ -341,7 +341,8 @@ class World {
     expect(call.is == SimCall::waiting, "a refusal of a call that does not wait");
     expect(c.retry_after.count() % 1'000'000 == 0, "a Retry-After of part of a second");
     const bool for_room = c.why.code == Code::overloaded && c.retry_after > Duration(0);
-    expect((c.why.code == Code::deadline_exceeded || for_room) == (call.deadline <= now_),
+    const bool for_time = c.why.code == Code::deadline_exceeded || for_room;
+    expect(for_time ? call.deadline <= now_ : call.deadline >= now_,
            "refused for its deadline, but not at it");
     call.is = SimCall::over;
   }
@@ -479,6 +480,27 @@ class World {
              "the queue is longer than its maximum");
       most_queued_[key] = seen.queued;  // A smaller maximum lets go of nobody.
     }
+    check_room(waiting);
+  }
+
+  // What there is room for does not wait for long while another one waits for more than there is.
+  void check_room(const std::map<FunctionKey, int>& waiting) {
+    const Resources room = node_ - held(state_);
+    const auto starves = [&](FunctionKey key) {
+      return waiting.at(key) > 0 && count(key) == 0 && !is_closing_;
+    };
+    Duration longest{};
+    for (const auto& [key, f] : functions_) {
+      if (waiting.at(key) == 0) unserved_since_[key] = now_;
+      if (starves(key)) longest = std::max(longest, now_ - unserved_since_[key]);
+    }
+    for (const auto& [key, f] : functions_) {
+      const bool may_start = now_ >= f.next_start && now_ >= f.held_until;
+      const bool fits = each(f).memory_bytes <= room.memory_bytes;
+      if (!starves(key) || !may_start || !fits) fits_since_[key] = now_;
+      const Duration left_out = now_ - fits_since_[key];
+      expect(left_out <= Duration(5s) + longest / 3, "it waits, though there is room for it");
+    }
   }
 
   void quiet() {
@@ -514,6 +536,7 @@ class World {
   std::unordered_map<CallKey, SimCall> calls_;
   std::vector<CallKey> open_;  // Those that are not over.
   std::map<FunctionKey, int> most_queued_;
+  std::map<FunctionKey, TimePoint> unserved_since_, fits_since_;
   std::uint64_t calls_made_ = 0;
   int templates_made_ = 0;
   InstanceKey lost_{};

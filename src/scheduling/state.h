@@ -58,7 +58,7 @@ struct Instance : Timer {  // Due: while waking, giving up; while dozing, fallin
   std::int32_t running = 0;  // Without the aborted ones.
   std::int32_t aborted = 0;
   bool was_used = false;
-  std::uint64_t overtook = 0;  // Woken ahead of a function that waits for room: Queue::turn.
+  std::uint64_t overtook = 0;  // Woken ahead of a function that waits for room: Shard::turn.
   Calls calls;                 // Running and aborted.
   Link<Instance> sibling;      // In its function's instances.
   Link<Instance> dozing;       // In its function's dozing, longest first.
@@ -101,6 +101,7 @@ struct Function : Timer {  // Due: to be looked at again.
   bool hungry_for_calls = false;   // False: only for its minimum.
   Duration waited_in_vain{};       // By calls that gave up; until one is dispatched.
   Place hungry = 0;                // In Shard::hungry.
+  std::uint64_t overtook = 0;      // Shard::turn, of the last of its instances that did.
   Link<Function> has_dozing;       // In Shard::dozing.
 };
 
@@ -131,10 +132,9 @@ struct Shard {
   Chain<Function, &Function::has_dozing> dozing;
   Chain<Template, &Template::idle> idle_templates;
   Resources leaving;             // Of what is retiring or stopping: room that is on its way.
-  Resources overtaken;           // Of what was woken ahead of the favoured, in its turn, and lives.
   Function* favoured = nullptr;  // The hungriest that can have room before long.
   std::optional<FunctionKey> turn_of;
-  std::uint64_t turn = 0;
+  std::uint64_t turn = 0;  // Counts them.
 };
 
 struct State::Impl {

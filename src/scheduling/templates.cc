@@ -62,9 +62,6 @@ void Turn::hold_less(Instance& instance, const Resources& each) {
   node_.held = node_.held - less;
   const bool leaves = instance.life == Life::retiring || instance.life == Life::stopping;
   if (leaves) shard_.leaving = shard_.leaving - less;
-  if (instance.overtook != 0 && instance.overtook == shard_.turn) {
-    shard_.overtaken = shard_.overtaken - less;
-  }
 }
 
 // After everything that may have changed who needs it.
