@@ -1,4 +1,4 @@
-// What a function that wants all of something leaves to others: S3, S6. How much slower those are meanwhile is
+// What a function that wants all of something leaves to others: S3, S6, memory. How much slower those are meanwhile is
 // measured by scripts/bench apart; here they are answered.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
@@ -160,3 +160,45 @@ def handler(event, context):
     assert.match(stdout, /the last line/);
   });
 }
+
+// Asks until something else is over, one call after another: how long the longest took, and how many there were.
+async function askUntil(over, on, name) {
+  let isOver = false;
+  const ends = over.finally(() => (isOver = true));
+  let longest = 0;
+  let count = 0;
+  for (; !isOver; ++count) {
+    const began = performance.now();
+    const { status, text } = await on.invoke(name, "echo here");
+    assert.equal(status, 200, text);
+    longest = Math.max(longest, performance.now() - began);
+  }
+  return { ended: await ends, longest, count };
+}
+
+test("one that waits for more memory than there is keeps none from others that fit, and is told why it waited in vain", async () => {
+  const narrow = await Platform.start({ config: "node:\n  memory: 256MiB\n" });
+  try {
+    await narrow.deployProbe("long", { memory: "128MiB" });
+    await narrow.deployProbe("large", { memory: "224MiB", timeout: "20s" });
+    await narrow.deployProbe("hasty", { memory: "208MiB", timeout: "1s" });
+    for (const name of ["asleep", "awake"]) await narrow.deployProbe(name, { memory: "64MiB", timeout: "3s" });
+    assert.equal((await narrow.invoke("awake", "echo up")).text, "up");
+    const long = narrow.invoke("long", "sleep 2500");
+    await eventually("it runs", async () => (await narrow.status("long")).running === 1);
+    const large = narrow.invoke("large", "echo here");
+    const hasty = narrow.invoke("hasty", "echo here");
+    const asleep = narrow.invoke("asleep", "echo here");
+    const { longest, count } = await askUntil(Promise.all([asleep, sleep(1500)]), narrow, "awake");
+    assert.ok(longest <= 1000 && count >= 20, `${count} calls, the longest ${longest.toFixed(0)} ms`);
+    assert.equal((await asleep).text, "here");
+    const { status, text, headers } = await hasty;
+    assert.equal(status, 503, text);
+    assert.equal(headers["retry-after"], "1");
+    assert.match(text, /memory is held by others: one instance needs 208 MiB, \d+ MiB of 256 MiB are free/);
+    assert.equal((await long).status, 200);
+    assert.equal((await large).text, "here");
+  } finally {
+    await narrow.stop();
+  }
+});
