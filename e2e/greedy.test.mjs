@@ -196,6 +196,7 @@ test("one that waits for more memory than there is keeps none from others that f
     assert.equal(status, 503, text);
     assert.equal(headers["retry-after"], "1");
     assert.match(text, /memory is held by others: one instance needs 208 MiB, \d+ MiB of 256 MiB are free/);
+    assert.match((await narrow.cli("show", "large")).stdout, /queued +1, waiting for memory/);
     assert.equal((await long).status, 200);
     assert.equal((await large).text, "here");
   } finally {

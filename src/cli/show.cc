@@ -65,7 +65,8 @@ Rows facts_of(const json::value& function) {
       {"state", text_at(function, "summary.state")},
       {"calls", readable_count(count_at(function, "summary.calls"))},
       {"failed", readable_count(count_at(function, "summary.failed"))},
-      {"queued", std::to_string(count_at(function, "summary.queued"))},
+      {"queued", std::to_string(count_at(function, "summary.queued")) +
+                     (flag_at(function, "waits_for_memory") ? ", waiting for memory" : "")},
       {"digest", text_at(function, "revision.digest")},
   };
   // 0: it was not called since the daemon started.

@@ -100,6 +100,7 @@ json::object detail_json(const catalog::Revision& revision, const fleet::Status&
   json::object detail = {{"summary", summary_json(revision, status, sum)},
                          {"wakes", std::move(wakes)},
                          {"wake_expected_ms", milliseconds(status.wake_expected)},
+                         {"waits_for_memory", status.waits_for_memory},
                          {"last_start_error", valid_utf8(status.last_start_error)},
                          {"revision", revision_json(revision)}};
   if (details.of_template) detail["template"] = pages_json(*details.of_template);

@@ -43,8 +43,9 @@ constexpr std::string_view schemas = R"json({
   "memory_bytes":{"type":"integer"},"calls":{"type":"integer"},"failed":{"type":"integer"}}},
 "Instances": {"type":"object","required":["starting","busy","dozing","stopping"],"properties":{
   "starting":{"type":"integer"},"busy":{"type":"integer"},"dozing":{"type":"integer"},"stopping":{"type":"integer"}}},
-"Detail": {"type":"object","required":["summary","wakes","wake_expected_ms","last_start_error","revision"],"properties":{
+"Detail": {"type":"object","required":["summary","wakes","wake_expected_ms","waits_for_memory","last_start_error","revision"],"properties":{
   "summary":{"$ref":"#/components/schemas/Summary"},"wake_expected_ms":{"type":"number"},
+  "waits_for_memory":{"type":"boolean"},
   "wakes":{"type":"array","items":{"type":"object","required":["rung","count","median_ms"],"properties":{
     "rung":{"type":"string"},"count":{"type":"integer"},"median_ms":{"type":"number"}}}},
   "template":{"$ref":"#/components/schemas/Pages"},"instance":{"$ref":"#/components/schemas/Pages"},

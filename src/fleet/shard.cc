@@ -302,6 +302,7 @@ Status Shard::status(const std::string& function) const {
                 .running = seen.running,
                 .queued = seen.queued,
                 .has_template = seen.has_template,
+                .waits_for_memory = seen.waits_for_memory,
                 .kept_back = kept_back,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = kept_back ? seen.why : served_.at(key).last_start_error};

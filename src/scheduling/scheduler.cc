@@ -204,6 +204,7 @@ View view(const State& state, FunctionKey key) {
           .stopping = f.stopping,
           .running = std::int32_t(f.running),
           .queued = std::int32_t(f.queue.size()),
+          .waits_for_memory = shard.hungry.holds(&f) && f.hungry_for_calls,
           .wake_expected = forks             ? f.learned.fork_expected()
                            : f.learned.wakes ? f.learned.wake_expected()
                                              : Duration(0),

@@ -159,6 +159,7 @@ using Commands = std::vector<Command>;
 struct View {
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0;
   std::int32_t running = 0, queued = 0;
+  bool waits_for_memory = false;  // What is queued would have one more instance.
   Duration wake_expected{}, run_expected{};
   std::int32_t failed_starts = 0;  // In a row.
   TimePoint next_start_at{};       // Not before, after failed ones, or harm that it did:
