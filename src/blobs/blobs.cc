@@ -19,6 +19,12 @@ class FolderBlobs final : public Blobs {
     return folder_.size(digest);
   }
   std::filesystem::path path(const Digest& digest) const override { return folder_.path(digest); }
+  std::optional<std::uint64_t> claim(const Digest& digest) override {
+    return folder_.claim(digest);
+  }
+  void settle(const std::set<Digest>& digests, std::uint32_t least) override {
+    folder_.claims().settle(digests, least);
+  }
 
   asio::awaitable<Result<std::uint64_t>> uploaded(Digest digest) override {
     return thread_.run([this, digest = std::move(digest)] { return folder_.uploaded(digest); });
@@ -44,6 +50,14 @@ class FolderBlobs final : public Blobs {
                                                  Duration stale) override {
     return thread_.run([this, live = std::move(live), trees = std::move(trees), stale] {
       return folder_.collect(live, trees, stale);
+    });
+  }
+  // What is claimed from here on, while it waits for the thread, stays.
+  asio::awaitable<Result<std::uint64_t>> discard(std::set<Digest> blobs,
+                                                 std::set<std::string> trees) override {
+    const std::uint64_t moment = folder_.claims().moment();
+    return thread_.run([this, blobs = std::move(blobs), trees = std::move(trees), moment] {
+      return folder_.discard(blobs, trees, moment);
     });
   }
 
@@ -81,6 +95,13 @@ std::optional<std::uint64_t> Folder::size(const Digest& digest) const {
   const bool is_young = found.st_mtime > std::time(nullptr) - young_seconds;
   if (!is_young) ::utimensat(AT_FDCWD, file.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
   return static_cast<std::uint64_t>(found.st_size);
+}
+
+std::optional<std::uint64_t> Folder::claim(const Digest& digest) const {
+  const auto locked = claims_->lock();
+  const auto found = size(digest);
+  if (found) claims_->add(digest);
+  return found;
 }
 
 Result<std::unique_ptr<Blobs>> open(Options options) {

@@ -6,7 +6,7 @@
 // where. An upload comes in chunks at an offset and can be resumed after a crash of either side.
 //
 // Threads    The awaitables may be awaited from any executor and do their work on a thread of
-//            their own. size(), path() are immediate.
+//            their own. size(), claim(), settle(), path() are immediate.
 // Errors     invalid_argument: the bytes are not what the digest says (they are dropped);
 //            conflict: the chunk's offset is not where the upload stands (the message says where);
 //            too_large; unavailable: the disk failed or is full. If it fails so that a blob can
@@ -37,6 +37,12 @@ class Blobs {
   virtual std::optional<std::uint64_t> size(const Digest&) const = 0;
   virtual std::filesystem::path path(const Digest&) const = 0;
 
+  // As size(), for who is about to deploy it: until it settles, or for a day, discard() leaves the
+  // blob. Whoever completes an upload, or adopts, has claimed it as well.
+  virtual std::optional<std::uint64_t> claim(const Digest&) = 0;
+  // Takes one claim of each away, unless there are only `least`.
+  virtual void settle(const std::set<Digest>&, std::uint32_t least) = 0;
+
   // How far an unfinished upload has come; 0 if there is none.
   virtual asio::awaitable<Result<std::uint64_t>> uploaded(Digest) = 0;
   // Adds a chunk; gives where the upload stands after it. `chunk` must stay valid until then. With
@@ -59,6 +65,10 @@ class Blobs {
   virtual asio::awaitable<Result<std::uint64_t>> collect(std::set<Digest> live,
                                                          std::set<std::string> trees,
                                                          Duration stale) = 0;
+  // Removes what removed revisions had, and nothing else has: these trees, and these blobs unless
+  // somebody claims them. Gives the bytes freed.
+  virtual asio::awaitable<Result<std::uint64_t>> discard(std::set<Digest>,
+                                                         std::set<std::string> trees) = 0;
 };
 
 struct Options {

@@ -184,6 +184,56 @@ TEST(Collect, KeepsWhatWasAskedForLately) {
   EXPECT_EQ(world.blobs->size(forgotten), std::nullopt);
 }
 
+// Also one that lies there for long is used by who lays it out.
+TEST(Collect, KeepsATreeThatWasLaidOutLately) {
+  World world;
+  const Digest blob = world.put("blob");
+  for (const char* name : {"used", "unused"}) {
+    ASSERT_TRUE(world.run(world.blobs->lay_out(name, {{"a", blob}})));
+    const timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    const fs::path tree = world.dir / "blobs/trees" / name;
+    ASSERT_EQ(::utimensat(AT_FDCWD, tree.c_str(), times, 0), 0);
+  }
+  ASSERT_TRUE(world.run(world.blobs->lay_out("used", {{"a", blob}})));
+  ASSERT_TRUE(world.run(world.blobs->collect({blob}, {}, std::chrono::hours(1))));
+  EXPECT_TRUE(fs::exists(world.dir / "blobs/trees/used/a"));
+  EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/unused"));
+}
+
+TEST(Discard, TakesWhatIsYoungButNotWhatSomebodyClaims) {
+  World world;
+  const Digest gone = world.put("gone!"), asked = world.put("asked"), other = world.put("other");
+  ASSERT_TRUE(world.run(world.blobs->lay_out("tree", {{"a", gone}})));
+  ASSERT_TRUE(world.run(world.blobs->lay_out("kept", {{"a", other}})));
+  EXPECT_EQ(world.run(world.blobs->discard({gone, asked}, {})).value_or(99), 0u);
+  world.blobs->settle({gone, asked, other}, 0);
+  EXPECT_EQ(world.blobs->claim(asked), 5u);
+  EXPECT_EQ(world.run(world.blobs->discard({gone, asked}, {"tree"})).value_or(99), 5u);
+  EXPECT_EQ(world.blobs->size(gone), std::nullopt);
+  EXPECT_EQ(world.blobs->claim(gone), std::nullopt);
+  EXPECT_EQ(world.blobs->size(asked), 5u);
+  EXPECT_EQ(world.blobs->size(other), 5u);
+  EXPECT_FALSE(fs::exists(world.dir / "blobs/trees/tree"));
+  EXPECT_TRUE(fs::exists(world.dir / "blobs/trees/kept/a"));
+  world.blobs->settle({asked}, 1);  // The last one is its own.
+  EXPECT_EQ(world.run(world.blobs->discard({asked}, {})).value_or(99), 0u);
+  world.blobs->settle({asked}, 0);
+  EXPECT_EQ(world.run(world.blobs->discard({asked}, {})).value_or(99), 5u);
+  EXPECT_EQ(world.put("gone!"), gone);  // It can be uploaded again.
+}
+
+// What is claimed while a discard waits for its turn stays, though its claim is settled by then.
+TEST(Discard, LeavesWhatWasClaimedSince) {
+  World world;
+  const Digest digest = world.put("blob");
+  world.blobs->settle({digest}, 0);
+  auto discarding = world.blobs->discard({digest}, {});
+  ASSERT_TRUE(world.blobs->claim(digest));
+  world.blobs->settle({digest}, 0);
+  EXPECT_EQ(world.run(std::move(discarding)).value_or(99), 0u);
+  EXPECT_EQ(world.blobs->size(digest), 4u);
+}
+
 TEST(Upload, KeepsNothingOfAChunkThatTheDiskRefuses) {
   World world;
   const std::string text(10'000, 'x');

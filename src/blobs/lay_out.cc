@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,7 +62,10 @@ Result<std::filesystem::path> Folder::lay_out(
   }
   const auto tree = trees() / name;
   std::error_code failed;
-  if (std::filesystem::is_directory(tree, failed)) return tree;
+  if (std::filesystem::is_directory(tree, failed)) {
+    ::utimensat(AT_FDCWD, tree.c_str(), nullptr, 0);  // Young again for collect(): it is used.
+    return tree;
+  }
   const auto half_made = trees() / ("." + name);
   std::filesystem::remove_all(half_made, failed);
   auto filled = fill(half_made, files);

@@ -19,7 +19,13 @@ constexpr store::Migration steps[] = {
      "  tenant TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL,"
      "  created_ms INTEGER NOT NULL, draft TEXT NOT NULL,"
      "  PRIMARY KEY (tenant, name, number),"
-     "  FOREIGN KEY (tenant, name) REFERENCES functions (tenant, name)) STRICT;"}};
+     "  FOREIGN KEY (tenant, name) REFERENCES functions (tenant, name)) STRICT;"},
+    // What served before a revision; of those from before this was kept, the one before it.
+    {"catalog",
+     "ALTER TABLE revisions ADD COLUMN came_after INTEGER NOT NULL DEFAULT 0;"
+     "UPDATE revisions SET came_after = coalesce((SELECT max(older.number) FROM revisions AS older"
+     "  WHERE older.tenant = revisions.tenant AND older.name = revisions.name"
+     "  AND older.number < revisions.number), 0);"}};
 
 using Numbers = std::pair<std::int64_t, std::int64_t>;  // active, last_number
 
@@ -52,12 +58,41 @@ Result<bool> is_revision(store::Transaction& t, const Revision& r, std::int64_t 
   return !rows->empty();
 }
 
-Result<> insert(store::Transaction& t, const Revision& r, const std::string& draft) {
-  auto inserted = t.run("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?)",
+Result<> insert(store::Transaction& t, const Revision& r, const std::string& draft,
+                std::int64_t before) {
+  auto inserted = t.run("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?)",
                         {r.tenant, r.manifest.name, std::int64_t{r.number}, r.digest.text(),
-                         r.created.unix_ms, draft});
+                         r.created.unix_ms, draft, before});
   if (!inserted) return inserted.error();
   return ok;
+}
+
+Result<> set_before(store::Transaction& t, const std::string& tenant, const std::string& name,
+                    std::int64_t number, std::int64_t before) {
+  auto set =
+      t.run("UPDATE revisions SET came_after = ? WHERE tenant = ? AND name = ? AND number = ?",
+            {before, tenant, name, number});
+  if (!set) return set.error();
+  return ok;
+}
+
+// Those that came after it come after what it came after.
+Result<> delete_revision(store::Transaction& t, const std::string& tenant, const std::string& name,
+                         std::int64_t number) {
+  auto linked = t.run(
+      "UPDATE revisions SET came_after = (SELECT gone.came_after FROM revisions AS gone"
+      " WHERE gone.tenant = ?1 AND gone.name = ?2 AND gone.number = ?3)"
+      " WHERE tenant = ?1 AND name = ?2 AND came_after = ?3",
+      {tenant, name, number});
+  if (!linked) return linked.error();
+  auto gone = t.run("DELETE FROM revisions WHERE tenant = ? AND name = ? AND number = ?",
+                    {tenant, name, number});
+  if (!gone) return gone.error();
+  return ok;
+}
+
+Error no_revision(const std::string& name, std::int32_t number) {
+  return {Code::not_found, "there is no " + name + "@" + std::to_string(number)};
 }
 
 class StoreCatalog final : public Catalog {
@@ -112,32 +147,36 @@ class StoreCatalog final : public Catalog {
       revision->number = static_cast<std::int32_t>(number);
       if (*same) return ok;
       auto set = set_active(t, revision->tenant, name, number, number);
-      return set ? insert(t, *revision, encoded) : set;
+      return set ? insert(t, *revision, encoded, active) : set;
     };
     const std::string name = revision->manifest.name;
     auto saved = co_await store_->transact(std::move(work));
     if (!saved) co_return std::move(saved).error().during("publishing " + name);
     Function& function = functions_[name];
     function.name = name;
-    function.active = revision->number;
+    if (function.active != revision->number) {
+      function.before[revision->number] = function.active;
+      function.active = revision->number;
+    }
     co_return function.revisions.try_emplace(revision->number, revision).first->second;
   }
 
   asio::awaitable<Result<RevisionPtr>> activate(std::string name, std::int32_t number) override {
     const auto wanted = revision(name, number);
-    if (!wanted) {
-      co_return Error{Code::not_found, "there is no " + name + "@" + std::to_string(number)};
-    }
+    if (!wanted) co_return no_revision(name, number);
     if (find(name)->active == number) co_return wanted;
-    auto work = [tenant = tenant_, name, number](store::Transaction& t) -> Result<> {
+    const bool back = find(name)->goes_back(number);
+    auto work = [tenant = tenant_, name, number, back](store::Transaction& t) -> Result<> {
       const auto numbers = numbers_of(t, tenant, name);
       if (!numbers) return numbers.error();
       if (!*numbers || (*numbers)->first == 0) return Error{Code::not_found, name + " is removed"};
+      auto linked = back ? ok : set_before(t, tenant, name, number, (*numbers)->first);
+      if (!linked) return linked;
       return set_active(t, tenant, name, number, (*numbers)->second);
     };
     auto saved = co_await store_->transact(std::move(work));
     if (!saved) co_return std::move(saved).error().during("activating " + wanted->label());
-    functions_[name].active = number;
+    functions_[name].make_active(number);
     co_return wanted;
   }
 
@@ -155,6 +194,22 @@ class StoreCatalog final : public Catalog {
     auto saved = co_await store_->transact(std::move(work));
     if (!saved) co_return std::move(saved).error().during("removing " + name);
     functions_.erase(name);
+    co_return ok;
+  }
+
+  asio::awaitable<Result<>> remove_revision(std::string name, std::int32_t number) override {
+    if (!revision(name, number)) co_return no_revision(name, number);
+    auto work = [tenant = tenant_, name, number](store::Transaction& t) -> Result<> {
+      const auto numbers = numbers_of(t, tenant, name);
+      if (!numbers) return numbers.error();
+      if (*numbers && (*numbers)->first == number) {
+        return Error{Code::conflict, name + "@" + std::to_string(number) + " serves"};
+      }
+      return delete_revision(t, tenant, name, number);
+    };
+    auto saved = co_await store_->transact(std::move(work));
+    if (!saved) co_return std::move(saved).error().during("removing a revision of " + name);
+    functions_[name].take_out(number);
     co_return ok;
   }
 
@@ -182,7 +237,7 @@ class StoreCatalog final : public Catalog {
   Result<> load_revisions(store::Transaction& t) {
     for (auto& [name, function] : functions_) {
       auto rows = t.run(
-          "SELECT number, digest, created_ms, draft FROM revisions"
+          "SELECT number, digest, created_ms, draft, came_after FROM revisions"
           " WHERE tenant = ? AND name = ?",
           {tenant_, name});
       if (!rows) return rows.error();
@@ -208,6 +263,7 @@ class StoreCatalog final : public Catalog {
       return Error{Code::unavailable, "a revision in the catalog is not what its digest says"};
     }
     const auto number = static_cast<std::int32_t>(std::get<std::int64_t>(row[0]));
+    function.before[number] = static_cast<std::int32_t>(std::get<std::int64_t>(row[4]));
     function.revisions[number] = std::make_shared<const Revision>(Revision{
         *std::move(draft), tenant_, number, *std::move(digest), {std::get<std::int64_t>(row[2])}});
     return ok;
@@ -222,6 +278,37 @@ class StoreCatalog final : public Catalog {
 
 std::string Revision::label() const {
   return manifest.name + "@" + std::to_string(number);
+}
+
+std::int32_t Function::previous() const {
+  const auto known = before.find(active);
+  if (known != before.end() && revisions.contains(known->second)) return known->second;
+  const auto found = revisions.find(active);
+  return found == revisions.end() || found == revisions.begin() ? 0 : std::prev(found)->first;
+}
+
+bool Function::goes_back(std::int32_t to) const {
+  std::int32_t at = active;
+  for (std::size_t i = 0; i <= revisions.size() && at != 0; ++i) {
+    if (at == to) return true;
+    const auto known = before.find(at);
+    at = known == before.end() ? 0 : known->second;
+  }
+  return false;
+}
+
+void Function::make_active(std::int32_t number) {
+  if (!goes_back(number)) before[number] = active;
+  active = number;
+}
+
+void Function::take_out(std::int32_t number) {
+  const std::int32_t earlier = before[number];
+  for (auto& [_, each] : before) {
+    if (each == number) each = earlier;
+  }
+  before.erase(number);
+  revisions.erase(number);
 }
 
 std::span<const store::Migration> migrations() {

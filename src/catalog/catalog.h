@@ -123,6 +123,14 @@ struct Function {
   std::string name;
   std::int32_t active = 0;  // A revision's number.
   std::map<std::int32_t, RevisionPtr> revisions;
+  std::map<std::int32_t, std::int32_t> before;  // What served when a revision took its place; or 0.
+
+  std::int32_t previous() const;  // What to roll back to; 0: there is none.
+  // Going back and forth leads nowhere: to what a revision came after it goes back as often as one
+  // likes, and only what is new there comes after what serves.
+  bool goes_back(std::int32_t to) const;
+  void make_active(std::int32_t number);
+  void take_out(std::int32_t number);
 };
 
 class Catalog {
@@ -138,6 +146,8 @@ class Catalog {
   virtual asio::awaitable<Result<RevisionPtr>> publish(Draft, WallTime now) = 0;
   virtual asio::awaitable<Result<RevisionPtr>> activate(std::string name, std::int32_t number) = 0;
   virtual asio::awaitable<Result<>> remove(std::string name) = 0;
+  // conflict if it is the active one.
+  virtual asio::awaitable<Result<>> remove_revision(std::string name, std::int32_t number) = 0;
 };
 
 std::span<const store::Migration> migrations();

@@ -263,6 +263,79 @@ TEST(Catalog, ActivatesAnOlderRevisionAndNeverReusesANumber) {
   EXPECT_EQ((*world.run(world.catalog->publish(a_draft("a"), {})))->number, 4);
 }
 
+std::int32_t previous(const World& world) {
+  return world.catalog->find("read-text-line")->previous();
+}
+
+TEST(Catalog, KnowsWhatServedBeforeOverARestart) {
+  World world;
+  const auto activate = [&](std::int32_t number) {
+    ASSERT_TRUE(world.run(world.catalog->activate("read-text-line", number)));
+  };
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("a"), {})));
+  EXPECT_EQ(previous(world), 0);
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("bad"), {})));
+  EXPECT_EQ(previous(world), 1);
+  activate(1);
+  EXPECT_EQ(previous(world), 0);  // Back and back again is not forth.
+  ASSERT_TRUE(world.run(world.catalog->publish(a_draft("bad, too"), {})));
+  EXPECT_EQ(previous(world), 1);
+  world.restart();
+  EXPECT_EQ(previous(world), 1);
+  activate(2);  // Which serves after 3 now.
+  world.restart();
+  EXPECT_EQ(previous(world), 3);
+  activate(3);
+  EXPECT_EQ(previous(world), 1);
+}
+
+TEST(Catalog, RemovesOneRevisionAndItsPlaceInTheRow) {
+  World world;
+  for (const char* each : {"a", "b", "c"}) {
+    ASSERT_TRUE(world.run(world.catalog->publish(a_draft(each), {})));
+  }
+  const auto remove = [&](std::int32_t number) {
+    return world.run(world.catalog->remove_revision("read-text-line", number));
+  };
+  EXPECT_EQ(remove(3).error().code, Code::conflict);
+  EXPECT_EQ(remove(4).error().code, Code::not_found);
+  ASSERT_TRUE(remove(2));
+  EXPECT_EQ(previous(world), 1);
+  world.restart();
+  EXPECT_EQ(world.catalog->find("read-text-line")->revisions.size(), 2u);
+  EXPECT_EQ(previous(world), 1);
+  ASSERT_TRUE(remove(1));
+  EXPECT_EQ(previous(world), 0);
+  EXPECT_EQ((*world.run(world.catalog->publish(a_draft("b"), {})))->number, 4);
+}
+
+// Written before it was kept what served before.
+TEST(Catalog, OpensAnOlderDatabase) {
+  World world;
+  world.catalog.reset();
+  world.store.reset();
+  world.real.reset();
+  const std::string older = world.dir / "older.db";
+  {
+    const auto store = *store::open(older, migrations().first(1));
+    const auto written = store->transact_now([](store::Transaction& t) -> Result<> {
+      CHECK(t.run("INSERT INTO functions VALUES ('default', 'read-text-line', 3, 3)"));
+      for (std::int64_t number : {1, 3}) {
+        const Draft draft = a_draft(number == 1 ? "a" : "b");
+        CHECK(t.run("INSERT INTO revisions VALUES ('default', 'read-text-line', ?, ?, 7, ?)",
+                    {number, digest_of(draft).text(), encode(draft)}));
+      }
+      return ok;
+    });
+    ASSERT_TRUE(written);
+  }
+  world.real = *store::open(older, migrations());
+  world.store = std::make_unique<FailingStore>(world.real.get());
+  world.catalog = *open(world.store.get());
+  EXPECT_EQ(world.catalog->find("read-text-line")->revisions.size(), 2u);
+  EXPECT_EQ(previous(world), 1);
+}
+
 TEST(Catalog, StaysAsItWasWhenTheStoreFails) {
   World world;
   ASSERT_TRUE(world.run(world.catalog->publish(a_draft("a"), {})));

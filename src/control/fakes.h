@@ -27,6 +27,15 @@ class FakeBlobs final : public blobs::Blobs {
     return found->second.size();
   }
   std::filesystem::path path(const Digest& digest) const override { return digest.text(); }
+  std::optional<std::uint64_t> claim(const Digest& digest) override {
+    if (whole.contains(digest)) ++claims[digest];
+    return size(digest);
+  }
+  void settle(const std::set<Digest>& digests, std::uint32_t least) override {
+    for (const Digest& digest : digests) {
+      if (claims[digest] > least) --claims[digest];
+    }
+  }
   asio::awaitable<Result<std::uint64_t>> uploaded(Digest digest) override {
     co_return parts[digest].size();
   }
@@ -43,7 +52,10 @@ class FakeBlobs final : public blobs::Blobs {
       part.clear();
       co_return Error{Code::invalid_argument, "the bytes are not those of " + digest.text()};
     }
-    if (last) whole[digest] = std::exchange(part, {});
+    if (last) {
+      whole[digest] = std::exchange(part, {});
+      claim(digest);
+    }
     co_return last ? whole[digest].size() : part.size();
   }
   asio::awaitable<Result<Digest>> adopt(std::filesystem::path, std::uint64_t) override {
@@ -55,10 +67,22 @@ class FakeBlobs final : public blobs::Blobs {
   }
   asio::awaitable<Result<std::uint64_t>> collect(std::set<Digest>, std::set<std::string>,
                                                  Duration) override {
+    ++collections;
+    co_return std::uint64_t{0};
+  }
+  asio::awaitable<Result<std::uint64_t>> discard(std::set<Digest> digests,
+                                                 std::set<std::string> trees) override {
+    for (const Digest& digest : digests) {
+      if (claims[digest] == 0) whole.erase(digest);
+    }
+    discarded_trees.insert(trees.begin(), trees.end());
     co_return std::uint64_t{0};
   }
 
   std::map<Digest, std::string> whole;
+  std::map<Digest, std::uint32_t> claims;
+  std::set<std::string> discarded_trees;
+  int collections = 0;
   std::map<Digest, std::string> parts;
   int appends = 0;
   std::optional<std::string> right;  // Other bytes are not those of any digest.
@@ -77,7 +101,15 @@ class FakeCatalog final : public catalog::Catalog {
   const std::map<std::string, catalog::Function, std::less<>>& all() const override {
     return functions;
   }
-  std::set<Digest> live_blobs() const override { return {}; }
+  std::set<Digest> live_blobs() const override {
+    std::set<Digest> live;
+    for (const auto& [name, function] : functions) {
+      for (const auto& [number, revision] : function.revisions) {
+        for (const catalog::File& file : revision->files) live.insert(file.digest);
+      }
+    }
+    return live;
+  }
   asio::awaitable<Result<catalog::RevisionPtr>> publish(catalog::Draft draft,
                                                         WallTime now) override {
     if (refuses) co_return *refuses;
@@ -88,7 +120,7 @@ class FakeCatalog final : public catalog::Catalog {
     auto revision = std::make_shared<catalog::Revision>(catalog::Revision{
         std::move(draft), std::string(catalog::default_tenant), number, digest, now});
     function.revisions.emplace(number, revision);
-    function.active = number;
+    function.make_active(number);
     co_return revision;
   }
   asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string name,
@@ -98,11 +130,15 @@ class FakeCatalog final : public catalog::Catalog {
     if (!found->second.revisions.contains(number)) {
       co_return Error{Code::not_found, name + " has no revision " + std::to_string(number)};
     }
-    found->second.active = number;
+    found->second.make_active(number);
     co_return found->second.revisions.at(number);
   }
   asio::awaitable<Result<>> remove(std::string name) override {
     if (functions.erase(name) == 0) co_return Error{Code::not_found, "no such function"};
+    co_return ok;
+  }
+  asio::awaitable<Result<>> remove_revision(std::string name, std::int32_t number) override {
+    functions.at(name).take_out(number);
     co_return ok;
   }
 
