@@ -75,7 +75,7 @@ asio::awaitable<http::Response> Gateway::answer_lambda(http::Request request, Ro
   if (!parts_.keys->empty() && !parts_.keys->accept(request.head.fields)) {
     const auto body = request.body.view();
     if (!body) co_return lambda_response(lambda_fault(body.error()));
-    auto work = [&] { return check_body(request.head, *parts_.keys, *body); };
+    auto work = [&, keys = *parts_.keys] { return check_body(request.head, keys, *body); };
     auto checking = off_loop(body->size(), work);
     const auto fault = co_await std::move(checking);
     if (fault) co_return lambda_response(lambda_fault(*fault));

@@ -69,7 +69,7 @@ std::string_view trimmed(std::string_view line) {
 }  // namespace
 
 Result<Keys> Keys::parse(std::string_view text) {
-  Keys keys;
+  auto known = std::make_shared<Known>();
   for (int number = 1; !text.empty(); ++number) {
     const auto end = std::min(text.find('\n'), text.size());
     const std::string_view line = trimmed(text.substr(0, end));
@@ -84,10 +84,12 @@ Result<Keys> Keys::parse(std::string_view text) {
                                                "hexadecimal digits; make one with `dormouse key "
                                                "new`"};
     }
-    if (keys.hashes_.size() == keys_max) return Error{Code::too_large, "too many keys"};
-    keys.hashes_.push_back(hash_from(*digest));
-    if (mark < line.size()) keys.signing_secrets_[access_key_id_of(digest->hex())] = secret;
+    if (known->hashes.size() == keys_max) return Error{Code::too_large, "too many keys"};
+    known->hashes.push_back(hash_from(*digest));
+    if (mark < line.size()) known->signing_secrets[access_key_id_of(digest->hex())] = secret;
   }
+  Keys keys;
+  keys.known_ = std::move(known);
   if (keys.empty()) return Error{Code::invalid_argument, "the key file has no key in it"};
   return keys;
 }
@@ -106,7 +108,7 @@ Result<Keys> Keys::read(const std::string& file) {
 bool Keys::knows(std::string_view key) const {
   const Hash hash = hash_of(key);
   int found = 0;
-  for (const Hash& known : hashes_) {
+  for (const Hash& known : known_->hashes) {
     found |= static_cast<int>(CRYPTO_memcmp(known.data(), hash.data(), hash.size()) == 0);
   }
   return found != 0;
@@ -121,8 +123,8 @@ Keys::Accepted Keys::accepted_fields(const http::Fields& fields) const {
 }
 
 std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {
-  const auto found = signing_secrets_.find(access_key_id);
-  if (found == signing_secrets_.end()) return std::nullopt;
+  const auto found = known_->signing_secrets.find(access_key_id);
+  if (found == known_->signing_secrets.end()) return std::nullopt;
   return found->second;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,7 +32,8 @@ class Keys {
   // Of that file; none if `file` is empty. not_found if it cannot be read.
   static Result<Keys> read(const std::string& file);
 
-  bool empty() const { return hashes_.empty(); }
+  // Copies share what was read: whoever checks on another thread has a copy.
+  bool empty() const { return known_->hashes.empty(); }
   // Whether the request carries one of them, as `Authorization: Bearer KEY` or `x-api-key: KEY`.
   // Takes the same time for every wrong key.
   bool accept(const http::Fields& fields) const { return accepted_fields(fields) != Accepted(); }
@@ -39,15 +41,18 @@ class Keys {
   using Accepted = std::array<std::string_view, 2>;
   Accepted accepted_fields(const http::Fields&) const;
 
-  bool signs() const { return !signing_secrets_.empty(); }  // Any of them can.
+  bool signs() const { return !known_->signing_secrets.empty(); }  // Any of them can.
   // What the owner of this id signs with; nullopt if there is none.
   std::optional<std::string_view> signing_secret(std::string_view access_key_id) const;
 
  private:
+  struct Known {
+    std::vector<std::array<std::uint8_t, 32>> hashes;
+    std::map<std::string, std::string, std::less<>> signing_secrets;  // By access key id.
+  };
   bool knows(std::string_view key) const;
 
-  std::vector<std::array<std::uint8_t, 32>> hashes_;
-  std::map<std::string, std::string, std::less<>> signing_secrets_;  // By access key id.
+  std::shared_ptr<const Known> known_ = std::make_shared<const Known>();
 };
 
 enum class Signs : std::uint8_t { no, yes };
