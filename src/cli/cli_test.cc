@@ -390,6 +390,9 @@ TEST_F(Cli, ListsShowsRollsBackAndDeletes) {
   EXPECT_EQ(run_it({"rollback", "reader"}).out, "reader@1 serves\n");
   EXPECT_EQ(run_it({"rollback", "reader", "2"}).out, "reader@2 serves\n");
   EXPECT_EQ(run_it({"rollback", "reader", "9"}).exit, 5);
+  EXPECT_EQ(run_it({"delete", "reader", "--revision", "2"}).exit, 6);  // It serves.
+  EXPECT_EQ(run_it({"delete", "reader", "--revision", "1"}).out, "reader@1 is gone\n");
+  EXPECT_EQ(run_it({"rollback", "reader", "1"}).exit, 5);
   EXPECT_EQ(run_it({"delete", "reader"}).out, "reader is gone\n");
   EXPECT_EQ(run_it({"show", "reader"}).exit, 5);
 }

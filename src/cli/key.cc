@@ -98,7 +98,9 @@ void add_key(CLI::App& app, Shell* shell) {
       "  export DORMOUSE_KEY=$(dormouse key new --file keys)\n"
       "  dormouse serve --data ~/.dormouse --key-file keys\n\n"
       "A line of the key file is \"sha256:\" and the key's SHA-256 in hexadecimal digits; lines\n"
-      "that begin with # are comments.");
+      "that begin with # are comments. A daemon that runs reads the file again within a second or\n"
+      "two of a change: a key opens it from then on, and one whose line is gone no longer does. A\n"
+      "file without a key, or with a bad line, changes nothing, and is an error in its log.");
   inner->fallthrough();
   inner->callback(
       [=] { shell->exit = make(shell, *path, *aws ? gateway::Signs::yes : gateway::Signs::no); });

@@ -36,10 +36,11 @@ void add_rollback(CLI::App& app, Shell* shell) {
   command->add_option("NAME", options->name, "The function")->required();
   command
       ->add_option("REVISION", options->revision,
-                   "Its number; the one before the one that serves, if left out")
+                   "Its number; if left out, the one that served before the one that serves")
       ->check(CLI::Range(1, 2'147'483'647));
   command->footer(
-      "Examples:\n  dormouse rollback read-text-line\n  dormouse rollback read-text-line 3");
+      "Examples:\n  dormouse rollback read-text-line\n  dormouse rollback read-text-line 3\n\n"
+      "A deploy of the function that is not done yet is ended.");
   command->callback([=] { shell->exit = rollback(shell, *options); });
 }
 

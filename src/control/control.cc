@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <optional>
+#include <set>
 
 #include "control/access.h"
 #include "control/answers.h"
@@ -87,13 +88,9 @@ Result<WallTime> since_in(std::string_view query, WallTime now) {
                "since is a duration as \"24h\" or a time as \"2026-11-24T08:30:31Z\""};
 }
 
-// The revision to go back to: the newest one older than the active one.
 Result<std::int32_t> previous_revision(const catalog::Function& function) {
-  const auto active = function.revisions.find(function.active);
-  if (active == function.revisions.end() || active == function.revisions.begin()) {
-    return Error{Code::conflict, "\"" + function.name + "\" has no earlier revision"};
-  }
-  return std::prev(active)->first;
+  if (const std::int32_t previous = function.previous(); previous != 0) return previous;
+  return Error{Code::conflict, "\"" + function.name + "\" has no earlier revision"};
 }
 
 Result<std::int32_t> wanted_revision(const json::value& body, const catalog::Function& function) {
@@ -132,7 +129,10 @@ Result<std::vector<Digest>> digests_in(const json::value& body) {
 
 Control::Control(Deps deps)
     : deps_(std::move(deps)),
-      deploys_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.blobs, deps_.fleet),
+      garbage_(deps_.executor, deps_.clock, deps_.catalog, deps_.blobs, deps_.conversations,
+               [this](const std::string& name) { return deploys_.is_changing(name); }),
+      deploys_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.blobs, deps_.fleet,
+               &garbage_),
       secret_changes_(deps_.executor, deps_.clock, deps_.catalog, deps_.secrets, deps_.fleet),
       lambda_({.catalog = deps_.catalog,
                .blobs = deps_.blobs,
@@ -192,6 +192,8 @@ asio::awaitable<http::Response> Control::dispatch(Operation operation, Parameter
     case Operation::list: co_return co_await list();
     case Operation::show: co_return co_await show(parameters[0]);
     case Operation::remove: co_return co_await remove(parameters[0]);
+    case Operation::remove_revision:
+      co_return co_await remove_revision(parameters[0], parameters[1]);
     case Operation::revisions: co_return revisions(parameters[0]);
     case Operation::rollback: co_return co_await rollback(parameters[0], std::move(request));
     case Operation::logs: co_return logs(parameters[0], request.head.query);
@@ -248,8 +250,13 @@ asio::awaitable<http::Response> Control::blobs_missing(http::Request request) {
   const auto digests = digests_in(*body);
   if (!digests) co_return error_response(digests.error());
   json::array missing;
+  std::set<Digest> here;
   for (const Digest& digest : *digests) {
-    if (deps_.blobs->size(digest)) continue;
+    if (here.contains(digest)) continue;
+    if (deps_.blobs->claim(digest)) {
+      here.insert(digest);
+      continue;
+    }
     const auto uploaded = co_await deps_.blobs->uploaded(digest);
     if (!uploaded) co_return error_response(uploaded.error());
     missing.push_back(json::object{{"digest", digest.text()}, {"uploaded", *uploaded}});
@@ -309,11 +316,26 @@ asio::awaitable<http::Response> Control::show(std::string name) {
 }
 
 asio::awaitable<http::Response> Control::remove(std::string name) {
-  if (!deps_.catalog->find(name)) co_return error_response(no_function(name));
+  // What is tried out for the first time is not there yet, but can be ended.
+  if (!deps_.catalog->find(name) && !deploys_.is_changing(name)) {
+    co_return error_response(no_function(name));
+  }
   const auto removed = co_await deploys_.remove(name);
   if (!removed) co_return error_response(removed.error());
   deps_.logs->remove(name);
   co_return answer({{"removed", name}});
+}
+
+asio::awaitable<http::Response> Control::remove_revision(std::string name, std::string text) {
+  if (!deps_.catalog->find(name)) co_return error_response(no_function(name));
+  std::int32_t number = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failure != std::errc() || end != text.data() + text.size() || number < 1) {
+    co_return error_response({Code::invalid_argument, "a revision is a number from 1"});
+  }
+  const auto removed = co_await deploys_.remove_revision(name, number);
+  if (!removed) co_return error_response(removed.error());
+  co_return answer({{"removed", name + "@" + std::to_string(number)}});
 }
 
 http::Response Control::revisions(const std::string& name) const {
@@ -477,6 +499,7 @@ asio::awaitable<void> Control::stop() {
   closing_ = true;
   co_await secret_changes_.stop();
   co_await deploys_.stop();
+  co_await garbage_.stop();
 }
 
 }  // namespace dormouse::control

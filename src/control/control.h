@@ -77,6 +77,8 @@ class Control final : public http::Handler {
   void close_streams() { closing_ = true; }
   http::Handler* lambda_api() { return &lambda_; }  // The same for AWS's deploy tools.
 
+  void begin_collecting() { garbage_.begin(); }  // What no revision uses, every hour.
+
   // Cancels deploys that still run, and joins them.
   asio::awaitable<void> stop();
 
@@ -95,6 +97,7 @@ class Control final : public http::Handler {
   asio::awaitable<http::Response> list();
   asio::awaitable<http::Response> show(std::string name);
   asio::awaitable<http::Response> remove(std::string name);
+  asio::awaitable<http::Response> remove_revision(std::string name, std::string number);
   http::Response revisions(const std::string& name) const;
   asio::awaitable<http::Response> rollback(std::string name, http::Request);
   http::Response logs(const std::string& name, const std::string& query);
@@ -109,6 +112,7 @@ class Control final : public http::Handler {
 
   const Deps deps_;
   bool closing_ = false;
+  Garbage garbage_;
   Deploys deploys_;
   SecretChanges secret_changes_;
   LambdaControl lambda_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 #include <sstream>
 
@@ -323,6 +324,88 @@ TEST(Deploy, GoesOnWhenItsClientLeavesAndKeepsOthersOut) {
   EXPECT_EQ(world.post("/api/v1/functions/reader/revisions", deploy_body(digest_a)).status, 200);
 }
 
+// Begins a deploy that takes a minute, and leaves.
+void begin_deploy(World& world, const std::string& name) {
+  world.fleet.start_takes = 60s;
+  upload(world, digest_b, "bytes");
+  const auto reply = world.ask(request_of("POST", "/api/v1/functions/" + name + "/revisions",
+                                          deploy_body(digest_b), World::json_fields()),
+                               5s);
+  EXPECT_EQ(reply.status, 200) << reply.body;
+}
+
+// Asks while somebody follows the deploy, and gives its last line.
+json::value end_of_deploy(World& world, http::Request other, int* status) {
+  world.fleet.start_takes = 60s;
+  upload(world, digest_b, "bytes");
+  const auto ask_later = [&]() -> asio::awaitable<void> {
+    co_await world.clock.sleep_until(world.clock.now() + 5s);
+    auto response = co_await world.control->handle(std::move(other));
+    *status = response.status;
+  };
+  asio::co_spawn(world.io, ask_later(), asio::detached);
+  const TimePoint began = world.clock.now();
+  const auto reply = world.post("/api/v1/functions/reader/revisions", deploy_body(digest_b));
+  EXPECT_LT(world.clock.now() - began, 30s);
+  return lines_of(reply.body).back();
+}
+
+TEST(Deploy, IsEndedByARollbackAndNeverPublishes) {
+  World world;
+  deploy(world, digest_a);
+  deploy(world, digest_a, R"(,"memory":"1GiB")");
+  int status = 0;
+  auto rollback =
+      request_of("POST", "/api/v1/functions/reader/rollback", "{}", World::json_fields());
+  const auto last = end_of_deploy(world, std::move(rollback), &status);
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(last.at("error").at("code").as_string(), "conflict");
+  EXPECT_EQ(last.at("error").at("message").as_string(),
+            "it was ended by a rollback of \"reader\" meanwhile");
+  world.clock.run_until(world.clock.now() + 120s);
+  EXPECT_EQ(world.catalog.active("reader")->number, 1);
+  EXPECT_EQ(world.catalog.find("reader")->revisions.size(), 2u);
+  EXPECT_EQ(world.fleet.serving.at("reader")->number, 1);
+}
+
+TEST(Deploy, IsEndedByARemovalAlsoTheFirstOne) {
+  for (const bool first : {false, true}) {
+    World world;
+    if (!first) deploy(world, digest_a);
+    int status = 0;
+    auto removal = request_of("DELETE", "/api/v1/functions/reader", "", World::plain());
+    const auto last = end_of_deploy(world, std::move(removal), &status);
+    EXPECT_EQ(status, 200);
+    EXPECT_EQ(last.at("error").at("message").as_string(),
+              "it was ended by a removal of \"reader\" meanwhile");
+    world.clock.run_until(world.clock.now() + 120s);
+    EXPECT_EQ(world.catalog.find("reader"), nullptr);
+    world.fleet.start_takes = {};
+    EXPECT_TRUE(deploy(world, digest_b).as_object().contains("revision"));
+  }
+}
+
+TEST(Deploy, GoesOnAfterARollbackThatIsRefused) {
+  World world;
+  deploy(world, digest_a);
+  begin_deploy(world, "reader");
+  EXPECT_EQ(world.post("/api/v1/functions/reader/rollback", R"({"revision":9})").status, 404);
+  EXPECT_EQ(world.post("/api/v1/functions/reader/rollback", "{}").status, 409);
+  world.clock.run_until(world.clock.now() + 120s);
+  EXPECT_EQ(world.catalog.active("reader")->number, 2);
+}
+
+TEST(Deploy, ManyAtOnceKeepOnlyOtherDeploysOut) {
+  World world;
+  deploy(world, digest_a);
+  deploy(world, digest_b);
+  for (const char* name : {"a", "b", "c", "d"}) begin_deploy(world, name);
+  EXPECT_EQ(world.post("/api/v1/functions/e/revisions", deploy_body(digest_b)).status, 503);
+  EXPECT_EQ(world.post("/api/v1/functions/reader/rollback", "{}").status, 200);
+  auto removal = request_of("DELETE", "/api/v1/functions/reader", "", World::plain());
+  EXPECT_EQ(world.ask(std::move(removal)).status, 200);
+}
+
 TEST(Deploy, IsCutWhenTheNodeStops) {
   World world;
   world.fleet.start_takes = 600s;
@@ -410,6 +493,22 @@ TEST(Rollback, GoesToTheOneBeforeOrTheOneNamed) {
   EXPECT_EQ(revisions.at(0).at("number").as_int64(), 3);
   EXPECT_FALSE(revisions.at(0).at("active").as_bool());
   EXPECT_TRUE(revisions.at(2).at("active").as_bool());
+}
+
+TEST(Rollback, GoesToWhatServedBeforeAndNotToTheBadOneBetween) {
+  World world;
+  const auto rollback = [&] {
+    return world.post("/api/v1/functions/reader/rollback", "{}")
+        .json()
+        .at("revision")
+        .at("number")
+        .as_int64();
+  };
+  deploy(world, digest_a);
+  deploy(world, digest_b);
+  EXPECT_EQ(rollback(), 1);
+  deploy(world, digest_b, R"(,"memory":"1GiB")");
+  EXPECT_EQ(rollback(), 1);
 }
 
 TEST(Remove, TakesItFromTheFleetToo) {
@@ -729,6 +828,7 @@ http::Request example_of(const Route& route, const std::string& id) {
   path = replaced(path, "{name}", "reader");
   path = replaced(path, "{digest}", digest_b + "?offset=0&last=true");
   path = replaced(path, "{id}", id);
+  path = replaced(path, "{number}", "1");
   auto fields = World::plain();
   std::string body;
   if (route.accepts == Accepts::json) {

@@ -82,6 +82,21 @@ void note_slow_start(catalog::Draft& draft, Duration took) {
                            "; give it more";
 }
 
+Error is_changed(const std::string& name) {
+  return {Code::conflict, "\"" + name + "\" is being changed by somebody else; try again"};
+}
+
+Result<catalog::RevisionPtr> revision_of(const catalog::Catalog& catalog, const std::string& name,
+                                         std::int32_t number) {
+  const catalog::Function* const function = catalog.find(name);
+  const auto label = [&] { return name + "@" + std::to_string(number); };
+  if (function == nullptr || !function->revisions.contains(number)) {
+    return Error{Code::not_found,
+                 "there is no " + label() + "; `dormouse revisions " + name + "` lists them"};
+  }
+  return function->revisions.at(number);
+}
+
 }  // namespace
 
 Result<> check_tree(const std::vector<catalog::File>& files) {
@@ -167,29 +182,79 @@ struct Deploys::Progress {
   asio::steady_timer changed;  // An event: cancelled when there is a line, or the end.
 };
 
-// While it lives, nobody else changes the function.
-class Deploys::Hold {
+// A deploy, until its end. While it lives, nobody else deploys the function, and its files stay.
+class Deploys::Trial {
  public:
-  Hold(std::set<std::string>* held, std::string name) : held_(held), name_(std::move(name)) {
-    held_->insert(name_);
+  Trial(Deploys* deploys, const catalog::Draft& draft)
+      : deploys_(deploys),
+        name_(draft.manifest.name),
+        overtaken_(deploys->executor_, asio::steady_timer::time_point::max()) {
+    for (const catalog::File& file : draft.files) claimed_.insert(file.digest);
+    for (const Digest& each : claimed_) deploys->blobs_->claim(each);
+    deploys->blobs_->settle(claimed_, 1);  // Whoever uploaded them need not hold them any more.
+    deploys->trials_.emplace(name_, this);
   }
-  ~Hold() { held_->erase(name_); }
-  Hold(const Hold&) = delete;
-  Hold& operator=(const Hold&) = delete;
+  ~Trial() {
+    deploys_->blobs_->settle(claimed_, 0);
+    deploys_->blobs_->settle(prepared_, 0);
+    deploys_->trials_.erase(name_);
+  }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  // Its runtime made these.
+  void add_prepared(const std::vector<catalog::File>& files) {
+    for (const catalog::File& file : files) prepared_.insert(file.digest);
+  }
+  void overtake(Error why) {
+    why_ = std::move(why);
+    overtaken_.cancel();
+  }
+  const std::optional<Error>& why_overtaken() const { return why_; }
+  void publish() { publishing_ = true; }
+  bool is_publishing() const { return publishing_; }
+
+  // Completes when somebody has overtaken it.
+  static asio::awaitable<Result<catalog::Draft>> wait(std::shared_ptr<Trial> trial) {
+    if (!trial->why_) co_await trial->overtaken_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return trial->why_.value_or(Error{Code::cancelled, "it was given up"});
+  }
 
  private:
-  std::set<std::string>* held_;
+  Deploys* deploys_;
+  const std::string name_;
+  std::set<Digest> claimed_, prepared_;
+  std::optional<Error> why_;
+  bool publishing_ = false;  // From here on nobody overtakes it.
+  asio::steady_timer overtaken_;
+};
+
+// While it lives, nobody else changes the function.
+class Deploys::Change {
+ public:
+  Change(std::set<std::string>* changing, std::string name)
+      : changing_(changing), name_(std::move(name)) {
+    changing_->insert(name_);
+  }
+  ~Change() { changing_->erase(name_); }
+  Change(const Change&) = delete;
+  Change& operator=(const Change&) = delete;
+
+ private:
+  std::set<std::string>* changing_;
   std::string name_;
 };
 
 Deploys::Deploys(asio::any_io_executor executor, async::Clock* clock, catalog::Catalog* catalog,
-                 secrets::Secrets* secrets, blobs::Blobs* blobs, fleet::Fleet* fleet)
+                 secrets::Secrets* secrets, blobs::Blobs* blobs, fleet::Fleet* fleet,
+                 Garbage* garbage)
     : clock_(clock),
       catalog_(catalog),
       secrets_(secrets),
       blobs_(blobs),
       fleet_(fleet),
       executor_(executor),
+      garbage_(garbage),
       tasks_(std::move(executor)) {
 }
 
@@ -223,32 +288,56 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
   return check_secrets(draft.manifest, *secrets_);
 }
 
-Result<std::shared_ptr<Deploys::Hold>> Deploys::hold(const std::string& name) {
-  if (held_.contains(name)) {
-    return Error{Code::conflict, "\"" + name + "\" is being changed by somebody else"};
+Result<std::shared_ptr<Deploys::Trial>> Deploys::begin_trial(const catalog::Draft& draft) {
+  const std::string& name = draft.manifest.name;
+  if (trials_.contains(name)) {
+    return Error{Code::conflict, "\"" + name +
+                                     "\" is being deployed by somebody else; wait for its end, or "
+                                     "end it by a rollback or a removal"};
   }
-  if (held_.size() >= running_max) {
+  if (changing_.contains(name)) return is_changed(name);
+  if (trials_.size() >= trials_max) {
     return Error{Code::overloaded, "too many deploys at the same time"};
   }
-  return std::make_shared<Hold>(&held_, name);
+  return std::make_shared<Trial>(this, draft);
+}
+
+Result<std::shared_ptr<Deploys::Change>> Deploys::begin_change(const std::string& name) {
+  const auto trial = trials_.find(name);
+  const bool publishing = trial != trials_.end() && trial->second->is_publishing();
+  if (publishing || changing_.contains(name)) return is_changed(name);
+  return std::make_shared<Change>(&changing_, name);
+}
+
+// What is being tried out has changed nothing, and never will.
+Result<std::shared_ptr<Deploys::Change>> Deploys::overtake(const std::string& name,
+                                                           std::string_view by) {
+  auto change = begin_change(name);
+  const auto trial = trials_.find(name);
+  if (change && trial != trials_.end()) {
+    trial->second->overtake(
+        {Code::conflict, "it was ended by " + std::string(by) + " of \"" + name + "\" meanwhile"});
+  }
+  return change;
 }
 
 Result<http::Pieces> Deploys::begin(catalog::Draft draft) {
+  auto trial = begin_trial(draft);
+  if (!trial) return trial.error();
   if (auto good = check(draft); !good) return good.error();
-  auto held = hold(draft.manifest.name);
-  if (!held) return held.error();
   auto progress = std::make_shared<Progress>(executor_);
-  tasks_.spawn(run(progress, std::move(*held), std::move(draft)));
+  tasks_.spawn(run(progress, *std::move(trial), std::move(draft)));
   return [this, progress] { return next(progress); };
 }
 
-asio::awaitable<void> Deploys::run(std::shared_ptr<Progress> progress, std::shared_ptr<Hold> held,
+asio::awaitable<void> Deploys::run(std::shared_ptr<Progress> progress, std::shared_ptr<Trial> trial,
                                    catalog::Draft draft) {
   // Also when the node stops and this coroutine is unwound: whoever reads must not wait on.
   const std::shared_ptr<Progress> ending(progress.get(), [progress](Progress* it) { it->end(); });
   const auto before_it = catalog_->active(draft.manifest.name);
-  auto revision = co_await deploy(progress, std::move(draft));
-  held.reset();
+  auto deploying = deploy(progress, trial, std::move(draft));
+  auto revision = co_await std::move(deploying);
+  trial.reset();
   if (revision) {
     progress->say({{"revision", revision_json(**revision)}, {"unchanged", *revision == before_it}});
   } else {
@@ -257,21 +346,17 @@ asio::awaitable<void> Deploys::run(std::shared_ptr<Progress> progress, std::shar
 }
 
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Progress> progress,
+                                                              std::shared_ptr<Trial> trial,
                                                               catalog::Draft draft) {
   const std::string name = draft.manifest.name;
   const catalog::RevisionPtr active = catalog_->active(name);
   if (active && active->digest == catalog::digest_of(draft)) co_return active;
 
-  progress->say_progress("trying it out", clock_->now());
-  const auto tell = [this, progress](const std::string& line) {
-    progress->say_progress(line, clock_->now());
-  };
-  fleet::Witness witness{tell,
-                         [progress](const std::string& line) { progress->say_printed(line); }};
-  auto trial = fleet_->try_out(std::move(draft), std::move(witness));
-  auto tried = co_await async::before(clock_, clock_->now() + patience, std::move(trial),
-                                      Code::deadline_exceeded);
+  auto trying = try_out(progress, trial, std::move(draft));
+  auto tried = co_await std::move(trying);
+  if (trial->why_overtaken()) co_return *trial->why_overtaken();
   if (!tried) co_return std::move(tried).error().during("starting " + name);
+  trial->add_prepared(tried->prepared);
   // Starting it is the last step.
   note_slow_start(*tried, clock_->now() - progress->step_began);
 
@@ -279,6 +364,7 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   if (auto good = check_secrets(tried->manifest, *secrets_); !good) co_return good.error();
 
   // From here on it is done as a whole: what is in the store serves.
+  trial->publish();
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   auto published = co_await catalog_->publish(std::move(*tried), clock_->wall());
   if (!published) co_return std::move(published).error().during("publishing " + name);
@@ -286,12 +372,30 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
   co_return published;
 }
 
+asio::awaitable<Result<catalog::Draft>> Deploys::try_out(std::shared_ptr<Progress> progress,
+                                                         std::shared_ptr<Trial> trial,
+                                                         catalog::Draft draft) {
+  progress->say_progress("trying it out", clock_->now());
+  const auto tell = [this, progress](const std::string& line) {
+    progress->say_progress(line, clock_->now());
+  };
+  fleet::Witness witness{tell,
+                         [progress](const std::string& line) { progress->say_printed(line); }};
+  auto trying = fleet_->try_out(std::move(draft), std::move(witness));
+  auto in_time =
+      async::before(clock_, clock_->now() + patience, std::move(trying), Code::deadline_exceeded);
+  auto racing = async::first_of(std::move(in_time), Trial::wait(std::move(trial)));
+  auto first = co_await std::move(racing);
+  if (first.index() == 0) co_return std::get<0>(std::move(first));
+  co_return std::get<1>(std::move(first));
+}
+
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::finish(catalog::Draft draft) {
+  auto trial = begin_trial(draft);
+  if (!trial) co_return trial.error();
   if (auto good = check(draft); !good) co_return good.error();
-  auto held = hold(draft.manifest.name);
-  if (!held) co_return held.error();
   auto end = std::make_shared<End>();
-  tasks_.spawn(deploy_to(end, *std::move(held), std::move(draft)));
+  tasks_.spawn(deploy_to(end, *std::move(trial), std::move(draft)));
   // Whoever waits may leave; the deploy goes on. Not at once: a slot does not bear it.
   auto leave = [executor = executor_, end] {
     asio::post(executor, [end] { end->set(Error{Code::cancelled, "the caller went away"}); });
@@ -300,10 +404,11 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::finish(catalog::Draft dra
   co_return co_await std::move(waiting);
 }
 
-asio::awaitable<void> Deploys::deploy_to(std::shared_ptr<End> end, std::shared_ptr<Hold> held,
+asio::awaitable<void> Deploys::deploy_to(std::shared_ptr<End> end, std::shared_ptr<Trial> trial,
                                          catalog::Draft draft) {
-  auto revision = co_await deploy(std::make_shared<Progress>(executor_), std::move(draft));
-  held.reset();
+  auto deploying = deploy(std::make_shared<Progress>(executor_), trial, std::move(draft));
+  auto revision = co_await std::move(deploying);
+  trial.reset();
   end->set(std::move(revision));
 }
 
@@ -324,15 +429,13 @@ asio::awaitable<Result<std::optional<std::string>>> Deploys::next(
 
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate(std::string name,
                                                                 std::int32_t number) {
-  const auto held = hold(name);
-  if (!held) co_return held.error();
-  const catalog::Function* const function = catalog_->find(name);
-  if (function != nullptr && function->revisions.contains(number)) {
-    auto good = check_secrets(function->revisions.at(number)->manifest, *secrets_);
-    if (!good) co_return std::move(good).error();
-  }
-  auto change = activate_and_serve(name, number);
-  co_return co_await async::shielded(&tasks_, std::move(change));
+  const auto wanted = revision_of(*catalog_, name, number);
+  if (!wanted) co_return wanted.error();
+  if (auto good = check_secrets((*wanted)->manifest, *secrets_); !good) co_return good.error();
+  const auto change = overtake(name, "a rollback");
+  if (!change) co_return change.error();
+  auto changing = activate_and_serve(name, number);
+  co_return co_await async::shielded(&tasks_, std::move(changing));
 }
 
 asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate_and_serve(std::string name,
@@ -343,15 +446,43 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::activate_and_serve(std::s
 }
 
 asio::awaitable<Result<>> Deploys::remove(std::string name) {
-  const auto held = hold(name);
-  if (!held) co_return held.error();
-  auto change = remove_and_stop(name);
-  co_return co_await async::shielded(&tasks_, std::move(change));
+  const auto change = overtake(name, "a removal");
+  if (!change) co_return change.error();
+  if (catalog_->find(name) == nullptr && trials_.contains(name)) co_return ok;
+  auto changing = remove_and_stop(name);
+  co_return co_await async::shielded(&tasks_, std::move(changing));
 }
 
 asio::awaitable<Result<>> Deploys::remove_and_stop(std::string name) {
+  std::vector<catalog::RevisionPtr> gone;
+  if (const auto* function = catalog_->find(name)) {
+    for (const auto& [number, revision] : function->revisions) gone.push_back(revision);
+  }
   auto removed = co_await catalog_->remove(name);
-  if (removed) fleet_->serve(name, nullptr);
+  if (!removed) co_return removed;
+  fleet_->serve(name, nullptr);
+  garbage_->take(gone);
+  co_return removed;
+}
+
+asio::awaitable<Result<>> Deploys::remove_revision(std::string name, std::int32_t number) {
+  const auto wanted = revision_of(*catalog_, name, number);
+  if (!wanted) co_return wanted.error();
+  if (catalog_->find(name)->active == number) {
+    co_return Error{Code::conflict, (*wanted)->label() +
+                                        " serves: roll back to another one first, or remove the "
+                                        "whole function"};
+  }
+  const auto change = begin_change(name);
+  if (!change) co_return change.error();
+  auto changing = remove_and_discard(name, number);
+  co_return co_await async::shielded(&tasks_, std::move(changing));
+}
+
+asio::awaitable<Result<>> Deploys::remove_and_discard(std::string name, std::int32_t number) {
+  const std::vector<catalog::RevisionPtr> gone{catalog_->find(name)->revisions.at(number)};
+  auto removed = co_await catalog_->remove_revision(name, number);
+  if (removed) garbage_->take(gone);
   co_return removed;
 }
 

@@ -2,8 +2,8 @@
 //
 // Nothing changes before the revision was really started once; what fails before that leaves
 // everything as it was. A deploy goes on to its end when whoever asked for it leaves: it is a task
-// of this object, not of the connection. One change of a function at a time: a second deploy,
-// rollback or removal meanwhile is a conflict.
+// of this object, not of the connection. One change of a function at a time: another one meanwhile
+// is a conflict. But a trial has changed nothing yet: a rollback or a removal ends it.
 //
 // Threads    One executor.
 // Ownership  stop() before it dies.
@@ -24,6 +24,7 @@
 #include "async/task_group.h"
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "control/garbage.h"
 #include "fleet/fleet.h"
 #include "gateway/json.h"
 #include "http/server.h"
@@ -40,39 +41,50 @@ Result<> check_tree(const std::vector<catalog::File>&);
 
 class Deploys {
  public:
-  static constexpr std::size_t running_max = 4;  // More: overloaded.
+  static constexpr std::size_t trials_max = 4;  // More: overloaded.
   static constexpr Duration patience = std::chrono::minutes(30);
   static constexpr Duration heartbeat = std::chrono::seconds(10);
 
   Deploys(asio::any_io_executor, async::Clock*, catalog::Catalog*, secrets::Secrets*, blobs::Blobs*,
-          fleet::Fleet*);
+          fleet::Fleet*, Garbage*);
 
   // Checks the draft and begins; the Pieces are the lines of the stream.
   Result<http::Pieces> begin(catalog::Draft);
   // The same, for one who waits for its end.
   asio::awaitable<Result<catalog::RevisionPtr>> finish(catalog::Draft);
 
-  bool is_changing(const std::string& name) const { return held_.contains(name); }
+  bool is_changing(const std::string& name) const {
+    return trials_.contains(name) || changing_.contains(name);
+  }
 
   // Changes that the caller's cancellation does not interrupt between store and fleet.
   asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string name, std::int32_t number);
   asio::awaitable<Result<>> remove(std::string name);
+  // conflict if it serves.
+  asio::awaitable<Result<>> remove_revision(std::string name, std::int32_t number);
 
   asio::awaitable<void> stop();  // Cancels what runs, and joins it.
 
  private:
   struct Progress;
-  class Hold;
+  class Trial;
+  class Change;
 
   Result<> check(const catalog::Draft&) const;
-  Result<std::shared_ptr<Hold>> hold(const std::string& name);
+  Result<std::shared_ptr<Trial>> begin_trial(const catalog::Draft&);
+  Result<std::shared_ptr<Change>> begin_change(const std::string& name);
+  Result<std::shared_ptr<Change>> overtake(const std::string& name, std::string_view by);
   using End = async::OneShot<Result<catalog::RevisionPtr>>;
-  asio::awaitable<void> deploy_to(std::shared_ptr<End>, std::shared_ptr<Hold>, catalog::Draft);
-  asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Hold>, catalog::Draft);
-  asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>, catalog::Draft);
+  asio::awaitable<void> deploy_to(std::shared_ptr<End>, std::shared_ptr<Trial>, catalog::Draft);
+  asio::awaitable<void> run(std::shared_ptr<Progress>, std::shared_ptr<Trial>, catalog::Draft);
+  asio::awaitable<Result<catalog::RevisionPtr>> deploy(std::shared_ptr<Progress>,
+                                                       std::shared_ptr<Trial>, catalog::Draft);
+  asio::awaitable<Result<catalog::Draft>> try_out(std::shared_ptr<Progress>, std::shared_ptr<Trial>,
+                                                  catalog::Draft);
   asio::awaitable<Result<catalog::RevisionPtr>> activate_and_serve(std::string name,
                                                                    std::int32_t number);
   asio::awaitable<Result<>> remove_and_stop(std::string name);
+  asio::awaitable<Result<>> remove_and_discard(std::string name, std::int32_t number);
   asio::awaitable<Result<std::optional<std::string>>> next(std::shared_ptr<Progress>);
 
   async::Clock* clock_;
@@ -81,7 +93,9 @@ class Deploys {
   blobs::Blobs* blobs_;
   fleet::Fleet* fleet_;
   asio::any_io_executor executor_;
-  std::set<std::string> held_;  // Functions that are being changed.
+  Garbage* garbage_;
+  std::map<std::string, Trial*> trials_;  // By function: each has one at a time.
+  std::set<std::string> changing_;        // Functions that are rolled back, or lose something.
   async::TaskGroup tasks_;
 };
 

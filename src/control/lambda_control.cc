@@ -350,7 +350,7 @@ asio::awaitable<Result<std::vector<catalog::File>>> LambdaControl::store(
     std::shared_ptr<const Contents> code) {
   for (std::size_t i = 0; i < code->files.size(); ++i) {
     const catalog::File& file = code->files[i];
-    if (deps_.blobs->size(file.digest)) continue;
+    if (deps_.blobs->claim(file.digest)) continue;
     // Somebody may have begun to upload the same.
     const auto from = co_await deps_.blobs->uploaded(file.digest);
     if (!from) co_return from.error();
@@ -460,11 +460,25 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::publish(Asked asked) {
   co_return lambda_configuration(*active, {.version = version, .region = asked.region});
 }
 
+asio::awaitable<LambdaControl::Answer> LambdaControl::remove_version(Asked asked) {
+  std::string version;
+  const auto revision = qualified(asked, &version);
+  if (!revision) co_return revision.error();
+  if (version == "$LATEST") {
+    co_return Error{Code::invalid_argument,
+                    "Qualifier: $LATEST cannot be removed without its function; leave it out"};
+  }
+  auto removing = deps_.deploys->remove_revision(asked.function.name, (*revision)->number);
+  const auto removed = co_await std::move(removing);
+  if (!removed) co_return removed.error();
+  co_return json::object();
+}
+
 asio::awaitable<LambdaControl::Answer> LambdaControl::remove(Asked asked) {
   const auto& [name, qualifier] = asked.function;
   if (!qualifier.empty()) {
-    co_return Error{Code::invalid_argument,
-                    "Qualifier: a single version cannot be removed here; leave it out"};
+    auto removing_version = remove_version(std::move(asked));
+    co_return co_await std::move(removing_version);
   }
   if (deps_.catalog->find(name) == nullptr) co_return no_function(name);
   auto removing = deps_.deploys->remove(name);

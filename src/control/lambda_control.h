@@ -72,6 +72,7 @@ class LambdaControl final : public http::Handler {
   asio::awaitable<Answer> update_code(Asked);
   asio::awaitable<Answer> update_configuration(Asked);
   asio::awaitable<Answer> remove(Asked);
+  asio::awaitable<Answer> remove_version(Asked);
   asio::awaitable<Answer> publish(Asked);
   Answer list(const Asked&) const;
   Answer versions(const Asked&) const;

@@ -107,7 +107,11 @@ TEST(LambdaFunctions, AreCreatedShownChangedAndRemoved) {
   EXPECT_EQ(shown.json().at("Configuration").at("Timeout"), 9);
   EXPECT_EQ(text_at(ask(world, "POST", greet + "/versions", "{}"), "Version"), "2");
   EXPECT_EQ(ask(world, "GET", greet + "/versions").json().at("Versions").as_array().size(), 3u);
-  EXPECT_EQ(ask(world, "DELETE", greet + "?Qualifier=1").status, 400);
+  EXPECT_EQ(ask(world, "DELETE", greet + "?Qualifier=$LATEST").status, 400);
+  EXPECT_EQ(ask(world, "DELETE", greet + "?Qualifier=2").status, 409);  // It serves.
+  EXPECT_EQ(ask(world, "DELETE", greet + "?Qualifier=3").status, 404);
+  EXPECT_EQ(ask(world, "DELETE", greet + "?Qualifier=1").status, 204);
+  EXPECT_EQ(ask(world, "GET", greet + "?Qualifier=1").status, 404);
   EXPECT_EQ(ask(world, "DELETE", greet).status, 204);
   EXPECT_EQ(ask(world, "GET", greet).status, 404);
 }

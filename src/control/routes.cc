@@ -13,7 +13,7 @@ constexpr std::uint64_t small_bytes_max = 64 << 10;
 using enum Operation;
 using enum Accepts;
 
-const std::array<Route, 19> table{{
+const std::array<Route, 20> table{{
     {"GET", "/api/v1/node", node, nothing, 0, false, "Node", "", "What this node is and has.", {}},
     {"GET",
      "/api/v1/doctor",
@@ -58,7 +58,8 @@ const std::array<Route, 19> table{{
      "Deploy",
      "Deploys: starts the revision once, and lets it serve if that went well. One deploy of a "
      "function at a time: a second one is a conflict. A deploy goes on to its end when its client "
-     "leaves. Empty lines say only that it still goes on.",
+     "leaves; a rollback or a removal of the function ends it. Empty lines say only that it still "
+     "goes on.",
      {}},
     {"GET",
      "/api/v1/functions",
@@ -88,7 +89,18 @@ const std::array<Route, 19> table{{
      false,
      "Removed",
      "",
-     "Removes a function with all its revisions and logs. Its receipts stay.",
+     "Removes a function with all its revisions and logs, and ends a deploy of it. Its receipts "
+     "stay.",
+     {}},
+    {"DELETE",
+     "/api/v1/functions/{name}/revisions/{number}",
+     remove_revision,
+     nothing,
+     0,
+     false,
+     "Removed",
+     "",
+     "Removes one revision, and its files if no other has them. The one that serves is a conflict.",
      {}},
     {"GET",
      "/api/v1/functions/{name}/revisions",
@@ -108,7 +120,8 @@ const std::array<Route, 19> table{{
      false,
      "Revision",
      "Rollback",
-     "Lets another revision serve: the one named, or else the one before the one that serves.",
+     "Lets another revision serve: the one named, or else the one that served before the one that "
+     "serves. A deploy of the function that is not done yet is ended.",
      {}},
     {"GET",
      "/api/v1/functions/{name}/logs",

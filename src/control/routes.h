@@ -20,6 +20,7 @@ enum class Operation : std::uint8_t {
   list,
   show,
   remove,
+  remove_revision,
   revisions,
   rollback,
   logs,

@@ -16,9 +16,9 @@
 #include "cli/resolve.h"
 #include "control/control.h"
 #include "fleet/fleet.h"
-#include "fleet/revision_files.h"
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
+#include "gateway/key_file.h"
 #include "sandbox/lock.h"
 #include "sandbox/sandbox.h"
 #include "secrets/secrets.h"
@@ -30,7 +30,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr Duration drain_grace = std::chrono::seconds(25);
-constexpr Duration stale_upload = std::chrono::hours(24);
 
 // One daemon a folder: held until the process ends, however it ends.
 Result<wire::Descriptor> lock(const fs::path& dir) {
@@ -70,12 +69,12 @@ class Platform {
   Result<> build();
   asio::awaitable<void> stop();
   std::uint16_t port() const { return server_->port(); }
+  void read_keys() { key_file_.refresh(); }
 
  private:
   Result<> open_state();
   Result<> open_fleet();
   Result<> open_doors();
-  asio::awaitable<void> collect_garbage();
   control::NodeFacts facts() const;
   gateway::Hosts known_hosts() const;
   sandbox::LauncherOptions sandboxes() const;
@@ -83,7 +82,7 @@ class Platform {
   asio::any_io_executor executor_;
   const cli::DaemonConfig config_;
   wire::Descriptor lock_;
-  gateway::Keys keys_;
+  gateway::KeyFile key_file_;
   std::unique_ptr<async::Clock> clock_;
   async::TaskGroup tasks_;
   std::unique_ptr<store::Store> store_;
@@ -112,14 +111,13 @@ Result<> Platform::build() {
   auto locked = lock(config_.data);
   if (!locked) return std::move(locked).error();
   lock_ = std::move(*locked);
-  auto keys = gateway::Keys::read(config_.key_file);
-  if (!keys) return std::move(keys).error();
-  keys_ = std::move(*keys);
+  if (auto opened = key_file_.open(config_.key_file); !opened) return opened;
   for (auto step : {&Platform::open_state, &Platform::open_fleet, &Platform::open_doors}) {
     const auto done = (this->*step)();
     if (!done) return done;
   }
-  tasks_.spawn(collect_garbage());
+  tasks_.spawn(key_file_.refresh_every_second(clock_.get()));
+  control_->begin_collecting();
   return ok;
 }
 
@@ -202,7 +200,7 @@ Result<> Platform::open_doors() {
                     .ledger = ledger_.get(),
                     .logs = logs_.get(),
                     .conversations = conversations_.get(),
-                    .keys = &keys_,
+                    .keys = key_file_.keys(),
                     .hosts = known_hosts(),
                     .node = facts(),
                     .examine = [this] { return sandbox::examine_host(sandboxes()); },
@@ -214,7 +212,7 @@ Result<> Platform::open_doors() {
                      .api = control_.get(),
                      .lambda_api = control_->lambda_api(),
                      .logs = logs_.get(),
-                     .keys = &keys_,
+                     .keys = key_file_.keys(),
                      .hosts = known_hosts(),
                      .http_counters = [this] { return server_->counters(); },
                      .version = DORMOUSE_VERSION});
@@ -227,20 +225,12 @@ Result<> Platform::open_doors() {
               "listening");
 }
 
-asio::awaitable<void> Platform::collect_garbage() {
-  conversations_->retain(fleet::revisions_in(*catalog_));
-  auto collecting =
-      blobs_->collect(catalog_->live_blobs(), fleet::tree_names(*catalog_), stale_upload);
-  const auto freed = co_await std::move(collecting);
-  if (freed && *freed > 0) spdlog::info("removed {} bytes that no revision uses", *freed);
-  if (!freed) spdlog::warn("blobs that no revision uses stay: {}", freed.error().message);
-}
-
 asio::awaitable<void> Platform::stop() {
   control_->close_streams();
   co_await server_->stop(drain_grace);
   co_await control_->stop();
   co_await fleet_->drain(Duration(0));
+  tasks_.cancel();
   co_await tasks_.join();
   co_await conversations_->close();
   const auto closed = co_await ledger_->close();
@@ -248,7 +238,12 @@ asio::awaitable<void> Platform::stop() {
 }
 
 asio::awaitable<void> run(asio::io_context* io, asio::signal_set* signals, Platform* platform) {
-  const auto [failure, number] = co_await signals->async_wait(asio::as_tuple(asio::use_awaitable));
+  boost::system::error_code failure;
+  int number = SIGHUP;
+  while (number == SIGHUP && !failure) {  // Which asks for no end, but that files be read again.
+    std::tie(failure, number) = co_await signals->async_wait(asio::as_tuple(asio::use_awaitable));
+    platform->read_keys();
+  }
   if (!failure) spdlog::info("signal {}: draining", number);
   co_await platform->stop();
   io->stop();
@@ -261,7 +256,7 @@ Result<> serve(const cli::DaemonConfig& config) {
   asio::io_context io(1);
   async::take_turns(async::short_slice, 0);
   // Before anything is there that would be left behind: a signal from now on waits for run().
-  asio::signal_set signals(io, SIGTERM, SIGINT);
+  asio::signal_set signals(io, SIGTERM, SIGINT, SIGHUP);
   auto platform = std::make_unique<Platform>(io, config);
   if (auto built = platform->build(); !built) return built;
   spdlog::info("dormouse {} serves http://{} from {}", DORMOUSE_VERSION,

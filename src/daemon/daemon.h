@@ -7,7 +7,8 @@
 
 namespace dormouse::daemon {
 
-// Serves until SIGTERM or SIGINT, then drains. An Error: it could not start, and left nothing.
+// Serves until SIGTERM or SIGINT, then drains; SIGHUP: reads the key file again. An Error: it could
+// not start, and left nothing.
 Result<> serve(const cli::DaemonConfig&);
 
 }  // namespace dormouse::daemon
