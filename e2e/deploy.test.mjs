@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -104,6 +104,61 @@ test("the same again changes nothing; another serves, and can be rolled back", a
   const none = await platform.cli("rollback", "matmul", "9");
   assert.equal(none.code, 5);
   assert.equal((await revisions()).length, 2);
+});
+
+const blobs = () =>
+  Number(execFileSync("du", ["-sk", path.join(platform.data, "blobs")]).toString().split("\t")[0]);
+
+test("what is removed gives its disk back while the daemon runs, one revision or all", async () => {
+  const before = blobs();
+  for (const text of ["1", "2"]) {
+    const dir = folder("name: fat\nruntime: probe\n");
+    writeFileSync(path.join(dir, "fat.bin"), Buffer.alloc(8 << 20, text));
+    const deployed = await platform.cli("deploy", dir);
+    assert.equal(deployed.code, 0, deployed.stderr);
+    assert.equal((await platform.invoke("fat", "echo there")).text, "there");
+  }
+  assert.ok(blobs() >= before + (16 << 10));
+  assert.equal((await platform.cli("delete", "fat", "--revision", "2")).code, 6);
+  assert.equal((await platform.cli("delete", "fat", "--revision", "1")).code, 0);
+  await eventually("one is gone", () => blobs() < before + (9 << 10));
+  assert.equal((await platform.invoke("fat", "echo still")).text, "still");
+  // While a call runs, its files stay.
+  const running = platform.invoke("fat", "sleep 3000");
+  await eventually("it runs", async () => (await platform.status("fat")).running === 1);
+  assert.equal((await platform.cli("delete", "fat")).code, 0);
+  assert.ok(blobs() >= before + (8 << 10));
+  assert.equal((await running).status, 200);
+  await eventually("both are gone", () => blobs() < before + (1 << 10));
+  const again = folder("name: fat\nruntime: probe\n");
+  writeFileSync(path.join(again, "fat.bin"), Buffer.alloc(8 << 20, "2"));
+  assert.equal((await platform.cli("deploy", again)).code, 0);
+  assert.equal((await platform.invoke("fat", "echo back")).text, "back");
+});
+
+test("a rollback and a removal end a deploy that takes long", async () => {
+  const slow = (name) => {
+    const dir = folder(`name: ${name}\nruntime: python\nhandler: app.handler\n`);
+    writeFileSync(path.join(dir, "app.py"), "import time\ntime.sleep(50)\nhandler = print\n");
+    return platform.cli("deploy", dir);
+  };
+  await platform.deployProbe("kept");
+  await platform.deployProbe("kept", { env: { REVISION: "2" } });
+  const deploys = [slow("kept"), slow("new")];
+  const isTried = async () => {
+    const headers = { authorization: "AWS4-HMAC-SHA256 of anybody" };
+    const target = "/2015-03-31/functions/kept/configuration";
+    return /InProgress/.test((await platform.request("GET", target, { headers })).text);
+  };
+  await eventually("it is tried out", isTried);
+  assert.equal((await platform.cli("rollback", "kept")).code, 0);
+  const removed = async () => (await platform.cli("delete", "new")).code === 0;
+  await eventually("the first one of a function is ended, too", removed);
+  for (const [by, ended] of [["rollback", await deploys[0]], ["removal", await deploys[1]]]) {
+    assert.equal(ended.code, 6, ended.stderr);
+    assert.match(ended.stderr, new RegExp(`it was ended by a ${by}`));
+  }
+  assert.equal((await platform.status("kept")).revision, 1);
 });
 
 test("under load a new revision takes over without one failed call", async () => {

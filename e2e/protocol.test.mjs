@@ -2,7 +2,7 @@
 // through the real daemon; the cases by class are http's own tests.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { Platform, eventually } from "./platform.mjs";
@@ -195,6 +195,22 @@ test("a key guards everything but health, and is kept as a digest only", async (
   }
   assert.equal(await ask("GET", "/v2/health/live", {}), 200);
   assert.ok(!guarded.log.includes(secret));
+
+  // The file is read again while it runs; one without a key opens nothing.
+  const status = (key) => ask("GET", "/api/v1/functions", { "x-api-key": key });
+  const { url } = guarded;
+  const added = /dm_[\w-]+/.exec((await guarded.cliAlone("key", "new", "--file", file)).stdout)[0];
+  guarded.url = url;
+  await eventually("the new key opens it", async () => (await status(added)) === 200);
+  assert.equal(await status(secret), 200);
+  writeFileSync(file, readFileSync(file, "utf8").split("\n").slice(1).join("\n"));
+  await eventually("the removed key is refused", async () => (await status(secret)) === 401);
+  assert.equal(await status(added), 200);
+  writeFileSync(file, "");
+  process.kill(guarded.daemonPid(), "SIGHUP"); // Reads it as well, and ends nothing.
+  await eventually("it says so", () => /the keys stay as they were/.test(guarded.log));
+  assert.equal(await ask("GET", "/api/v1/functions", {}), 401);
+  assert.equal(await status(added), 200);
   await guarded.stop();
 });
 
