@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "async/thread.h"
+#include "blobs/claims.h"
 #include "blobs/folder.h"
 
 namespace dormouse::blobs {
@@ -16,29 +17,42 @@ class FolderBlobs final : public Blobs {
   explicit FolderBlobs(Folder folder) : folder_(std::move(folder)) {}
 
   std::optional<std::uint64_t> size(const Digest& digest) const override {
-    return folder_.size(digest);
+    return claims_.is_going(digest) ? std::nullopt : folder_.size(digest);
   }
   std::filesystem::path path(const Digest& digest) const override { return folder_.path(digest); }
   std::optional<std::uint64_t> claim(const Digest& digest) override {
-    return folder_.claim(digest);
+    const auto found = size(digest);
+    if (found) claims_.add(digest);
+    return found;
   }
   void settle(const std::set<Digest>& digests, std::uint32_t least) override {
-    folder_.claims().settle(digests, least);
+    claims_.settle(digests, least);
   }
 
   asio::awaitable<Result<std::uint64_t>> uploaded(Digest digest) override {
     return thread_.run([this, digest = std::move(digest)] { return folder_.uploaded(digest); });
   }
+  // It is claimed before it waits for the thread: what is discarded meanwhile is another.
   asio::awaitable<Result<std::uint64_t>> append(Digest digest, std::uint64_t offset,
                                                 std::string_view chunk, bool last) override {
-    return thread_.run([this, digest = std::move(digest), offset, chunk, last] {
+    if (last) claims_.add(digest);
+    auto work = [this, digest, offset, chunk, last] {
       return folder_.append(digest, offset, chunk, last);
-    });
+    };
+    auto appending = thread_.run(std::move(work));
+    auto appended = co_await std::move(appending);
+    if (last && !appended) claims_.settle({digest}, 0);
+    co_return appended;
   }
   asio::awaitable<Result<Digest>> adopt(std::filesystem::path file,
                                         std::uint64_t bytes_max) override {
-    return thread_.run(
-        [this, file = std::move(file), bytes_max] { return folder_.adopt(file, bytes_max); });
+    auto work = [this, file = std::move(file), bytes_max] {
+      return folder_.adopt(file, bytes_max);
+    };
+    auto adopting = thread_.run(std::move(work));
+    auto adopted = co_await std::move(adopting);
+    if (adopted) claims_.add(*adopted);
+    co_return adopted;
   }
   asio::awaitable<Result<std::filesystem::path>> lay_out(
       std::string name, std::vector<std::pair<std::string, Digest>> files) override {
@@ -52,17 +66,19 @@ class FolderBlobs final : public Blobs {
       return folder_.collect(live, trees, stale);
     });
   }
-  // What is claimed from here on, while it waits for the thread, stays.
   asio::awaitable<Result<std::uint64_t>> discard(std::set<Digest> blobs,
                                                  std::set<std::string> trees) override {
-    const std::uint64_t moment = folder_.claims().moment();
-    return thread_.run([this, blobs = std::move(blobs), trees = std::move(trees), moment] {
-      return folder_.discard(blobs, trees, moment);
-    });
+    const std::set<Digest> going = claims_.let_go(std::move(blobs));
+    const std::shared_ptr<const void> until_then(
+        &going, [this](const std::set<Digest>* digests) { claims_.gone(*digests); });
+    auto work = [this, going, trees = std::move(trees)] { return folder_.discard(going, trees); };
+    auto discarding = thread_.run(std::move(work));
+    co_return co_await std::move(discarding);
   }
 
  private:
   Folder folder_;
+  Claims claims_;
   async::Thread thread_{"blobs"};  // Joins first.
 };
 
@@ -95,13 +111,6 @@ std::optional<std::uint64_t> Folder::size(const Digest& digest) const {
   const bool is_young = found.st_mtime > std::time(nullptr) - young_seconds;
   if (!is_young) ::utimensat(AT_FDCWD, file.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
   return static_cast<std::uint64_t>(found.st_size);
-}
-
-std::optional<std::uint64_t> Folder::claim(const Digest& digest) const {
-  const auto locked = claims_->lock();
-  const auto found = size(digest);
-  if (found) claims_->add(digest);
-  return found;
 }
 
 Result<std::unique_ptr<Blobs>> open(Options options) {

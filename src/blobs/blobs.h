@@ -6,7 +6,8 @@
 // where. An upload comes in chunks at an offset and can be resumed after a crash of either side.
 //
 // Threads    The awaitables may be awaited from any executor and do their work on a thread of
-//            their own. size(), claim(), settle(), path() are immediate.
+//            their own. size(), claim(), settle(), path() are immediate. But who claims or
+//            discards does so on one executor, and one discard() at a time.
 // Errors     invalid_argument: the bytes are not what the digest says (they are dropped);
 //            conflict: the chunk's offset is not where the upload stands (the message says where);
 //            too_large; unavailable: the disk failed or is full. If it fails so that a blob can

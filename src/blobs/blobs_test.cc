@@ -222,15 +222,36 @@ TEST(Discard, TakesWhatIsYoungButNotWhatSomebodyClaims) {
   EXPECT_EQ(world.put("gone!"), gone);  // It can be uploaded again.
 }
 
-// What is claimed while a discard waits for its turn stays, though its claim is settled by then.
-TEST(Discard, LeavesWhatWasClaimedSince) {
+// Whoever asks meanwhile is told that it is not here, and sends it again.
+TEST(Discard, TakesTurnsWithWhoeverAsksMeanwhile) {
   World world;
   const Digest digest = world.put("blob");
   world.blobs->settle({digest}, 0);
-  auto discarding = world.blobs->discard({digest}, {});
-  ASSERT_TRUE(world.blobs->claim(digest));
+  asio::io_context io;
+  auto discarding = asio::co_spawn(io, world.blobs->discard({digest}, {}), asio::use_future);
+  io.poll();  // It waits for its thread, or for being told of its end.
+  auto sending = asio::co_spawn(io, world.blobs->append(digest, 0, "blob", true), asio::use_future);
+  io.run();
+  EXPECT_EQ(discarding.get().value_or(99), 4u);
+  EXPECT_EQ(sending.get().value_or(99), 4u);
+  EXPECT_EQ(world.blobs->size(digest), 4u);
+  EXPECT_EQ(world.run(world.blobs->discard({digest}, {})).value_or(99), 0u);
+}
+
+// Who adopts learns of it later than the thread that does.
+TEST(Discard, LeavesWhatWasJustAdopted) {
+  World world;
+  const Digest digest = world.put("blob");
   world.blobs->settle({digest}, 0);
-  EXPECT_EQ(world.run(std::move(discarding)).value_or(99), 0u);
+  asio::io_context io;
+  std::optional<Result<Digest>> adopted;
+  auto adopting = World::keep(world.blobs->adopt(world.file("blob"), 9), &adopted);
+  auto kept = asio::co_spawn(io, std::move(adopting), asio::use_future);
+  auto discarding = asio::co_spawn(io, world.blobs->discard({digest}, {}), asio::use_future);
+  io.run();
+  EXPECT_EQ(**adopted, digest);
+  EXPECT_EQ(discarding.get().value_or(99), 0u);
+  EXPECT_EQ(world.run(world.blobs->discard({digest}, {})).value_or(99), 0u);
   EXPECT_EQ(world.blobs->size(digest), 4u);
 }
 

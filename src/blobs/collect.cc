@@ -1,7 +1,6 @@
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <functional>
+#include <utility>
 
 #include "blobs/folder.h"
 
@@ -9,8 +8,6 @@ namespace dormouse::blobs {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr Duration claim_holds = std::chrono::hours(24);
 
 using Unwanted = std::function<bool(const fs::directory_entry&)>;
 
@@ -68,7 +65,6 @@ Result<std::uint64_t> Folder::collect(const std::set<Digest>& live,
     if (digest) open_.erase(*digest);
     return true;
   };
-  claims_->forget(stale);
   std::uint64_t freed = 0;
   const auto remove = [&](const fs::path& folder, const Unwanted& unwanted) -> Result<> {
     const auto removed = remove_unwanted(folder, unwanted);
@@ -87,8 +83,8 @@ Result<std::uint64_t> Folder::collect(const std::set<Digest>& live,
 }
 
 Result<std::uint64_t> Folder::discard(const std::set<Digest>& digests,
-                                      const std::set<std::string>& unwanted_trees,
-                                      std::uint64_t moment) {
+                                      const std::set<std::string>& unwanted_trees) {
+  const std::set<Digest> adopted = std::exchange(adopted_, {});
   std::error_code failed;
   for (const std::string& name : unwanted_trees) {
     fs::remove_all(trees() / name, failed);
@@ -96,28 +92,14 @@ Result<std::uint64_t> Folder::discard(const std::set<Digest>& digests,
   }
   std::uint64_t freed = 0;
   for (const Digest& digest : digests) {
-    const auto gone = discard(digest, moment);
-    if (!gone) return gone;
-    freed += *gone;
+    if (adopted.contains(digest)) continue;
+    const std::uint64_t size = fs::file_size(path(digest), failed);
+    if (failed) continue;  // It is gone already.
+    fs::remove(path(digest), failed);
+    if (failed) return system_error(Code::unavailable, "removing a blob", failed.value());
+    freed += size;
   }
   return freed;
-}
-
-// It is out of the way at once: whoever claims it waits for a rename, not for its bytes to go.
-Result<std::uint64_t> Folder::discard(const Digest& digest, std::uint64_t moment) {
-  const fs::path away = uploads() / "discarded";
-  {
-    const auto locked = claims_->lock();
-    if (claims_->any(digest, moment, claim_holds)) return std::uint64_t{0};
-    if (::rename(path(digest).c_str(), away.c_str()) != 0) {
-      if (errno == ENOENT) return std::uint64_t{0};
-      return system_error(Code::unavailable, "removing " + digest.text());
-    }
-  }
-  std::error_code failed;
-  const std::uint64_t size = fs::file_size(away, failed);
-  fs::remove(away, failed);
-  return failed ? std::uint64_t{0} : size;
 }
 
 }  // namespace dormouse::blobs

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "blobs/blobs.h"
-#include "blobs/claims.h"
 #include "blobs/file.h"
 #include "blobs/hasher.h"
 
@@ -19,8 +18,6 @@ class Folder {
 
   std::filesystem::path path(const Digest&) const;
   std::optional<std::uint64_t> size(const Digest&) const;
-  std::optional<std::uint64_t> claim(const Digest&) const;  // On any thread, as size().
-  Claims& claims() const { return *claims_; }
 
   Result<std::uint64_t> uploaded(const Digest&);
   Result<std::uint64_t> append(const Digest&, std::uint64_t offset, std::string_view chunk,
@@ -30,9 +27,7 @@ class Folder {
                                         const std::vector<std::pair<std::string, Digest>>& files);
   Result<std::uint64_t> collect(const std::set<Digest>& live, const std::set<std::string>& trees,
                                 Duration stale);
-  // Of what was not claimed since `moment`.
-  Result<std::uint64_t> discard(const std::set<Digest>&, const std::set<std::string>& trees,
-                                std::uint64_t moment);
+  Result<std::uint64_t> discard(const std::set<Digest>&, const std::set<std::string>& trees);
 
  private:
   // An upload that is being added to. Its hash so far is kept here; after a restart, or when too
@@ -55,13 +50,12 @@ class Folder {
   void drop(const Digest&);
   Result<Digest> copy_in(const File& from, const std::filesystem::path& to,
                          std::uint64_t bytes_max);
-  Result<std::uint64_t> discard(const Digest&, std::uint64_t moment);
   Result<> fill(const std::filesystem::path& tree,
                 const std::vector<std::pair<std::string, Digest>>& files);
 
   Options options_;
-  std::unique_ptr<Claims> claims_ = std::make_unique<Claims>();
   std::map<Digest, Upload> open_;
+  std::set<Digest> adopted_;     // Since the last discard(): whoever adopted may not know it yet.
   std::optional<Error> broken_;  // Until a restart: a blob is here of which nobody knows.
 };
 

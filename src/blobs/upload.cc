@@ -25,7 +25,7 @@ Result<std::uint64_t> Folder::uploaded(const Digest& digest) {
 
 Result<std::uint64_t> Folder::append(const Digest& digest, std::uint64_t offset,
                                      std::string_view chunk, bool last) {
-  if (const auto complete = last ? claim(digest) : size(digest)) return *complete;
+  if (const auto complete = size(digest)) return *complete;
   const auto upload = resume(digest);
   if (!upload) return upload.error();
   if (offset != (*upload)->size) {
@@ -79,7 +79,6 @@ Result<std::uint64_t> Folder::finish(Upload& upload, const Digest& digest) {
   auto published = publish_as(digest, upload.file, upload_path(digest));
   drop(digest);
   if (!published) return std::move(published).error().during("publishing " + digest.text());
-  claim(digest);
   return size;
 }
 
@@ -128,9 +127,9 @@ Result<Digest> Folder::copy_in(const File& from, const std::filesystem::path& to
   });
   if (!read) return read.error();
   const Digest digest = hasher.finish();
-  if (claim(digest)) return digest;
+  adopted_.insert(digest);
+  if (this->size(digest)) return digest;
   if (auto published = publish_as(digest, *copy, to); !published) return published.error();
-  claim(digest);
   return digest;
 }
 
