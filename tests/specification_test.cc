@@ -17,6 +17,8 @@
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
 #include "control/archive.h"
+#include "control/deploy.h"
+#include "control/garbage.h"
 #include "control/lambda_control.h"
 #include "conversations/conversations.h"
 #include "fleet/fleet.h"
@@ -24,6 +26,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http_prelude.h"
 #include "gateway/json.h"
+#include "gateway/key_file.h"
 #include "gateway/lambda.h"
 #include "gateway/sigv4.h"
 #include "gateway/tensor_json.h"
@@ -181,6 +184,10 @@ std::map<std::string, std::string> of_the_state() {
       {"logs: of a function", bytes(logs.bytes_max)},
       {"logs: line", bytes(logs.line_bytes_max)},
       {"logs: waiting to be written", bytes(logs.pending_bytes_max)},
+      {"deploys: at the same time", count(static_cast<std::int64_t>(control::Deploys::trials_max))},
+      {"deploys: a trial", time(control::Deploys::patience)},
+      {"disk: unfinished uploads", time(control::Garbage::stale)},
+      {"keys: read again", time(gateway::KeyFile::period)},
       {"blobs: largest", bytes(blobs::Options{}.blob_bytes_max)},
       {"conversations: on disk", bytes(kept.bytes_max)},
       {"conversations: each", bytes(kept.size_max)},
