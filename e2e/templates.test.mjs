@@ -70,6 +70,19 @@ def handler(event, context):
   assert.equal(await call("native"), 2);
 });
 
+test("code that leaves a process running at import is not forked: it would go on beside all, on no receipt", async () => {
+  const code = `import subprocess
+helper = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+def handler(event, context):
+    return helper.poll()`;
+  const { revision } = await deploy("helped", code);
+  assert.equal(revision.notes.template,
+    "no: its fork: it left a process running, which all others would share: sleep; start it in after_fork, or in the handler");
+  assert.equal(await call("helped"), null);
+  const done = code.replace("helper = subprocess.Popen(", "subprocess.run(").replace('"1000"', '"0"').replace("helper.poll()", "1");
+  assert.equal((await deploy("was-helped", done)).revision.notes.template, "yes");
+});
+
 test("forks have a uid, a /tmp and a shared memory of their own, and cannot reach each other", async () => {
   await deploy(
     "siblings",

@@ -1,8 +1,12 @@
 // Stories of the fleet over real workers that are functions on threads: nothing here needs root.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <thread>
 
 #include "fleet/fake_world.h"
 
@@ -372,6 +376,17 @@ TEST(Template, IsNotMadeOfCodeThatHasThreads) {
   EXPECT_EQ(draft->notes.at("template"), "no: its fork: " + std::string(left_behind));
 }
 
+TEST(Template, IsNotMadeOfCodeThatLeftAProcessRunning) {
+  Family family;
+  World world(family.program());
+  world.launcher.state.processes = {"sleep"};
+  const auto draft = world.run(world.try_out());
+  ASSERT_TRUE(draft) << draft.error().message;
+  EXPECT_EQ(draft->notes.at("template"),
+            "no: its fork: it left a process running, which all others would share: sleep; start "
+            "it in after_fork, or in the handler");
+}
+
 TEST(Template, MayHaveThreadsThatEndAsItForks) {
   Family family;
   World world(family.program());
@@ -633,6 +648,27 @@ TEST(Fleet, BreaksOffAnInstanceThatAsksForRoomItMayNotHave) {
     const std::string text = World::text(world.run(world.call("f", how)));
     EXPECT_TRUE(text.starts_with("function_failed: the worker")) << how << ": " << text;
   }
+}
+
+// Somebody else has the other end of its output, and fills it for as long as it is read.
+TEST(Fleet, ReadsNotForEverWhatIsPrintedForTheDead) {
+  std::signal(SIGPIPE, SIG_IGN);  // The reader goes first.
+  std::atomic<bool> over = false;
+  std::vector<std::thread> printers;
+  {
+    World world(die);
+    world.launcher.state.printer = [&](wire::Descriptor output) {
+      fcntl(output.number(), F_SETFL, O_NONBLOCK);
+      printers.emplace_back([&over, to = std::make_shared<wire::Descriptor>(std::move(output))] {
+        const std::string lines(4096, '\n');
+        while (!over) (void)!write(to->number(), lines.data(), lines.size());
+      });
+    };
+    world.deploy("f");
+    EXPECT_EQ(world.run(world.call("f", "x")).answer.error().code, Code::function_failed);
+    over = true;
+  }
+  for (auto& each : printers) each.join();
 }
 
 // To close one may take as long as whoever sent it likes.

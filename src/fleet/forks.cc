@@ -23,11 +23,22 @@ Result<> refuse_inherited(const std::vector<std::string>& files) {
                    ", and so would all others: open it in after_fork, or in the handler"};
 }
 
-// A fork would wait for them for ever.
-Error because_of(const std::vector<std::string>& threads) {
-  std::string names = threads.front();
-  for (const std::string& each : threads | std::views::drop(1)) names += ", " + each;
-  return {Code::function_failed, "it has threads, which a fork would not have: " + names};
+std::string listed(const std::vector<std::string>& names) {
+  std::string all = names.front();
+  for (const std::string& each : names | std::views::drop(1)) all += ", " + each;
+  return all;
+}
+
+// A fork would wait for threads for ever. A process would go on beside all forks, and what it takes
+// be on nobody's receipt.
+Error because_of(const sandbox::Slot::LeftBehind& left) {
+  if (left.threads.empty()) {
+    return {Code::function_failed,
+            "it left a process running, which all others would share: " + listed(left.processes) +
+                "; start it in after_fork, or in the handler"};
+  }
+  return {Code::function_failed,
+          "it has threads, which a fork would not have: " + listed(left.threads)};
 }
 
 Error because_of_secret(const std::string& variable) {
@@ -183,8 +194,8 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::fork_worker(InstanceKey 
 
 // Until a fork is in its slot, what it takes is the template's, which has a limit of its own.
 asio::awaitable<void> Shard::await_turn_to_fork(InstanceKey mold) {
-  const std::int32_t at_once = forks_at_once();
   Template& from = *instance(mold)->mold;
+  const std::int32_t at_once = from.examined ? forks_at_once() : 1;
   if (from.forking < at_once) {
     ++from.forking;
     co_return;
@@ -265,11 +276,11 @@ asio::awaitable<Result<>> Shard::examine(InstanceKey mold, const sandbox::Slot* 
   constexpr Duration moment = std::chrono::milliseconds(20);
   auto alone = refuse_inherited(first->inherited_files());
   for (int i = 1; alone; ++i) {
-    auto looking = first->threads_left_behind();
-    const auto threads = co_await std::move(looking);
-    if (!threads) co_return Error{Code::function_failed, std::string(worker_ended)};
-    if (threads->empty()) break;
-    if (i == looks) alone = because_of(*threads);
+    auto looking = first->left_behind();
+    const auto left = co_await std::move(looking);
+    if (!left) co_return Error{Code::function_failed, std::string(worker_ended)};
+    if (left->threads.empty() && left->processes.empty()) break;
+    if (i == looks) alone = because_of(*left);
     if (i < looks) co_await parts_.clock->sleep_until(parts_.clock->now() + moment);
   }
   if (alone) {

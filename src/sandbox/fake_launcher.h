@@ -36,15 +36,17 @@ struct FakeLauncherState {
   std::function<void(int socket)> function;  // Empty: child processes.
   std::vector<Error> failures;               // What the next launches fail with, in this order.
   std::function<Result<wire::Descriptor>(std::uint16_t port)> connect;  // Empty: nothing listens.
+  std::function<void(wire::Descriptor output)> printer;  // Given what each program prints to.
   bool die_at_start = false;             // Programs that end before their first word.
   Usage usage{Duration(1000), 1 << 20};  // What every sandbox says it used.
   Pages pages;
   std::vector<std::string> inherited_files;  // Of every fork.
   // What a program has, each time that somebody looks at its forks; afterwards nothing.
   std::deque<std::vector<std::string>> threads;
-  std::string memory;              // Of a process that is forked.
-  bool ends_as_looked_at = false;  // The next fork.
-  std::string bomb;                // The name of one that is seen to be one: "fake-1".
+  std::vector<std::string> processes;  // That it has beside itself.
+  std::string memory;                  // Of a process that is forked.
+  bool ends_as_looked_at = false;      // The next fork.
+  std::string bomb;                    // The name of one that is seen to be one: "fake-1".
 
   int killed_from_outside = 0;  // So many that end are said to have been killed.
   int ended_as_bombs = 0;
@@ -124,12 +126,13 @@ class FakeSlot final : public Slot {
   }
   asio::awaitable<Pages> pages() const override { co_return state_->pages; }
   std::vector<std::string> inherited_files() const override { return state_->inherited_files; }
-  asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const override {
+  asio::awaitable<Result<LeftBehind>> left_behind() const override {
     if (std::exchange(state_->ends_as_looked_at, false)) {
       co_return Error{Code::not_found, "it has ended"};
     }
-    if (state_->threads.empty()) co_return std::vector<std::string>{};
-    auto now = std::move(state_->threads.front());
+    LeftBehind now{.threads = {}, .processes = state_->processes};
+    if (state_->threads.empty()) co_return now;
+    now.threads = std::move(state_->threads.front());
     state_->threads.pop_front();
     co_return now;
   }
@@ -185,6 +188,9 @@ class FakeSandbox final : public Sandbox {
     inner_ = wire::Descriptor(ends[1]);
     output_ = wire::Descriptor(pipe_ends[0]);
     wire::Descriptor inner_output(pipe_ends[1]);
+    if (state_->printer) {
+      state_->printer(wire::Descriptor(fcntl(pipe_ends[1], F_DUPFD_CLOEXEC, 3)));
+    }
     fcntl(socket_.number(), F_SETFL, O_NONBLOCK);
     fcntl(output_.number(), F_SETFL, O_NONBLOCK);
     auto started = state_->function ? start_thread() : start_child(spec, inner_output.number());

@@ -149,12 +149,14 @@ class LinuxSlot final : public Slot {
     }
     return names;
   }
-  asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const override {
+  asio::awaitable<Result<LeftBehind>> left_behind() const override {
     CHECK(watch_);
-    auto work = [fork = watch_->launched.process.pid]() -> Result<std::vector<std::string>> {
+    const Estate& estate = sandbox_->workshop->estate;
+    auto work = [fork = watch_->launched.process.pid, &hierarchies = estate.hierarchies,
+                 group = estate.cgroup(sandbox_->name) + "/oci"]() -> Result<LeftBehind> {
       const pid_t parent = parent_of(fork);
       if (parent <= 1) return Error{Code::not_found, "it has ended"};
-      return threads_of(parent);
+      return LeftBehind{threads_of(parent), beside(parent, processes_of(hierarchies, group))};
     };
     co_return co_await watch_->workshop->revealing.run(std::move(work));
   }

@@ -180,10 +180,13 @@ class Slot : public Sandbox {
   // What the fork holds open that it inherited, and that is its siblings', too: "socket:[123]",
   // "/tmp/log". After admit().
   virtual std::vector<std::string> inherited_files() const = 0;
-  // What the process that it was forked from still has beside its first thread, and it has not:
-  // "worker-7 of libgomp.so.1.0.0", "…" at the end of many. After admit(); not_found if it has
-  // ended.
-  virtual asio::awaitable<Result<std::vector<std::string>>> threads_left_behind() const = 0;
+  // What the process that it was forked from still has, and it has not: threads beside the first,
+  // "worker-7 of libgomp.so.1.0.0", and processes that it left running, "sleep"; "…" at the end of
+  // many. After admit(), before there are other forks; not_found if it has ended.
+  struct LeftBehind {
+    std::vector<std::string> threads, processes;
+  };
+  virtual asio::awaitable<Result<LeftBehind>> left_behind() const = 0;
   // Which of these values, by their place, lie in the memory of the process that it was forked
   // from: its own, and what it can write. After admit(); not_found if it has ended, unsupported if
   // it has reserved too many addresses to be looked through.

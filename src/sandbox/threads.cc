@@ -7,6 +7,7 @@
 #include <charconv>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string_view>
 
@@ -127,6 +128,27 @@ pid_t parent_of(pid_t pid) {
     std::from_chars(begin, status->data() + status->size(), parent);
   }
   return parent;
+}
+
+std::vector<std::string> beside(pid_t program, const std::vector<pid_t>& all) {
+  constexpr std::size_t named_max = 4;
+  std::set<pid_t> line;
+  for (pid_t pid = program; pid > 1 && line.insert(pid).second;) pid = parent_of(pid);
+  std::vector<std::string> names;
+  for (const pid_t pid : all) {
+    if (line.contains(pid)) continue;
+    const std::string process = "/proc/" + std::to_string(pid);
+    const auto status = read_text(process + "/status");
+    if (!status || status->contains("\nState:\tZ")) continue;
+    if (names.size() == named_max) {
+      names.emplace_back("…");
+      break;
+    }
+    std::string name = read_text(process + "/comm").value_or("");
+    while (name.ends_with('\n')) name.pop_back();
+    names.push_back(std::move(name));
+  }
+  return names;
 }
 
 }  // namespace dormouse::sandbox

@@ -1,5 +1,5 @@
-// Which threads a process has, and whose they are. What is in /proc is of its making: bounded. Only
-// this module's files include it.
+// Which threads a process has, and whose they are, and what is beside it. What is in /proc is of
+// its making: bounded. Only this module's files include it.
 #pragma once
 
 #include <sys/types.h>
@@ -15,5 +15,9 @@ namespace dormouse::sandbox {
 std::vector<std::string> threads_of(pid_t);
 
 pid_t parent_of(pid_t);  // 0 of one that is gone.
+
+// The names of those of `all` that live and are neither `program` nor above it: "sleep", a few of
+// many.
+std::vector<std::string> beside(pid_t program, const std::vector<pid_t>& all);
 
 }  // namespace dormouse::sandbox
