@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -225,6 +226,16 @@ inline void be_template(int socket, std::atomic<bool>* fall, std::atomic<int>* f
   shutdown(socket, SHUT_RDWR);
   for (auto& child : children) child.join();
 }
+
+// A template as a test has it in hand.
+struct Family {
+  std::atomic<bool> fall = false;
+  std::atomic<int> forks = 0;
+  bool forks_hang = false;
+  std::function<void(int)> program() {
+    return [this](int socket) { be_template(socket, &fall, &forks, forks_hang); };
+  }
+};
 
 // "INIT=2 template=yes": what a worker was told with a frame, but for the time that it has.
 inline std::string told_by(const wire::Frame& frame) {
