@@ -19,9 +19,8 @@ class Heap {
   bool empty() const { return elements_.empty(); }
   std::size_t size() const { return elements_.size(); }
   T* top() const { return elements_.empty() ? nullptr : elements_.front(); }
-  const std::vector<T*>& elements() const {
-    return elements_;
-  }  // The top first, then in any order.
+  // The top first, then in any order.
+  const std::vector<T*>& elements() const { return elements_; }
   // What comes after one of them in order: by a look at all.
   T* next(const T* one) const {
     T* first = nullptr;
