@@ -20,12 +20,14 @@ class Sent:
 
     def __init__(self, pid):
         self.file = tempfile.NamedTemporaryFile(prefix="dormouse-bench-")
-        self.perf = subprocess.Popen(
-            ["perf", "record", "-q", "-k", "CLOCK_MONOTONIC", "-e", "syscalls:sys_enter_sendmsg", "-p", str(pid),
-             "-o", self.file.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(0.5)  # Until it listens.
-        if self.perf.poll() is not None:
-            raise RuntimeError(f"perf: {self.perf.stderr.read().decode()}")
+        for _ in range(3):  # It has been seen to end at once, without a word, and to work the next time.
+            self.perf = subprocess.Popen(
+                ["perf", "record", "-q", "-k", "CLOCK_MONOTONIC", "-e", "syscalls:sys_enter_sendmsg", "-p", str(pid),
+                 "-o", self.file.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            time.sleep(0.5)  # Until it listens.
+            if self.perf.poll() is None:
+                return
+        raise RuntimeError(f"perf ended with status {self.perf.returncode}: {self.perf.stderr.read().decode()}")
 
     def times(self):
         self.perf.terminate()
