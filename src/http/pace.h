@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/time.h"
 
 namespace dormouse::http {
@@ -15,7 +16,9 @@ class Pace {
   Pace(std::uint32_t bytes_per_second_min, Duration patience_max)
       : earned_per_byte_(Duration(std::chrono::seconds(1)) / bytes_per_second_min),
         patience_max_(patience_max),
-        patience_(patience_max) {}
+        patience_(patience_max) {
+    CHECK(earned_per_byte_ > Duration(0));
+  }
 
   TimePoint deadline(TimePoint waiting_since) const { return waiting_since + patience_; }
 
