@@ -219,10 +219,26 @@ class Walk {
       tensor.location = value;
       return ok;
     }
+    if (key.starts_with("prepacked_")) return packed(value, tensor);
     if (key != "offset" && key != "length") return ok;
     const auto size = parse_size(value);
     if (!size) return size.error();
     (key == "offset" ? tensor.offset : tensor.length) = *size;
+    return ok;
+  }
+
+  // "KERNEL+HASH|OFFSET;LENGTH;CHECKSUM|…", one for each piece: ONNX Runtime's ExternalDataInfo.
+  static Result<> packed(std::string_view value, ExternalTensor& tensor) {
+    for (std::size_t at = value.find('|'); at != value.npos; at = value.find('|', at + 1)) {
+      const std::string_view piece = value.substr(at + 1, value.find('|', at + 1) - at - 1);
+      const std::size_t first = piece.find(';');
+      const std::size_t second = piece.find(';', first + 1);
+      if (first == piece.npos || second == piece.npos) return malformed("a packed tensor's place");
+      const auto offset = parse_size(piece.substr(0, first));
+      const auto size = parse_size(piece.substr(first + 1, second - first - 1));
+      if (!offset || !size) return malformed("a packed tensor's place");
+      tensor.packed.push_back({*offset, *size});
+    }
     return ok;
   }
 

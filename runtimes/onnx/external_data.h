@@ -17,6 +17,12 @@
 
 namespace dormouse::onnx {
 
+struct Range {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  friend bool operator==(const Range&, const Range&) = default;
+};
+
 struct ExternalTensor {
   std::string name;
   std::int32_t element_type = 0;  // TensorProto.DataType
@@ -24,6 +30,7 @@ struct ExternalTensor {
   std::string location;              // As written, unchecked.
   std::uint64_t offset = 0;          // 0 if not given.
   std::uint64_t length = 0;          // 0 if not given: to the end of the file.
+  std::vector<Range> packed;         // The same as kernels read it, if ONNX Runtime saved that.
   bool is_main_initializer = false;  // Of the main graph; otherwise of a subgraph or an attribute.
   friend bool operator==(const ExternalTensor&, const ExternalTensor&) = default;
 };

@@ -49,6 +49,21 @@ std::string model_with(const std::string& tensor) {
   return field(1, char{8}) + field(7, graph) + field(8, field(2, char{17}));
 }
 
+// As ONNX Runtime writes them, one piece or more to a kernel.
+TEST(ExternalTensors, HaveWhatWasPackedOfThem) {
+  const auto of = [](const std::string& value) {
+    const std::string model = model_with(external_tensor("w", entry("prepacked_0", value)));
+    return external_tensors(std::as_bytes(std::span<const char>(model)));
+  };
+  const auto two = of("Gemm+77|64;32;0|4096;8;5"), none = of("Gemm");
+  ASSERT_TRUE(two && none);
+  EXPECT_EQ(two->front().packed, (std::vector<Range>{{64, 32}, {4096, 8}}));
+  EXPECT_TRUE(none->front().packed.empty());
+  for (const char* wrong : {"M|", "M|1", "M|1;2", "M|a;2;0", "M|1;-2;0", "M|1;2;0|;;"}) {
+    EXPECT_EQ(of(wrong).error().code, Code::invalid_argument) << wrong;
+  }
+}
+
 // K1: found wherever a node may be, in a function, and in a branch's subgraph.
 TEST(RandomOperator, IsFoundWhereverItIs) {
   const auto node = [](const std::string& type) { return field(1, "x") + field(4, type); };

@@ -85,8 +85,9 @@ void MappedFile::populate() const {
   if (size_ > 0) madvise(address_, size_, MADV_POPULATE_READ);
 }
 
-bool MappedFile::lock() const {
-  return size_ == 0 || mlock(address_, size_) == 0;
+bool MappedFile::lock(const Range& part) const {
+  if (part.offset > size_ || part.size > size_ - part.offset) return false;
+  return part.size == 0 || mlock(static_cast<std::byte*>(address_) + part.offset, part.size) == 0;
 }
 
 Result<Folder> Folder::open(const std::string& path) {
@@ -141,13 +142,31 @@ void ModelFiles::populate() const {
 }
 
 bool ModelFiles::lock() const {
-  return std::ranges::all_of(external_files, [](const auto& each) { return each.file.lock(); });
+  return std::ranges::all_of(used(),
+                             [](const auto& each) { return each.first->lock(each.second); });
 }
 
 std::uint64_t ModelFiles::weights_bytes() const {
   std::uint64_t bytes = 0;
-  for (const ExternalFile& external : external_files) bytes += external.file.bytes().size();
+  for (const auto& [file, part] : used()) bytes += part.size;
   return bytes;
+}
+
+std::vector<std::pair<const MappedFile*, Range>> ModelFiles::used() const {
+  std::vector<std::pair<const MappedFile*, Range>> parts;
+  const auto is_packed = [](const ExternalTensor& tensor) { return !tensor.packed.empty(); };
+  if (std::ranges::none_of(external_tensors, is_packed)) {
+    for (const ExternalFile& external : external_files) {
+      parts.push_back({&external.file, {0, external.file.bytes().size()}});
+    }
+    return parts;
+  }
+  for (const ExternalTensor& tensor : external_tensors) {
+    const MappedFile* const file = &find(tensor.location)->file;
+    for (const Range& range : tensor.packed) parts.push_back({file, range});
+    if (!is_packed(tensor)) parts.push_back({file, {tensor.offset, tensor.length}});
+  }
+  return parts;
 }
 
 Result<ModelFiles> open_model(const Folder& folder, const std::string& path) {

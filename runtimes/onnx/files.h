@@ -38,9 +38,9 @@ class MappedFile {
   Bytes bytes() const { return {static_cast<const std::byte*>(address_), size_}; }
   // Brings all of it into the page tables at once; 0.1 µs a page instead of a fault each.
   void populate() const;
-  // Does so, and keeps it in memory; false if that may not be. The kernel drops the pages of a file
-  // that nobody has touched for a while, though there is room.
-  bool lock() const;
+  // Does so with a part of it, and keeps that in memory; false if that may not be. The kernel drops
+  // the pages of a file that nobody has touched for a while, though there is room.
+  bool lock(const Range&) const;
 
  private:
   void* address_ = nullptr;
@@ -79,8 +79,13 @@ struct ModelFiles {
 
   const ExternalFile* find(std::string_view location) const;
   void populate() const;
-  bool lock() const;  // Of the weights. Some may be locked if others cannot be.
+  // Of the weights that are read by a run: of what was packed only that. Some may be locked if
+  // others cannot be.
+  bool lock() const;
   std::uint64_t weights_bytes() const;
+
+ private:
+  std::vector<std::pair<const MappedFile*, Range>> used() const;
 };
 
 Result<ModelFiles> open_model(const Folder&, const std::string& path);

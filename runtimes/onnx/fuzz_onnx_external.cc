@@ -10,6 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   CHECK(found->size() <= size);
   for (const onnx::ExternalTensor& tensor : *found) {
     CHECK(tensor.location.size() + tensor.name.size() <= size && tensor.shape.size() <= 64);
+    CHECK(tensor.packed.size() <= size);
   }
   const auto places = onnx::layout(*found);
   CHECK(!places || places->size() == found->size());

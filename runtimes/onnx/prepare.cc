@@ -51,25 +51,40 @@ Result<> lay_out(const ModelFiles& files, const std::string& path) {
   return ok;
 }
 
-// Writes optimised.onnx and optimised.weights. Gives the size of the weights.
-Result<std::uint64_t> optimise(Library& library, const Preparation& what) {
+std::string weights_path(const Preparation& what) {
+  return what.out + "/" + std::string(optimised_weights);
+}
+
+// Writes optimised.onnx, and optimised.weights if there are any, in place of another form's.
+Result<> write_as(Form form, Library& library, const Preparation& what) {
+  std::error_code failed;
+  std::filesystem::remove(weights_path(what), failed);
   auto files = open_model(*what.code, what.model);
   if (!files) return std::move(files).error();
-  const auto saver =
-      Session::open(library, std::move(*files), {.threads = what.threads, .save_to = what.out});
+  const auto saver = Session::open(library, std::move(*files),
+                                   {.form = form, .threads = what.threads, .save_to = what.out});
   if (!saver) return saver.error();
+  return ok;
+}
+
+Result<> align(const Preparation& what) {
   const auto out = Folder::open(what.out);
   if (!out) return out.error();
   const auto written = open_model(*out, std::string(optimised_model));
   if (!written) return written.error();
-  const std::string weights = what.out + "/" + std::string(optimised_weights);
-  const std::string aligned = weights + ".aligned";
+  const std::string aligned = weights_path(what) + ".aligned";
   const auto laid_out = lay_out(*written, aligned);
-  if (!laid_out) return laid_out.error();
+  if (!laid_out) return laid_out;
   std::error_code failed;
-  std::filesystem::rename(aligned, weights, failed);
+  std::filesystem::rename(aligned, weights_path(what), failed);
   if (failed) return Error{Code::function_failed, "renaming: " + failed.message()};
-  return std::filesystem::file_size(weights, failed);
+  return ok;
+}
+
+Result<> write(Form form, Library& library, const Preparation& what) {
+  const auto written = write_as(form, library, what);
+  malloc_trim(0);  // What this took is not what measuring should find.
+  return written && form == Form::mapped ? align(what) : written;
 }
 
 struct Opened {
@@ -128,8 +143,12 @@ void add_form(wire::Prepared& prepared, Form form, const Preparation& what,
   prepared.notes["form"] = name(form);
   if (form == Form::original) return;
   prepared.files = {std::string(optimised_model)};
-  const std::string weights(optimised_weights);
-  if (std::filesystem::exists(what.out + "/" + weights)) prepared.files.push_back(weights);
+  std::error_code none;
+  const auto bytes = std::filesystem::file_size(weights_path(what), none);
+  if (!none) {
+    prepared.files.push_back(std::string(optimised_weights));
+    prepared.notes["bytes"] = std::to_string(bytes);
+  }
   prepared.options["optimised.form"] = name(form);
   prepared.options["optimised.key"] = optimised_key(what.model_digest, library.version());
   prepared.notes["optimised.key"] = prepared.options["optimised.key"];
@@ -147,9 +166,8 @@ class Choice {
         options_(prepared.options) {}
 
   Result<Form> make() {
-    auto original = open_timed(library_, *what_.code, what_.model, Form::original, what_.threads);
-    if (!original) return std::move(original).error();
-    original_ = std::move(*original);
+    const auto opened = open_original();
+    if (!opened) return opened.error();
     if (what_.examine) {
       const auto examined = what_.examine(*original_.session, prepared_);
       if (!examined) return examined.error();
@@ -160,7 +178,7 @@ class Choice {
       notes_["not measured"] = tried.error().message;
       return Form::original;
     }
-    for (const Form form : {Form::mapped, Form::optimised}) {
+    for (const Form form : what_.forms) {
       const auto better = is_better(form);
       if (!better) return better.error();
       if (*better) return form;
@@ -169,17 +187,40 @@ class Choice {
   }
 
  private:
-  Result<bool> is_better(Form form) {
+  Result<> open_original() {
+    auto original = open_timed(library_, *what_.code, what_.model, Form::original, what_.threads);
+    if (!original) return std::move(original).error();
+    original_ = std::move(*original);
+    return ok;
+  }
+
+  // Beside what the session of the user's file holds, there is not always memory for what writing
+  // takes.
+  Result<> write_alone(Form form) {
+    original_.session.reset();
+    const auto written = write(form, library_, what_);
+    const auto again = open_original();
+    return again ? written : again;
+  }
+
+  Result<Opened> open_written(Form form) {
+    const auto written = write_alone(form);
+    if (!written) return written.error();
     const auto out = Folder::open(what_.out);
     if (!out) return out.error();
+    return open_timed(library_, *out, std::string(optimised_model), form, what_.threads);
+  }
+
+  Result<bool> is_better(Form form) {
     const std::string called(name(form));
-    auto opened = open_timed(library_, *out, std::string(optimised_model), form, what_.threads);
+    auto opened = open_written(form);
+    if (!original_.session) return std::move(opened).error();
     if (!opened) {
       notes_["not " + called] = opened.error().message;
       return false;
     }
     notes_["load " + called] = milliseconds(opened->took);
-    if (form == Form::optimised && opened->took >= original_.took) return false;
+    if (form == Form::packed && opened->took >= original_.took) return false;
     auto compared = compare(*original_.session, *opened->session);
     // Close to the limit, a busy machine may have tipped it: the second opinion counts.
     const bool is_close = compared && ratio(*compared) > slowdown_max && ratio(*compared) < 1.15;
@@ -209,10 +250,6 @@ std::string milliseconds(nanoseconds duration) {
 
 Result<wire::Prepared> prepare(Library& library, const Preparation& what) {
   wire::Prepared prepared;
-  const auto weights = optimise(library, what);
-  if (!weights) return weights.error();
-  prepared.notes["bytes"] = std::to_string(*weights);
-  malloc_trim(0);  // What optimising took is not what measuring should find.
   const auto form = Choice(library, what, prepared).make();
   if (!form) return form.error();
   add_form(prepared, *form, what, library);

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "runtimes/onnx/optimised_key.h"
+#include "runtimes/onnx/prepare.h"
 #include "runtimes/onnx/worker_driver.h"
 
 namespace dormouse::onnx {
@@ -63,8 +65,23 @@ wire::Options prepare(const Revision& revision) {
   return prepared->options;
 }
 
-// As if `form` had been chosen, whichever was: that depends on the machine. The files of both are
-// the same and there in any case.
+// As if nothing but `form` were to be had, and however slow it is here: measuring decides otherwise
+// on each machine.
+void write_only(Form form, const Revision& revision) {
+  static const auto library = Library::open();
+  CHECK(library);
+  const auto code = Folder::open(revision.code());
+  CHECK(code);
+  fs::remove_all(revision.prepared());
+  fs::create_directories(revision.prepared());
+  const Form forms[] = {form};
+  const auto prepared = onnx::prepare(
+      **library,
+      {.code = &*code, .model = "model.onnx", .out = revision.prepared(), .forms = forms});
+  CHECK(prepared);
+  CHECK(!prepared->notes.contains("not " + std::string(name(form))));
+}
+
 wire::Options loading(const char* form) {
   return {{"model.digest", "sha256:abc"},
           {"optimised.form", form},
@@ -78,7 +95,10 @@ TEST(Prepare, EveryFormGivesTheSameAnswer) {
     EXPECT_EQ(chosen.at("optimised.key"), loading("")["optimised.key"]);
   }
   std::string expected;
-  for (const char* form : {"original", "mapped", "optimised"}) {
+  for (const char* form : {"original", "mapped", "packed"}) {
+    if (form != name(Form::original)) {
+      write_only(form == name(Form::mapped) ? Form::mapped : Form::packed, revision);
+    }
     WorkerDriver worker(revision.code());
     const auto ready = worker.load(loading(form));
     ASSERT_TRUE(ready) << ready.error().message;
@@ -110,17 +130,37 @@ TEST(Prepare, FallsBackToTheModelItselfAndSaysSo) {
 // Whatever became of the optimised files, the function still runs.
 TEST(Prepare, BearsDamagedFiles) {
   const Revision revision("mlp.onnx");
-  prepare(revision);
-  fs::resize_file(revision.prepared() / "optimised.weights", 100);
-  for (const bool gone : {false, true}) {
-    if (gone) fs::remove_all(revision.prepared());
-    WorkerDriver worker(revision.code());
-    const auto ready = worker.load(loading("mapped"));
-    ASSERT_TRUE(ready) << ready.error().message;
-    EXPECT_EQ(ready->notes.at("form"), "original");
-    EXPECT_FALSE(ready->notes.at("not optimised").empty());
-    EXPECT_TRUE(worker.invoke({some_rows()}));
+  for (const Form form : optimised_forms) {
+    write_only(form, revision);
+    fs::resize_file(revision.prepared() / "optimised.weights", 100);
+    for (const bool gone : {false, true}) {
+      if (gone) fs::remove_all(revision.prepared());
+      WorkerDriver worker(revision.code());
+      const auto ready = worker.load(loading(std::string(name(form)).c_str()));
+      ASSERT_TRUE(ready) << ready.error().message;
+      EXPECT_EQ(ready->notes.at("form"), "original");
+      EXPECT_FALSE(ready->notes.at("not optimised").empty());
+      EXPECT_TRUE(worker.invoke({some_rows()}));
+    }
   }
+}
+
+// What was packed is the file's, and not memory of the worker's own.
+TEST(Prepare, MapsWhatWasPacked) {
+  const Revision revision("mlp.onnx");
+  write_only(Form::packed, revision);
+  const auto code = Folder::open(revision.code());
+  const auto files = open_model(*code, ".dormouse/optimised.onnx");
+  ASSERT_TRUE(files) << files.error().message;
+  std::size_t packed = 0;
+  for (const ExternalTensor& tensor : files->external_tensors) packed += tensor.packed.size();
+  EXPECT_GE(packed, 3u);  // Its layers.
+  WorkerDriver worker(revision.code());
+  ASSERT_TRUE(worker.load(loading("packed")));
+  std::ifstream maps("/proc/" + std::to_string(worker.process()) + "/maps");
+  std::size_t mappings = 0;
+  for (std::string line; std::getline(maps, line);) mappings += line.contains("optimised.weights");
+  EXPECT_GT(mappings, packed);  // Ours, and one of each.
 }
 
 // Models of every kind are worth a deploy, though there is nothing to gain.

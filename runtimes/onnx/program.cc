@@ -51,7 +51,7 @@ std::uint64_t memory_bytes(const wire::Load& load) {
 }
 
 std::optional<Form> optimised_form(const std::string& text) {
-  for (const Form form : {Form::mapped, Form::optimised}) {
+  for (const Form form : optimised_forms) {
     if (text == name(form)) return form;
   }
   return std::nullopt;
@@ -110,7 +110,7 @@ class OnnxProgram final : public wire::Program {
     if (!opened) return opened.error();
     const auto shared = refuse_to_share_chance(ready.notes);
     if (!shared) return shared.error();
-    if (form_ == Form::mapped) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
+    if (form_ != Form::original) ready.notes["weights"] = locked_ ? "locked in memory" : "mapped";
     task_.reset();
     auto task = open_task(load, *session_);
     if (!task) return std::move(task).error();
@@ -265,10 +265,10 @@ class OnnxProgram final : public wire::Program {
     auto random = random_operator(files->model.bytes());
     if (!random) return std::move(random).error();
     random_operator_ = *std::move(random);
-    if (form == Form::mapped) {
+    if (form != Form::original) {
       locked_ = files->weights_bytes() <= lockable_bytes_ && files->lock();
-      files->populate();
     }
+    if (form == Form::mapped) files->populate();
     auto session = Session::open(*library_, std::move(*files), {.form = form, .threads = count});
     if (!session) return std::move(session).error();
     session_ = std::move(*session);

@@ -173,24 +173,27 @@ class OrtSession final : public Session {
     options.AddConfigEntry("session.load_model_format", "ONNX");
     // Between two runs nobody pays for a thread that spins.
     options.AddConfigEntry("session.force_spinning_stop", "1");
-    if (!settings.save_to.empty()) save_optimised(options, settings.save_to);
-    if (settings.form == Form::original) return give_external_files(options);
+    if (settings.form == Form::mapped) options.AddConfigEntry("session.disable_prepacking", "1");
+    if (!settings.save_to.empty()) save_optimised(options, settings);
+    if (settings.form == Form::original || !settings.save_to.empty()) {
+      return give_external_files(options);
+    }
     options.SetGraphOptimizationLevel(ORT_DISABLE_ALL);
-    // Where it looks whether the files exist that it is not going to read.
+    // Of a mapped form, where it looks whether the files exist that it is not going to read.
     options.AddConfigEntry("session.model_external_initializers_file_folder_path",
                            files_.folder.c_str());
-    if (settings.form == Form::mapped) options.AddConfigEntry("session.disable_prepacking", "1");
-    return give_weights(options);
+    return settings.form == Form::mapped ? give_weights(options) : check_packed();
   }
 
-  static void save_optimised(Ort::SessionOptions& options, const std::string& folder) {
-    options.SetOptimizedModelFilePath((folder + "/" + std::string(optimised_model)).c_str());
+  static void save_optimised(Ort::SessionOptions& options, const Settings& settings) {
+    options.SetOptimizedModelFilePath(
+        (settings.save_to + "/" + std::string(optimised_model)).c_str());
     options.AddConfigEntry("session.optimized_model_external_initializers_file_name",
                            std::string(optimised_weights).c_str());
-    // Weights are written as they are before prepacking, which would be for nothing.
-    options.AddConfigEntry("session.disable_prepacking", "1");
     options.AddConfigEntry("session.optimized_model_external_initializers_min_size_in_bytes",
                            "1024");
+    if (settings.form != Form::packed) return;
+    options.AddConfigEntry("session.save_external_prepacked_constant_initializers", "1");
   }
 
   // The user's own external data: ONNX Runtime copies it out of our mappings.
@@ -214,6 +217,22 @@ class OrtSession final : public Session {
     for (std::size_t i = 0; i < places->size(); ++i) {
       const auto given = give_weight(options, files_.external_tensors[i], (*places)[i]);
       if (!given) return given;
+    }
+    return ok;
+  }
+
+  // What was packed can only be mapped by ONNX Runtime itself, which reads it without looking
+  // whether the file goes that far.
+  Result<> check_packed() const {
+    for (const ExternalTensor& tensor : files_.external_tensors) {
+      const std::uint64_t end = files_.find(tensor.location)->file.bytes().size();
+      const auto lies_beyond = [end](const Range& range) {
+        return range.offset > end || range.size > end - range.offset;
+      };
+      if (lies_beyond({tensor.offset, tensor.length}) ||
+          std::ranges::any_of(tensor.packed, lies_beyond)) {
+        return invalid("the packed weight \"" + tensor.name + "\" lies beyond the end of its file");
+      }
     }
     return ok;
   }
@@ -438,7 +457,7 @@ class OrtSession final : public Session {
 std::string_view name(Form form) {
   switch (form) {
     case Form::original: return "original";
-    case Form::optimised: return "optimised";
+    case Form::packed: return "packed";
     case Form::mapped: return "mapped";
   }
   CHECK_UNREACHABLE("every Form has a name");

@@ -25,16 +25,19 @@
 namespace dormouse::onnx {
 
 enum class Form : std::uint8_t {
-  original,   // The user's model: ONNX Runtime optimises and prepacks it.
-  optimised,  // Optimised at deploy; weights are still prepacked, into private memory.
-  mapped,     // Optimised at deploy; weights are used where they are mapped, and shared.
+  original,  // The user's model: ONNX Runtime optimises it, and packs weights into memory of its
+             // own.
+  packed,    // Optimised at deploy, and packed: what was packed is mapped, and shared.
+  mapped,    // Optimised at deploy: weights are not packed, but used where they are mapped.
 };
 std::string_view name(Form);
+inline constexpr Form optimised_forms[] = {Form::mapped, Form::packed};  // The better one first.
 
 struct Settings {
   Form form = Form::original;
   int threads = 1;
-  // Where to write the optimised model: a folder, "" for nowhere. The names are fixed below.
+  // Where to write the user's model as `form` is loaded from: a folder, "" for nowhere. The names
+  // are fixed below.
   std::string save_to;
 };
 inline constexpr std::string_view optimised_model = "optimised.onnx";
