@@ -44,7 +44,8 @@ static int read_all(int fd, void *to, size_t size, int *fds) {
   return 1;
 }
 static int receive(int fd) {
-  memset(in_fds, -1, sizeof in_fds);
+  struct pollfd readable = {fd, POLLIN, 0}; /* recvmsg() wakes when the daemon reads, too. */
+  memset(in_fds, -1, sizeof in_fds), poll(&readable, 1, -1);
   int there = read_all(fd, &in, 16, in_fds);
   if (there != 1 || in.length > PAYLOAD_MAX) return there == 1 ? (errno = EPROTO, -1) : there;
   leaves |= in.type == DRAIN, reading = in.payload, reading_end = reading + in.length;

@@ -1,5 +1,6 @@
 #include "wire/socket.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +12,13 @@ namespace {
 constexpr std::size_t buffer_size = 2 * (header_size + payload_bytes_max);
 // One frame may be incomplete, and one read may bring the next one's.
 constexpr std::size_t unclaimed_max = 2 * descriptors_max;
+
+// Who waits in recvmsg() is woken each time that the other side takes something out of its own end,
+// for there is room again: a switch of processes for nothing, with each answer.
+void wait_until_readable(int socket) {
+  pollfd readable{socket, POLLIN, 0};
+  while (poll(&readable, 1, -1) < 0 && errno == EINTR) continue;
+}
 
 constexpr Error gone() {
   return {Code::unavailable, "the other side closed the socket"};
@@ -83,6 +91,7 @@ Result<bool> FrameReceiver::fill() {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
+  if (whose_ == End::waiting_workers) wait_until_readable(socket_);
   ssize_t size;
   do {
     size = recvmsg(socket_, &message, MSG_CMSG_CLOEXEC);

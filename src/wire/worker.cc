@@ -92,7 +92,8 @@ class OneInvocation final : public Invocation {
 
 class Server {
  public:
-  Server(Program& program, int socket) : program_(program), socket_(socket), receiver_(socket) {}
+  Server(Program& program, int socket)
+      : program_(program), socket_(socket), receiver_(socket, End::waiting_workers) {}
 
   int run() {
     if (!send(Type::hello, 0, encode(program_.hello()))) return 1;
@@ -110,6 +111,8 @@ class Server {
   }
 
  private:
+  using End = FrameReceiver::End;
+
   Result<> send(Type type, std::uint64_t handle, std::string_view payload) {
     out_.clear();
     append_frame(out_, type, 0, handle, payload);
@@ -203,7 +206,7 @@ class Server {
   Result<> live_as_fork() {
     const auto forked = program_.fork_instances(socket_);
     if (!forked) return forked;
-    receiver_ = FrameReceiver(socket_);
+    receiver_ = FrameReceiver(socket_, End::waiting_workers);
     const auto sent = send(Type::ready, monotonic_us(), encode(Ready{}));
     if (sent && is_quiet()) program_.rehearse();
     return sent;
