@@ -8,12 +8,13 @@
 
 namespace dormouse::llm {
 
-Engine::Engine(Model* model)
+Engine::Engine(Model* model, std::uint64_t aside_bytes)
     : model_(model),
       batch_(llama_batch_init(model->batch_tokens(), 0, 1)),
       slots_(static_cast<std::size_t>(model->sequences())),
       running_(slots_.size(), nullptr),
       held_(slots_.size()),
+      aside_(aside_bytes),
       pace_(model->batch_tokens()) {
 }
 
@@ -58,13 +59,36 @@ void Engine::admit() {
     Run* const run = waiting_.front();
     auto where = place(slots_, run->tokens_);
     if (!where) return;
-    if (const auto kept = std::exchange(run->kept_, nullptr)) {
-      recall(*kept, run->tokens_, where->tokens);
+    const auto kept = std::exchange(run->kept_, nullptr);
+    for (const auto& known : {aside_.find(run->tokens_, where->tokens), kept}) {
+      if (!known) continue;
+      recall(*known, run->tokens_, where->tokens);
       where = place(slots_, run->tokens_);
     }
     waiting_.pop_front();
     begin(run, *where);
+    put_aside_what_is_idle();
   }
+}
+
+void Engine::put_aside_what_is_idle() {
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].busy && !slots_[slot].tokens.empty()) put_aside(slot);
+  }
+}
+
+// What there is no room for stays.
+void Engine::put_aside(std::size_t slot) {
+  std::vector<Token>& tokens = slots_[slot].tokens;
+  if (!aside_.holds(tokens)) {
+    const std::uint64_t bytes = state_bytes(slot);
+    if (!aside_.may_hold(bytes)) return;
+    const auto state = std::make_shared_for_overwrite<std::byte[]>(bytes);
+    if (!save(slot, {state.get(), bytes})) return;
+    aside_.put(tokens, state, bytes);
+  }
+  llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
+  tokens.clear();
 }
 
 void Engine::begin(Run* run, const Place& where) {
@@ -108,6 +132,7 @@ void Engine::recall(const KeptConversation& kept, std::span<const Token> prompt,
   const std::span<const Token> computed = std::span(kept.tokens).first(kept.computed);
   if (reusable(computed, prompt) <= known) return;
   const std::size_t slot = place(slots_, {})->slot;
+  if (!slots_[slot].tokens.empty()) put_aside(slot);
   llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
   slots_[slot].tokens.clear();
   const auto* const bytes = reinterpret_cast<const std::uint8_t*>(kept.state.data());

@@ -1,6 +1,6 @@
 // Continuous batching: all sequences that are being generated share each step of the model, and a
 // new one joins at the next. What was computed stays in its slot, for the next prompt that begins
-// with it.
+// with it, until another prompt begins: then it is put aside, as far as there is memory for that.
 //
 // Threads    One.
 // Ownership  A Run belongs to its owner, who takes it out before it is destroyed.
@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "runtimes/llm/aside.h"
 #include "runtimes/llm/conversation.h"
 #include "runtimes/llm/model.h"
 #include "runtimes/llm/pace.h"
@@ -51,7 +52,8 @@ class Run {
 
 class Engine {
  public:
-  explicit Engine(Model*);
+  // `aside_bytes`: of memory, for what was computed for slots that are idle.
+  explicit Engine(Model*, std::uint64_t aside_bytes = 0);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -81,6 +83,8 @@ class Engine {
   void admit();
   void recall(const KeptConversation&, std::span<const Token> prompt, std::size_t known);
   void begin(Run*, const Place&);
+  void put_aside_what_is_idle();
+  void put_aside(std::size_t slot);
   void fill(std::size_t slot, bool prompts, std::int32_t tokens_max);
   void append(std::size_t slot, bool wants_logits);
   void advance(const Row&);
@@ -94,6 +98,7 @@ class Engine {
   std::vector<Run*> running_;  // By slot.
   std::vector<bool> held_;     // Likewise.
   std::deque<Run*> waiting_;
+  Aside aside_;
   std::vector<Row> rows_;
   Pace pace_;
   std::uint64_t clock_ = 0;

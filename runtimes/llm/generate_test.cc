@@ -63,6 +63,30 @@ TEST_F(Generate, ReusesWhatItHasComputed) {
   EXPECT_GT(longer.usage.reused, first.usage.prompt);
 }
 
+// Otherwise each step of another one would look at it.
+TEST_F(Generate, PutsAsideWhatIsIdleAndBringsItBack) {
+  const auto sequences_with_something = [&] {
+    int count = 0;
+    for (llama_seq_id each = 0; each < model->sequences(); ++each) {
+      count += llama_memory_seq_pos_max(model->memory(), each) >= 0;
+    }
+    return count;
+  };
+  std::vector<std::string> said;
+  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1} << 26}) {
+    engine = std::make_unique<Engine>(model.get(), bytes);
+    llama_memory_clear(model->memory(), true);
+    const Kept cat = asked(prompt("the cat and the mouse"));
+    asked(prompt("moons are far away"));
+    asked(prompt("where is the sun?"));
+    EXPECT_EQ(sequences_with_something(), bytes > 0 ? 1 : 3);
+    const Kept more = asked(prompt("the cat and the mouse" + cat.text() + " and"));
+    EXPECT_GT(more.usage.reused, cat.usage.prompt);
+    said.push_back(cat.text() + more.text());
+  }
+  EXPECT_EQ(said[0], said[1]);
+}
+
 TEST_F(Generate, StreamsTheSame) {
   const Kept whole = asked(prompt("Hello"));
   const Kept kept =

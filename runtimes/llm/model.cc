@@ -265,6 +265,10 @@ std::uint64_t Model::context_bytes() const {
   return tokens * heads_of_layers * of_both * 2;
 }
 
+std::uint64_t Model::full_bytes() const {
+  return llama_model_size(model_.get()) + context_bytes();
+}
+
 wire::Options Model::notes() const {
   std::string context = std::to_string(context_tokens_) + " tokens, " +
                         std::to_string(settings_.sequences) + " at a time";

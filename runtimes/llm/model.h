@@ -74,6 +74,8 @@ class Model {
   const std::vector<std::string>& marks() const { return marks_; }
 
   wire::Options notes() const;  // What a person should know of it.
+  // The least that it holds when all of its context is full.
+  std::uint64_t full_bytes() const;
 
  private:
   std::uint64_t context_bytes() const;

@@ -64,6 +64,8 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
                   .pooling = option(options, "llm.pooling", "")};
 }
 
+constexpr std::int32_t memory_mib_max = 1 << 30;
+
 Result<std::string> text_of(const std::string& path) {
   constexpr std::size_t bytes_max = 1 << 20;
   std::ifstream file(path, std::ios::binary);
@@ -112,6 +114,7 @@ class Server {
     if (!model) return std::move(model).error();
     model_ = std::move(*model);
     name_ = option(options, "name", "");
+    memory_mib_ = count(options, "memory_mib", 0, 0, memory_mib_max).value_or(0);
     wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
     const std::string asked = option(options, "threads", "1");
     if (asked != std::to_string(settings->threads)) {
@@ -165,7 +168,7 @@ class Server {
     if (model_->embeds()) {
       embedder_ = std::make_unique<Embedder>(model_.get());
     } else {
-      engine_ = std::make_unique<Engine>(model_.get());
+      engine_ = std::make_unique<Engine>(model_.get(), aside_bytes());
       keeper_ = std::make_unique<Keeper>(&wire_, engine_.get());
       renderer_ = std::make_unique<Renderer>(model_.get(), templates_.get(), wire_.socket());
       constexpr int quiet_ms = 3;
@@ -176,6 +179,15 @@ class Server {
       const auto status = turn();
       if (status) return *status;
     }
+  }
+
+  // Half of the memory that was declared and that nothing else has a claim to: what computing takes
+  // beside weights and context is not known exactly.
+  std::uint64_t aside_bytes() const {
+    constexpr std::uint64_t mib = 1 << 20, computing_mib = 256;
+    const std::uint64_t taken = model_->full_bytes() + computing_mib * mib;
+    const auto declared = static_cast<std::uint64_t>(memory_mib_) * mib;
+    return declared > taken ? (declared - taken) / 2 : 0;
   }
 
   // Frames, one step of the model, and what came of it. A status: it is over.
@@ -366,7 +378,8 @@ class Server {
   wire::FrameReceiver receiver_;
   wire::WorkerEnd wire_;
   const std::string folder_;
-  std::string name_;  // Of the function.
+  std::string name_;
+  std::int32_t memory_mib_ = 0;  // Declared; 0: not known.  // Of the function.
   std::unique_ptr<Model> model_;
   std::unique_ptr<ChatTemplates> templates_;
   std::unique_ptr<Renderer> renderer_;
