@@ -46,9 +46,9 @@ struct Frame {
 class FrameReceiver {
  public:
   // A waiting worker's socket is blocking, and receive() never gives nullopt. The daemon's is
-  // non-blocking, and after a nullopt its owner waits until it is readable, so that a read that took
-  // all there was need not be followed by one that finds nothing. No worker sends descriptors: to
-  // close one may take as long as its sender likes.
+  // non-blocking, and after a nullopt its owner waits until it is readable, so that a read that
+  // took all there was need not be followed by one that finds nothing. No worker sends
+  // descriptors: to close one may take as long as its sender likes.
   enum class End : std::uint8_t { workers, waiting_workers, daemons };
   explicit FrameReceiver(int socket, End end = End::workers) : socket_(socket), whose_(end) {}
 
