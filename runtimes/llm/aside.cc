@@ -22,16 +22,20 @@ bool Aside::holds(std::span<const Token> tokens) const {
                              [&](const Kept& each) { return continues(each->tokens, tokens); });
 }
 
-void Aside::put(std::vector<Token> tokens, std::shared_ptr<const std::byte[]> state,
-                std::size_t size) {
-  CHECK(may_hold(size));
+void Aside::make_room(std::span<const Token> tokens, std::uint64_t bytes) {
+  CHECK(may_hold(bytes));
   for (auto each = kept_.begin(); each != kept_.end();) {
     const auto next = std::next(each);
     if (continues(tokens, (*each)->tokens)) drop(each);
     each = next;
   }
-  while (bytes_ + size > bytes_max_) drop(std::prev(kept_.end()));
+  while (bytes_ + bytes > bytes_max_) drop(std::prev(kept_.end()));
+}
+
+void Aside::put(std::vector<Token> tokens, std::shared_ptr<const std::byte[]> state,
+                std::size_t size) {
   bytes_ += size;
+  CHECK(bytes_ <= bytes_max_);
   const std::size_t computed = tokens.size();
   kept_.push_front(std::make_shared<const KeptConversation>(
       KeptConversation{std::move(tokens), computed, Bytes(state.get(), size), state}));

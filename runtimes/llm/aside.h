@@ -19,9 +19,12 @@ class Aside {
   explicit Aside(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
 
   bool may_hold(std::uint64_t bytes) const { return bytes > 0 && bytes <= bytes_max_; }
+  // For what continues some of what is here, perhaps: lets go of that, and of the oldest. `bytes`
+  // are no more than what it may hold.
+  void make_room(std::span<const Token> tokens, std::uint64_t bytes);
   // Whether what was computed for these tokens, and perhaps more behind them, is here.
   bool holds(std::span<const Token> tokens) const;
-  // In place of what it continues. `size` bytes are no more than what it may hold.
+  // Where room was made for so many bytes.
   void put(std::vector<Token> tokens, std::shared_ptr<const std::byte[]> state, std::size_t size);
   // What the prompt begins with most of; nullptr: it would save less than bringing it back costs,
   // beside `known` tokens that need not be computed anyway.

@@ -11,6 +11,7 @@ using Tokens = std::vector<Token>;
 // Of so many bytes, each of which is their number.
 void put(Aside& aside, Tokens tokens, std::size_t size) {
   auto state = std::make_shared<std::byte[]>(size, static_cast<std::byte>(size));
+  aside.make_room(tokens, size);
   aside.put(std::move(tokens), std::move(state), size);
 }
 

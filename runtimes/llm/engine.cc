@@ -2,11 +2,21 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
 #include "base/check.h"
 #include "runtimes/llm/library.h"
 
 namespace dormouse::llm {
+
+namespace {
+
+// What comes back of a layer with a window is the window, and of a recurrent one its end.
+bool comes_back_whole(const Model& model) {
+  return model.forgets_partly() && llama_model_n_swa(model.model()) <= 0;
+}
+
+}  // namespace
 
 Engine::Engine(Model* model, std::uint64_t aside_bytes)
     : model_(model),
@@ -14,7 +24,7 @@ Engine::Engine(Model* model, std::uint64_t aside_bytes)
       slots_(static_cast<std::size_t>(model->sequences())),
       running_(slots_.size(), nullptr),
       held_(slots_.size()),
-      aside_(aside_bytes),
+      aside_(comes_back_whole(*model) ? aside_bytes : 0),
       pace_(model->batch_tokens()) {
 }
 
@@ -55,10 +65,11 @@ void Engine::let_go(std::size_t slot) {
 }
 
 void Engine::admit() {
+  bool has_begun = false;
   while (!waiting_.empty()) {
     Run* const run = waiting_.front();
     auto where = place(slots_, run->tokens_);
-    if (!where) return;
+    if (!where) break;
     const auto kept = std::exchange(run->kept_, nullptr);
     for (const auto& known : {aside_.find(run->tokens_, where->tokens), kept}) {
       if (!known) continue;
@@ -66,9 +77,19 @@ void Engine::admit() {
       where = place(slots_, run->tokens_);
     }
     waiting_.pop_front();
+    save_what_is_lost(*where);
     begin(run, *where);
-    put_aside_what_is_idle();
+    has_begun = true;
   }
+  if (has_begun) put_aside_what_is_idle();
+}
+
+// What stands where another one is to begin, but for an end that is the smaller part.
+void Engine::save_what_is_lost(const Place& where) {
+  const std::size_t there = slots_[where.slot].tokens.size();
+  if (there == 0 || where.tokens * 2 >= there) return;
+  if (where.source != where.slot) return put_aside(where.slot);
+  (void)keep_aside(where.slot);
 }
 
 void Engine::put_aside_what_is_idle() {
@@ -77,18 +98,26 @@ void Engine::put_aside_what_is_idle() {
   }
 }
 
+// False: there is no room for it.
+bool Engine::keep_aside(std::size_t slot) {
+  constexpr std::uint64_t least = 1;
+  const std::vector<Token>& tokens = slots_[slot].tokens;
+  if (!aside_.may_hold(least)) return false;
+  if (aside_.holds(tokens)) return true;
+  const std::uint64_t bytes = state_bytes(slot);
+  if (!aside_.may_hold(bytes)) return false;
+  aside_.make_room(tokens, bytes);
+  const std::shared_ptr<std::byte[]> state(new (std::nothrow) std::byte[bytes]);
+  if (!state || !save(slot, {state.get(), bytes})) return false;
+  aside_.put(tokens, state, bytes);
+  return true;
+}
+
 // What there is no room for stays.
 void Engine::put_aside(std::size_t slot) {
-  std::vector<Token>& tokens = slots_[slot].tokens;
-  if (!aside_.holds(tokens)) {
-    const std::uint64_t bytes = state_bytes(slot);
-    if (!aside_.may_hold(bytes)) return;
-    const auto state = std::make_shared_for_overwrite<std::byte[]>(bytes);
-    if (!save(slot, {state.get(), bytes})) return;
-    aside_.put(tokens, state, bytes);
-  }
+  if (!keep_aside(slot)) return;
   llama_memory_seq_rm(model_->memory(), sequence(slot), -1, -1);
-  tokens.clear();
+  slots_[slot].tokens.clear();
 }
 
 void Engine::begin(Run* run, const Place& where) {

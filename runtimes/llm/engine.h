@@ -52,7 +52,8 @@ class Run {
 
 class Engine {
  public:
-  // `aside_bytes`: of memory, for what was computed for slots that are idle.
+  // `aside_bytes`: of memory, for what was computed for slots that are idle. Of models that cannot
+  // begin anywhere with what comes back from there, nothing is put aside.
   explicit Engine(Model*, std::uint64_t aside_bytes = 0);
   ~Engine();
   Engine(const Engine&) = delete;
@@ -83,7 +84,9 @@ class Engine {
   void admit();
   void recall(const KeptConversation&, std::span<const Token> prompt, std::size_t known);
   void begin(Run*, const Place&);
+  void save_what_is_lost(const Place&);
   void put_aside_what_is_idle();
+  bool keep_aside(std::size_t slot);
   void put_aside(std::size_t slot);
   void fill(std::size_t slot, bool prompts, std::int32_t tokens_max);
   void append(std::size_t slot, bool wants_logits);

@@ -87,6 +87,25 @@ TEST_F(Generate, PutsAsideWhatIsIdleAndBringsItBack) {
   EXPECT_EQ(said[0], said[1]);
 }
 
+TEST_F(Generate, PutsAsideWhatMakesWayForOthers) {
+  Settings alone = settings("llama.gguf");
+  alone.sequences = 1;
+  use(alone);
+  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1} << 26}) {
+    engine = std::make_unique<Engine>(model.get(), bytes);
+    llama_memory_clear(model->memory(), true);
+    const Kept cat = asked(prompt("the cat and the mouse"));
+    asked(prompt("moons are far away"));
+    const Kept again = asked(prompt("the cat and the mouse"));
+    EXPECT_EQ(again.text(), cat.text());
+    if (bytes > 0) {
+      EXPECT_EQ(again.usage.reused, again.usage.prompt - 1);
+    } else {
+      EXPECT_LT(again.usage.reused, again.usage.prompt - 1);
+    }
+  }
+}
+
 TEST_F(Generate, StreamsTheSame) {
   const Kept whole = asked(prompt("Hello"));
   const Kept kept =

@@ -378,8 +378,8 @@ class Server {
   wire::FrameReceiver receiver_;
   wire::WorkerEnd wire_;
   const std::string folder_;
-  std::string name_;
-  std::int32_t memory_mib_ = 0;  // Declared; 0: not known.  // Of the function.
+  std::string name_;             // Of the function.
+  std::int32_t memory_mib_ = 0;  // Declared; 0: not known.
   std::unique_ptr<Model> model_;
   std::unique_ptr<ChatTemplates> templates_;
   std::unique_ptr<Renderer> renderer_;

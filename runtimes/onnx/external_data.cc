@@ -219,7 +219,7 @@ class Walk {
       tensor.location = value;
       return ok;
     }
-    if (key.starts_with("prepacked_")) return packed(value, tensor);
+    if (key.starts_with("prepacked")) return packed(value, tensor);
     if (key != "offset" && key != "length") return ok;
     const auto size = parse_size(value);
     if (!size) return size.error();

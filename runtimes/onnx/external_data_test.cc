@@ -51,13 +51,15 @@ std::string model_with(const std::string& tensor) {
 
 // As ONNX Runtime writes them, one piece or more to a kernel.
 TEST(ExternalTensors, HaveWhatWasPackedOfThem) {
-  const auto of = [](const std::string& value) {
-    const std::string model = model_with(external_tensor("w", entry("prepacked_0", value)));
+  const auto of = [](const std::string& value, const std::string& key = "prepacked_0") {
+    const std::string model = model_with(external_tensor("w", entry(key, value)));
     return external_tensors(std::as_bytes(std::span<const char>(model)));
   };
   const auto two = of("Gemm+77|64;32;0|4096;8;5"), none = of("Gemm");
   ASSERT_TRUE(two && none);
   EXPECT_EQ(two->front().packed, (std::vector<Range>{{64, 32}, {4096, 8}}));
+  // ONNX Runtime takes this for one, too.
+  EXPECT_EQ(of("Gemm+77|64;32;0", "prepackedX")->front().packed, (std::vector<Range>{{64, 32}}));
   EXPECT_TRUE(none->front().packed.empty());
   for (const char* wrong : {"M|", "M|1", "M|1;2", "M|a;2;0", "M|1;-2;0", "M|1;2;0|;;"}) {
     EXPECT_EQ(of(wrong).error().code, Code::invalid_argument) << wrong;

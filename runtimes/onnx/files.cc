@@ -164,7 +164,10 @@ std::vector<std::pair<const MappedFile*, Range>> ModelFiles::used() const {
   for (const ExternalTensor& tensor : external_tensors) {
     const MappedFile* const file = &find(tensor.location)->file;
     for (const Range& range : tensor.packed) parts.push_back({file, range});
-    if (!is_packed(tensor)) parts.push_back({file, {tensor.offset, tensor.length}});
+    if (is_packed(tensor)) continue;
+    const std::uint64_t end = file->bytes().size();
+    const std::uint64_t rest = end - std::min(tensor.offset, end);
+    parts.push_back({file, {tensor.offset, tensor.length > 0 ? tensor.length : rest}});
   }
   return parts;
 }

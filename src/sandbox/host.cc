@@ -154,6 +154,20 @@ Finding open_files() {
               std::to_string(open_files_wanted)};
 }
 
+// The launcher raises it, if it may.
+Finding locked_memory() {
+  rlimit before{};
+  getrlimit(RLIMIT_MEMLOCK, &before);
+  const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_MEMLOCK, &none) == 0) {
+    (void)setrlimit(RLIMIT_MEMLOCK, &before);
+    return {good, "memory can be locked", ""};
+  }
+  return {degraded, std::to_string(before.rlim_max >> 20) + " MiB of locked memory at most",
+          "weights of an ONNX model that nobody calls may leave memory before its template does, "
+          "and the next call reads them again; raise the hard limit (LimitMEMLOCK, ulimit -Hl)"};
+}
+
 Finding huge_pages() {
   const std::string mode = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
   if (mode.find("[madvise]") != mode.npos || mode.find("[always]") != mode.npos) {
@@ -202,10 +216,10 @@ Finding templates(const LauncherOptions& options) {
 }  // namespace
 
 std::vector<Finding> examine_host(const LauncherOptions& options) {
-  return {user(),           control_groups(),     oci_runtime(options.oci_runtime),
-          namespaces(),     system_call_filter(), landlock(),
-          open_files(),     huge_pages(),         swap(),
-          network(options), templates(options)};
+  return {user(),       control_groups(),     oci_runtime(options.oci_runtime),
+          namespaces(), system_call_filter(), landlock(),
+          open_files(), locked_memory(),      huge_pages(),
+          swap(),       network(options),     templates(options)};
 }
 
 }  // namespace dormouse::sandbox

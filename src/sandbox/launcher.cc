@@ -95,10 +95,14 @@ class LinuxLauncher final : public Launcher {
 };
 
 // Sandboxes inherit it, and cannot raise it: what they may lock is limited by their control groups,
-// as is all their memory. Without the right to do so it stays as it is.
+// as is all their memory. Without the right to do so it is as high as it may be.
 void lift_memlock() {
   const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
-  (void)setrlimit(RLIMIT_MEMLOCK, &none);
+  if (setrlimit(RLIMIT_MEMLOCK, &none) == 0) return;
+  rlimit most{};
+  getrlimit(RLIMIT_MEMLOCK, &most);
+  most.rlim_cur = most.rlim_max;
+  (void)setrlimit(RLIMIT_MEMLOCK, &most);
 }
 
 }  // namespace
