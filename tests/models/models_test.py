@@ -92,12 +92,12 @@ class Testdata(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if not STORIES or not (DEPS / "llama-here/lib").is_dir():
+    if not STORIES or not (DEPS / "llama/lib").is_dir():
         print(f"{DEPS} has no tiny-stories: scripts/setup --test makes it")
         sys.exit(SKIPPED)
     sys.path.append(str(REPOSITORY / "examples/tiny-stories"))
     import llama_cpp
     import make
     import passages
-    LLAMA = llama_cpp.library(DEPS / "llama-here/lib")
+    LLAMA = llama_cpp.library(DEPS / "llama/lib")
     unittest.main(argv=sys.argv[:1])
