@@ -77,7 +77,7 @@ void Engine::admit() {
       where = place(slots_, run->tokens_);
     }
     waiting_.pop_front();
-    save_what_is_lost(*where);
+    save_what_is_lost(*where, run->tokens_);
     begin(run, *where);
     has_begun = true;
   }
@@ -85,9 +85,9 @@ void Engine::admit() {
 }
 
 // What stands where another one is to begin, but for an end that is the smaller part.
-void Engine::save_what_is_lost(const Place& where) {
-  const std::size_t there = slots_[where.slot].tokens.size();
-  if (there == 0 || where.tokens * 2 >= there) return;
+void Engine::save_what_is_lost(const Place& where, std::span<const Token> prompt) {
+  const std::vector<Token>& there = slots_[where.slot].tokens;
+  if (there.empty() || reusable(there, prompt) * 2 >= there.size()) return;
   if (where.source != where.slot) return put_aside(where.slot);
   (void)keep_aside(where.slot);
 }

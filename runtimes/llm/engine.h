@@ -84,7 +84,7 @@ class Engine {
   void admit();
   void recall(const KeptConversation&, std::span<const Token> prompt, std::size_t known);
   void begin(Run*, const Place&);
-  void save_what_is_lost(const Place&);
+  void save_what_is_lost(const Place&, std::span<const Token> prompt);
   void put_aside_what_is_idle();
   bool keep_aside(std::size_t slot);
   void put_aside(std::size_t slot);

@@ -92,7 +92,9 @@ class GeneratingCall final : public Call, public Choice::Listener {
     if (!begun_[index]) said(choice, {});
     ended_[index] = true;
     said_[index].finish = finish;
-    if (index == 0 && is_kept_) hold(*choice.slot());
+    // One that waits for a slot may wait for this one.
+    const bool all_have_begun = std::ranges::find(begun_, false) == begun_.end();
+    if (index == 0 && is_kept_ && all_have_begun) hold(*choice.slot());
     if (heading_.stream) outlet_->send(final_event(heading_, index, finish));
     if (std::ranges::find(ended_, false) == ended_.end()) close();
   }

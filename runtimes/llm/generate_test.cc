@@ -106,6 +106,27 @@ TEST_F(Generate, PutsAsideWhatMakesWayForOthers) {
   }
 }
 
+// It shares its beginning with one that is busy, and nothing with what stands where it goes.
+TEST_F(Generate, PutsAsideWhatMakesWayForOneThatSharesWithAnother) {
+  Settings both = settings("llama.gguf");
+  both.sequences = 2;
+  use(both);
+  engine = std::make_unique<Engine>(model.get(), std::uint64_t{1} << 26);
+  const std::string rules = "this is what all of you are to know of mice and of the moon";
+  Kept long_one, sharing;
+  const auto running = begin(long_one, prompt(rules + ", and of cats"));
+  ASSERT_TRUE(engine->step());
+  Kept other;
+  const auto asked_beside = begin(other, prompt("one"));
+  while (!(*asked_beside)->over()) ASSERT_TRUE(engine->step());
+  const auto third = begin(sharing, prompt(rules + ", and of dogs"));
+  finish();
+  EXPECT_GT(sharing.usage.reused, 10U);
+  const Kept again = asked(prompt("one"));
+  EXPECT_EQ(again.usage.reused, again.usage.prompt - 1);
+  EXPECT_EQ(again.text(), other.text());
+}
+
 TEST_F(Generate, StreamsTheSame) {
   const Kept whole = asked(prompt("Hello"));
   const Kept kept =
@@ -358,6 +379,25 @@ TEST_F(Generate, HoldsTheSlotOfAConversationUntilItIsTaken) {
   engine->let_go(*slot);
   finish();
   EXPECT_EQ(second.usage.generated, 24U);
+}
+
+// It would wait for a slot that is held until it has ended.
+TEST_F(Generate, HoldsNoSlotThatAnotherChoiceNeeds) {
+  for (const int sequences : {1, 4}) {
+    Settings some = settings("llama.gguf");
+    some.sequences = sequences;
+    use(some);
+    Kept kept;
+    const std::string body = prompt("the cat and the mouse", R"(,"n":2)");
+    auto request = read_request("", body);
+    const Invocation invocation{.id = "7", .wanted = "", .body = body, .now = 5, .is_kept = true};
+    auto call =
+        generate(model.get(), engine.get(), renderer.get(), &kept, invocation, std::move(*request));
+    finish();
+    EXPECT_TRUE((*call)->over()) << sequences;
+    EXPECT_EQ(kept.usage.generated, 2 * 24U);
+    EXPECT_EQ((*call)->take_slot().has_value(), sequences > 1);
+  }
 }
 
 TEST_F(Generate, TakesAStateBackElsewhere) {
