@@ -117,13 +117,16 @@ TEST_F(Generate, PutsAsideWhatMakesWayForOneThatSharesWithAnother) {
   const auto running = begin(long_one, prompt(rules + ", and of cats"));
   ASSERT_TRUE(engine->step());
   Kept other;
-  const auto asked_beside = begin(other, prompt("one"));
-  while (!(*asked_beside)->over()) ASSERT_TRUE(engine->step());
+  const std::string soon_over = prompt("one", R"(,"max_tokens":4)");
+  const auto beside = begin(other, soon_over);
+  while (!(*beside)->over()) ASSERT_TRUE(engine->step());
+  ASSERT_FALSE((*running)->over());
   const auto third = begin(sharing, prompt(rules + ", and of dogs"));
   finish();
   EXPECT_GT(sharing.usage.reused, 10U);
-  const Kept again = asked(prompt("one"));
+  const Kept again = asked(soon_over);
   EXPECT_EQ(again.usage.reused, again.usage.prompt - 1);
+  EXPECT_GT(again.usage.reused, 0U);
   EXPECT_EQ(again.text(), other.text());
 }
 
