@@ -14,8 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO, DRAIN = 21, ASK_ROOM };
-enum { ROOM = 23, PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
+enum { PREPARE = 3, READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO };
+enum { DRAIN = 21, ASK_ROOM, ROOM };
+enum { PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
 enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
 static struct frame {
@@ -94,6 +95,7 @@ int dormouse_wait_fork(int socket, struct dormouse_slot *slot) {
     dormouse_collapse(), collapsed = 1;
   int there = receive(socket);
   if (there != 1 || in.type == DRAIN) return there == 1 ? 0 : there;
+  if (in.type == PREPARE) return 2;
   if (in.type != FORK || in_fds[0] < 0 || in_fds[1] < 0) return errno = EPROTO, -1;
   snprintf(slot->root, sizeof slot->root, "%s", text()), slot->uid = (uint32_t)number(4);
   return slot->socket = in_fds[0], slot->output = in_fds[1], 1;

@@ -107,7 +107,8 @@ struct dormouse_slot { /* Where the next instance will live. */
 };
 
 /* In the template: waits until the daemon wants an instance. 1: fork now, and close the slot's
- * descriptors in the parent; 0: leave. */
+ * descriptors in the parent; 0: leave; 2, of a runtime with `snapshots` alone: save yourself into
+ * /out. */
 int dormouse_wait_fork(int socket, struct dormouse_slot* slot);
 
 /* In the child: enters the slot, gives up every capability, and waits until it is in its control

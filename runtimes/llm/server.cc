@@ -20,6 +20,7 @@
 #include "runtimes/llm/keeper.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
+#include "runtimes/snapshot/template.h"
 #include "wire/mapping.h"
 #include "wire/worker.h"
 
@@ -92,11 +93,20 @@ class Server {
     if (!*loaded) return 0;
     const bool is_template = option(**loaded, "template", "no") == "yes";
     if (!is_template && dormouse_drop_capabilities() != 0) return 1;
+    Error not_woken{Code::not_found, ""};
+    if (is_template) {
+      not_woken = snapshot::wake_if_saved({**loaded}, wire_.socket(), folder_);
+    }
     auto ready = load(**loaded);
     if (!ready) return wire_.tell_init_failed(ready.error());
+    if (!not_woken.message.empty()) ready->notes["snapshot"] = "not used: " + not_woken.message;
     wire_.post(wire::Type::ready, 0, wire::encode(*ready));
     if (!wire_.flush()) return 1;
-    if (is_template) become_instance();
+    if (is_template && !become_instance({.socket = wire_.socket(),
+                                         .ready = std::move(*ready),
+                                         .key = snapshot::key_of({**loaded})})) {
+      return 1;
+    }
     return serve();
   }
 
@@ -146,20 +156,12 @@ class Server {
     return std::string(brings ? "the model's own" : "none in the model: ChatML is used");
   }
 
-  // Returns in instances only.
-  void become_instance() {
-    for (dormouse_slot slot{}; dormouse_wait_fork(wire_.socket(), &slot) == 1;) {
-      if (fork() == 0) {
-        if (dormouse_enter(wire_.socket(), &slot) != 0) _exit(1);
-        receiver_ = wire::FrameReceiver(wire_.socket());
-        wire_.post(wire::Type::ready, wire::monotonic_us(), wire::encode(wire::Ready{}));
-        if (!wire_.flush()) _exit(1);
-        return;
-      }
-      close(slot.socket);  // If there is no fork, the daemon sees its end.
-      close(slot.output);
-    }
-    _exit(0);
+  // Returns in instances only. False: this one cannot be.
+  bool become_instance(const snapshot::Template& mold) {
+    if (!snapshot::live(mold)) return false;
+    receiver_ = wire::FrameReceiver(wire_.socket());
+    wire_.post(wire::Type::ready, wire::monotonic_us(), wire::encode(wire::Ready{}));
+    return wire_.flush().has_value();
   }
 
   int serve() {

@@ -9,6 +9,7 @@
 #include "runtimes/onnx/prepare.h"
 #include "runtimes/onnx/session.h"
 #include "runtimes/onnx/tasks.h"
+#include "runtimes/snapshot/template.h"
 
 namespace dormouse::onnx {
 namespace {
@@ -106,6 +107,10 @@ class OnnxProgram final : public wire::Program {
     wire::Ready ready{.platform = "onnxruntime_onnx"};
     const auto alone = keep_to_itself(load, ready.notes);
     if (!alone) return alone.error();
+    if (will_fork_) {
+      const Error why = snapshot::wake_if_saved(load, wire::given_socket(), places_.code);
+      if (!why.message.empty()) ready.notes["snapshot"] = "not used: " + why.message;
+    }
     const auto opened = open(load, ready.notes);
     if (!opened) return opened.error();
     const auto shared = refuse_to_share_chance(ready.notes);
@@ -121,6 +126,9 @@ class OnnxProgram final : public wire::Program {
     ready.notes["load library"] = milliseconds(library_->loading_took());
     ready.notes["load environment"] = milliseconds(library_->environment_took());
     ready.notes["load session"] = milliseconds(session_->creation_took());
+    mold_ = {.ready = ready, .key = snapshot::key_of(load), .out = places_.out, .settled = [this] {
+               (void)(locked_ && session_->files().lock());
+             }};
     return ready;
   }
 
@@ -134,7 +142,10 @@ class OnnxProgram final : public wire::Program {
                                         ", not \"" + content.content_type + "\""};
   }
 
-  Result<> fork_instances(int socket) override { return onnx::fork_instances(socket); }
+  Result<> fork_instances(int socket) override {
+    mold_.socket = socket;
+    return snapshot::live(mold_);
+  }
 
   // The first run of a session finds its memory, and a mapped model's pages, one fault at a time.
   void rehearse() override {
@@ -285,6 +296,7 @@ class OnnxProgram final : public wire::Program {
   std::string random_operator_;  // Of the model; "" if it draws no random numbers.
   std::uint64_t lockable_bytes_ = 0;
   bool locked_ = false;
+  snapshot::Template mold_;
   Form form_ = Form::original;
 };
 

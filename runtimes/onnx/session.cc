@@ -109,6 +109,7 @@ class OrtSession final : public Session {
     return learn_ports();
   }
 
+  const ModelFiles& files() const override { return files_; }
   const wire::Signature& signature() const override { return signature_; }
   const wire::Options& notes() const override { return notes_; }
   Duration creation_took() const override { return took_; }

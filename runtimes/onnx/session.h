@@ -54,6 +54,7 @@ class Session {
   static Result<std::unique_ptr<Session>> open(Library&, ModelFiles, const Settings&);
   virtual ~Session() = default;
 
+  virtual const ModelFiles& files() const = 0;
   virtual const wire::Signature& signature() const = 0;
   virtual const wire::Options& notes() const = 0;  // What a person should know of this model.
   virtual Duration creation_took() const = 0;

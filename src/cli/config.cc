@@ -201,9 +201,19 @@ Result<> read_binds(const json::value& value, std::vector<sandbox::Bind>& out) {
 
 Result<> read_runtime_field(std::string_view name, const json::value& value,
                             fleet::Runtime& runtime) {
-  constexpr std::string_view known[] = {
-      "root",  "argv",    "env",      "binds",   "blanks",          "prepares",
-      "forks", "reports", "loopback", "listens", "language_models", "keeps_conversations"};
+  constexpr std::string_view known[] = {"root",
+                                        "argv",
+                                        "env",
+                                        "binds",
+                                        "blanks",
+                                        "prepares",
+                                        "forks",
+                                        "snapshots",
+                                        "reports",
+                                        "loopback",
+                                        "listens",
+                                        "language_models",
+                                        "keeps_conversations"};
   if (name == "root") {
     std::string root;
     auto done = read_text(value, root);
@@ -216,6 +226,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "blanks") return read_number<std::int32_t>(value, 0, 1000, runtime.blanks);
   if (name == "prepares") return read_flag(value, runtime.prepares);
   if (name == "forks") return read_flag(value, runtime.forks);
+  if (name == "snapshots") return read_flag(value, runtime.snapshots);
   if (name == "reports") return read_flag(value, runtime.reports);
   if (name == "loopback") return read_flag(value, runtime.loopback);
   if (name == "listens") return read_flag(value, runtime.listens);
@@ -311,7 +322,8 @@ const Entry entries[] = {
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
      "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
-     "`blanks` (whole number, `1`), `prepares`, `forks`, `reports`, `loopback`, "
+     "`blanks` (whole number, `1`), `prepares`, `forks`, `snapshots`, `reports`, "
+     "`loopback`, "
      "`listens`, `language_models` and `keeps_conversations` (true or false, `false`).",
      read_runtimes},
     {"limits.bodies", "size", "`4GiB`, at most a quarter of the host's memory",

@@ -49,11 +49,12 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
     if (!root.empty()) runtimes.try_emplace(name, std::move(runtime));
   };
   add("onnx", root_of("onnx"),
-      {.argv = {"/bin/init", "/bin/worker"}, .prepares = true, .forks = true});
+      {.argv = {"/bin/init", "/bin/worker"}, .prepares = true, .forks = true, .snapshots = true});
   add("llm", root_of("llm"),
       {.argv = {"/bin/init", "/bin/worker"},
        .waits_unused = false,
        .forks = true,
+       .snapshots = true,
        .language_models = true,
        .keeps_conversations = true,
        .left_alone = std::chrono::seconds(1)});

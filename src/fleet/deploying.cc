@@ -43,6 +43,31 @@ Result<> check_room(const Resources& each, const Resources& node) {
   return ok;
 }
 
+// A folder for a sandbox to write to; it is gone with this.
+class OutFolder {
+ public:
+  explicit OutFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  ~OutFolder() {
+    std::error_code failure;
+    remove_all(path_, failure);
+  }
+  OutFolder(const OutFolder&) = delete;
+  OutFolder& operator=(const OutFolder&) = delete;
+
+  Result<> make() const {
+    std::error_code failure;
+    remove_all(path_, failure);
+    create_directories(path_, failure);
+    if (!failure) permissions(path_, std::filesystem::perms::owner_all, failure);
+    if (!failure) return ok;
+    return Error{Code::unavailable, "making " + path_.string() + ": " + failure.message()};
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  const std::filesystem::path path_;
+};
+
 }  // namespace
 
 // An instance that scheduling does not know. It is gone with this, also when the node stops and the
@@ -98,6 +123,10 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft, Wit
   auto loading = try_load(&draft, *tree, &witness);
   auto loaded = co_await std::move(loading);
   if (!loaded) co_return std::move(loaded).error();
+  if (has_snapshot(draft)) {
+    auto trying = try_snapshot(&draft, *loaded, &witness);
+    co_await std::move(trying);
+  }
   co_return draft;
 }
 
@@ -129,20 +158,14 @@ asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem:
                                          const Witness* witness) {
   const Trial trial(this, witness);
   const InstanceKey key = trial.key();
-  const std::filesystem::path out = options_.dir / instance(key)->name;
-  std::error_code failure;
-  std::filesystem::remove_all(out, failure);
-  std::filesystem::create_directories(out, failure);
-  if (!failure) permissions(out, std::filesystem::perms::owner_all, failure);
-  if (failure) {
-    co_return Error{Code::unavailable, "making " + out.string() + ": " + failure.message()};
-  }
-  auto running = run_prepare(key, draft, std::move(source), out);
+  const OutFolder out(options_.dir / instance(key)->name);
+  const auto made = out.make();
+  if (!made) co_return made;
+  auto running = run_prepare(key, draft, std::move(source), out.path());
   Result<> ran = co_await std::move(running);
   Error given = ran ? Error{Code::cancelled, "done"} : ran.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
-  std::filesystem::remove_all(out, failure);
   if (!ran) co_return why;
   co_return ok;
 }
@@ -194,8 +217,9 @@ asio::awaitable<Result<>> Shard::adopt(catalog::Draft* draft, std::filesystem::p
 
 // With a template if the runtime and the revision can; if the revision cannot, without. Code that
 // wants a late secret as it is loaded cannot: there it has all of them only without a template.
-asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree,
-                                          const Witness* witness) {
+// Gives how long loading took.
+asio::awaitable<Result<Duration>> Shard::try_load(catalog::Draft* draft, std::filesystem::path tree,
+                                                  const Witness* witness) {
   const std::string option(template_option);
   if (!options_.runtimes.at(draft->manifest.runtime).forks) {
     auto loading = load_once(draft, std::move(tree), witness);
@@ -203,7 +227,7 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   }
   draft->load_options[option] = "yes";
   auto loading = load_once(draft, tree, witness);
-  const Result<> loaded = co_await std::move(loading);
+  const Result<Duration> loaded = co_await std::move(loading);
   if (loaded && forks(*draft)) co_return loaded;
   if (!loaded) {
     if (!has_late(draft->manifest.secrets)) co_return loaded;
@@ -215,14 +239,33 @@ asio::awaitable<Result<>> Shard::try_load(catalog::Draft* draft, std::filesystem
   co_return co_await std::move(again);
 }
 
-asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesystem::path tree,
-                                           const Witness* witness) {
-  const Trial trial(this, witness);
-  const InstanceKey key = trial.key();
-  auto taking = blanks_.take(draft->manifest.runtime);
+// A blank one, or, to write to `out`, one of its own.
+asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::worker_to_try(
+    std::string runtime, const std::filesystem::path* out) {
+  if (out != nullptr) {
+    std::vector<sandbox::Bind> binds{{.source = *out, .target = "/out", .writable = true}};
+    auto making = blanks_.make(std::move(runtime), std::move(binds));
+    co_return co_await std::move(making);
+  }
+  auto taking = blanks_.take(std::move(runtime));
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();
-  instance(key)->worker = std::move(taken->worker);
+  co_return std::move(taken->worker);
+}
+
+asio::awaitable<Result<Duration>> Shard::load_once(catalog::Draft* draft,
+                                                   std::filesystem::path tree,
+                                                   const Witness* witness) {
+  const Trial trial(this, witness);
+  const InstanceKey key = trial.key();
+  const OutFolder out(options_.dir / instance(key)->name);
+  const bool saves = can_be_saved(*draft);
+  const auto made = saves ? out.make() : ok;
+  if (!made) co_return made.error();
+  auto taking = worker_to_try(draft->manifest.runtime, saves ? &out.path() : nullptr);
+  auto taken = co_await std::move(taking);
+  if (!taken) co_return std::move(taken).error();
+  instance(key)->worker = std::move(*taken);
   auto loading = ask(
       key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
   Result<std::string> said = co_await std::move(loading);
@@ -243,6 +286,13 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
       forked = co_await std::move(again);
     }
   }
+  const Duration took = instance(key)->wake.load;
+  if (said && saves && !refused && forked) {
+    witness->progress("saving it");
+    auto saving = save_template(key, draft, out.path());
+    const auto saved = co_await std::move(saving);
+    if (!saved) draft->notes[std::string(snapshot_option)] = "no: " + saved.error().message;
+  }
   Error given = said ? Error{Code::cancelled, "done"} : said.error();
   auto examining = autopsy(key, std::move(given));
   Error why = co_await std::move(examining);
@@ -251,7 +301,7 @@ asio::awaitable<Result<>> Shard::load_once(catalog::Draft* draft, std::filesyste
   draft->notes.insert(ready->notes.begin(), ready->notes.end());
   draft->ready = *ready;
   note_forking(draft, refused, forked);
-  co_return ok;
+  co_return took;
 }
 
 // What came of it is shown, and decides how its instances are started from now on.

@@ -10,6 +10,13 @@ const catalog::File* find(const catalog::Draft& draft, const std::string& path) 
   return found == draft.files.end() ? nullptr : &*found;
 }
 
+constexpr std::string_view snapshot_path = ".dormouse/snapshot";
+
+bool says_yes(const wire::Options& options, std::string_view name) {
+  const auto found = options.find(std::string(name));
+  return found != options.end() && found->second == "yes";
+}
+
 }  // namespace
 
 std::string tree_name(const catalog::Draft& draft) {
@@ -85,8 +92,16 @@ sandbox::Limits limits_of_template(const catalog::Manifest& manifest) {
 }
 
 bool forks(const catalog::Draft& draft) {
-  const auto found = draft.load_options.find(std::string(template_option));
-  return found != draft.load_options.end() && found->second == "yes";
+  return says_yes(draft.load_options, template_option);
+}
+
+bool has_snapshot(const catalog::Draft& draft) {
+  return says_yes(draft.load_options, snapshot_option);
+}
+
+std::int64_t snapshot_bytes(const catalog::Draft& draft) {
+  const auto found = std::ranges::find(draft.prepared, snapshot_path, &catalog::File::path);
+  return found == draft.prepared.end() ? 0 : static_cast<std::int64_t>(found->size);
 }
 
 Result<> check_files(const catalog::Draft& draft) {

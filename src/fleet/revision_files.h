@@ -38,6 +38,13 @@ sandbox::Limits limits_of_template(const catalog::Manifest&);
 bool forks(const catalog::Draft&);
 inline constexpr std::string_view template_option = "template";
 
+// There is a snapshot of its template, which was woken when it was tried.
+bool has_snapshot(const catalog::Draft&);
+std::int64_t snapshot_bytes(const catalog::Draft&);
+// Of `load`: "yes" if there is one. Of what a worker says is ready: snapshot_woken, if it came from
+// there.
+inline constexpr std::string_view snapshot_option = "snapshot", snapshot_woken = "woken";
+
 // not_found in words for the user if the manifest names files that were not uploaded.
 Result<> check_files(const catalog::Draft&);
 

@@ -294,7 +294,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> slot_of(InstanceKey mold);
   asio::awaitable<Result<InstanceKey>> template_of(FunctionKey, std::filesystem::path tree);
   asio::awaitable<Result<InstanceKey>> load_template(FunctionKey, std::filesystem::path tree,
-                                                     bool* was_killed);
+                                                     bool from_snapshot, bool* was_killed);
   void announce(InstanceKey mold);
   void mind_wear(InstanceKey mold);
   asio::awaitable<void> renew(FunctionKey, InstanceKey worn);
@@ -334,8 +334,16 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> run_prepare(InstanceKey, catalog::Draft*, std::filesystem::path source,
                                         std::filesystem::path out);
   asio::awaitable<Result<>> adopt(catalog::Draft*, std::filesystem::path out, wire::Prepared);
-  asio::awaitable<Result<>> try_load(catalog::Draft*, std::filesystem::path tree, const Witness*);
-  asio::awaitable<Result<>> load_once(catalog::Draft*, std::filesystem::path tree, const Witness*);
+  asio::awaitable<Result<Duration>> try_load(catalog::Draft*, std::filesystem::path tree,
+                                             const Witness*);
+  asio::awaitable<Result<Duration>> load_once(catalog::Draft*, std::filesystem::path tree,
+                                              const Witness*);
+  asio::awaitable<Result<std::unique_ptr<Worker>>> worker_to_try(std::string runtime,
+                                                                 const std::filesystem::path* out);
+  bool can_be_saved(const catalog::Draft&) const;
+  asio::awaitable<Result<>> save_template(InstanceKey mold, catalog::Draft*,
+                                          std::filesystem::path out);
+  asio::awaitable<void> try_snapshot(catalog::Draft*, Duration without, const Witness*);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,
                                      bool* was_killed);

@@ -30,7 +30,7 @@ struct Begun {
 };
 
 // Where the instance came from.
-enum class Rung : std::uint8_t { awake, dozing, blank, artefact, from_template };
+enum class Rung : std::uint8_t { awake, dozing, blank, artefact, from_template, from_snapshot };
 std::string_view name(Rung);
 
 struct Phases {        // Of waking; zero for a call that found its instance awake.

@@ -83,7 +83,7 @@ std::optional<EndedRecord> get_ended(Reader& in) {
   const auto flags = in.get<std::uint8_t>();
   const auto rung = in.get<std::uint8_t>();
   const bool known = failure <= static_cast<std::uint8_t>(Code::cancelled) || failure == no_failure;
-  if (!known || flags > flags_all || rung > static_cast<std::uint8_t>(Rung::from_template))
+  if (!known || flags > flags_all || rung > static_cast<std::uint8_t>(Rung::from_snapshot))
     return {};
   if (failure != no_failure) e.failure = static_cast<Code>(failure);
   e.interrupted = flags & flag_interrupted;
@@ -165,6 +165,7 @@ std::string_view name(Rung rung) {
     case Rung::blank: return "blank";
     case Rung::artefact: return "artefact";
     case Rung::from_template: return "template";
+    case Rung::from_snapshot: return "snapshot";
   }
   CHECK_UNREACHABLE("every Rung has a name");
 }

@@ -1,0 +1,77 @@
+#include "runtimes/snapshot/settle.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtimes/snapshot/memory_map.h"
+#include "runtimes/snapshot/template.h"
+
+namespace dormouse::snapshot {
+namespace {
+
+constexpr std::uint64_t huge = 2 << 20, piece_bytes = 32 << 20;
+
+void* at(std::uint64_t address) {
+  return reinterpret_cast<void*>(address);
+}
+
+// As far into a huge page as `like`, so that whole ones are moved there.
+class Copy {
+ public:
+  Copy(std::uint64_t like, std::uint64_t bytes) : taken_bytes_(bytes + huge) {
+    taken_ = syscall(SYS_mmap, nullptr, taken_bytes_, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const auto begin = static_cast<std::uint64_t>(taken_);
+    begin_ = begin + ((like - begin) & (huge - 1));
+    if (is_there()) (void)madvise(at(begin_), bytes, MADV_HUGEPAGE);  // A kernel may have none.
+  }
+  ~Copy() {
+    if (is_there()) munmap(at(static_cast<std::uint64_t>(taken_)), taken_bytes_);
+  }
+  Copy(const Copy&) = delete;
+  Copy& operator=(const Copy&) = delete;
+
+  bool is_there() const { return taken_ >= 0; }
+  std::uint64_t begin() const { return begin_; }
+
+ private:
+  std::uint64_t taken_bytes_;
+  long taken_;
+  std::uint64_t begin_ = 0;
+};
+
+// False: there is no memory for it; then it stays where it is.
+bool bring_in(std::uint64_t begin, std::uint64_t bytes, std::uint32_t access) {
+  const Copy copy(begin, bytes);
+  if (!copy.is_there()) return false;
+  std::memcpy(at(copy.begin()), at(begin), bytes);
+  return mprotect(at(copy.begin()), bytes, static_cast<int>(access)) == 0 &&
+         mremap(at(copy.begin()), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(begin)) !=
+             MAP_FAILED;
+}
+
+}  // namespace
+
+bool settle(const std::function<bool()>& goes_on) {
+  Room room(std::size_t{16} << 20);
+  if (!room.is_there()) return true;
+  const auto mappings = mappings_of_this(room);
+  if (!mappings) return true;
+  const std::string suffix = "/.dormouse/" + std::string(file_name);
+  for (const Mapping& each : *mappings) {
+    if (!each.name.ends_with(suffix) || (each.access & PROT_READ) == 0) continue;
+    for (std::uint64_t begin = each.begin; begin < each.end;) {
+      const std::uint64_t end = std::min(each.end, (begin + piece_bytes) & ~(huge - 1));
+      if (!goes_on()) return false;
+      if (!bring_in(begin, end - begin, each.access)) return true;
+      begin = end;
+    }
+  }
+  return true;
+}
+
+}  // namespace dormouse::snapshot
