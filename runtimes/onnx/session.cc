@@ -191,8 +191,10 @@ class OrtSession final : public Session {
         (settings.save_to + "/" + std::string(optimised_model)).c_str());
     options.AddConfigEntry("session.optimized_model_external_initializers_file_name",
                            std::string(optimised_weights).c_str());
+    // Of what it packed, ONNX Runtime aligns only what is larger than a mebibyte; kernels read
+    // all of it with instructions that fault where it is not.
     options.AddConfigEntry("session.optimized_model_external_initializers_min_size_in_bytes",
-                           "1024");
+                           settings.form == Form::packed ? "1048577" : "1024");
     if (settings.form != Form::packed) return;
     options.AddConfigEntry("session.save_external_prepacked_constant_initializers", "1");
   }
@@ -223,7 +225,7 @@ class OrtSession final : public Session {
   }
 
   // What was packed can only be mapped by ONNX Runtime itself, which reads it without looking
-  // whether the file goes that far.
+  // whether the file goes that far, nor whether it lies where kernels can read it.
   Result<> check_packed() const {
     for (const ExternalTensor& tensor : files_.external_tensors) {
       const std::uint64_t end = files_.find(tensor.location)->file.bytes().size();
@@ -233,6 +235,11 @@ class OrtSession final : public Session {
       if (lies_beyond({tensor.offset, tensor.length}) ||
           std::ranges::any_of(tensor.packed, lies_beyond)) {
         return invalid("the packed weight \"" + tensor.name + "\" lies beyond the end of its file");
+      }
+      constexpr std::uint64_t vector = 64;  // Bytes of a processor's largest.
+      const auto is_crooked = [](const Range& range) { return range.offset % vector != 0; };
+      if (std::ranges::any_of(tensor.packed, is_crooked)) {
+        return invalid("the packed weight \"" + tensor.name + "\" is not aligned");
       }
     }
     return ok;
