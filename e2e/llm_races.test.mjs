@@ -4,7 +4,8 @@ import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
-  chmodSync, mkdtempSync, openSync, closeSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync, writeSync,
+  chmodSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync,
+  writeFileSync, writeSync,
 } from "node:fs";
 import { createConnection } from "node:net";
 import path from "node:path";
@@ -37,11 +38,12 @@ const textOf = (answer) => JSON.parse(answer.text).choices[0].text;
 
 const digestOf = (content) => createHash("sha256").update(content).digest("hex");
 
-// The folder that is /code in a function's sandboxes.
+// The folder that is /code in a function's sandboxes; while it was tried out, it had another one.
 function treeOf(digest) {
   const trees = path.join(platform.data, "blobs/trees");
-  const name = readdirSync(trees).find((each) => each.startsWith(digest));
-  return path.join(trees, name);
+  const named = readdirSync(trees).filter((each) => each.startsWith(digest));
+  const complete = named.find((each) => existsSync(path.join(trees, each, ".dormouse")));
+  return path.join(trees, complete ?? named[0]);
 }
 const revisionOf = async (name) => (await platform.json("show", name)).function.revision;
 
@@ -195,10 +197,13 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
   await deploy("z3", { ...restless, concurrency: 4, max_instances: 1 });
   assert.equal((await complete("z3", "up")).status, 200);
   await platform.asleep("z3");
-  const model = path.join(treeOf((await revisionOf("z3")).digest.split(":").at(-1)), "model.gguf");
-  const mode = statSync(path.dirname(model)).mode;
-  chmodSync(path.dirname(model), 0o755);
+  const tree = treeOf((await revisionOf("z3")).digest.split(":").at(-1));
+  const model = path.join(tree, "model.gguf");
+  const mode = statSync(tree).mode;
+  chmodSync(tree, 0o755);
   renameSync(model, `${model}.away`);
+  // What its template had in memory would do without the model.
+  rmSync(path.join(tree, ".dormouse"), { recursive: true, force: true });
   const began = Date.now();
   const answers = [];
   // Each start takes the blank worker that waits, and another one comes.
@@ -213,7 +218,7 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
     }
   } finally {
     renameSync(`${model}.away`, model);
-    chmodSync(path.dirname(model), mode);
+    chmodSync(tree, mode);
   }
   const most = triesWithin(Date.now() - began) + 1; // One may have been on its way.
   for (const answer of answers) {

@@ -126,6 +126,7 @@ export class Platform {
     argv: ["/bin/init", "/bin/worker"]
     prepares: true
     forks: true
+    snapshots: true
     blanks: ${this.options.onnxBlanks ?? 0}
   windowed:
     root: ${roots}/host

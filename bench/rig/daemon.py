@@ -44,7 +44,8 @@ class Daemon:
                          "blanks": echo_blanks},
                 "unblanked": {"root": f"{ROOTS}/bench_echo", "argv": ["/bin/worker"], "blanks": 0},
                 "onnx": {"root": f"{ROOTS}/onnx", "argv": ["/bin/init", "/bin/worker"],
-                         "prepares": True, "forks": True, "blanks": onnx_blanks},
+                         "prepares": True, "forks": True, "snapshots": True,
+                         "blanks": onnx_blanks},
             },
         }
         (self.dir / "config.yaml").write_text(json.dumps(config))  # JSON is YAML, too.

@@ -89,7 +89,7 @@ class World {
   // One whose instances are forked from a template.
   void deploy_forking(const std::string& name, Duration template_keep_alive,
                       const SecretUses& uses = {}, const char* is_template = "yes",
-                      Duration keep_alive = 0ms) {
+                      Duration keep_alive = 0ms, bool has_snapshot = false) {
     catalog::Manifest manifest;
     manifest.instances_max = 4;
     manifest.secrets = uses;
@@ -101,6 +101,7 @@ class World {
     auto revision = std::make_shared<catalog::Revision>(
         catalog::Revision{{.manifest = manifest}, "default", 1, catalog::digest_of({}), {}});
     revision->load_options["template"] = is_template;
+    if (has_snapshot) revision->load_options["snapshot"] = "yes";
     revisions_[name] = revision;
     fleet->serve(name, revision);
   }

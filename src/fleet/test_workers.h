@@ -250,8 +250,10 @@ inline std::string told_by(const wire::Frame& frame) {
 }
 
 // Answers every call with what it was told, as it was loaded and, if it is a fork, as it began;
-// "slow" takes longer. As a template it forks by threads.
-inline void confide_as(int socket, std::string told) {
+// "slow" takes longer. As a template it forks by threads. `ends` is asked with each frame whether
+// it ends of it.
+using Ends = std::function<bool(int socket, const wire::Frame&)>;
+inline void confide_as(int socket, std::string told, const Ends& ends = nullptr) {
   const auto say = [&](wire::Type type, std::uint64_t handle, std::string_view payload) {
     std::string out;
     wire::append_frame(out, type, 0, handle, payload);
@@ -261,7 +263,7 @@ inline void confide_as(int socket, std::string told) {
   wire::FrameReceiver receiver(socket);
   for (auto frame = receiver.receive(); frame && *frame; frame = receiver.receive()) {
     const wire::Type type = (*frame)->header.type;
-    if (type == wire::Type::drain) break;
+    if (type == wire::Type::drain || (ends && ends(socket, **frame))) break;
     if (type == wire::Type::load) told = "load:" + told_by(**frame);
     if (type == wire::Type::go) told += "; go:" + told_by(**frame);
     if (type == wire::Type::load || type == wire::Type::go) {
@@ -287,12 +289,15 @@ inline void confide_as(int socket, std::string told) {
   shutdown(socket, SHUT_RDWR);
   for (auto& child : children) child.join();
 }
-inline void confide(int socket) {
+inline void confide_until(int socket, const Ends& ends) {
   std::string out;
   wire::append_frame(out, wire::Type::hello, 0, 0,
                      wire::encode(wire::Hello{wire::version, "c", "1"}));
   (void)wire::send_all(socket, out, {});
-  confide_as(socket, "");
+  confide_as(socket, "", ends);
+}
+inline void confide(int socket) {
+  confide_until(socket, nullptr);
 }
 
 // Takes the first call with it into its grave.
