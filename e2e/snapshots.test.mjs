@@ -120,4 +120,9 @@ test("a snapshot that was damaged costs one load of the model, and no call", asy
   const second = await read("damaged");
   assert.equal(second.text, expected);
   assert.notEqual(second.rung, "snapshot");
+  // The same again is another one's snapshot, where there is need of it, and else nothing new.
+  const anew = await deploy("damaged", textLine);
+  assert.equal(anew.number, revision.number + 1);
+  assert.equal((await read("damaged")).rung, "snapshot");
+  assert.equal((await deploy("damaged", textLine)).number, anew.number);
 });

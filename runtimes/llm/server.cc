@@ -93,18 +93,19 @@ class Server {
     if (!*loaded) return 0;
     const bool is_template = option(**loaded, "template", "no") == "yes";
     if (!is_template && dormouse_drop_capabilities() != 0) return 1;
+    const std::string key = snapshot::key_of({**loaded});
     Error not_woken{Code::not_found, ""};
     if (is_template) {
-      not_woken = snapshot::wake_if_saved({**loaded}, wire_.socket(), folder_);
+      not_woken = snapshot::wake_if_saved({**loaded}, key, wire_.socket(), folder_);
     }
     auto ready = load(**loaded);
     if (!ready) return wire_.tell_init_failed(ready.error());
     if (!not_woken.message.empty()) ready->notes["snapshot"] = "not used: " + not_woken.message;
     wire_.post(wire::Type::ready, 0, wire::encode(*ready));
     if (!wire_.flush()) return 1;
-    if (is_template && !become_instance({.socket = wire_.socket(),
-                                         .ready = std::move(*ready),
-                                         .key = snapshot::key_of({**loaded})})) {
+    if (is_template &&
+        !become_instance(
+            {.socket = wire_.socket(), .ready = std::move(*ready), .key = key, .code = folder_})) {
       return 1;
     }
     return serve();

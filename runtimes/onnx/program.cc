@@ -107,8 +107,9 @@ class OnnxProgram final : public wire::Program {
     wire::Ready ready{.platform = "onnxruntime_onnx"};
     const auto alone = keep_to_itself(load, ready.notes);
     if (!alone) return alone.error();
+    const std::string key = snapshot::key_of(load);
     if (will_fork_) {
-      const Error why = snapshot::wake_if_saved(load, wire::given_socket(), places_.code);
+      const Error why = snapshot::wake_if_saved(load, key, wire::given_socket(), places_.code);
       if (!why.message.empty()) ready.notes["snapshot"] = "not used: " + why.message;
     }
     const auto opened = open(load, ready.notes);
@@ -126,9 +127,8 @@ class OnnxProgram final : public wire::Program {
     ready.notes["load library"] = milliseconds(library_->loading_took());
     ready.notes["load environment"] = milliseconds(library_->environment_took());
     ready.notes["load session"] = milliseconds(session_->creation_took());
-    mold_ = {.ready = ready, .key = snapshot::key_of(load), .out = places_.out, .settled = [this] {
-               (void)(locked_ && session_->files().lock());
-             }};
+    mold_ = {.ready = ready, .key = key, .code = places_.code, .out = places_.out};
+    mold_.settled = [this] { (void)(locked_ && session_->files().lock()); };
     return ready;
   }
 

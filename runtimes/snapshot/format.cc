@@ -1,5 +1,7 @@
 #include "runtimes/snapshot/format.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 namespace dormouse::snapshot {
@@ -40,7 +42,10 @@ bool is_whole(std::uint64_t begin, std::uint64_t end) {
 bool is_good(const Snapshot& it, const Region& region) {
   const bool has_file = region.kind == Kind::private_file || region.kind == Kind::shared_file;
   return is_whole(region.begin, region.end) && region.kind <= Kind::kernels && region.access < 8 &&
-         region.offset % page == 0 && (!has_file || region.file < it.files.size());
+         region.offset % page == 0 &&
+         (region.advice == 0 || region.advice == MADV_HUGEPAGE ||
+          region.advice == MADV_NOHUGEPAGE) &&
+         (!has_file || region.file < it.files.size());
 }
 
 bool is_good(const Snapshot& it, const Run& run, std::uint64_t file_bytes) {

@@ -49,6 +49,7 @@ struct Thread {
   std::uint64_t robust_list;  // set_robust_list(2).
   std::uint64_t rseq, rseq_bytes;
   std::uint64_t signal_mask;
+  std::uint64_t features;  // Of the processor, that it was allowed to use: ARCH_GET_XCOMP_PERM.
   Addresses addresses;
   SignalStack signal_stack;
   std::array<SignalAction, signals> signal_actions;
@@ -66,7 +67,8 @@ inline constexpr std::array<char, 16> magic = {"dormouse-snap-1"};
 struct File {
   std::uint64_t name;  // Where it begins among the names; it ends with a NUL.
   std::uint64_t bytes;
-  std::int64_t modified_ns;
+  std::uint64_t inode;
+  std::int64_t modified_ns, changed_ns;
 };
 
 enum class Kind : std::uint32_t {
@@ -83,6 +85,7 @@ struct Region {
   std::uint32_t access;  // PROT_READ | …
   std::uint64_t file;    // Its place in the table, from here on:
   std::uint64_t offset;
+  std::uint64_t advice;  // madvise(2)'s of huge pages; 0: none.
 };
 
 // Pages of a region that are not what its file, or nothing, would give.

@@ -41,7 +41,7 @@ struct Written {
   }
 
   Header header{};
-  File files[2] = {{0, 100, 7}, {7, 200, 8}};
+  File files[2] = {{.name = 0, .bytes = 100}, {.name = 7, .bytes = 200}};
   Region regions[2] = {{10 * page, 20 * page, Kind::anonymous, 3, 2, 0},
                        {30 * page, 40 * page, Kind::private_file, 1, 1, 5 * page}};
   Run runs[3] = {{10 * page, 2 * page, 2 * page, 0},
@@ -80,6 +80,8 @@ TEST(SnapshotFormat, RefusesEveryPlaceThatLiesOutside) {
   EXPECT_TRUE(refused([](Written& it) { it.regions[0].end = it.regions[0].begin; }));
   EXPECT_TRUE(refused([](Written& it) { it.regions[0].kind = static_cast<Kind>(9); }));
   EXPECT_TRUE(refused([](Written& it) { it.regions[0].access = 8; }));
+  EXPECT_TRUE(refused([](Written& it) { it.regions[0].advice = 8; }));  // MADV_REMOVE, or so.
+  EXPECT_TRUE(refused([](Written& it) { it.regions[0].advice = 8; }));
   EXPECT_TRUE(refused([](Written& it) { it.regions[1].file = 2; }));
   EXPECT_TRUE(refused([](Written& it) { std::swap(it.regions[0], it.regions[1]); }));
   EXPECT_TRUE(refused([](Written& it) { it.runs[0].begin = 9 * page; }));

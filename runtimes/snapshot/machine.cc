@@ -1,8 +1,10 @@
 #include <cpuid.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <array>
 #include <charconv>
+#include <thread>
 
 #include "runtimes/snapshot/snapshot.h"
 
@@ -26,6 +28,11 @@ std::string processor() {
     if (__get_cpuid_count(7, part, &eax, &ebx, &ecx, &edx) == 0) continue;
     for (const unsigned each : {eax, ebx, ecx, edx}) add(text, each);
   }
+  // Of what it has, the kernel may have turned off a part.
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_OSXSAVE) != 0) {
+    asm volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+    for (const unsigned each : {eax, edx}) add(text, each);
+  }
   if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) != 0) {
     for (const unsigned each : {ecx, edx}) add(text, each);
   }
@@ -37,7 +44,12 @@ std::string processor() {
 std::string machine() {
   utsname names{};
   uname(&names);
-  return std::string(names.release) + " " + names.version + " " + processor();
+  std::string text = std::string(names.release) + " " + names.version + " " + processor();
+  text += std::to_string(std::thread::hardware_concurrency());
+  for (char** each = environ; each != nullptr && *each != nullptr; ++each) {
+    text.append(" ").append(*each);
+  }
+  return text;
 }
 
 }  // namespace dormouse::snapshot

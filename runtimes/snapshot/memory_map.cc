@@ -50,14 +50,14 @@ Mapping read(std::string_view line) {
   return it;
 }
 
-Result<std::string_view> text_of_maps(Room& room) {
-  const wire::Descriptor file(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
-  if (!file) return system_error(Code::unavailable, "opening /proc/self/maps");
+Result<std::string_view> text_of(const char* path, Room& room) {
+  const wire::Descriptor file(open(path, O_RDONLY | O_CLOEXEC));
+  if (!file) return system_error(Code::unavailable, std::string("opening ") + path);
   const std::span<char> space = room.rest<char>();
   std::size_t size = 0;
   for (;;) {
     const ssize_t got = ::read(file.number(), space.data() + size, space.size() - size);
-    if (got < 0) return system_error(Code::unavailable, "reading /proc/self/maps");
+    if (got < 0) return system_error(Code::unavailable, std::string("reading ") + path);
     if (got == 0) break;
     size += static_cast<std::size_t>(got);
   }
@@ -76,14 +76,22 @@ Room::~Room() {
   if (begin_ != nullptr) munmap(begin_, bytes_);
 }
 
-Result<std::span<Mapping>> mappings_of_this(Room& room) {
-  auto text = text_of_maps(room);
+Result<std::span<Mapping>> mappings_of_this(Room& room, With with) {
+  const char* path = with == With::flags ? "/proc/self/smaps" : "/proc/self/maps";
+  auto text = text_of(path, room);
   if (!text) return std::move(text).error();
   const std::span<Mapping> space = room.rest<Mapping>();
+  constexpr std::string_view flags = "VmFlags: ";
   std::size_t count = 0;
   while (!text->empty()) {
+    const std::string_view line = cut(*text, '\n');
+    const bool is_more = line.front() >= 'A' && line.front() <= 'Z';  // Of the one before.
+    if (is_more && line.starts_with(flags) && count > 0) {
+      space[count - 1].flags = line.substr(flags.size());
+    }
+    if (is_more) continue;
     if (count == space.size()) return Error{Code::too_large, "its memory is in too many pieces"};
-    space[count++] = read(cut(*text, '\n'));
+    space[count++] = read(line);
   }
   return room.keep<Mapping>(count);
 }

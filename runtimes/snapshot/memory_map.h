@@ -48,12 +48,14 @@ struct Mapping {
   std::uint32_t access;  // PROT_READ | …
   bool is_shared;
   std::uint64_t offset;
-  std::uint64_t inode;    // 0: of no file.
-  std::string_view name;  // A path, "[stack]", or "". It lies in the Room.
+  std::uint64_t inode;     // 0: of no file.
+  std::string_view name;   // A path, "[stack]", or "". It lies in the Room.
+  std::string_view flags;  // As in smaps of proc(5), "rd wr mr mw me ac hg"; "" if not asked for.
 };
 
 // In order, the Room's own among them. unavailable if the kernel does not tell, too_large if the
-// Room is too small.
-Result<std::span<Mapping>> mappings_of_this(Room&);
+// Room is too small. With flags it takes longer.
+enum class With : std::uint8_t { nothing_more, flags };
+Result<std::span<Mapping>> mappings_of_this(Room&, With = With::nothing_more);
 
 }  // namespace dormouse::snapshot

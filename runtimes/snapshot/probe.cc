@@ -11,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -101,8 +102,8 @@ bool allocates() {
 // The file beside the snapshot, as private memory of which one page was changed.
 class OfFile {
  public:
-  explicit OfFile(const std::string& snapshot) {
-    const int file = open((snapshot + ".mapped").c_str(), O_RDONLY | O_CLOEXEC);
+  explicit OfFile(const std::string& name) {
+    const int file = open(name.c_str(), O_RDONLY | O_CLOEXEC);
     bytes_ = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
     close(file);
     bytes_[page] = 'c';
@@ -123,6 +124,17 @@ void have(const std::string& what) {
   if (what == "shared") {
     (void)mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   }
+  if (what == "wiped") {
+    void* const got =
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    (void)madvise(got, 4096, MADV_WIPEONFORK);
+  }
+  if (what == "hidden") {
+    void* const got =
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *static_cast<char*>(got) = 'h';
+    (void)mprotect(got, 4096, PROT_NONE);
+  }
   if (what == "code") {
     (void)mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   }
@@ -137,7 +149,8 @@ int save(const char* path, const char* key) {
   std::map<std::string, std::vector<int>> on_the_heap;
   for (int i = 0; i < 1000; ++i) on_the_heap[std::to_string(i)] = {i, i + 1};
   const Sparse sparse;
-  const OfFile of_file(path);
+  const auto beside = std::filesystem::path(path).parent_path();
+  const OfFile of_file(beside / "mapped"), of_code(beside / "code/mapped");
   of_this_thread = 7;
   std::signal(SIGUSR1, interrupt);
   const std::string of_the_stack = "short";
@@ -150,7 +163,7 @@ int save(const char* path, const char* key) {
   if (*side == snapshot::Side::saved) return std::puts("saved") < 0;
   int bad = check("heap", on_the_heap.size() == 1000 && on_the_heap.at("777").back() == 778);
   bad += check("sparse", sparse.is_whole());
-  bad += check("file's memory", of_file.is_whole());
+  bad += check("file's memory", of_file.is_whole() && of_code.is_whole());
   bad += check("stack", of_the_stack == "short" && depth(1000) == 1000);
   bad += check("thread", of_this_thread == 7 && starts_a_thread());
   bad += check("exceptions", throws_and_catches());
@@ -165,7 +178,8 @@ int save(const char* path, const char* key) {
 
 int wake(const char* path, const char* key) {
   const int file = open(path, O_RDONLY | O_CLOEXEC);
-  const Error why = snapshot::wake(file, socket_number, key);
+  const std::string folder = std::filesystem::path(path).parent_path() / "code";
+  const Error why = snapshot::wake({file, socket_number, key, folder});
   std::printf("%s\n", why.message.c_str());
   return 2;
 }

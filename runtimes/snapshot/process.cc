@@ -18,7 +18,8 @@
 namespace dormouse::snapshot {
 namespace {
 
-constexpr long arch_get_fs = 0x1003;  // ARCH_GET_FS of <asm/prctl.h>.
+// Of <asm/prctl.h>.
+constexpr long arch_get_fs = 0x1003, arch_get_xcomp_perm = 0x1022, arch_req_xcomp_perm = 0x1023;
 
 std::uint64_t address(const void* pointer) {
   return reinterpret_cast<std::uint64_t>(pointer);
@@ -101,7 +102,8 @@ Result<> is_alone(std::span<const int> descriptors) {
 Rseq rseq_of_this() {
   if (__rseq_size == 0) return {};
   const auto* thread = static_cast<const char*>(__builtin_thread_pointer());
-  return {address(thread + __rseq_offset), sizeof(struct rseq)};
+  // What was registered has at least what the kernel had at first.
+  return {address(thread + __rseq_offset), std::max<std::uint64_t>(__rseq_size, 32)};
 }
 
 Result<Thread> thread_of_this() {
@@ -109,6 +111,7 @@ Result<Thread> thread_of_this() {
   if (!addresses) return addresses.error();
   Thread it{};
   it.addresses = *addresses;
+  it.features = features_of_this();
   const Rseq rseq = rseq_of_this();
   it.rseq = rseq.at;
   it.rseq_bytes = rseq.bytes;
@@ -126,6 +129,30 @@ Result<Thread> thread_of_this() {
   }
   if (!told) return system_error(Code::unsupported, "asking the kernel about the thread");
   return it;
+}
+
+std::uint64_t features_of_this() {
+  std::uint64_t features = 0;  // An older kernel knows of none.
+  (void)syscall(SYS_arch_prctl, arch_get_xcomp_perm, &features);
+  return features;
+}
+
+Result<> ask_for_features(std::uint64_t wanted) {
+  for (unsigned bit = 0; bit < 64; ++bit) {
+    const std::uint64_t feature = std::uint64_t{1} << bit;
+    if ((wanted & feature) == 0 || (features_of_this() & feature) != 0) continue;
+    if (syscall(SYS_arch_prctl, arch_req_xcomp_perm, bit) == 0) continue;
+    return system_error(Code::unsupported, "asking for a feature of the processor");
+  }
+  return ok;
+}
+
+void identify(const struct stat& status, File& file) {
+  constexpr std::int64_t second = 1'000'000'000;
+  file.bytes = static_cast<std::uint64_t>(status.st_size);
+  file.inode = status.st_ino;
+  file.modified_ns = status.st_mtim.tv_sec * second + status.st_mtim.tv_nsec;
+  file.changed_ns = status.st_ctim.tv_sec * second + status.st_ctim.tv_nsec;
 }
 
 bool is_kernels(std::string_view mapping) {

@@ -31,9 +31,12 @@ inline constexpr std::uint64_t rseq_signature = 0x53053053;  // glibc's, on x86.
 // "[vdso]", "[vvar]", "[vvar_vclock]".
 bool is_kernels(std::string_view mapping);
 
-inline std::int64_t modified_ns(const struct stat& status) {
-  constexpr std::int64_t second = 1'000'000'000;
-  return status.st_mtim.tv_sec * second + status.st_mtim.tv_nsec;
-}
+// What tells a file from others, and from itself at another time. `name` is left alone.
+void identify(const struct stat&, File&);
+
+// What the processor has and the kernel lets this process use, as bits of XCR0. Those that it must
+// be asked for, it is: unsupported if it refuses.
+std::uint64_t features_of_this();
+Result<> ask_for_features(std::uint64_t);
 
 }  // namespace dormouse::snapshot

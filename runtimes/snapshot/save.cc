@@ -40,9 +40,22 @@ Error not_saved(const std::string& why) {
   return {Code::unsupported, "it has " + why};
 }
 
+bool has(const Mapping& it, std::string_view flag) {
+  return it.flags.contains(flag);  // Each has two letters, and a space behind it.
+}
+
+std::uint64_t advice_of(const Mapping& it) {
+  if (has(it, "hg")) return MADV_HUGEPAGE;
+  return has(it, "nh") ? MADV_NOHUGEPAGE : 0;
+}
+
 Result<Kind> kind_of(const Mapping& it) {
   if (it.name == "[stack]") return Kind::stack;
   if (is_kernels(it.name)) return Kind::kernels;
+  // MADV_WIPEONFORK, MADV_DONTFORK, MAP_DROPPABLE: such as states of random generators.
+  if (has(it, "wf") || has(it, "dc") || has(it, "dp")) {
+    return not_saved("memory that no fork is to have");
+  }
   const bool has_file = it.inode != 0 && it.name.starts_with('/');
   if (has_file && !it.name.ends_with(" (deleted)")) {
     if (!it.is_shared) return Kind::private_file;
@@ -94,7 +107,8 @@ class Layout {
       if (stat(names.data() + at, &status) != 0) {
         return system_error(Code::unsupported, "looking at " + std::string(paths_[i]));
       }
-      files[i] = {at, static_cast<std::uint64_t>(status.st_size), modified_ns(status)};
+      files[i].name = at;
+      identify(status, files[i]);
       at += paths_[i].size() + 1;
     }
     names_ = {names.data(), names.size()};
@@ -113,7 +127,8 @@ class Layout {
                           .kind = *kind_of(each),
                           .access = each.access,
                           .file = static_cast<std::uint64_t>(file),
-                          .offset = each.inode == 0 ? 0 : each.offset};
+                          .offset = each.inode == 0 ? 0 : each.offset,
+                          .advice = advice_of(each)};
     }
     plan.regions = regions.first(count);
     return ok;
@@ -134,7 +149,6 @@ class Search {
     for (std::size_t i = 0; i < regions.size(); ++i) {
       const Region& each = regions[i];
       if (each.kind == Kind::kernels || each.kind == Kind::shared_file) continue;
-      if ((each.access & PROT_READ) == 0) continue;  // Nobody has seen what is there, nor will.
       const auto looked = look_through(each, i);
       if (!looked) return looked.error();
     }
@@ -159,6 +173,9 @@ class Search {
         return system_error(Code::unsupported, "reading /proc/self/pagemap");
       }
       for (std::uint64_t i = 0; i < pages; ++i, at += page) {
+        if ((region.access & PROT_READ) == 0 && is_own(entries_[i])) {
+          return not_saved("memory that it cannot read");
+        }
         if (differs(region, at, entries_[i]) && !add(at, number)) return too_many_pieces();
       }
     }
@@ -168,9 +185,12 @@ class Search {
   static bool differs(const Region& region, std::uint64_t at, std::uint64_t entry) {
     // Of the stack all that is in use: what lies below changes as we look.
     if (region.kind == Kind::stack) return at + page > address_of_here();
-    if ((entry & (present | swapped)) == 0) return false;
-    if (region.kind == Kind::private_file) return (entry & swapped) != 0 || (entry & of_file) == 0;
-    return !is_zero(at);
+    return is_own(entry) && (region.kind == Kind::private_file || !is_zero(at));
+  }
+
+  // Neither nothing nor a file's.
+  static bool is_own(std::uint64_t entry) {
+    return (entry & swapped) != 0 || ((entry & present) != 0 && (entry & of_file) == 0);
   }
 
   [[gnu::noinline]] static std::uint64_t address_of_here() {
@@ -259,7 +279,7 @@ int write_all(int file, const void* from, std::uint64_t bytes, std::uint64_t at)
 
 // Reads what there is; nothing is allocated from here on.
 Result<> survey(Room& room, Plan& plan) {
-  const auto mappings = mappings_of_this(room);
+  const auto mappings = mappings_of_this(room, With::flags);
   if (!mappings) return mappings.error();
   // Neither the Room, nor what lies in the kernel's half of all addresses.
   const auto left = std::ranges::remove_if(*mappings, [&](const Mapping& it) {

@@ -54,10 +54,24 @@ bool bring_in(std::uint64_t begin, std::uint64_t bytes, std::uint32_t access) {
              MAP_FAILED;
 }
 
+constexpr std::size_t room_bytes = std::size_t{16} << 20;
+
 }  // namespace
 
+void read_ahead(const std::string& folder) {
+  constexpr std::uint64_t large = 1 << 20;
+  Room room(room_bytes);
+  if (!room.is_there()) return;
+  const auto mappings = mappings_of_this(room);
+  if (!mappings) return;
+  for (const Mapping& each : *mappings) {
+    if (each.end - each.begin < large || !each.name.starts_with(folder + "/")) continue;
+    (void)madvise(at(each.begin), each.end - each.begin, MADV_WILLNEED);
+  }
+}
+
 bool settle(const std::function<bool()>& goes_on) {
-  Room room(std::size_t{16} << 20);
+  Room room(room_bytes);
   if (!room.is_there()) return true;
   const auto mappings = mappings_of_this(room);
   if (!mappings) return true;

@@ -4,13 +4,17 @@
 #pragma once
 
 #include <functional>
-
-#include "base/result.h"
+#include <string>
 
 namespace dormouse::snapshot {
 
 // Piece by piece, for as long as `goes_on` says so, which is asked before each. True: all of it is
 // done. What is interrupted goes on where it was in the next call.
 bool settle(const std::function<bool()>& goes_on);
+
+// Has the kernel bring large files of this folder, those that are mapped, into its cache, if they
+// are not there: sooner than page by page, and on the account of this process, not of the fork that
+// needs them first.
+void read_ahead(const std::string& folder);
 
 }  // namespace dormouse::snapshot

@@ -61,14 +61,18 @@ class SnapshotTest : public testing::Test {
     std::string pattern = fs::temp_directory_path() / "snapshot-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    std::ofstream(mapped()) << std::string(3 * 4096, 'f');
+    fs::create_directory(folder_ / "code");
+    for (const fs::path& each : {mapped(), of_code()}) {
+      std::ofstream(each) << std::string(3 * 4096, 'f');
+    }
   }
   void TearDown() override {
     if (!folder_.empty()) fs::remove_all(folder_);
   }
 
   std::string file() const { return folder_ / "snapshot"; }
-  std::string mapped() const { return file() + ".mapped"; }
+  fs::path mapped() const { return folder_ / "mapped"; }
+  fs::path of_code() const { return folder_ / "code/mapped"; }
   Ran save(const std::string& with = "") const {
     if (with.empty()) return run_probe({"save", file(), "key"});
     return run_probe({"save", file(), "key", with});
@@ -105,12 +109,25 @@ TEST_F(SnapshotTest, NothingIsWokenOfAnotherKey) {
 
 TEST_F(SnapshotTest, NothingIsWokenWhoseFilesHaveChanged) {
   ASSERT_EQ(save().status, 0);
-  std::ofstream(mapped(), std::ios::app) << "more";
-  const Ran woken = wake();
-  EXPECT_EQ(woken.status, 2);
-  EXPECT_EQ(woken.output, mapped() + " is not what the snapshot was made of\n");
-  fs::remove(mapped());
-  EXPECT_EQ(wake().output, mapped() + " is not what the snapshot was made of\n");
+  const auto says = [](const fs::path& path) {
+    return path.string() + " is not what the snapshot was made of\n";
+  };
+  const auto then = fs::last_write_time(mapped());
+  fs::last_write_time(of_code(), then - std::chrono::hours(2));  // Of no importance.
+  EXPECT_EQ(wake().status, 0);
+  const fs::path away = mapped().string() + ".away";
+  fs::rename(mapped(), away);
+  EXPECT_EQ(wake().output, says(mapped()));
+  fs::copy(away, mapped());  // Another one, and just the same.
+  fs::last_write_time(mapped(), then);
+  EXPECT_EQ(wake().output, says(mapped()));
+  EXPECT_EQ(wake().status, 2);
+}
+
+TEST_F(SnapshotTest, NothingIsWokenWhoseOwnFilesHaveAnotherSize) {
+  ASSERT_EQ(save().status, 0);
+  std::ofstream(of_code(), std::ios::app) << "more";
+  EXPECT_EQ(wake().output, of_code().string() + " is not what the snapshot was made of\n");
 }
 
 TEST_F(SnapshotTest, WhatCannotBeThereAgainIsNotSaved) {
@@ -118,7 +135,8 @@ TEST_F(SnapshotTest, WhatCannotBeThereAgainIsNotSaved) {
     const char *with, *why;
   };
   for (const Case& each : {Case{"thread", "it has 2 threads"}, Case{"descriptor", "eventfd"},
-                           Case{"shared", "shares with others"}, Case{"code", "compiled"}}) {
+                           Case{"shared", "shares with others"}, Case{"code", "compiled"},
+                           Case{"wiped", "no fork is to have"}, Case{"hidden", "cannot read"}}) {
     const Ran saved = save(each.with);
     EXPECT_EQ(saved.status, 1) << each.with;
     EXPECT_NE(saved.output.find(each.why), std::string::npos) << saved.output;

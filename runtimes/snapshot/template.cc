@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,7 +63,9 @@ Result<Side> save_or_be_woken(const Template& it) {
   }
   const auto side = save(file.number(), it.socket, it.key);
   if (side && *side == Side::woken) {
-    (void)file.release();  // It was closed on the way here.
+    (void)file.release();    // It was closed on the way here.
+    (void)kill(1, SIGUSR1);  // The sandbox's first process: forks outlive their template.
+    read_ahead(it.code);
     wire::Ready ready = it.ready;
     ready.notes[std::string(option)] = "woken";
     return sent(send(it.socket, wire::Type::ready, encode(ready)), Side::woken);
@@ -111,13 +114,14 @@ std::string key_of(const wire::Load& load) {
   return machine() + "\n" + encode(lasting);
 }
 
-Error wake_if_saved(const wire::Load& load, int socket, const std::string& code_folder) {
+Error wake_if_saved(const wire::Load& load, const std::string& key, int socket,
+                    const std::string& code_folder) {
   const auto said = load.options.find(std::string(option));
   if (said == load.options.end() || said->second != "yes") return {Code::not_found, ""};
   const std::string path = code_folder + "/.dormouse/" + std::string(file_name);
   const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return system_error(Code::not_found, "opening the snapshot");
-  return wake(file.number(), socket, key_of(load));
+  return wake({file.number(), socket, key, code_folder});
 }
 
 }  // namespace dormouse::snapshot

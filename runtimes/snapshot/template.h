@@ -17,8 +17,9 @@ inline constexpr std::string_view file_name = "snapshot";  // In /out, and in /c
 struct Template {
   int socket = -1;  // The worker's; an instance's, where forks are.
   wire::Ready ready;
-  std::string key;           // Of the snapshot: key_of().
-  std::string out = "/out";  // Where a snapshot is written to.
+  std::string key;             // Of the snapshot: key_of(), before anything was loaded.
+  std::string code = "/code";  // The revision's folder.
+  std::string out = "/out";    // Where a snapshot is written to.
   // In one that was woken, once it has settled: what the kernel knew of its memory, such as locks.
   std::function<void()> settled;
 };
@@ -33,6 +34,7 @@ std::string key_of(const wire::Load&);
 
 // Becomes the template whose snapshot lies in the folder of the revision. Returns only if there is
 // none, with an empty message, or it cannot be woken: then the load goes on as without.
-Error wake_if_saved(const wire::Load&, int socket, const std::string& code_folder);
+Error wake_if_saved(const wire::Load&, const std::string& key, int socket,
+                    const std::string& code_folder);
 
 }  // namespace dormouse::snapshot

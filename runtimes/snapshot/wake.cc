@@ -74,16 +74,24 @@ struct Opened {
   std::vector<wire::Descriptor> files;  // By their place in the snapshot's table.
 };
 
-Result<Opened> open_files(const Snapshot& it) {
+// Below the folder of the revision a file is what its name says for ever; what else is known of it
+// changes with other revisions that have it, too.
+bool is_same(const File& then, const File& now, bool is_revisions) {
+  return then.bytes == now.bytes &&
+         (is_revisions || (then.inode == now.inode && then.modified_ns == now.modified_ns &&
+                           then.changed_ns == now.changed_ns));
+}
+
+Result<Opened> open_files(const Snapshot& it, const std::string& folder) {
   Opened opened;
   for (const File& each : it.files) {
     const std::string name(it.name(each));
     wire::Descriptor file(open(name.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status{};
-    const bool same = file && fstat(file.number(), &status) == 0 &&
-                      static_cast<std::uint64_t>(status.st_size) == each.bytes &&
-                      modified_ns(status) == each.modified_ns;
-    if (!same) return changed(name);
+    if (!file || fstat(file.number(), &status) != 0) return changed(name);
+    File now{};
+    identify(status, now);
+    if (!is_same(each, now, name.starts_with(folder + "/"))) return changed(name);
     opened.files.push_back(std::move(file));
   }
   return opened;
@@ -251,7 +259,11 @@ void bring(Steps& steps, const Snapshot& it, const Opened& opened, int file) {
                    run.bytes);
       }
     }
-    if (opens) steps.call(SYS_mprotect, {region.begin, region.end - region.begin, region.access});
+    const std::uint64_t bytes = region.end - region.begin;
+    if (opens) steps.call(SYS_mprotect, {region.begin, bytes, region.access});
+    if (region.advice != 0) {  // A kernel may have no huge pages.
+      steps.call(SYS_madvise, {region.begin, bytes, region.advice}, Steps::Must::nothing);
+    }
   }
 }
 
@@ -293,8 +305,9 @@ Result<Snapshot> read_tables(int file, std::shared_ptr<void>& tables) {
   return read({static_cast<const std::byte*>(tables.get()), header.contents}, file_bytes);
 }
 
-Result<> prepare(const Snapshot& it, int file, const Place& place, std::span<const Mapping> now) {
-  auto opened = open_files(it);
+Result<> prepare(const Snapshot& it, const Waking& waking, const Place& place,
+                 std::span<const Mapping> now) {
+  auto opened = open_files(it, waking.folder);
   if (!opened) return std::move(opened).error();
   const auto kernels = kernels_now(now, it.regions);
   if (!kernels) return kernels.error();
@@ -305,11 +318,11 @@ Result<> prepare(const Snapshot& it, int file, const Place& place, std::span<con
     const std::uint64_t moved = each.begin - kernels->front().begin;
     steps.move(place.kernels() + moved, each.end - each.begin, wanted->begin + moved);
   }
-  bring(steps, it, *opened, file);
+  bring(steps, it, *opened, waking.file);
   for (const wire::Descriptor& each : opened->files) {
     steps.call(SYS_close, {static_cast<std::uint64_t>(each.number())});
   }
-  steps.call(SYS_close, {static_cast<std::uint64_t>(file)});
+  steps.call(SYS_close, {static_cast<std::uint64_t>(waking.file)});
   become(steps, place.script_there());
   const auto written = place.write(steps.all());
   if (!written) return written;
@@ -318,14 +331,16 @@ Result<> prepare(const Snapshot& it, int file, const Place& place, std::span<con
 
 }  // namespace
 
-Error wake(int file, int socket, std::string_view key) {
-  const std::array<int, 2> known{file, socket};
+Error wake(const Waking& waking) {
+  const std::array<int, 2> known{waking.file, waking.socket};
   const auto alone = is_alone(known);
   if (!alone) return alone.error();
   std::shared_ptr<void> tables;
-  const auto it = read_tables(file, tables);
+  const auto it = read_tables(waking.file, tables);
   if (!it) return it.error();
-  if (it->key != key) return changed("this node, or a library,");
+  if (it->key != waking.key) return changed("this node, or a library,");
+  const auto allowed = ask_for_features(it->header->thread.features);
+  if (!allowed) return allowed.error();
   Room room(std::size_t{16} << 20);
   if (!room.is_there()) return system_error(Code::unsupported, "reading what is mapped");
   const auto now = mappings_of_this(room);
@@ -335,7 +350,7 @@ Error wake(int file, int socket, std::string_view key) {
   const Place place(*at);
   const auto taken = place.take(it->header->thread);
   if (!taken) return taken.error();
-  const auto prepared = prepare(*it, file, place, *now);
+  const auto prepared = prepare(*it, waking, place, *now);
   place.give_back();
   return prepared.error();
 }

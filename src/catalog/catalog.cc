@@ -50,10 +50,12 @@ Result<> set_active(store::Transaction& t, const std::string& tenant, const std:
 }
 
 // Whether it was published meanwhile as the active one.
-Result<bool> is_revision(store::Transaction& t, const Revision& r, std::int64_t number) {
-  auto rows =
-      t.run("SELECT 1 FROM revisions WHERE tenant = ? AND name = ? AND number = ? AND digest = ?",
-            {r.tenant, r.manifest.name, number, r.digest.text()});
+Result<bool> is_revision(store::Transaction& t, const Revision& r, const std::string& draft,
+                         std::int64_t number) {
+  auto rows = t.run(
+      "SELECT 1 FROM revisions WHERE tenant = ? AND name = ? AND number = ? AND digest = ? "
+      "AND draft = ?",
+      {r.tenant, r.manifest.name, number, r.digest.text(), draft});
   if (!rows) return rows.error();
   return !rows->empty();
 }
@@ -133,7 +135,8 @@ class StoreCatalog final : public Catalog {
   asio::awaitable<Result<RevisionPtr>> publish(Draft draft, WallTime now) override {
     if (auto good = validate(draft); !good) co_return good.error();
     const Digest digest = digest_of(draft);
-    if (auto same = active(draft.manifest.name); same && same->digest == digest) co_return same;
+    const auto same = active(draft.manifest.name);
+    if (same && same->digest == digest && same->prepared == draft.prepared) co_return same;
 
     auto revision = std::make_shared<Revision>(Revision{std::move(draft), tenant_, 0, digest, now});
     auto work = [revision, encoded = encode(*revision)](store::Transaction& t) -> Result<> {
@@ -141,7 +144,7 @@ class StoreCatalog final : public Catalog {
       const auto numbers = numbers_of(t, revision->tenant, name);
       if (!numbers) return numbers.error();
       const std::int64_t active = *numbers ? (*numbers)->first : 0;
-      const auto same = is_revision(t, *revision, active);
+      const auto same = is_revision(t, *revision, encoded, active);
       if (!same) return same.error();
       const std::int64_t number = *same ? active : *numbers ? (*numbers)->second + 1 : 1;
       revision->number = static_cast<std::int32_t>(number);

@@ -142,7 +142,7 @@ class Catalog {
   virtual std::set<Digest> live_blobs() const = 0;
 
   // Adds a revision and makes it the active one. Deploying what is the active revision already
-  // (same digest) gives that one and adds nothing.
+  // (same digest, and the same was prepared for it) gives that one and adds nothing.
   virtual asio::awaitable<Result<RevisionPtr>> publish(Draft, WallTime now) = 0;
   virtual asio::awaitable<Result<RevisionPtr>> activate(std::string name, std::int32_t number) = 0;
   virtual asio::awaitable<Result<>> remove(std::string name) = 0;

@@ -281,6 +281,14 @@ TEST(Deploy, OfWhatServesAlreadyStartsNothing) {
   EXPECT_FALSE(deploy(world, digest_a, R"(,"memory":"1GiB")").at("unchanged").as_bool());
 }
 
+TEST(Deploy, OfWhatServesAlreadyButCannotBeWokenStartsItAnew) {
+  World world;
+  deploy(world, digest_a);
+  world.fleet.now.snapshot_is_stale = true;
+  deploy(world, digest_a);
+  EXPECT_EQ(world.fleet.tried, 2);
+}
+
 TEST(Deploy, ThatDoesNotStartLeavesEverythingAsItWas) {
   World world;
   deploy(world, digest_a);

@@ -350,7 +350,9 @@ asio::awaitable<Result<catalog::RevisionPtr>> Deploys::deploy(std::shared_ptr<Pr
                                                               catalog::Draft draft) {
   const std::string name = draft.manifest.name;
   const catalog::RevisionPtr active = catalog_->active(name);
-  if (active && active->digest == catalog::digest_of(draft)) co_return active;
+  const bool is_same = active && active->digest == catalog::digest_of(draft);
+  // A snapshot is of the kernel, the libraries and the processor that were here.
+  if (is_same && !fleet_->status(name).snapshot_is_stale) co_return active;
 
   auto trying = try_out(progress, trial, std::move(draft));
   auto tried = co_await std::move(trying);

@@ -259,9 +259,7 @@ asio::awaitable<Result<Duration>> Shard::load_once(catalog::Draft* draft,
   const Trial trial(this, witness);
   const InstanceKey key = trial.key();
   const OutFolder out(options_.dir / instance(key)->name);
-  const bool saves = can_be_saved(*draft);
-  const auto made = saves ? out.make() : ok;
-  if (!made) co_return made.error();
+  const bool saves = can_be_saved(*draft) && out.make();
   auto taking = worker_to_try(draft->manifest.runtime, saves ? &out.path() : nullptr);
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();

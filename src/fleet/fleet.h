@@ -123,7 +123,8 @@ struct Status {  // Of one function.
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
   std::uint64_t memory_bytes = 0;
   bool has_template = false;
-  bool waits_for_memory = false;  // With calls in its queue.
+  bool waits_for_memory = false;   // With calls in its queue.
+  bool snapshot_is_stale = false;  // It was not woken when it was to be.
   bool kept_back = false;  // None is there, and as starts failed or did harm, none starts yet.
   Duration wake_expected{};
   std::string last_start_error;

@@ -64,8 +64,6 @@ SharedDescriptor shared(wire::Descriptor descriptor) {
 
 asio::awaitable<Result<>> Shard::fork_one(InstanceKey key, std::filesystem::path tree) {
   const FunctionKey function = instance(key)->function;
-  const TimePoint deadline =
-      parts_.clock->now() + served_.at(function).revision->manifest.start_timeout;
   const bool was_there = served_.at(function).mold != InstanceKey{};
   auto finding = template_of(function, std::move(tree));
   const auto mold = co_await std::move(finding);
@@ -77,6 +75,9 @@ asio::awaitable<Result<>> Shard::fork_one(InstanceKey key, std::filesystem::path
   Instance& where = *instance(key);
   where.rung = was_there ? ledger::Rung::from_template : from->rung;
   if (!was_there) where.wake = from->wake;
+  // Making the template had a limit of its own.
+  const TimePoint deadline =
+      parts_.clock->now() + served_.at(function).revision->manifest.start_timeout;
   auto forking = fork_into(*mold, key, deadline);
   co_return co_await std::move(forking);
 }

@@ -10,8 +10,6 @@ const catalog::File* find(const catalog::Draft& draft, const std::string& path) 
   return found == draft.files.end() ? nullptr : &*found;
 }
 
-constexpr std::string_view snapshot_path = ".dormouse/snapshot";
-
 bool says_yes(const wire::Options& options, std::string_view name) {
   const auto found = options.find(std::string(name));
   return found != options.end() && found->second == "yes";

@@ -71,6 +71,8 @@ class Shard final : public Fleet {
     InstanceKey mold{};    // The template that instances are forked from; 0: none.
     InstanceKey fallen{};  // What it was until just now: scheduling is about to hear of it.
     bool making_mold = false;
+    bool snapshot_is_stale = false;   // It was not woken when it was to be;
+    bool snapshot_is_broken = false;  // and whoever tried ended.
     bool renewing = false;
     std::vector<std::shared_ptr<async::OneShot<Result<InstanceKey>>>> waiting_for_mold;
   };
@@ -293,8 +295,20 @@ class Shard final : public Fleet {
   asio::awaitable<Result<>> fork_into(InstanceKey mold, InstanceKey child, TimePoint deadline);
   asio::awaitable<Result<std::unique_ptr<sandbox::Slot>>> slot_of(InstanceKey mold);
   asio::awaitable<Result<InstanceKey>> template_of(FunctionKey, std::filesystem::path tree);
-  asio::awaitable<Result<InstanceKey>> load_template(FunctionKey, std::filesystem::path tree,
-                                                     bool from_snapshot, bool* was_killed);
+  enum class From : std::uint8_t { snapshot, files };  // If there is one.
+  asio::awaitable<Result<InstanceKey>> load_template(FunctionKey, std::filesystem::path tree, From,
+                                                     bool* was_killed);
+
+  // snapshots.cc: templates on disk.
+  bool wakes(FunctionKey, From) const;
+  static Question question_of(const catalog::Revision&, std::filesystem::path tree);
+  asio::awaitable<Result<std::string>> wake_template(InstanceKey mold, std::filesystem::path tree);
+  void note_waking(InstanceKey mold, const Result<std::string>& said);
+  bool can_be_saved(const catalog::Draft&) const;
+  asio::awaitable<Result<>> save_template(InstanceKey mold, catalog::Draft*,
+                                          std::filesystem::path out);
+  asio::awaitable<void> try_snapshot(catalog::Draft*, Duration without, const Witness*);
+
   void announce(InstanceKey mold);
   void mind_wear(InstanceKey mold);
   asio::awaitable<void> renew(FunctionKey, InstanceKey worn);
@@ -340,10 +354,6 @@ class Shard final : public Fleet {
                                               const Witness*);
   asio::awaitable<Result<std::unique_ptr<Worker>>> worker_to_try(std::string runtime,
                                                                  const std::filesystem::path* out);
-  bool can_be_saved(const catalog::Draft&) const;
-  asio::awaitable<Result<>> save_template(InstanceKey mold, catalog::Draft*,
-                                          std::filesystem::path out);
-  asio::awaitable<void> try_snapshot(catalog::Draft*, Duration without, const Witness*);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,
                                      bool* was_killed);

@@ -14,13 +14,6 @@ namespace {
 constexpr std::uint64_t template_bit = std::uint64_t{1} << 62;
 constexpr std::int64_t own_bytes_min = 8 << 20;
 
-bool was_woken(const std::string& said) {
-  const auto ready = wire::decode_ready(said);
-  if (!ready) return false;
-  const auto note = ready->notes.find(std::string(snapshot_option));
-  return note != ready->notes.end() && note->second == snapshot_woken;
-}
-
 }  // namespace
 
 asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
@@ -34,16 +27,15 @@ asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
     co_return co_await std::move(waiting);
   }
   served.making_mold = true;
-  const bool has_one = has_snapshot(*served.revision);
+  const bool was_broken = served.snapshot_is_broken;
   bool was_killed = false;
-  auto making = load_template(function, tree, has_one, &was_killed);
+  auto making = load_template(function, tree, From::snapshot, &was_killed);
   auto made = co_await std::move(making);
-  if (!made && (was_killed || has_one)) {  // No fault of the function's.
-    if (has_one) {
-      spdlog::warn("the snapshot of {} was not woken: {}",
-                   served_.at(function).revision->manifest.name, made.error().message);
-    }
-    auto again = load_template(function, std::move(tree), false, &was_killed);
+  const Served& after = served_.at(function);
+  const bool broke = after.snapshot_is_broken && !was_broken;
+  if (!made && (was_killed || broke) && !after.withdrawn &&
+      !closing_) {  // Not the function's fault.
+    auto again = load_template(function, std::move(tree), From::files, &was_killed);
     made = co_await std::move(again);
   }
   if (made) announce(*made);
@@ -55,8 +47,8 @@ asio::awaitable<Result<InstanceKey>> Shard::template_of(FunctionKey function,
 
 // `was_killed`: by somebody outside, while it loaded.
 asio::awaitable<Result<InstanceKey>> Shard::load_template(FunctionKey function,
-                                                          std::filesystem::path tree,
-                                                          bool from_snapshot, bool* was_killed) {
+                                                          std::filesystem::path tree, From from,
+                                                          bool* was_killed) {
   const catalog::RevisionPtr revision = served_.at(function).revision;
   const TimePoint began = parts_.clock->now();
   auto taking = blanks_.take(revision->manifest.runtime);
@@ -72,13 +64,10 @@ asio::awaitable<Result<InstanceKey>> Shard::load_template(FunctionKey function,
   made->worker = std::move(taken->worker);
   instances_[key] = std::move(made);
   ++served_.at(function).users;
-  wire::Options options = revision->load_options;
-  if (!from_snapshot) options.erase(std::string(snapshot_option));
-  auto loading =
-      ask(key,
-          {.manifest = revision->manifest, .options = std::move(options), .tree = std::move(tree)});
+  const bool is_woken = wakes(function, from);
+  auto loading = is_woken ? wake_template(key, std::move(tree))
+                          : ask(key, question_of(*revision, std::move(tree)));
   const auto said = co_await std::move(loading);
-  if (said && was_woken(*said)) instance(key)->rung = ledger::Rung::from_snapshot;
   if (said && !instance(key)->stopping) co_return key;
   Error failure = said ? Error{Code::unavailable, "it was stopped while starting"} : said.error();
   if (failure.message == worker_ended) {
@@ -99,8 +88,9 @@ void Shard::announce(InstanceKey mold) {
   tell_broke(it.function);
   const Resources declared = served.revision->manifest.resources;
   auto bytes = static_cast<std::int64_t>(it.worker->sandbox().memory_bytes());
-  // It brings that into memory of its own once it is left alone.
-  if (it.rung == ledger::Rung::from_snapshot) bytes += snapshot_bytes(*served.revision);
+  if (it.rung == ledger::Rung::from_snapshot) {  // What it will hold once it was left alone.
+    bytes = std::max(bytes, snapshot_bytes(*served.revision));
+  }
   // The template and what a fork has beside it are together what was declared.
   it.mold->holds = {.memory_bytes = std::min(bytes, declared.memory_bytes - own_bytes_min)};
   const Resources each = declared - it.mold->holds;
@@ -136,7 +126,7 @@ asio::awaitable<void> Shard::renew(FunctionKey function, InstanceKey worn) {
   const TimePoint began = parts_.clock->now();
   bool was_killed = false;
   // With addresses that no other has.
-  auto loading = load_template(function, served_.at(function).tree, false, &was_killed);
+  auto loading = load_template(function, served_.at(function).tree, From::files, &was_killed);
   const auto made = co_await std::move(loading);
   Served& served = served_.at(function);
   const std::string& name = served.revision->manifest.name;
