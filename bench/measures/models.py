@@ -13,9 +13,13 @@ from rig.ratios import Section, spread
 ROUNDS, PAIRS, RUNS = 7, 9, 7
 WAKE = ("sandbox_ms", "code_ms", "load_ms")
 SETTLED = 0.5  # Seconds from asleep until another fork waits, rehearsed.
-# Two functions of each model: one that keeps its template, and one that keeps nothing.
-SUFFIX = {"template": "", "blank": "-from-file"}
+# Three functions of each model: one that keeps its template, one that keeps only what was saved of
+# it, and one that keeps its files alone.
+SUFFIX = {"template": "", "snapshot": "-from-snapshot", "blank": "-from-file"}
+FROM = {"template": "its template", "snapshot": "its snapshot", "blank": "its file"}
+RUNTIME = {"template": "onnx", "snapshot": "onnx", "blank": "onnx_loaded"}
 KEEPS = {"template": {"keep_alive": "0ms", "template_keep_alive": "1h"},
+         "snapshot": {"keep_alive": "0ms", "template_keep_alive": "0ms"},
          "blank": {"keep_alive": "0ms", "template_keep_alive": "0ms"}}
 
 
@@ -25,11 +29,11 @@ class Model:
         output(["/usr/bin/python3", REPOSITORY / "bench/models/generate.py", MODELS, name])
         array = io.BytesIO()
         numpy.save(array, numpy.full(shape, 0.5 if kind == "float32" else 1, kind))
-        self.body, self.forms = array.getvalue(), {}
+        self.body, self.forms, self.saved = array.getvalue(), {}, {}
 
-    def deploy(self, daemon, name=None, **fields):
+    def deploy(self, daemon, name=None, runtime="onnx", **fields):
         name = name or self.name
-        daemon.deploy(name, "onnx", [(self.path, "model.onnx")], model="model.onnx",
+        daemon.deploy(name, runtime, [(self.path, "model.onnx")], model="model.onnx",
                       **{"memory": "2GiB", **fields})
         revision = daemon.function(name)["revision"]
         self.notes = revision["notes"]
@@ -52,10 +56,11 @@ class Model:
     def ready(self, daemon, rung):
         """A cold call: what passed before the model ran, in ms, and the receipt."""
         name = self.name + SUFFIX[rung]
-        daemon.wait_until_cold(name, "onnx")
+        daemon.wait_until_cold(name, RUNTIME[rung])
         time.sleep(SETTLED)
         took, receipt = daemon.call(name, self.body, "application/x-npy")
-        if receipt["rung"] != rung:
+        is_saved = self.saved.get(rung, False)  # The smallest loads as soon as it would be woken.
+        if receipt["rung"] != rung and (is_saved or rung != "snapshot"):
             raise RuntimeError(f"{name} was woken from {receipt['rung']}, not {rung}")
         return took - receipt["run_ms"], receipt
 
@@ -104,8 +109,9 @@ def run(watch):
     with Daemon(watch, echo_blanks=0, onnx_blanks=1) as daemon:
         for model in (tiny, *models):
             for rung, suffix in SUFFIX.items():
-                model.deploy(daemon, model.name + suffix, **KEEPS[rung])
+                model.deploy(daemon, model.name + suffix, RUNTIME[rung], **KEEPS[rung])
                 model.forms[rung] = model.form  # Each deploy decides anew; the last is of the file.
+                model.saved[rung] = "awake in" in model.notes.get("snapshot", "")
                 # Lays out, makes the template, and brings the files into the page cache.
                 daemon.call(model.name + suffix, model.body, "application/x-npy")
             for file in (model.tree / "model.onnx", *(model.tree / ".dormouse").glob("*")):
@@ -123,10 +129,10 @@ def run(watch):
 
 def report(section, loads, warm):
     for name, of in loads.items():
-        for rung, what in (("template", "its template"), ("blank", "its file")):
+        for rung in ("template", "snapshot"):
             bound = (3 * b + c for b, c in zip(of.populate, of.tiny["blank"]))
-            section.add(f"{name}: ready from {what} / (3 × MAP_POPULATE + a start with the tiny model)",
-                        "≤ 1×", [a / b for a, b in zip(of.ready[rung], bound)], 1)
+            section.add(f"{name}: ready from {FROM[rung]} / (3 × MAP_POPULATE + a start with the tiny "
+                        "model)", "≤ 1×", [a / b for a, b in zip(of.ready[rung], bound)], 1)
         if of.model.form == "mapped":
             section.add(f"{name}: ONNX Runtime's default session / ready from its file", "≥ 10×",
                         [a / b for a, b in zip(of.default, of.ready["blank"])], 10, at_least=True)
@@ -135,8 +141,12 @@ def report(section, loads, warm):
     section.note("Ready is everything of a cold call over HTTP but the run itself: the receipt's wake "
                  "phases and what is outside of them. From its template: what a sleeping function "
                  "has for its template_keep_alive, 10 minutes unless told otherwise, which is one "
-                 "copy of the model in memory. From its file: after that, into a blank sandbox; the "
-                 "session is made, and an instance forked of it. All weights are in the page cache, "
+                 "copy of the model in memory. From its snapshot: after that, or after a restart; a "
+                 "blank worker becomes the template that was saved at the deploy, and an instance is "
+                 "forked of it. From its file: where there is no snapshot, or a new kernel or release "
+                 "made it useless; the session is made, and an instance forked of it: no bar, as "
+                 "functions are not woken from there any more. The tiny model starts from its file. "
+                 "All weights are in the page cache, "
                  f"by mincore. Medians (quartiles) of {ROUNDS} rounds, ms.")
     section.note()
     section.note("Ready leaves the first run out. A mapped form pays for its pages there, if the fork "
@@ -145,7 +155,7 @@ def report(section, loads, warm):
                  "session's loading.")
     section.table(["model", "form", "from", "ready", "sandbox", "code", "load", "outside",
                    "MAP_POPULATE", "ready, tiny", "default session", "first run"],
-                  [[name, of.model.forms[rung], {"template": "template", "blank": "file"}[rung],
+                  [[name, of.model.forms[rung], FROM[rung].split()[1],
                     spread(of.ready[rung]), *(spread(of.phases[rung][phase]) for phase in WAKE),
                     spread(of.outside[rung]), spread(of.populate), spread(of.tiny[rung]),
                     spread(of.default), spread(of.phases[rung]["run_ms"])]

@@ -46,6 +46,8 @@ class Daemon:
                 "onnx": {"root": f"{ROOTS}/onnx", "argv": ["/bin/init", "/bin/worker"],
                          "prepares": True, "forks": True, "snapshots": True,
                          "blanks": onnx_blanks},
+                "onnx_loaded": {"root": f"{ROOTS}/onnx", "argv": ["/bin/init", "/bin/worker"],
+                                "prepares": True, "forks": True, "blanks": onnx_blanks},
             },
         }
         (self.dir / "config.yaml").write_text(json.dumps(config))  # JSON is YAML, too.
@@ -119,8 +121,9 @@ class Daemon:
     def tree(self, name):
         """The folder that is /code in the function's sandboxes."""
         digest = self.function(name)["revision"]["digest"].split(":")[-1]
-        # The name of one with prepared files goes on after the digest.
-        return max((self.data / "blobs/trees").glob(digest + "*"), key=lambda tree: len(tree.name))
+        # The name of one with prepared files goes on after the digest; the last has the snapshot, too.
+        return max((self.data / "blobs/trees").glob(digest + "*"),
+                   key=lambda tree: ((tree / ".dormouse/snapshot").exists(), len(tree.name)))
 
     def call(self, name, body, kind="text/plain"):
         """One call: how long it took here in ms, and its receipt."""
