@@ -2,7 +2,7 @@
 // woken from there, and not loaded anew. docs/formats/snapshot.md
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { closeSync, existsSync, openSync, readFileSync, readdirSync, renameSync, statSync, truncateSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, renameSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { Platform, repository } from "./platform.mjs";
 
@@ -125,4 +125,82 @@ test("a snapshot that was damaged costs one load of the model, and no call", asy
   assert.equal(anew.number, revision.number + 1);
   assert.equal((await read("damaged")).rung, "snapshot");
   assert.equal((await deploy("damaged", textLine)).number, anew.number);
+});
+
+// Python: only if the manifest asks for it.
+
+const slow = `
+import os, random, time, uuid
+loaded = uuid.uuid4().hex
+table = {str(i): list(range(i, i + 20)) for i in range(20_000)}
+time.sleep(0.7)
+def handler(event, context):
+    right = all(table[str(i)][19] == i + 19 for i in range(0, 20_000, 97))
+    return {"loaded": loaded, "right": right, "drawn": random.random(), "now": time.time(), "token": os.environ.get("TOKEN")}
+`;
+const python = { runtime: "python", handler: "app.handler", memory: "256MiB", ...keepsNothing };
+
+async function setToken(value) {
+  const file = path.join(platform.dir, "token");
+  writeFileSync(file, value);
+  const done = await platform.cli("secret", "set", "token", "--from-file", file);
+  assert.equal(done.code, 0, done.stderr);
+}
+
+async function call(name) {
+  const answer = await platform.invoke(name, "{}", { "content-type": "application/json" });
+  assert.equal(answer.status, 200, answer.text);
+  const { rung } = await platform.receiptOf(answer.headers["dormouse-invocation"]);
+  return { ...JSON.parse(answer.text), rung };
+}
+
+test("Python that asks for it is woken with what it had loaded, and with its own chance, time and late secrets", async () => {
+  await setToken("one");
+  const done = await platform.deploy({ name: "py", ...python, snapshot: "on", secrets: { TOKEN: { secret: "token", when: "late" } } },
+    { "app.py": slow });
+  assert.equal(done.code, 0, done.stderr);
+  assert.match((await platform.json("show", "py")).function.revision.notes.snapshot, /^\d+ MiB, awake in \d+ ms instead of \d+ ms$/);
+  const said = [];
+  for (const token of ["one", "two", "three"]) {
+    await setToken(token);
+    said.push(await call("py"));
+    assert.equal(said.at(-1).token, token);
+    await platform.asleep("py");
+  }
+  await platform.kill("SIGKILL");
+  await platform.serve();
+  said.push(await call("py"));
+  for (const each of said) {
+    assert.equal(each.rung, "snapshot");
+    assert.equal(each.loaded, said[0].loaded);
+    assert.ok(each.right);
+    assert.ok(Math.abs(each.now - Date.now() / 1000) < 60);
+  }
+  assert.equal(new Set(said.map(({ drawn }) => drawn)).size, said.length);
+});
+
+test("Python that holds what cannot be saved says so, and serves", async () => {
+  const holds = `import mmap\nshared = mmap.mmap(-1, 4096)\n${slow}`;
+  const done = await platform.deploy({ name: "holds", ...python, snapshot: "on" }, { "app.py": holds });
+  assert.equal(done.code, 0, done.stderr);
+  assert.equal((await platform.json("show", "holds")).function.revision.notes.snapshot, "no: it has memory that it shares with others");
+  assert.notEqual((await call("holds")).rung, "snapshot");
+});
+
+test("nothing is saved that was not to be", async () => {
+  const notes = async (fields, files) => {
+    const done = await platform.deploy({ name: "unsaved", ...fields }, files);
+    assert.equal(done.code, 0, done.stderr);
+    return (await platform.json("show", "unsaved")).function.revision.notes;
+  };
+  assert.equal((await notes(python, { "app.py": slow })).snapshot, undefined);
+  assert.equal((await notes({ ...chat.manifest, snapshot: "off" }, chat.files)).snapshot, undefined);
+  const refused = async (fields, why) => {
+    const done = await platform.deploy({ name: "refused", ...python, snapshot: "on", ...fields }, { "app.py": slow });
+    assert.equal(done.code, 2);
+    assert.match(done.stderr, why);
+  };
+  await refused({ secrets: { TOKEN: { secret: "token", when: "init" } } }, /snapshot: on would write secrets to disk/);
+  await refused({ runtime: "node", handler: "app.handler" }, /snapshot: on is for the runtimes onnx, llm and python, not for node/);
+  await refused({ snapshot: "yes" }, /snapshot: .*`?auto`?, `?on`? or `?off/);
 });

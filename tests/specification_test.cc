@@ -93,6 +93,7 @@ std::map<std::string, std::string> of_manifests() {
           {"manifest: keep_alive", time(manifest.keep_alive)},
           {"manifest: template_keep_alive", time(manifest.template_keep_alive)},
           {"manifest: concurrency", count(manifest.concurrency)},
+          {"manifest: snapshot", manifest.snapshot},
           {"manifest: reuse", manifest.reuse},
           {"manifest: threads", count(manifest.threads)},
           {"manifest: min instances", count(manifest.instances_min)},

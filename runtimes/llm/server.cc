@@ -103,9 +103,11 @@ class Server {
     if (!not_woken.message.empty()) ready->notes["snapshot"] = "not used: " + not_woken.message;
     wire_.post(wire::Type::ready, 0, wire::encode(*ready));
     if (!wire_.flush()) return 1;
-    if (is_template &&
-        !become_instance(
-            {.socket = wire_.socket(), .ready = std::move(*ready), .key = key, .code = folder_})) {
+    if (is_template && !become_instance({.socket = wire_.socket(),
+                                         .ready = std::move(*ready),
+                                         .key = key,
+                                         .code = folder_,
+                                         .settles_large = true})) {
       return 1;
     }
     return serve();

@@ -41,6 +41,8 @@ Result<> check_descriptors(std::span<const int> expected) {
   return ok;
 }
 
+}  // namespace
+
 // Fields of proc(5)'s stat, by their numbers there; the second has a name, in parentheses.
 Result<Addresses> addresses_of_this() {
   std::ifstream file("/proc/self/stat");
@@ -67,8 +69,6 @@ Result<Addresses> addresses_of_this() {
   if (prctl(PR_SET_MM, PR_SET_MM_MAP, &same, sizeof same, 0) == 0) return it;
   return system_error(Code::unsupported, "telling the kernel where the heap ends");
 }
-
-}  // namespace
 
 prctl_mm_map map_of(const Addresses& it) {
   return {.start_code = it.start_code,

@@ -16,6 +16,9 @@ namespace dormouse::snapshot {
 // One thread, and no open descriptor but standard ones and these; unsupported, with what there is.
 Result<> is_alone(std::span<const int> descriptors);
 
+// unsupported if the kernel does not take what it told.
+Result<Addresses> addresses_of_this();
+
 // All but the registers. unsupported if the kernel does not tell.
 Result<Thread> thread_of_this();
 

@@ -5,9 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "runtimes/snapshot/memory_map.h"
+#include "runtimes/snapshot/process.h"
 #include "runtimes/snapshot/template.h"
 
 namespace dormouse::snapshot {
@@ -44,17 +48,24 @@ class Copy {
   std::uint64_t begin_ = 0;
 };
 
+struct Piece {
+  std::uint64_t begin, end;
+  std::uint32_t access;
+};
+
 // False: there is no memory for it; then it stays where it is.
-bool bring_in(std::uint64_t begin, std::uint64_t bytes, std::uint32_t access) {
-  const Copy copy(begin, bytes);
+bool bring_in(const Piece& piece) {
+  const std::uint64_t bytes = piece.end - piece.begin;
+  const Copy copy(piece.begin, bytes);
   if (!copy.is_there()) return false;
-  std::memcpy(at(copy.begin()), at(begin), bytes);
-  return mprotect(at(copy.begin()), bytes, static_cast<int>(access)) == 0 &&
-         mremap(at(copy.begin()), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(begin)) !=
+  std::memcpy(at(copy.begin()), at(piece.begin), bytes);
+  return mprotect(at(copy.begin()), bytes, static_cast<int>(piece.access)) == 0 &&
+         mremap(at(copy.begin()), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(piece.begin)) !=
              MAP_FAILED;
 }
 
 constexpr std::size_t room_bytes = std::size_t{16} << 20;
+constexpr unsigned helpers_max = 3;
 
 }  // namespace
 
@@ -70,20 +81,47 @@ void read_ahead(const std::string& folder) {
   }
 }
 
-bool settle(const std::function<bool()>& goes_on) {
+// What is still the file's, each cut where huge pages begin.
+std::vector<Piece> pieces() {
+  std::vector<Piece> found;
   Room room(room_bytes);
-  if (!room.is_there()) return true;
-  const auto mappings = mappings_of_this(room);
-  if (!mappings) return true;
+  const auto mappings = room.is_there() ? mappings_of_this(room) : std::span<Mapping>();
+  if (!mappings) return found;
   const std::string suffix = "/.dormouse/" + std::string(file_name);
   for (const Mapping& each : *mappings) {
     if (!each.name.ends_with(suffix) || (each.access & PROT_READ) == 0) continue;
     for (std::uint64_t begin = each.begin; begin < each.end;) {
       const std::uint64_t end = std::min(each.end, (begin + piece_bytes) & ~(huge - 1));
-      if (!goes_on()) return false;
-      if (!bring_in(begin, end - begin, each.access)) return true;
+      found.push_back({begin, end, each.access});
       begin = end;
     }
+  }
+  return found;
+}
+
+void settle_large() {
+  std::vector<Piece> large = pieces();
+  const auto addresses = addresses_of_this();
+  if (!addresses) return;
+  std::erase_if(large, [&](const Piece& each) {
+    const bool is_heap = each.begin < addresses->brk && each.end > addresses->start_brk;
+    return is_heap || each.end - each.begin < huge;
+  });
+  // From here on nobody writes to what is copied: threads have their own stacks, and allocate
+  // nothing.
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i; (i = next++) < large.size();) (void)bring_in(large[i]);
+  };
+  std::vector<std::jthread> helpers(std::min(helpers_max, std::thread::hardware_concurrency() - 1));
+  for (std::jthread& each : helpers) each = std::jthread(work);
+  work();
+}
+
+bool settle(const std::function<bool()>& goes_on) {
+  for (const Piece& each : pieces()) {
+    if (!goes_on()) return false;
+    if (!bring_in(each)) return true;
   }
   return true;
 }

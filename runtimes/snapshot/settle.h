@@ -8,6 +8,10 @@
 
 namespace dormouse::snapshot {
 
+// Now, by all processors, what lies in one piece of at least a huge page; but for the heap, which
+// the threads that do it use. For programs that are slower while that is in small pages.
+void settle_large();
+
 // Piece by piece, for as long as `goes_on` says so, which is asked before each. True: all of it is
 // done. What is interrupted goes on where it was in the next call.
 bool settle(const std::function<bool()>& goes_on);

@@ -42,6 +42,8 @@ bool is_quiet(int socket, int patience_ms) {
   return poll(&readable, 1, patience_ms) == 0;
 }
 
+}  // namespace
+
 // Of one that was woken, while nobody wants a fork of it: later than the first call, which has all
 // processors for itself. True: it is done.
 bool try_to_settle(const Template& it) {
@@ -66,6 +68,7 @@ Result<Side> save_or_be_woken(const Template& it) {
     (void)file.release();    // It was closed on the way here.
     (void)kill(1, SIGUSR1);  // The sandbox's first process: forks outlive their template.
     read_ahead(it.code);
+    if (it.settles_large) settle_large();
     wire::Ready ready = it.ready;
     ready.notes[std::string(option)] = "woken";
     return sent(send(it.socket, wire::Type::ready, encode(ready)), Side::woken);
@@ -80,8 +83,6 @@ Result<Side> save_or_be_woken(const Template& it) {
                                 .options = {{std::string(option), "yes"}}};
   return sent(send(it.socket, wire::Type::prepared, encode(prepared)), Side::saved);
 }
-
-}  // namespace
 
 Result<> live(const Template& it) {
   constexpr int leave = 0, fork_one = 1, save_yourself = 2;
@@ -118,6 +119,10 @@ Error wake_if_saved(const wire::Load& load, const std::string& key, int socket,
                     const std::string& code_folder) {
   const auto said = load.options.find(std::string(option));
   if (said == load.options.end() || said->second != "yes") return {Code::not_found, ""};
+  return wake_if_there(key, socket, code_folder);
+}
+
+Error wake_if_there(const std::string& key, int socket, const std::string& code_folder) {
   const std::string path = code_folder + "/.dormouse/" + std::string(file_name);
   const wire::Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return system_error(Code::not_found, "opening the snapshot");

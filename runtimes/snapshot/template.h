@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "runtimes/snapshot/snapshot.h"
 #include "wire/messages.h"
 
 namespace dormouse::snapshot {
@@ -20,6 +21,7 @@ struct Template {
   std::string key;             // Of the snapshot: key_of(), before anything was loaded.
   std::string code = "/code";  // The revision's folder.
   std::string out = "/out";    // Where a snapshot is written to.
+  bool settles_large = false;  // Before it says that it is ready, if it was woken: settle_large().
   // In one that was woken, once it has settled: what the kernel knew of its memory, such as locks.
   std::function<void()> settled;
 };
@@ -27,6 +29,12 @@ struct Template {
 // Forks an instance whenever the daemon wants one. Returns only in instances. The process must have
 // one thread.
 Result<> live(const Template&);
+
+// Of that, for those who fork by themselves: what to do when dormouse_wait_fork() gives 2, in the
+// process that is saved and once more in each that is woken; tells the daemon, and gives which one
+// this is. And what one that was woken does before it waits, until it gives true.
+Result<Side> save_or_be_woken(const Template&);
+bool try_to_settle(const Template&);
 
 // What a template is made of, beside the files that it has mapped: the machine, and what `load`
 // said.
@@ -36,5 +44,6 @@ std::string key_of(const wire::Load&);
 // none, with an empty message, or it cannot be woken: then the load goes on as without.
 Error wake_if_saved(const wire::Load&, const std::string& key, int socket,
                     const std::string& code_folder);
+Error wake_if_there(const std::string& key, int socket, const std::string& code_folder);
 
 }  // namespace dormouse::snapshot

@@ -62,6 +62,11 @@ struct Llm {
 inline constexpr std::string_view reuse_warm = "warm";
 inline constexpr std::string_view reuse_clean = "clean";
 
+// Of Manifest::snapshot: of models, of whatever can be saved, of nothing.
+inline constexpr std::string_view snapshot_auto = "auto";
+inline constexpr std::string_view snapshot_on = "on";
+inline constexpr std::string_view snapshot_off = "off";
+
 // What a user declares in dormouse.yaml. Defaults are here, and in SPECIFICATION.md.
 struct Manifest {
   std::string name;     // [A-Za-z0-9_]([-A-Za-z0-9_]{0,62}[A-Za-z0-9_])?
@@ -78,6 +83,7 @@ struct Manifest {
   Duration keep_alive = std::chrono::seconds(60);
   Duration template_keep_alive = std::chrono::minutes(10);
   std::int32_t concurrency = 1;
+  std::string snapshot{snapshot_auto};
   std::string reuse{reuse_warm};  // "clean": no instance takes a second call; of concurrency 1.
   std::int32_t threads = 1;
   std::int32_t instances_min = 0;

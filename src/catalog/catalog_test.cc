@@ -181,6 +181,17 @@ TEST(Versions, AreEightAsSoonAsInstancesAreNotUsedAgain) {
   EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
 }
 
+TEST(Versions, AreNineAsSoonAsASnapshotIsAskedForOrNot) {
+  for (const std::string_view wanted : {snapshot_on, snapshot_off}) {
+    Draft draft = a_python_draft();
+    draft.manifest.snapshot = wanted;
+    const std::string bytes = encode(draft);
+    EXPECT_EQ(bytes[0], 9);
+    EXPECT_EQ(decode_draft(bytes)->manifest, draft.manifest);
+    EXPECT_NE(digest_of(draft), digest_of(a_python_draft()));
+  }
+}
+
 TEST(Versions, AreSixAsSoonAsThereIsALabel) {
   Draft draft = a_draft();
   draft.manifest.labels = {{"team", "vision"}};
@@ -383,6 +394,7 @@ TEST(Validate, RefusesDraftsThatCannotBeServed) {
       {"a prepared file outside it", [](Draft& d) { d.prepared[0].path = "x"; }},
       {"no memory", [](Draft& d) { d.manifest.resources.memory_bytes = 0; }},
       {"a negative timeout", [](Draft& d) { d.manifest.timeout = Duration(-1); }},
+      {"a snapshot that is none", [](Draft& d) { d.manifest.snapshot = "yes"; }},
       {"a reuse that is none", [](Draft& d) { d.manifest.reuse = "dirty"; }},
       {"a clean one of many calls at once",
        [](Draft& d) {

@@ -18,6 +18,7 @@ constexpr std::uint8_t version_of_network = 5;
 constexpr std::uint8_t version_of_labels = 6;
 constexpr std::uint8_t version_of_llm = 7;
 constexpr std::uint8_t version_of_reuse = 8;
+constexpr std::uint8_t version_of_snapshot = 9;
 
 using Texts = std::map<std::string, std::string>;
 
@@ -127,6 +128,7 @@ Llm get_llm(Reader& in) {
 
 std::uint8_t version_of(const Manifest& m) {
   const Manifest defaults;
+  if (m.snapshot != defaults.snapshot) return version_of_snapshot;
   if (m.reuse != defaults.reuse) return version_of_reuse;
   if (m.llm != defaults.llm) return version_of_llm;
   if (!m.labels.empty()) return version_of_labels;
@@ -164,6 +166,7 @@ void put_manifest(std::string& out, const Manifest& m) {
   if (version_of(m) >= version_of_labels) put_texts(out, m.labels);
   if (version_of(m) >= version_of_llm) put_llm(out, m.llm);
   if (version_of(m) >= version_of_reuse) put_sized(out, m.reuse);
+  if (version_of(m) >= version_of_snapshot) put_sized(out, m.snapshot);
 }
 
 Manifest get_manifest(Reader& in, std::uint8_t version) {
@@ -191,6 +194,7 @@ Manifest get_manifest(Reader& in, std::uint8_t version) {
   if (version >= version_of_labels) m.labels = get_texts(in);
   if (version >= version_of_llm) m.llm = get_llm(in);
   if (version >= version_of_reuse) m.reuse = in.get_sized();
+  if (version >= version_of_snapshot) m.snapshot = in.get_sized();
   return m;
 }
 
@@ -212,7 +216,7 @@ Result<Draft> decode_draft(std::string_view bytes) {
   const Error damaged{Code::unavailable, "a revision in the catalog is damaged"};
   Reader in(bytes);
   const auto version = in.get<std::uint8_t>();
-  if (version < version_plain || version > version_of_reuse) return damaged;
+  if (version < version_plain || version > version_of_snapshot) return damaged;
   Draft draft;
   draft.manifest = get_manifest(in, version);
   if (version_of(draft.manifest) != version) return damaged;  // Each draft has one form.

@@ -67,6 +67,9 @@ Result<> validate_numbers(const Manifest& m) {
   }
   if (m.resources.cpu_millicores > most) return invalid("cpu: too many");
   if (m.instances_min > m.instances_max) return invalid("min instances: more than the maximum");
+  if (m.snapshot != snapshot_auto && m.snapshot != snapshot_on && m.snapshot != snapshot_off) {
+    return invalid("snapshot: auto, on or off");
+  }
   if (m.reuse != reuse_warm && m.reuse != reuse_clean) return invalid("reuse: warm or clean");
   if (m.reuse == reuse_clean && m.concurrency != 1) return invalid("reuse: clean: concurrency 1");
   return ok;

@@ -87,6 +87,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .binds = host_binds(),
        .reports = true,
        .forks = true,
+       .snapshots = true,
+       .saves_unasked = false,
        .loopback = true,
        .left_alone = std::chrono::milliseconds(150)});
 }

@@ -256,6 +256,25 @@ Result<> read_logging(const json::value& value, Draft& draft) {
   return ok;
 }
 
+// There it is of published versions alone, as what is not published is not called much; here each
+// revision has its snapshot.
+Result<> read_snap_start(const json::value& value, Draft& draft) {
+  const bool is_on = value == json::value{{"ApplyOn", "PublishedVersions"}};
+  if (!is_on && value != json::value{{"ApplyOn", "None"}}) {
+    return refused("ApplyOn is PublishedVersions or None");
+  }
+  draft.manifest["snapshot"] = is_on ? catalog::snapshot_on : catalog::snapshot_auto;
+  return ok;
+}
+
+json::object snap_start(const catalog::Revision& revision) {
+  const auto saved = revision.load_options.find("snapshot");
+  const bool is_saved = saved != revision.load_options.end() && saved->second == "yes";
+  const bool is_on = revision.manifest.snapshot == catalog::snapshot_on;
+  return {{"ApplyOn", is_on ? "PublishedVersions" : "None"},
+          {"OptimizationStatus", is_on && is_saved ? "On" : "Off"}};
+}
+
 constexpr Field configuration_fields[] = {
     {"Runtime", read_runtime},
     {"Role", [](const json::value& v, Draft& d) { return read_label(v, d, "aws.role"); }},
@@ -269,7 +288,7 @@ constexpr Field configuration_fields[] = {
     {"LoggingConfig", read_logging},
     {"TracingConfig",
      [](const json::value& v, Draft&) { return must_be(v, {{"Mode", "PassThrough"}}); }},
-    {"SnapStart", [](const json::value& v, Draft&) { return must_be(v, {{"ApplyOn", "None"}}); }},
+    {"SnapStart", read_snap_start},
 };
 constexpr Field creation_fields[] = {
     {"FunctionName", read_name},
@@ -450,7 +469,7 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
       {"TracingConfig", {{"Mode", "PassThrough"}}},
       {"EphemeralStorage", ephemeral_storage()},
       {"LoggingConfig", {{"LogFormat", "Text"}, {"LogGroup", log_group(manifest.name)}}},
-      {"SnapStart", {{"ApplyOn", "None"}, {"OptimizationStatus", "Off"}}},
+      {"SnapStart", snap_start(revision)},
       {"RevisionId", lambda_revision_id(revision)},
       {"State", "Active"},
       {"LastUpdateStatus", view.changing ? "InProgress" : "Successful"},

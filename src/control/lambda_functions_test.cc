@@ -58,6 +58,9 @@ TEST(LambdaCreate, TakesWhatHasAMeaningHereAndLeavesOutWhatSaysNothing) {
       R"("Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[]},"KMSKeyArn":"",)"
       R"("DeadLetterConfig":{},"TracingConfig":{"Mode":"PassThrough"},)"
       R"("SnapStart":{"ApplyOn":"None"})");
+  const auto saved = create(R"(,"SnapStart":{"ApplyOn":"PublishedVersions"})");
+  ASSERT_TRUE(saved) << saved.error().message;
+  EXPECT_EQ(saved->manifest.snapshot, catalog::snapshot_on);
   ASSERT_TRUE(change) << change.error().message;
   const catalog::Manifest& manifest = change->manifest;
   EXPECT_TRUE(change->publish);
@@ -84,7 +87,7 @@ TEST(LambdaCreate, RefusesByNameWhatIsNotToBeHad) {
       {R"(,"LoggingConfig":{"LogGroup":"/aws/lambda/greet"})", "LoggingConfig: LogGroup"},
       {R"(,"LoggingConfig":"Text")", "LoggingConfig"},
       {R"(,"TracingConfig":{"Mode":"Active"})", "TracingConfig"},
-      {R"(,"SnapStart":{"ApplyOn":"PublishedVersions"})", "SnapStart"},
+      {R"(,"SnapStart":{"ApplyOn":"Everything"})", "SnapStart"},
       {R"(,"PackageType":"Image")", "PackageType"},
       {R"(,"Architectures":["sparc"])", "Architectures"},
       {R"(,"Timeout":0)", "Timeout"},
@@ -232,6 +235,14 @@ TEST(LambdaConfiguration, SaysWhatTheToolsWaitFor) {
   EXPECT_EQ(view.at("LoggingConfig"),
             json::parse(R"({"LogFormat":"Text","LogGroup":"/dormouse/greet"})"));
   EXPECT_EQ(view.at("SnapStart"), json::parse(R"({"ApplyOn":"None","OptimizationStatus":"Off"})"));
+  manifest.snapshot = catalog::snapshot_on;
+  catalog::Revision saved = revision_of(manifest);
+  view = lambda_configuration(saved, {.version = "3", .region = "x"});
+  EXPECT_EQ(view.at("SnapStart"),
+            json::parse(R"({"ApplyOn":"PublishedVersions","OptimizationStatus":"Off"})"));
+  saved.load_options["snapshot"] = "yes";
+  view = lambda_configuration(saved, {.version = "3", .region = "x"});
+  EXPECT_EQ(view.at("SnapStart").at("OptimizationStatus"), "On");
   view = lambda_configuration(revision_of(manifest),
                               {.version = "3", .region = "x", .changing = true});
   EXPECT_EQ(view.at("FunctionArn"), "arn:aws:lambda:x:000000000000:function:greet:3");

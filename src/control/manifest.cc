@@ -96,6 +96,9 @@ const std::vector<RuntimesField>& runtimes_fields() {
        {"python", "node", "executable"},
        [](const Manifest& m) { return !m.handler.empty(); }},
       {"python", {"python"}, [](const Manifest& m) { return m.python_packages != "none"; }},
+      {"snapshot: on",
+       {"onnx", "llm", "python"},
+       [](const Manifest& m) { return m.snapshot == catalog::snapshot_on; }},
       {"model", {"onnx", "llm"}, [](const Manifest& m) { return !m.model.empty(); }},
       {"task", {"onnx"}, [](const Manifest& m) { return !m.task.empty(); }},
       {"task_options", {"onnx"}, [](const Manifest& m) { return !m.task_options.empty(); }},
@@ -132,6 +135,11 @@ Result<> check_together(const Manifest& manifest) {
                    std::to_string(manifest.concurrency));
   }
   if (auto good = check_runtimes_fields(manifest); !good) return good;
+  const bool has_init = std::ranges::any_of(
+      manifest.secrets, [](const auto& each) { return each.second.when == catalog::When::init; });
+  if (manifest.snapshot == catalog::snapshot_on && has_init) {
+    return refused("snapshot: on would write secrets to disk that are `init`; declare them `late`");
+  }
   if (manifest.runtime == "llm" && manifest.concurrency > llm_sequences_max) {
     return refused("concurrency is at most " + std::to_string(llm_sequences_max) +
                    " for the runtime llm");

@@ -71,6 +71,14 @@ Result<> check_reuse(std::string_view how) {
   return ok;
 }
 
+Result<> check_snapshot(std::string_view when) {
+  if (when == catalog::snapshot_auto || when == catalog::snapshot_on ||
+      when == catalog::snapshot_off) {
+    return ok;
+  }
+  return refused("none of them");
+}
+
 Result<> check_weights(std::string_view where) {
   if (where != "memory" && where != "mapped") return refused("neither");
   return ok;
@@ -86,7 +94,7 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kib = 1 << 10, mib = 1 << 20;
 constexpr std::int64_t gib = std::int64_t{1} << 30, tib = std::int64_t{1} << 40;
 
-const std::array<Field, 29> fields{{
+const std::array<Field, 30> fields{{
     {"name",
      Text{[](Manifest& m) -> std::string& { return m.name; }, check_name,
           "1 to 64 letters, digits, \"_\" and \"-\", not beginning or ending with \"-\""},
@@ -158,6 +166,12 @@ const std::array<Field, 29> fields{{
     {"template_keep_alive",
      Time{[](Manifest& m) -> Duration& { return m.template_keep_alive; }, 0ms, 720h},
      "How long the template that instances are forked from stays after the last instance is gone."},
+    {"snapshot",
+     Text{[](Manifest& m) -> std::string& { return m.snapshot; }, check_snapshot,
+          "`auto`, `on` or `off`"},
+     "Whether the template is saved at the deploy, to be woken from disk once it is gone from "
+     "memory. `auto`: of models. `on`: of Python too, whose code then finds what it had at the "
+     "deploy, however long ago."},
     {"concurrency", Count{[](Manifest& m) -> std::int32_t& { return m.concurrency; }, 1, 1000},
      "How many calls one instance serves at a time. In Python each has a thread, and async "
      "handlers share an event loop."},

@@ -135,6 +135,9 @@ TEST(Manifest, AcceptsWhatIsAtTheBounds) {
                             R"("handler":"my-app.Handler_2")",
                             R"("reuse":"warm")",
                             R"("reuse":"clean")",
+                            R"("snapshot":"auto")",
+                            R"("snapshot":"on")",
+                            R"("snapshot":"off")",
                             R"("template_keep_alive":"0ms")",
                             R"("template_keep_alive":"720h")"}) {
     EXPECT_EQ(refusal(field), "") << field;
@@ -178,6 +181,9 @@ TEST(Manifest, RefusesTheRestAndSaysWhatIsAllowed) {
       {R"("timeout":"0s")", "timeout: \"0s\" is not allowed (out of range)"},
       {R"("timeout":"25h")", "allowed is from 1ms to 1d"},
       {R"("keep_alive":"-1s")", "is not a duration"},
+      {R"("snapshot":"yes")",
+       "snapshot: \"yes\" is not allowed (none of them); allowed is `auto`, `on` or `off`"},
+      {R"("snapshot":true)", "snapshot: true is not allowed"},
       {R"("reuse":"no")", "reuse: \"no\" is not allowed (neither); allowed is `warm` or `clean`"},
       {R"("reuse":"clean","concurrency":2)",
        "an instance takes one call, so concurrency is 1, not 2"},

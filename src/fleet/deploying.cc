@@ -264,8 +264,10 @@ asio::awaitable<Result<Duration>> Shard::load_once(catalog::Draft* draft,
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();
   instance(key)->worker = std::move(*taken);
+  wire::Options options = draft->load_options;
+  if (saves) options[std::string(snapshot_option)] = "save";
   auto loading = ask(
-      key, {.manifest = draft->manifest, .options = draft->load_options, .tree = std::move(tree)});
+      key, {.manifest = draft->manifest, .options = std::move(options), .tree = std::move(tree)});
   Result<std::string> said = co_await std::move(loading);
   if (said && options_.runtimes.at(draft->manifest.runtime).listens) {
     auto connecting = instance(key)->worker->sandbox().connect(program_port);

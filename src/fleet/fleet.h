@@ -46,10 +46,11 @@ struct Runtime {
   bool prepares = false;             // Has a deploy-time step (`prepare`).
   bool reports = false;              // Its log says when a call began and ended, and what it took.
   bool forks = false;                // May become a template: docs/formats/template.md.
-  bool snapshots = false;            // Its templates can be saved: docs/formats/snapshot.md.
-  bool loopback = false;             // Its processes may speak IP with each other.
-  bool listens = false;              // Its programs are HTTP servers: calls go to their port.
-  bool language_models = false;      // Its workers are ours, and count tokens.
+  bool snapshots = false;            // Its templates can be saved: docs/formats/snapshot.md,
+  bool saves_unasked = true;     // and are unless the manifest says no: they run no user's code.
+  bool loopback = false;         // Its processes may speak IP with each other.
+  bool listens = false;          // Its programs are HTTP servers: calls go to their port.
+  bool language_models = false;  // Its workers are ours, and count tokens.
   bool keeps_conversations = false;  // They keep what they computed of a conversation, too.
   Duration left_alone{};             // So long nothing is prepared beside what starts from a file:
                                      // it loads and answers with all processors.

@@ -64,6 +64,11 @@ bool has_late(const SecretUses& uses) {
       uses, [](const auto& each) { return each.second.when == catalog::When::late; });
 }
 
+bool has_init(const SecretUses& uses) {
+  return std::ranges::any_of(
+      uses, [](const auto& each) { return each.second.when == catalog::When::init; });
+}
+
 std::vector<std::int64_t> init_versions(const SecretUses& uses, const secrets::Secrets& secrets) {
   std::vector<std::int64_t> versions;
   if (uses.empty()) return versions;

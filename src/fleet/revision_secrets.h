@@ -25,6 +25,7 @@ Result<std::string> load_with_secrets(wire::Options, const SecretUses&, const se
 Result<std::string> go_with_secrets(const SecretUses&, const secrets::Secrets&);
 
 bool has_late(const SecretUses&);
+bool has_init(const SecretUses&);
 
 // The late ones as variables and values, without those that a template has as `init`, too, and
 // those that are so short that they may be found anywhere.

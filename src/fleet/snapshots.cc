@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fleet/revision_files.h"
+#include "fleet/revision_secrets.h"
 #include "fleet/shard.h"
 
 namespace dormouse::fleet {
@@ -78,10 +79,14 @@ void Shard::note_waking(InstanceKey mold, const Result<std::string>& said) {
   }
 }
 
-// A template with secrets has them in its memory, which is not to be on disk.
+// A template with `init` secrets has them in its memory, which is not to be on disk.
 bool Shard::can_be_saved(const catalog::Draft& draft) const {
-  return options_.runtimes.at(draft.manifest.runtime).snapshots && forks(draft) &&
-         draft.manifest.secrets.empty() && !has_snapshot(draft);
+  const Runtime& runtime = options_.runtimes.at(draft.manifest.runtime);
+  const std::string& wanted = draft.manifest.snapshot;
+  const bool is_wanted =
+      wanted == catalog::snapshot_on || (wanted == catalog::snapshot_auto && runtime.saves_unasked);
+  return runtime.snapshots && is_wanted && forks(draft) && !has_init(draft.manifest.secrets) &&
+         !has_snapshot(draft);
 }
 
 // What it says comes from inside a sandbox: nothing of it is taken but one file, and one note.

@@ -65,6 +65,10 @@ class Worker:
         template.hide_memory()
         if not is_template:
             template.drop_capabilities()
+        notes = {"python": VERSION}
+        snapshot = template.Snapshot(self._socket.number, options) if is_template and "snapshot" in options else None
+        if snapshot and options["snapshot"] == "yes":
+            notes["snapshot"] = "not used: " + snapshot.wake()
         self._settings = handler.Settings(options)
         self._settle_ms = options["settle_ms"]
         self._set_environment(options)
@@ -90,14 +94,13 @@ class Worker:
             what = f"{doing}: {_last_words(error)}{handler.what_is_missing(error)}"
             self._socket.send(wire.INIT_FAILED, 0, wire.failure(what))
             return False
-        notes = {"python": VERSION}
         why_not = template.why_not() if is_template else None
         if why_not:
             notes["template"] = "no: " + why_not
         self._socket.send(wire.READY, 0, wire.ready(notes))
         if is_template and not why_not:
             gc.freeze()
-            template.serve(self._socket.number, self._settle_as_template)  # Returns in an instance.
+            template.serve(self._socket.number, self._settle_as_template, snapshot)  # Returns in an instance.
             return self._settle_in()
         self._get_ready_to_serve()
         return True

@@ -11,6 +11,8 @@ import threading
 import time
 
 _LIBRARY = "/opt/dormouse/libdormouse.so"
+_SNAPSHOT_LIBRARY = "/opt/dormouse/libdormouse_snapshot.so"
+_FORK, _SAVE = 1, 2  # What the daemon wants of a template.
 _PR_SET_DUMPABLE = 4
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -79,13 +81,52 @@ def fill_holes():
         fill(*pointers, ctypes.c_size_t(size_max), ctypes.c_size_t(header))
 
 
-def serve(number, settle):
+class Snapshot:
+    """What a template is saved as, and woken from: docs/formats/snapshot.md. To be made before
+    anything is loaded."""
+
+    def __init__(self, number, options):
+        self._number = number
+        self._library = ctypes.PyDLL(_SNAPSHOT_LIBRARY)  # What is saved holds the interpreter's lock.
+        self._library.dormouse_snapshot_machine.restype = ctypes.c_char_p
+        passing = ("snapshot", "start_ms", "settle_ms")
+        said = "".join(f"{name}={value}\n" for name, value in sorted(options.items()) if name not in passing)
+        self._key = self._library.dormouse_snapshot_machine() + b"\n" + said.encode("utf-8", "surrogateescape")
+
+    def wake(self):
+        """Returns only if it could not: why."""
+        why = ctypes.create_string_buffer(512)
+        self._library.dormouse_snapshot_wake(self._number, self._key, why, ctypes.c_size_t(len(why)))
+        return why.value.decode("utf-8", "replace")
+
+    def save(self):
+        """None: the daemon is gone. Otherwise whether this is one that was woken."""
+        side = self._library.dormouse_snapshot_save(self._number, self._key)
+        return None if side < 0 else side == 1
+
+    def settle(self):
+        """Of one that was woken, while nobody wants anything of it. Whether it is done."""
+        return self._library.dormouse_snapshot_settle(self._number) == 1
+
+
+def serve(number, settle, snapshot):
     """Forks an instance whenever the daemon wants one. Returns only in instances. `settle` is called
     once, after the first fork."""
     library = _library()
     slot = _Slot()
-    settled = False
-    while library.dormouse_wait_fork(number, ctypes.byref(slot)) == 1:
+    settled, is_whole = False, True
+    while True:
+        if not is_whole:
+            is_whole = snapshot.settle()
+        wanted = library.dormouse_wait_fork(number, ctypes.byref(slot))
+        if wanted == _SAVE and snapshot:
+            was_woken = snapshot.save()
+            if was_woken is None:
+                break
+            is_whole = not was_woken
+            continue
+        if wanted != _FORK:
+            break
         # The interpreter's own fork: modules that asked to be told of it are.
         if os.fork() == 0:
             if library.dormouse_enter(number, ctypes.byref(slot)) != 0:
