@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -17,7 +18,7 @@
 namespace dormouse::snapshot {
 namespace {
 
-constexpr std::uint64_t huge = 2 << 20, piece_bytes = 32 << 20;
+constexpr std::uint64_t huge = 2 << 20, piece_bytes = 8 << 20;
 
 void* at(std::uint64_t address) {
   return reinterpret_cast<void*>(address);
@@ -26,24 +27,35 @@ void* at(std::uint64_t address) {
 // As far into a huge page as `like`, so that whole ones are moved there.
 class Copy {
  public:
-  Copy(std::uint64_t like, std::uint64_t bytes) : taken_bytes_(bytes + huge) {
+  Copy(std::uint64_t like, std::uint64_t bytes) : bytes_(bytes), taken_bytes_(bytes + huge) {
     taken_ = syscall(SYS_mmap, nullptr, taken_bytes_, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const auto begin = static_cast<std::uint64_t>(taken_);
     begin_ = begin + ((like - begin) & (huge - 1));
     if (is_there()) (void)madvise(at(begin_), bytes, MADV_HUGEPAGE);  // A kernel may have none.
   }
+  // Not what was moved away: by now that may be another thread's.
   ~Copy() {
-    if (is_there()) munmap(at(static_cast<std::uint64_t>(taken_)), taken_bytes_);
+    if (!is_there()) return;
+    const auto first = static_cast<std::uint64_t>(taken_), end = first + taken_bytes_;
+    if (!moved_) munmap(at(first), taken_bytes_);
+    if (moved_ && begin_ > first) munmap(at(first), begin_ - first);
+    if (moved_ && begin_ + bytes_ < end) munmap(at(begin_ + bytes_), end - begin_ - bytes_);
   }
   Copy(const Copy&) = delete;
   Copy& operator=(const Copy&) = delete;
 
   bool is_there() const { return taken_ >= 0; }
   std::uint64_t begin() const { return begin_; }
+  bool move_to(std::uint64_t place) {
+    moved_ =
+        mremap(at(begin_), bytes_, bytes_, MREMAP_MAYMOVE | MREMAP_FIXED, at(place)) != MAP_FAILED;
+    return moved_;
+  }
 
  private:
-  std::uint64_t taken_bytes_;
+  bool moved_ = false;
+  std::uint64_t bytes_, taken_bytes_;
   long taken_;
   std::uint64_t begin_ = 0;
 };
@@ -56,16 +68,20 @@ struct Piece {
 // False: there is no memory for it; then it stays where it is.
 bool bring_in(const Piece& piece) {
   const std::uint64_t bytes = piece.end - piece.begin;
-  const Copy copy(piece.begin, bytes);
+  Copy copy(piece.begin, bytes);
   if (!copy.is_there()) return false;
   std::memcpy(at(copy.begin()), at(piece.begin), bytes);
   return mprotect(at(copy.begin()), bytes, static_cast<int>(piece.access)) == 0 &&
-         mremap(at(copy.begin()), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(piece.begin)) !=
-             MAP_FAILED;
+         copy.move_to(piece.begin);
 }
 
 constexpr std::size_t room_bytes = std::size_t{16} << 20;
 constexpr unsigned helpers_max = 3;
+
+// A virtual machine may have to be given memory first, at a tenth of the speed: then a call is not
+// kept waiting for it.
+constexpr auto patience = std::chrono::milliseconds(20);
+constexpr std::uint64_t bytes_per_ns = 5;
 
 }  // namespace
 
@@ -110,8 +126,17 @@ void settle_large() {
   // From here on nobody writes to what is copied: threads have their own stacks, and allocate
   // nothing.
   std::atomic<std::size_t> next = 0;
+  std::atomic<std::uint64_t> brought = 0;
+  const auto began = std::chrono::steady_clock::now();
+  const auto is_worth_it = [&] {
+    const auto took = std::chrono::steady_clock::now() - began;
+    return took < patience + std::chrono::nanoseconds(brought / bytes_per_ns);
+  };
   const auto work = [&] {
-    for (std::size_t i; (i = next++) < large.size();) (void)bring_in(large[i]);
+    for (std::size_t i; is_worth_it() && (i = next++) < large.size();) {
+      (void)bring_in(large[i]);
+      brought += large[i].end - large[i].begin;
+    }
   };
   std::vector<std::jthread> helpers(std::min(helpers_max, std::thread::hardware_concurrency() - 1));
   for (std::jthread& each : helpers) each = std::jthread(work);
