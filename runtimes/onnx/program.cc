@@ -127,7 +127,7 @@ class OnnxProgram final : public wire::Program {
     ready.notes["load library"] = milliseconds(library_->loading_took());
     ready.notes["load environment"] = milliseconds(library_->environment_took());
     ready.notes["load session"] = milliseconds(session_->creation_took());
-    mold_ = {.ready = ready, .key = key, .code = places_.code, .out = places_.out};
+    mold_ = {.ready = ready, .key = key, .code = places_.code};
     mold_.settled = [this] { (void)(locked_ && session_->files().lock()); };
     return ready;
   }

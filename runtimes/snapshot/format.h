@@ -41,6 +41,11 @@ struct Addresses {
       arg_end, env_start, env_end;
 };
 
+inline constexpr std::size_t limit_kinds = 16;
+struct Limit {  // Of getrlimit(2).
+  std::uint64_t now, most;
+};
+
 // What the kernel knows of the one thread, and of its process, beside memory.
 struct Thread {
   Registers registers;
@@ -52,6 +57,8 @@ struct Thread {
   std::uint64_t features;  // Of the processor, that it was allowed to use: ARCH_GET_XCOMP_PERM.
   Addresses addresses;
   SignalStack signal_stack;
+  std::uint64_t file_mask;                // umask(2).
+  std::array<Limit, limit_kinds> limits;  // By RLIMIT_….
   std::array<SignalAction, signals> signal_actions;
 };
 

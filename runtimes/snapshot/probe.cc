@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +155,9 @@ int save(const char* path, const char* key) {
   const OfFile of_file(beside / "mapped"), of_code(beside / "code/mapped");
   of_this_thread = 7;
   std::signal(SIGUSR1, interrupt);
+  umask(027);
+  const rlimit few{.rlim_cur = 300, .rlim_max = 300};
+  setrlimit(RLIMIT_NOFILE, &few);
   const std::string of_the_stack = "short";
   const int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   const auto side = snapshot::save(file, socket_number, key);
@@ -172,6 +177,10 @@ int save(const char* path, const char* key) {
   bad += check("allocates", allocates());
   std::raise(SIGUSR1);
   bad += check("signals", interrupted == 1);
+  bad += check("umask", umask(0) == 027);
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  bad += check("limits", limit.rlim_cur == 300 && limit.rlim_max == 300);
   bad += check("file", fcntl(file, F_GETFD) < 0);
   return bad;
 }

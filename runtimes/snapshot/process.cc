@@ -41,8 +41,6 @@ Result<> check_descriptors(std::span<const int> expected) {
   return ok;
 }
 
-}  // namespace
-
 // Fields of proc(5)'s stat, by their numbers there; the second has a name, in parentheses.
 Result<Addresses> addresses_of_this() {
   std::ifstream file("/proc/self/stat");
@@ -69,6 +67,8 @@ Result<Addresses> addresses_of_this() {
   if (prctl(PR_SET_MM, PR_SET_MM_MAP, &same, sizeof same, 0) == 0) return it;
   return system_error(Code::unsupported, "telling the kernel where the heap ends");
 }
+
+}  // namespace
 
 prctl_mm_map map_of(const Addresses& it) {
   return {.start_code = it.start_code,
@@ -99,6 +99,14 @@ Result<> is_alone(std::span<const int> descriptors) {
   return check_descriptors(descriptors);
 }
 
+std::array<Limit, limit_kinds> limits_of_this() {
+  std::array<Limit, limit_kinds> all{};
+  for (std::size_t kind = 0; kind < all.size(); ++kind) {
+    (void)syscall(SYS_prlimit64, 0, kind, nullptr, &all[kind]);
+  }
+  return all;
+}
+
 Rseq rseq_of_this() {
   if (__rseq_size == 0) return {};
   const auto* thread = static_cast<const char*>(__builtin_thread_pointer());
@@ -112,6 +120,9 @@ Result<Thread> thread_of_this() {
   Thread it{};
   it.addresses = *addresses;
   it.features = features_of_this();
+  it.file_mask = umask(0);
+  umask(static_cast<mode_t>(it.file_mask));
+  it.limits = limits_of_this();
   const Rseq rseq = rseq_of_this();
   it.rseq = rseq.at;
   it.rseq_bytes = rseq.bytes;

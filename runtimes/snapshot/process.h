@@ -16,13 +16,12 @@ namespace dormouse::snapshot {
 // One thread, and no open descriptor but standard ones and these; unsupported, with what there is.
 Result<> is_alone(std::span<const int> descriptors);
 
-// unsupported if the kernel does not take what it told.
-Result<Addresses> addresses_of_this();
-
 // All but the registers. unsupported if the kernel does not tell.
 Result<Thread> thread_of_this();
 
 prctl_mm_map map_of(const Addresses&);  // For PR_SET_MM_MAP: all but the program itself.
+
+std::array<Limit, limit_kinds> limits_of_this();
 
 // This process's own restartable sequence: its address and size, 0 if there is none.
 struct Rseq {

@@ -1,12 +1,14 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <string>
 
@@ -31,6 +33,7 @@ struct Plan {
   std::span<const File> files;
   std::span<const Region> regions;
   std::span<const Run> runs;
+  std::uint64_t bytes = 0;  // Of the file.
 };
 
 Error too_many_pieces() {
@@ -242,6 +245,14 @@ void place(Plan& plan, std::span<Run> runs) {
     at += run.bytes;
   }
   plan.runs = runs;
+  plan.bytes = at;
+}
+
+Result<> check_size(std::uint64_t bytes) {
+  const std::uint64_t most = limits_of_this()[RLIMIT_FSIZE].now;
+  if (bytes <= most) return ok;
+  return Error{Code::too_large,
+               "it has " + std::to_string(bytes >> 20) + " MiB in memory, more than was declared"};
 }
 
 // 0, or an errno. No memory of this process but the stack below the caller changes.
@@ -304,8 +315,25 @@ Result<> survey(Room& room, Plan& plan) {
   const auto runs = Search(room, pagemap.number()).look_through(plan.regions);
   if (!runs) return runs.error();
   place(plan, *runs);
-  return ok;
+  return check_size(plan.bytes);
 }
+
+// No handler of a signal changes memory that is being written. A process that is woken has the mask
+// of before.
+class Undisturbed {
+ public:
+  Undisturbed() {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before_);
+  }
+  ~Undisturbed() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  Undisturbed(const Undisturbed&) = delete;
+  Undisturbed& operator=(const Undisturbed&) = delete;
+
+ private:
+  sigset_t before_{};
+};
 
 // What a process that was woken knows better than its memory.
 void settle(const Thread& thread) {
@@ -325,6 +353,7 @@ Result<Side> save(int file, int socket, std::string_view key) {
   if (!thread) return thread.error();
   Room room(room_bytes);
   if (!room.is_there()) return system_error(Code::unsupported, "making room for its tables");
+  const Undisturbed undisturbed;
   Plan plan{};
   plan.header.thread = *thread;
   plan.key = key;

@@ -8,11 +8,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "runtimes/snapshot/memory_map.h"
-#include "runtimes/snapshot/process.h"
 #include "runtimes/snapshot/template.h"
 
 namespace dormouse::snapshot {
@@ -97,15 +97,17 @@ void read_ahead(const std::string& folder) {
   }
 }
 
-// What is still the file's, each cut where huge pages begin.
-std::vector<Piece> pieces() {
+// What is still the file's, each cut where huge pages begin. With flags: what the program advised
+// to be in such.
+std::vector<Piece> pieces(With with) {
   std::vector<Piece> found;
   Room room(room_bytes);
-  const auto mappings = room.is_there() ? mappings_of_this(room) : std::span<Mapping>();
+  const auto mappings = room.is_there() ? mappings_of_this(room, with) : std::span<Mapping>();
   if (!mappings) return found;
   const std::string suffix = "/.dormouse/" + std::string(file_name);
   for (const Mapping& each : *mappings) {
     if (!each.name.ends_with(suffix) || (each.access & PROT_READ) == 0) continue;
+    if (with == With::flags && !each.flags.contains("hg")) continue;
     for (std::uint64_t begin = each.begin; begin < each.end;) {
       const std::uint64_t end = std::min(each.end, (begin + piece_bytes) & ~(huge - 1));
       found.push_back({begin, end, each.access});
@@ -116,15 +118,8 @@ std::vector<Piece> pieces() {
 }
 
 void settle_large() {
-  std::vector<Piece> large = pieces();
-  const auto addresses = addresses_of_this();
-  if (!addresses) return;
-  std::erase_if(large, [&](const Piece& each) {
-    const bool is_heap = each.begin < addresses->brk && each.end > addresses->start_brk;
-    return is_heap || each.end - each.begin < huge;
-  });
-  // From here on nobody writes to what is copied: threads have their own stacks, and allocate
-  // nothing.
+  // Nobody who helps uses such memory itself: not for a stack, and not to allocate from.
+  const std::vector<Piece> large = pieces(With::flags);
   std::atomic<std::size_t> next = 0;
   std::atomic<std::uint64_t> brought = 0;
   const auto began = std::chrono::steady_clock::now();
@@ -138,13 +133,17 @@ void settle_large() {
       brought += large[i].end - large[i].begin;
     }
   };
-  std::vector<std::jthread> helpers(std::min(helpers_max, std::thread::hardware_concurrency() - 1));
-  for (std::jthread& each : helpers) each = std::jthread(work);
+  std::vector<std::jthread> helpers;
+  const unsigned others = std::thread::hardware_concurrency() - 1;
+  try {
+    while (helpers.size() < std::min(helpers_max, others)) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // Then without.
+  }
   work();
 }
 
 bool settle(const std::function<bool()>& goes_on) {
-  for (const Piece& each : pieces()) {
+  for (const Piece& each : pieces(With::nothing_more)) {
     if (!goes_on()) return false;
     if (!bring_in(each)) return true;
   }

@@ -8,9 +8,8 @@
 
 namespace dormouse::snapshot {
 
-// Now, by all processors, what lies in one piece of at least a huge page; but for the heap, which
-// the threads that do it use. For programs that are slower while that is in small pages. It gives
-// up where memory is slow to come: 5 GB/s, after 20 ms.
+// Now, by all processors, what the program advised to be in huge pages: it is slower while that is
+// in small ones. It gives up where memory is slow to come: 5 GB/s, after 20 ms.
 void settle_large();
 
 // Piece by piece, for as long as `goes_on` says so, which is asked before each. True: all of it is

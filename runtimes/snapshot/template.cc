@@ -56,10 +56,9 @@ bool try_to_settle(const Template& it) {
 
 // In the process that is saved, and once more in each that is woken. Gives which one this is.
 Result<Side> save_or_be_woken(const Template& it) {
-  const std::string path = it.out + "/" + std::string(file_name);
-  wire::Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  wire::Descriptor file(open(it.out.c_str(), O_RDWR | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
   if (!file) {
-    const Error why = system_error(Code::unavailable, "making " + path);
+    const Error why = system_error(Code::unavailable, "opening " + it.out);
     return sent(send(it.socket, wire::Type::prepared, encode(no_snapshot(why.message))),
                 Side::saved);
   }
@@ -74,7 +73,6 @@ Result<Side> save_or_be_woken(const Template& it) {
     return sent(send(it.socket, wire::Type::ready, encode(ready)), Side::woken);
   }
   if (!side) {
-    (void)unlink(path.c_str());
     return sent(send(it.socket, wire::Type::prepared, encode(no_snapshot(side.error().message))),
                 Side::saved);
   }

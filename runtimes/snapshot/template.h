@@ -12,15 +12,15 @@
 namespace dormouse::snapshot {
 
 inline constexpr std::string_view option = "snapshot";     // Of `load`: "yes" if there is one.
-inline constexpr std::string_view file_name = "snapshot";  // In /out, and in /code/.dormouse.
+inline constexpr std::string_view file_name = "snapshot";  // In /code/.dormouse.
 
 // What is kept of a load for a template's life, and for that of those that are woken from it.
 struct Template {
   int socket = -1;  // The worker's; an instance's, where forks are.
   wire::Ready ready;
-  std::string key;             // Of the snapshot: key_of(), before anything was loaded.
-  std::string code = "/code";  // The revision's folder.
-  std::string out = "/out";    // Where a snapshot is written to.
+  std::string key;                // Of the snapshot: key_of(), before anything was loaded.
+  std::string code = "/code";     // The revision's folder.
+  std::string out = "/snapshot";  // What it is written to: an empty file.
   bool settles_large = false;  // Before it says that it is ready, if it was woken: settle_large().
   // In one that was woken, once it has settled: what the kernel knew of its memory, such as locks.
   std::function<void()> settled;

@@ -280,6 +280,15 @@ void become(Steps& steps, const Script& script) {
   if (thread.rseq_bytes != 0) {
     steps.call(SYS_rseq, {thread.rseq, thread.rseq_bytes, 0, rseq_signature});
   }
+  steps.call(SYS_umask, {thread.file_mask}, Steps::Must::nothing);
+  const auto now = limits_of_this();
+  for (std::uint64_t kind = 0; kind < limit_kinds; ++kind) {
+    const Limit* const then = &thread.limits[kind];
+    // That of files was for the saving alone.
+    const bool is_same = then->now == now[kind].now && then->most == now[kind].most;
+    if (is_same || kind == RLIMIT_FSIZE) continue;
+    steps.call(SYS_prlimit64, {0, kind, address(then), 0});
+  }
   for (std::uint64_t signal = 1; signal <= signals; ++signal) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
     const SignalAction* const action = &thread.signal_actions[signal - 1];

@@ -67,7 +67,8 @@ asio::awaitable<Result<Blanks::Taken>> Blanks::take(std::string runtime) {
 }
 
 asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtime,
-                                                              std::vector<sandbox::Bind> binds) {
+                                                              std::vector<sandbox::Bind> binds,
+                                                              std::uint64_t file_bytes_max) {
   const auto found = runtimes_->find(runtime);
   CHECK(found != runtimes_->end());
   sandbox::Spec spec;
@@ -80,6 +81,7 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtim
   spec.binds.insert(spec.binds.end(), binds.begin(), binds.end());
   spec.limits.memory_bytes_max = memory_bytes_max;
   spec.limits.cpu_millicores_max = 1000;
+  spec.limits.file_bytes_max = file_bytes_max;
   auto launching = launcher_->launch(std::move(spec));
   auto sandbox = co_await std::move(launching);
   if (!sandbox) co_return std::move(sandbox).error().during("starting a sandbox");

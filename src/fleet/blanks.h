@@ -38,9 +38,11 @@ class Blanks {
   };
   asio::awaitable<Result<Taken>> take(std::string runtime);
 
-  // One of its own, outside the pool: with more binds, for deploy-time work.
+  // One of its own, outside the pool: with more binds, for deploy-time work. Of each file that it
+  // writes there so many bytes; 0: no limit.
   asio::awaitable<Result<std::unique_ptr<Worker>>> make(std::string runtime,
-                                                        std::vector<sandbox::Bind> binds);
+                                                        std::vector<sandbox::Bind> binds,
+                                                        std::uint64_t file_bytes_max = 0);
 
   std::map<std::string, std::int32_t> waiting() const;
   void clear();  // Kills all; no more are made.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "fleet/network.h"
@@ -43,28 +44,34 @@ Result<> check_room(const Resources& each, const Resources& node) {
   return ok;
 }
 
-// A folder for a sandbox to write to; it is gone with this.
-class OutFolder {
+// What a sandbox writes to: a folder, or one file. It is gone with this.
+class Out {
  public:
-  explicit OutFolder(std::filesystem::path path) : path_(std::move(path)) {}
-  ~OutFolder() {
+  enum class Kind : std::uint8_t { folder, file };
+  Out(Kind kind, std::filesystem::path path) : kind_(kind), path_(std::move(path)) {}
+  ~Out() {
     std::error_code failure;
     remove_all(path_, failure);
   }
-  OutFolder(const OutFolder&) = delete;
-  OutFolder& operator=(const OutFolder&) = delete;
+  Out(const Out&) = delete;
+  Out& operator=(const Out&) = delete;
 
   Result<> make() const {
     std::error_code failure;
     remove_all(path_, failure);
-    create_directories(path_, failure);
-    if (!failure) permissions(path_, std::filesystem::perms::owner_all, failure);
+    create_directories(kind_ == Kind::folder ? path_ : path_.parent_path(), failure);
+    if (kind_ == Kind::file && !failure && !std::ofstream(path_)) {
+      failure = std::error_code(errno, std::generic_category());
+    }
+    const auto access = std::filesystem::perms::owner_all;
+    if (!failure) permissions(path_, access, failure);
     if (!failure) return ok;
     return Error{Code::unavailable, "making " + path_.string() + ": " + failure.message()};
   }
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  const Kind kind_;
   const std::filesystem::path path_;
 };
 
@@ -158,7 +165,7 @@ asio::awaitable<Result<>> Shard::prepare(catalog::Draft* draft, std::filesystem:
                                          const Witness* witness) {
   const Trial trial(this, witness);
   const InstanceKey key = trial.key();
-  const OutFolder out(options_.dir / instance(key)->name);
+  const Out out(Out::Kind::folder, options_.dir / instance(key)->name);
   const auto made = out.make();
   if (!made) co_return made;
   auto running = run_prepare(key, draft, std::move(source), out.path());
@@ -239,15 +246,16 @@ asio::awaitable<Result<Duration>> Shard::try_load(catalog::Draft* draft, std::fi
   co_return co_await std::move(again);
 }
 
-// A blank one, or, to write to `out`, one of its own.
+// A blank one, or one of its own that writes to this one file, and no more than it can take.
 asio::awaitable<Result<std::unique_ptr<Worker>>> Shard::worker_to_try(
-    std::string runtime, const std::filesystem::path* out) {
+    catalog::Manifest manifest, const std::filesystem::path* out) {
+  const std::string runtime = manifest.runtime;
   if (out != nullptr) {
-    std::vector<sandbox::Bind> binds{{.source = *out, .target = "/out", .writable = true}};
-    auto making = blanks_.make(std::move(runtime), std::move(binds));
+    std::vector<sandbox::Bind> binds{{.source = *out, .target = "/snapshot", .writable = true}};
+    auto making = blanks_.make(runtime, std::move(binds), snapshot_bytes_max(manifest));
     co_return co_await std::move(making);
   }
-  auto taking = blanks_.take(std::move(runtime));
+  auto taking = blanks_.take(runtime);
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();
   co_return std::move(taken->worker);
@@ -258,9 +266,9 @@ asio::awaitable<Result<Duration>> Shard::load_once(catalog::Draft* draft,
                                                    const Witness* witness) {
   const Trial trial(this, witness);
   const InstanceKey key = trial.key();
-  const OutFolder out(options_.dir / instance(key)->name);
+  const Out out(Out::Kind::file, options_.dir / (instance(key)->name + ".snapshot"));
   const bool saves = can_be_saved(*draft) && out.make();
-  auto taking = worker_to_try(draft->manifest.runtime, saves ? &out.path() : nullptr);
+  auto taking = worker_to_try(draft->manifest, saves ? &out.path() : nullptr);
   auto taken = co_await std::move(taking);
   if (!taken) co_return std::move(taken).error();
   instance(key)->worker = std::move(*taken);

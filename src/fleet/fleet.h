@@ -125,7 +125,7 @@ struct Status {  // Of one function.
   std::uint64_t memory_bytes = 0;
   bool has_template = false;
   bool waits_for_memory = false;   // With calls in its queue.
-  bool snapshot_is_stale = false;  // It was not woken when it was to be.
+  bool snapshot_is_stale = false;  // A deploy of the same would have one that can be woken.
   bool kept_back = false;  // None is there, and as starts failed or did harm, none starts yet.
   Duration wake_expected{};
   std::string last_start_error;

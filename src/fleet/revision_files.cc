@@ -97,6 +97,12 @@ bool has_snapshot(const catalog::Draft& draft) {
   return says_yes(draft.load_options, snapshot_option);
 }
 
+// Its memory is there once, and tables beside it.
+std::uint64_t snapshot_bytes_max(const catalog::Manifest& manifest) {
+  constexpr std::uint64_t slack = 64 << 20;
+  return static_cast<std::uint64_t>(manifest.resources.memory_bytes) + slack;
+}
+
 std::int64_t snapshot_bytes(const catalog::Draft& draft) {
   const auto found = std::ranges::find(draft.prepared, snapshot_path, &catalog::File::path);
   return found == draft.prepared.end() ? 0 : static_cast<std::int64_t>(found->size);

@@ -41,6 +41,7 @@ inline constexpr std::string_view template_option = "template";
 // There is a snapshot of its template, which was woken when it was tried.
 bool has_snapshot(const catalog::Draft&);
 std::int64_t snapshot_bytes(const catalog::Draft&);
+std::uint64_t snapshot_bytes_max(const catalog::Manifest&);  // More is not written.
 inline constexpr std::string_view snapshot_path =
     ".dormouse/snapshot";  // In the revision's folder.
 // Of `load`: "yes" if there is one. Of what a worker says is ready: snapshot_woken, if it came from

@@ -303,7 +303,7 @@ Status Shard::status(const std::string& function) const {
                 .queued = seen.queued,
                 .has_template = seen.has_template,
                 .waits_for_memory = seen.waits_for_memory,
-                .snapshot_is_stale = served_.at(key).snapshot_is_stale,
+                .snapshot_is_stale = lacks_snapshot(served_.at(key)),
                 .kept_back = kept_back,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = kept_back ? seen.why : served_.at(key).last_start_error};

@@ -305,6 +305,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<std::string>> wake_template(InstanceKey mold, std::filesystem::path tree);
   void note_waking(InstanceKey mold, const Result<std::string>& said);
   bool can_be_saved(const catalog::Draft&) const;
+  bool lacks_snapshot(const Served&) const;
   asio::awaitable<Result<>> save_template(InstanceKey mold, catalog::Draft*,
                                           std::filesystem::path out);
   asio::awaitable<void> try_snapshot(catalog::Draft*, Duration without, const Witness*);
@@ -352,7 +353,7 @@ class Shard final : public Fleet {
                                              const Witness*);
   asio::awaitable<Result<Duration>> load_once(catalog::Draft*, std::filesystem::path tree,
                                               const Witness*);
-  asio::awaitable<Result<std::unique_ptr<Worker>>> worker_to_try(std::string runtime,
+  asio::awaitable<Result<std::unique_ptr<Worker>>> worker_to_try(catalog::Manifest,
                                                                  const std::filesystem::path* out);
   static void note_forking(catalog::Draft*, bool refused, const Result<>& forked);
   asio::awaitable<Result<>> try_fork(InstanceKey mold, const catalog::Manifest*, const Witness*,

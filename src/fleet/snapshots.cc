@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::string_view option = snapshot_option;
 constexpr Duration waking_max = std::chrono::seconds(10);
-constexpr std::uint64_t slack = 64 << 20;
 
 // What a worker that has loaded says of the snapshot.
 std::string note_of(const std::string& said) {
@@ -89,6 +88,14 @@ bool Shard::can_be_saved(const catalog::Draft& draft) const {
          !has_snapshot(draft);
 }
 
+// Whether a deploy of the same would make one: it is useless, or was deployed before there were
+// any.
+bool Shard::lacks_snapshot(const Served& served) const {
+  const catalog::Draft& draft = *served.revision;
+  const bool is_of_before = can_be_saved(draft) && !draft.notes.contains(std::string(option));
+  return served.snapshot_is_stale || is_of_before;
+}
+
 // What it says comes from inside a sandbox: nothing of it is taken but one file, and one note.
 asio::awaitable<Result<>> Shard::save_template(InstanceKey mold, catalog::Draft* draft,
                                                std::filesystem::path out) {
@@ -108,9 +115,7 @@ asio::awaitable<Result<>> Shard::save_template(InstanceKey mold, catalog::Draft*
     co_return Error{Code::function_failed,
                     note.starts_with(no) ? note.substr(no.size()) : "it was not written"};
   }
-  // Its pages lie there once, and tables beside them.
-  const auto bytes_max = static_cast<std::uint64_t>(draft->manifest.resources.memory_bytes) + slack;
-  auto adopting = parts_.blobs->adopt(out / option, bytes_max);
+  auto adopting = parts_.blobs->adopt(std::move(out), snapshot_bytes_max(draft->manifest));
   const auto digest = co_await std::move(adopting);
   if (!digest) co_return digest.error();
   const auto size = parts_.blobs->size(*digest);

@@ -38,6 +38,14 @@ json::object limit_of(std::string_view name, std::uint64_t most) {
   return {{"type", name}, {"soft", most}, {"hard", most}};
 }
 
+json::array rlimits(const Limits& limits) {
+  json::array all{limit_of("RLIMIT_NOFILE", limits.open_files_max),
+                  limit_of("RLIMIT_CORE", no_core.rlim_max), limit_of("RLIMIT_MSGQUEUE", 0),
+                  limit_of("RLIMIT_SIGPENDING", pending_signals_max)};
+  if (limits.file_bytes_max != 0) all.push_back(limit_of("RLIMIT_FSIZE", limits.file_bytes_max));
+  return all;
+}
+
 json::object process(const Spec& spec) {
   json::array kept;
   if (spec.forks) kept = {"CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"};
@@ -52,10 +60,7 @@ json::object process(const Spec& spec) {
           {"env", texts(spec.env)},
           {"user", {{"uid", program_uid}, {"gid", program_uid}}},
           {"capabilities", capabilities},
-          {"rlimits",
-           json::array{limit_of("RLIMIT_NOFILE", spec.limits.open_files_max),
-                       limit_of("RLIMIT_CORE", no_core.rlim_max), limit_of("RLIMIT_MSGQUEUE", 0),
-                       limit_of("RLIMIT_SIGPENDING", pending_signals_max)}},
+          {"rlimits", rlimits(spec.limits)},
           {"noNewPrivileges", true},
           // Were the host itself to run out, a sandbox dies before the daemon does.
           {"oomScoreAdj", 500}};

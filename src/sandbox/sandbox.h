@@ -45,6 +45,7 @@ struct Limits {
   std::uint32_t processes_max = processes_max_default;  // And threads.
   std::uint64_t tmp_bytes_max = 64 << 20;               // /tmp; counted as memory too.
   std::uint64_t open_files_max = 1024;
+  std::uint64_t file_bytes_max = 0;  // Of each file that it writes; 0: only what there is room for.
 };
 
 struct Bind {
