@@ -21,10 +21,10 @@ TABLE = json.dumps({"isBase64Encoded": False, "body": "a,b\n1,x\n2,y\n,x\n"})
 def deploy(daemon, example, name, **fields):
     """An example as it is, but for its name and how long it stays."""
     folder = REPOSITORY / "examples" / example
-    manifest = {**yaml.safe_load((folder / "dormouse.yaml").read_text()), **fields}
+    manifest = {**yaml.safe_load((folder / "dormouse.yaml").read_text()),
+                "template_keep_alive": "1h", **fields}
     del manifest["name"]
-    daemon.deploy(name, manifest.pop("runtime"), [(folder / "app.py", "app.py")],
-                  template_keep_alive="1h", **manifest)
+    daemon.deploy(name, manifest.pop("runtime"), [(folder / "app.py", "app.py")], **manifest)
     if daemon.function(name)["revision"]["notes"].get("template") != "yes":
         raise RuntimeError(f"{name} has no template")
 
@@ -56,6 +56,20 @@ def torch(daemon, watch):
         warm.append(statistics.median(b for _, b in pairs))
         watch.look()
     return begun, cold, warm, proof(instance_of(daemon, "torch-warm", INPUTS, after=0))
+
+
+def saved(daemon, watch):
+    """Calls of torch with nothing of it in memory, and its snapshot in the page cache, in ms."""
+    deploy(daemon, "torch-mlp", "torch-saved", keep_alive="0ms", template_keep_alive="0ms", snapshot="on")
+    took = []
+    for _ in range(ROUNDS + 1):
+        daemon.wait_until_cold("torch-saved", "python")
+        ms, receipt = daemon.call("torch-saved", INPUTS, "application/json")
+        if receipt["rung"] != "snapshot":
+            raise RuntimeError(f"it was woken from {receipt['rung']}")
+        took.append(ms)
+        watch.look()
+    return took[1:]  # The first lays its files out.
 
 
 def pandas(daemon):
@@ -102,6 +116,7 @@ def run(watch):
     section = Section("packages", "Functions with torch and pandas (metrics 1 and 2)")
     with Daemon(watch) as daemon:
         begun, cold, warm, torch_walls = torch(daemon, watch)
+        woken = saved(daemon, watch)
         held, early, walls, where = pandas(daemon)
         plain = grouped(daemon)
         watch.look()
@@ -112,6 +127,8 @@ def run(watch):
     section.add("torch-mlp: its initialisation / what a cold call takes more than a warm one", "≥ 100×",
                 [statistics.median(begun) / max(a - b, 0.1) for a, b in zip(cold, warm)], 100,
                 at_least=True)
+    section.add("torch-mlp: a call with nothing of it in memory, woken from its snapshot / its initialisation",
+                "≤ 0.05×", [each / statistics.median(begun) for each in woken], 0.05)
     section.add("Python + numpy + pandas, a small frame grouped: an instance's own memory", "≤ 6 MB",
                 plain, 6, unit=" MB")
     section.add("Python + numpy + pandas, the example: an instance's own memory", "≤ 6 MB",
@@ -123,8 +140,8 @@ def run(watch):
                  "describes its columns, and of `bench/forks/grouped.py`. The example's instance before "
                  f"it, which was forked before the template had settled, has {spread(early)} MB. "
                  "Medians (quartiles), ms.")
-    section.table(["", "initialisation", "cold", "warm"],
-                  [["torch-mlp", spread(begun, 0), spread(cold, 2), spread(warm, 2)]])
+    section.table(["", "initialisation", "cold", "warm", "with `snapshot: on`, from disk"],
+                  [["torch-mlp", spread(begun, 0), spread(cold, 2), spread(warm, 2), spread(woken, 1)]])
     section.note(f"What one instance of the example has of its own: {where}. Most of it are pages of the template's in which "
                  "a call has counted references to objects, and so copied them.")
     section.note(f"One instance with torch: {torch_walls}.")

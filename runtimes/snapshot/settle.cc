@@ -18,7 +18,7 @@
 namespace dormouse::snapshot {
 namespace {
 
-constexpr std::uint64_t huge = 2 << 20, piece_bytes = 8 << 20;
+constexpr std::uint64_t huge = 2 << 20, piece_bytes = 4 << 20;
 
 void* at(std::uint64_t address) {
   return reinterpret_cast<void*>(address);
@@ -80,7 +80,7 @@ constexpr unsigned helpers_max = 3;
 
 // A virtual machine may have to be given memory first, at a tenth of the speed: then a call is not
 // kept waiting for it.
-constexpr auto patience = std::chrono::milliseconds(20);
+constexpr auto patience = std::chrono::milliseconds(6);
 constexpr std::uint64_t bytes_per_ns = 5;
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace dormouse::snapshot {
 
 // Now, by all processors, what the program advised to be in huge pages: it is slower while that is
-// in small ones. It gives up where memory is slow to come: 5 GB/s, after 20 ms.
+// in small ones. It gives up where memory is slow to come: 5 GB/s, after 6 ms.
 void settle_large();
 
 // Piece by piece, for as long as `goes_on` says so, which is asked before each. True: all of it is
