@@ -3,7 +3,7 @@
 #include <charconv>
 #include <optional>
 
-#include "runtimes/onnx/instances.h"
+#include "runtimes/include/dormouse.h"
 #include "runtimes/onnx/npy.h"
 #include "runtimes/onnx/optimised_key.h"
 #include "runtimes/onnx/prepare.h"
@@ -56,6 +56,12 @@ std::optional<Form> optimised_form(const std::string& text) {
     if (text == name(form)) return form;
   }
   return std::nullopt;
+}
+
+// Of a worker that will not fork: it has no use for what a template needs.
+Result<> give_up_capabilities() {
+  if (dormouse_drop_capabilities() == 0) return ok;
+  return system_error(Code::unavailable, "giving up capabilities");
 }
 
 // An invocation whose answer goes to memory first, since something is to be put before it.

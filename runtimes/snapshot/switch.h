@@ -24,7 +24,7 @@ struct Step {
   std::uint64_t expected;
 };
 
-// Everything that carry_out() needs, in memory of its own.
+// Everything that the code needs, in memory of its own.
 struct Script {
   const Step* steps;
   std::uint64_t count;
@@ -35,14 +35,13 @@ struct Script {
   std::uint64_t signals;  // A set of all.
   prctl_mm_map addresses;
 };
-inline constexpr int switch_failed = 113;
 
 // The memory that a script lies in with its code and stack, and that is the woken process's to give
 // back.
 inline constexpr std::size_t script_bytes = std::size_t{4} << 20;
 
-// The code, to be copied to where it can stay: it begins with
-// [[noreturn]] void carry_out(const Script*, void* stack).
+// The code, to be copied to where it can stay, and called there: with the Script, and the end of a
+// stack. It does not return.
 const void* switch_code();
 std::size_t switch_code_bytes();
 

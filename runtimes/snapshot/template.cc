@@ -77,8 +77,7 @@ Result<Side> save_or_be_woken(const Template& it) {
                 Side::saved);
   }
   const wire::Prepared prepared{.files = {std::string(file_name)},
-                                .notes = {{std::string(option), mebibytes_of(file.number())}},
-                                .options = {{std::string(option), "yes"}}};
+                                .notes = {{std::string(option), mebibytes_of(file.number())}}};
   return sent(send(it.socket, wire::Type::prepared, encode(prepared)), Side::saved);
 }
 

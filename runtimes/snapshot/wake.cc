@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,10 +68,7 @@ class Steps {
   std::vector<Step> steps_;
 };
 
-// What is mapped as the file, opened, and the same as it was.
-struct Opened {
-  std::vector<wire::Descriptor> files;  // By their place in the snapshot's table.
-};
+using Files = std::vector<wire::Descriptor>;  // By their place in the snapshot's table.
 
 // Below the folder of the revision a file is what its name says for ever; what else is known of it
 // changes with other revisions that have it, too.
@@ -82,8 +78,9 @@ bool is_same(const File& then, const File& now, bool is_revisions) {
                            then.changed_ns == now.changed_ns));
 }
 
-Result<Opened> open_files(const Snapshot& it, const std::string& folder) {
-  Opened opened;
+// Opened, each the same as it was.
+Result<Files> open_files(const Snapshot& it, const std::string& folder) {
+  Files opened;
   for (const File& each : it.files) {
     const std::string name(it.name(each));
     wire::Descriptor file(open(name.c_str(), O_RDONLY | O_CLOEXEC));
@@ -92,7 +89,7 @@ Result<Opened> open_files(const Snapshot& it, const std::string& folder) {
     File now{};
     identify(status, now);
     if (!is_same(each, now, name.starts_with(folder + "/"))) return changed(name);
-    opened.files.push_back(std::move(file));
+    opened.push_back(std::move(file));
   }
   return opened;
 }
@@ -136,7 +133,6 @@ class Place {
   explicit Place(std::uint64_t at) : begin_(at) {}
   std::uint64_t begin() const { return begin_; }
   std::uint64_t end() const { return begin_ + script_bytes; }
-  std::uint64_t stack_end() const { return end(); }
   std::uint64_t kernels() const { return end() - stack_bytes - kernels_bytes; }
   std::uint64_t script() const { return begin_ + page; }
 
@@ -172,7 +168,7 @@ class Place {
 
   [[noreturn]] void go() const {
     using Go = void (*)(std::uint64_t script, std::uint64_t stack_end);
-    reinterpret_cast<Go>(begin_)(script(), stack_end());
+    reinterpret_cast<Go>(begin_)(script(), end());
     __builtin_unreachable();
   }
 
@@ -208,7 +204,7 @@ std::uint64_t stack_begin(std::span<const Region> regions, std::size_t stack) {
   return std::min(region.begin, std::max(region.end - std::min(region.end, wanted), below));
 }
 
-void map_region(Steps& steps, const Snapshot& it, std::size_t number, const Opened& opened,
+void map_region(Steps& steps, const Snapshot& it, std::size_t number, const Files& opened,
                 bool written_first) {
   const Region& region = it.regions[number];
   const std::uint64_t access = region.access | (written_first ? PROT_WRITE : 0u);
@@ -224,12 +220,10 @@ void map_region(Steps& steps, const Snapshot& it, std::size_t number, const Open
     }
     case Kind::private_file:
       return steps.map(region.begin, bytes, access, fixed,
-                       static_cast<std::uint64_t>(opened.files[region.file].number()),
-                       region.offset);
+                       static_cast<std::uint64_t>(opened[region.file].number()), region.offset);
     case Kind::shared_file:
       return steps.map(region.begin, bytes, access, MAP_SHARED | MAP_FIXED_NOREPLACE,
-                       static_cast<std::uint64_t>(opened.files[region.file].number()),
-                       region.offset);
+                       static_cast<std::uint64_t>(opened[region.file].number()), region.offset);
     case Kind::kernels: return;
   }
 }
@@ -238,7 +232,7 @@ bool is_mapped(const Region& region, const Run& run) {
   return region.kind == Kind::anonymous && run.bytes >= mapped_run_bytes_min;
 }
 
-void bring(Steps& steps, const Snapshot& it, const Opened& opened, int file) {
+void bring(Steps& steps, const Snapshot& it, const Files& opened, int file) {
   const auto from = static_cast<std::uint64_t>(file);
   std::size_t next = 0;
   for (std::size_t i = 0; i < it.regions.size(); ++i) {
@@ -328,7 +322,7 @@ Result<> prepare(const Snapshot& it, const Waking& waking, const Place& place,
     steps.move(place.kernels() + moved, each.end - each.begin, wanted->begin + moved);
   }
   bring(steps, it, *opened, waking.file);
-  for (const wire::Descriptor& each : opened->files) {
+  for (const wire::Descriptor& each : *opened) {
     steps.call(SYS_close, {static_cast<std::uint64_t>(each.number())});
   }
   steps.call(SYS_close, {static_cast<std::uint64_t>(waking.file)});
