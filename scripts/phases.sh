@@ -34,6 +34,16 @@ existing_tests() {
   done
 }
 
+# The first lines of the logs of phases that failed which say what it was.
+what_failed() {
+  local failure
+  for failure in "${failures[@]}"; do
+    [[ $failure == *"; see "* ]] || continue
+    grep -aE '^FAILED|^ *not ok |\*\*\*Failed|\*\*\*Timeout|\*\*\*Exception|error: |Failure$' \
+      "${failure#*; see }" | head -20
+  done
+}
+
 # Repeats what the test runners concluded, shows where the time went, and exits.
 finish() {
   printf '\n==== what the runners said\n'
@@ -59,6 +69,7 @@ finish() {
   printf '\n'
   if ((${#failures[@]})); then
     printf 'FAILED: %s\n' "${failures[@]}"
+    what_failed
     exit 1
   fi
   echo "PASSED in $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -30,7 +30,8 @@ def pair(watch, kind, turn):
             end.first_token(16)
         for what, measure in WORK.items():
             seconds = {end: 0.0 for end in sides}
-            for end in (*sides, *reversed(sides)) * 2:  # So that what drifts meanwhile is on both.
+            there, back = sides, sides[::-1]
+            for end in there + back + back + there:  # What drifts, and what coming next costs, is on both.
                 seconds[end] += 1 / measure(end)
             rates[what] = (4 / seconds[ours], 4 / seconds[server.endpoint])
     return rates
@@ -112,8 +113,8 @@ def run(watch):
         waking(section, watch, kind, firsts)
     sizes = ", ".join(f"{kind} {(MODELS / f'{kind}.gguf').stat().st_size >> 20} MiB" for kind in KINDS)
     section.note(f"Models of random weights, {sizes}; {THREADS} threads and {SLOTS} slots of {CONTEXT} tokens on both "
-                 f"sides. For each of {PAIRS} pairs both are started anew, and take turns: one, the other twice, and the one "
-                 f"again, two times. Decoding goes on from 16 tokens for {GENERATED}; a prompt has {PROMPT}. Medians "
+                 f"sides. For each of {PAIRS} pairs both are started anew, and take turns, ABBABAAB, for who comes after the other is "
+                 f"slower than who goes on. Decoding goes on from 16 tokens for {GENERATED}; a prompt has {PROMPT}. Medians "
                  f"(quartiles), tokens a second.")
     section.table(["model", "what", "dormouse", "llama-server"], rates)
     section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "

@@ -122,7 +122,7 @@ void Engine::put_aside(std::size_t slot) {
 
 void Engine::begin(Run* run, const Place& where) {
   Slot& slot = slots_[where.slot];
-  std::size_t kept = where.tokens;
+  std::size_t kept = worth_reusing(where.tokens, run->tokens_.size());
   auto keep = static_cast<llama_pos>(kept);
   const bool takes_over = where.source != where.slot;
   // A layer with a window has let go of what lies behind it.

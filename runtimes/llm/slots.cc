@@ -10,6 +10,12 @@ std::size_t reusable(std::span<const Token> computed, std::span<const Token> pro
   return static_cast<std::size_t>(end - computed.begin());
 }
 
+std::size_t worth_reusing(std::size_t reusable, std::size_t prompt) {
+  constexpr std::size_t row = 16;
+  const std::size_t missing = (row - (prompt - reusable) % row) % row;
+  return reusable < row / 2 && missing <= reusable ? reusable - missing : reusable;
+}
+
 std::optional<Place> place(std::span<const Slot> slots, std::span<const Token> prompt) {
   std::optional<std::size_t> oldest, continued;
   std::size_t best = 0, shared = 0, kept = 0;

@@ -28,6 +28,11 @@ struct Place {
 // what follows is read off it.
 std::size_t reusable(std::span<const Token> computed, std::span<const Token> prompt);
 
+// How many of so many reusable tokens a prompt of so many does better to take. Those that are
+// computed are computed in rows of sixteen, and what does not fill one costs more: half a row's
+// beginning, a chat's first markers perhaps, is read again where that fills the last.
+std::size_t worth_reusing(std::size_t reusable, std::size_t prompt);
+
 // nullopt: all slots are busy. An idle slot is continued if the prompt begins with most of what it
 // holds; else the one that was idle longest is given up, and shares what the best slot, busy or
 // not, has computed.

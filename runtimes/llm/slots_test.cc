@@ -40,6 +40,21 @@ TEST(Slots, ShareABeginningAndKeepTheConversation) {
   EXPECT_EQ(where.tokens, 3U);
 }
 
+TEST(Slots, ReadABeginningAgainThatFillsARow) {
+  EXPECT_EQ(worth_reusing(1, 16), 0U);
+  EXPECT_EQ(worth_reusing(1, 256), 0U);
+  EXPECT_EQ(worth_reusing(5, 17), 1U);
+  EXPECT_EQ(worth_reusing(7, 39), 7U);  // It is full.
+}
+
+TEST(Slots, TakeWhatIsKnownOtherwise) {
+  EXPECT_EQ(worth_reusing(0, 15), 0U);
+  EXPECT_EQ(worth_reusing(3, 8), 3U);   // A row would need more than there is.
+  EXPECT_EQ(worth_reusing(7, 8), 7U);   // Said before.
+  EXPECT_EQ(worth_reusing(8, 23), 8U);  // A conversation.
+  EXPECT_EQ(worth_reusing(40, 55), 40U);
+}
+
 TEST(Slots, ShareWithOneThatIsBusy) {
   const Place where = placed({{{1, 2, 3, 4}, true, 9}, {{7}, false, 3}}, {1, 2, 3, 4, 5});
   EXPECT_EQ(where.slot, 1U);
