@@ -343,16 +343,19 @@ void Shard::prepare_forks(InstanceKey mold) {
   tasks_.spawn(prepare_more(mold));
 }
 
-// Not at once: the call that took the last one would share its processor with the next fork. A new
-// template has to be left alone for longer, until its memory is in huge pages: a fork made before
-// that would hold on to the small ones. So does what runs in its first fork, if it wants to.
+// Not at once: the call that took the last one would share its processor with the next fork, and a
+// language model, which takes all of them, is to say its first word before that. A new template has
+// to be left alone for longer, until its memory is in huge pages: a fork made before that would
+// hold on to the small ones. So does what runs in its first fork, if it wants to.
 asio::awaitable<void> Shard::prepare_more(InstanceKey mold) {
   constexpr Duration let_it_run = std::chrono::milliseconds(20);
+  constexpr Duration let_it_speak = std::chrono::milliseconds(250);
   constexpr Duration let_it_settle = std::chrono::milliseconds(150);
   const bool is_new = !std::exchange(instance(mold)->mold->prepared, true);
   const Served& served = served_.at(instance(mold)->function);
   const Duration alone = options_.runtimes.at(served.revision->manifest.runtime).left_alone;
-  const Duration pause = is_new ? std::max(let_it_settle, alone) : let_it_run;
+  const Duration shortly = is_language_model(*served.revision) ? let_it_speak : let_it_run;
+  const Duration pause = is_new ? std::max(let_it_settle, alone) : shortly;
   constexpr Duration look_at_least = std::chrono::milliseconds(50);
   const TimePoint until = parts_.clock->now() + pause;
   while (parts_.clock->now() < until && !instance(mold)->stopping) {

@@ -26,6 +26,24 @@ TEST(Template, IsLoadedOnceAndForkedForEveryInstance) {
   EXPECT_TRUE(world.comes([&] { return world.launcher.state.admitted == 3; }));
 }
 
+// It computes on all processors: its first token does not wait for the next fork to be made.
+TEST(Template, OfALanguageModelForksOnceTheCallHasSpoken) {
+  Family family;
+  Options options;
+  options.runtimes["speaker"] = {
+      .root = "/", .argv = {"x"}, .blanks = 1, .forks = true, .language_models = true};
+  World world(family.program(), options);
+  world.deploy_forking("f", 1h);
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
+  ASSERT_TRUE(world.comes([&] {
+    return world.fleet->status("f").dozing == 0 && world.launcher.state.admitted == 2;
+  }));
+  const auto asked = std::chrono::steady_clock::now();
+  EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
+  EXPECT_TRUE(world.comes([&] { return world.launcher.state.admitted == 3; }));
+  EXPECT_GE(std::chrono::steady_clock::now() - asked, 250ms);
+}
+
 TEST(Template, WhoseForkIsReadyTwiceLosesIt) {
   Family family;
   World world(family.program());
