@@ -35,8 +35,9 @@ TEST(Template, OfALanguageModelForksOnceTheCallHasSpoken) {
   World world(family.program(), options);
   world.deploy_forking("f", 1h);
   EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 1");
-  ASSERT_TRUE(world.comes([&] {
-    return world.fleet->status("f").dozing == 0 && world.launcher.state.admitted == 2;
+  ASSERT_TRUE(world.comes([&] {  // The next fork waits.
+    return world.fleet->status("f").dozing == 0 &&
+           world.run(world.fleet->details("f")).of_instance.has_value();
   }));
   const auto asked = std::chrono::steady_clock::now();
   EXPECT_EQ(World::text(world.run(world.call("f", ""))), "fork 2");
