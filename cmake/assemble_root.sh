@@ -39,7 +39,7 @@ for extra in "$@"; do
   esac
   mkdir -p "$(dirname "$target")"
   cp -L "$file" "$target"
-  case $file in *.so | *.so.*) copy_needed "$file" ;; esac
+  case $extra in *.so | *.so.*) [ "$extra" != "$file" ] || copy_needed "$file" ;; esac
 done
 
 chmod -R u+w,a+rX "$made"

@@ -3,7 +3,7 @@
 # Assembles the root file system of a worker in ${PROJECT_BINARY_DIR}/roots/<name>: the program as
 # /bin/worker, every library it needs, the empty folders that a sandbox mounts things on, and the
 # EXTRA files. An extra shared object without a path goes to the library folder, with what it
-# needs; any other extra file without a path goes to /. Built by the target <name>_root, which is
+# needs; any other extra file without a path goes to /; one with a path goes there, alone. Built by the target <name>_root, which is
 # part of ALL; the folder is in the target's property ROOT.
 function(worker_root name)
   cmake_parse_arguments(ARG "" "PROGRAM" "EXTRA" ${ARGN})

@@ -23,9 +23,35 @@ void listen(ggml_log_level level, const char* text, void*) {
   while (complaint().ends_with('\n')) complaint().pop_back();
 }
 
+// Those that llama.cpp gives a model's layers to.
+bool computes_models(ggml_backend_dev_t device) {
+  const auto type = ggml_backend_dev_type(device);
+  return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
+Result<> open_accelerator(const std::string& path) {
+  last_complaint();
+  if (ggml_backend_load(path.c_str()) == nullptr) {
+    const std::string why = last_complaint();
+    return Error{Code::unavailable, why.empty() ? path + " cannot be loaded" : why};
+  }
+  if (accelerators().empty()) return Error{Code::unavailable, path + " finds no device"};
+  return ok;
+}
+
 }  // namespace
 
-Result<> open_library() {
+std::string accelerators() {
+  std::string all;
+  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+    const ggml_backend_dev_t device = ggml_backend_dev_get(i);
+    if (!computes_models(device)) continue;
+    all += (all.empty() ? "" : ", ") + std::string(ggml_backend_dev_description(device));
+  }
+  return all;
+}
+
+Result<> open_library(const std::string& accelerator) {
   llama_log_set(listen, nullptr);
   common_log_set_verbosity_thold(-1);  // Its first line would start a thread.
   Dl_info where{};
@@ -36,6 +62,9 @@ Result<> open_library() {
   ggml_backend_load_all_from_path(folder.c_str());
   if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr) {
     return Error{Code::unavailable, "llama.cpp has no back end for this processor"};
+  }
+  if (!accelerator.empty()) {
+    if (auto opened = open_accelerator(accelerator); !opened) return opened;
   }
   llama_backend_init();
   return ok;

@@ -1,6 +1,6 @@
-// llama.cpp itself: its CPU back end for this machine, and its voice.
+// llama.cpp itself: its back ends for this machine, and its voice.
 //
-// Errors   unavailable: what cannot be loaded.
+// Errors   unavailable: what cannot be loaded, or finds no device.
 // Threads  None are started here.
 #pragma once
 
@@ -10,8 +10,13 @@
 
 namespace dormouse::llm {
 
-// Loads the best of the back ends that lie beside llama.cpp. Once, before anything else.
-Result<> open_library();
+// Loads the best of the back ends that lie beside llama.cpp, and `accelerator`, the file of one
+// more, whose devices compute instead of the processor; "": there is none. Once, before anything
+// else. An accelerator may start threads of its own.
+Result<> open_library(const std::string& accelerator = "");
+
+// What computes instead of the processor: "NVIDIA H200", with commas between several. "": nothing.
+std::string accelerators();
 
 // Of what has this name in the back end that was loaded, which is found out as the program runs.
 void* address_in_backend(const char* name);

@@ -115,13 +115,16 @@ Result<std::unique_ptr<Model>> Model::open(const Settings& settings) {
 
 Result<> Model::load(const GgufHeader& header) {
   llama_model_params params = llama_model_default_params();
-  params.use_extra_bufts = !settings_.mapped;
+  // Of all else a device has a copy.
+  const bool stay_in_file = settings_.mapped || !settings_.device.empty();
+  params.use_extra_bufts = !stay_in_file;
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
-  if (!settings_.mapped) params.lazy_mode = LLAMA_LAZY_MODE_OFF;  // All of it is in memory.
+  if (!stay_in_file) params.lazy_mode = LLAMA_LAZY_MODE_OFF;  // All of it is in memory.
+  params.n_gpu_layers = settings_.device.empty() ? 0 : -1;    // -1: all.
   last_complaint();
   const bool has_helper = settings_.threads > 1;
   std::optional<Weights> weights;
-  if (!settings_.mapped) weights.emplace(settings_.path, header, has_helper);
+  if (!stay_in_file) weights.emplace(settings_.path, header, has_helper);
   {
     const Loading loading(has_helper);
     model_.reset(llama_model_load_from_file(settings_.path.c_str(), params));
@@ -266,17 +269,19 @@ std::uint64_t Model::context_bytes() const {
 }
 
 std::uint64_t Model::full_bytes() const {
-  return llama_model_size(model_.get()) + context_bytes();
+  return settings_.device.empty() ? llama_model_size(model_.get()) + context_bytes() : 0;
 }
 
 wire::Options Model::notes() const {
   std::string context = std::to_string(context_tokens_) + " tokens, " +
                         std::to_string(settings_.sequences) + " at a time";
   if (!embeds_) context += "; some " + mib(context_bytes()) + " when all of it is full";
+  const std::string where = !settings_.device.empty() ? "on " + settings_.device
+                            : settings_.mapped        ? "mapped"
+                                                      : "in memory";
   return {{"model", description()},
           {"context", std::move(context)},
-          {"weights", std::string(settings_.mapped ? "mapped" : "in memory") + ", " +
-                          mib(llama_model_size(model_.get()))}};
+          {"weights", where + ", " + mib(llama_model_size(model_.get()))}};
 }
 
 }  // namespace dormouse::llm

@@ -35,6 +35,7 @@ struct Settings {
                         // order that this processor computes best with.
   std::string pooling;  // "", "none", "mean", "cls", "last": how tokens become one vector; "": as
                         // the model says.
+  std::string device;   // What computes, and holds weights and context; "": this processor.
 };
 
 inline constexpr std::int32_t context_default = 4096;
@@ -74,7 +75,7 @@ class Model {
   const std::vector<std::string>& marks() const { return marks_; }
 
   wire::Options notes() const;  // What a person should know of it.
-  // The least that it holds when all of its context is full.
+  // The least that it holds of this machine's memory when all of its context is full.
   std::uint64_t full_bytes() const;
 
  private:

@@ -55,6 +55,11 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
   if (weights != "memory" && weights != "mapped") {
     return Error{Code::invalid_argument, "llm.weights: expected memory or mapped"};
   }
+  std::string device = accelerators();
+  if (weights == "mapped" && !device.empty()) {
+    return Error{Code::invalid_argument,
+                 "llm.weights: they are copied to " + device + "; leave this field out"};
+  }
   return Settings{.path = folder + "/" + option(options, "model", "model.gguf"),
                   .context = *context,
                   .sequences = *sequences,
@@ -62,7 +67,8 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
                   .threads = std::clamp<std::int32_t>(
                       static_cast<std::int32_t>(std::thread::hardware_concurrency()), 1, *threads),
                   .mapped = weights == "mapped",
-                  .pooling = option(options, "llm.pooling", "")};
+                  .pooling = option(options, "llm.pooling", ""),
+                  .device = std::move(device)};
 }
 
 constexpr std::int32_t memory_mib_max = 1 << 30;

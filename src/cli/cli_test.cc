@@ -198,6 +198,23 @@ TEST_F(CliOfCode, DeploysALanguageModelWithRoomForItsConversations) {
   EXPECT_EQ(manifest("llama").concurrency, 4);
 }
 
+TEST_F(CliOfCode, DeploysALanguageModelForAnotherRuntime) {
+  const std::string model = std::string(LLM_TESTDATA) + "/llama.gguf";
+  const auto without = run_it({"deploy", model, "--runtime", "llm-cuda"});
+  EXPECT_EQ(without.exit, 6);
+  expect_in(without.err, "this node has no llm-cuda: it needs a card of NVIDIA's");
+  world.fleet.known["llm-cuda"] = {};
+  const auto ran = run_it({"deploy", model, "--runtime", "llm-cuda"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(manifest("llama").runtime, "llm-cuda");
+  const auto as_web = run_it({"deploy", model, "--runtime", "web"});
+  EXPECT_EQ(as_web.exit, 2);
+  expect_in(as_web.err, "--runtime: model is for the runtimes onnx, llm and llm-cuda, not for web");
+  write("app.py", "def handler(event, context): return 1\n");
+  const auto of_folder = run_it({"deploy", folder.string(), "--runtime", "llm-cuda"});
+  expect_in(of_folder.err, "--runtime is for a single file; a folder says it in its dormouse.yaml");
+}
+
 TEST_F(CliOfCode, DeploysOnePythonFile) {
   const auto ran = run_it({"deploy", write("app.py", "def handler(event, context): return 1\n")});
   EXPECT_EQ(ran.exit, 0) << ran.err;
@@ -629,6 +646,8 @@ TEST_F(Cli, FindsWhatAConfigurationNamesAndTheHostLacks) {
       {"runtimes: {x: {root: /no, argv: [a]}}", "runtimes.x.root: there is no folder /no"},
       {"runtimes: {x: {root: /, argv: [a], binds: [{source: /no, target: /u}]}}",
        "runtimes.x.binds: there is no /no"},
+      {"runtimes: {x: {root: /, argv: [a], devices: [/dev/no]}}",
+       "runtimes.x.devices: device /dev/no is no character device in /dev"},
   };
   for (const auto& row : rows) {
     const auto ran = run_it({"config", "check", write("bad.yaml", row.text)});

@@ -199,12 +199,23 @@ Result<> read_binds(const json::value& value, std::vector<sandbox::Bind>& out) {
   return ok;
 }
 
+Result<> read_devices(const json::value& value, std::vector<std::filesystem::path>& out) {
+  std::vector<std::string> texts;
+  if (auto read = read_texts(value, texts); !read) return read;
+  for (const std::string& text : texts) {
+    if (!text.starts_with("/dev/")) return refused("\"" + text + "\" is not a path in /dev");
+    out.emplace_back(text);
+  }
+  return ok;
+}
+
 Result<> read_runtime_field(std::string_view name, const json::value& value,
                             fleet::Runtime& runtime) {
   constexpr std::string_view known[] = {"root",
                                         "argv",
                                         "env",
                                         "binds",
+                                        "devices",
                                         "blanks",
                                         "prepares",
                                         "forks",
@@ -223,6 +234,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "argv") return read_texts(value, runtime.argv);
   if (name == "env") return read_env(value, runtime.env);
   if (name == "binds") return read_binds(value, runtime.binds);
+  if (name == "devices") return read_devices(value, runtime.devices);
   if (name == "blanks") return read_number<std::int32_t>(value, 0, 1000, runtime.blanks);
   if (name == "prepares") return read_flag(value, runtime.prepares);
   if (name == "forks") return read_flag(value, runtime.forks);
@@ -322,6 +334,7 @@ const Entry entries[] = {
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
      "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
+     "`devices` (list of paths in `/dev`, likewise), "
      "`blanks` (whole number, `1`), `prepares`, `forks`, `snapshots`, `reports`, "
      "`loopback`, "
      "`listens`, `language_models` and `keeps_conversations` (true or false, `false`).",

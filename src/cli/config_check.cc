@@ -6,6 +6,7 @@
 #include "cli/config.h"
 #include "cli/files.h"
 #include "gateway/keys.h"
+#include "sandbox/devices.h"
 #include "sandbox/sandbox.h"
 #include "secrets/master_key.h"
 
@@ -57,6 +58,9 @@ Result<> check_runtimes(const DaemonConfig& config) {
     for (const sandbox::Bind& bind : runtime.binds) {
       if (fs::exists(bind.source, failure)) continue;
       return Error{Code::not_found, where + ".binds: there is no " + bind.source.string()};
+    }
+    if (const auto devices = sandbox::look_up(runtime.devices); !devices) {
+      return Error{Code::not_found, where + ".devices: " + devices.error().message};
     }
   }
   return ok;

@@ -33,6 +33,7 @@ runtimes:
     argv: [/bin/probe, --quiet]
     env: {A: b, N: 1}
     binds: [{source: /srv/cache, target: /cache, writable: true}]
+    devices: [/dev/nvidia0]
     blanks: 2
     prepares: true
     reports: true
@@ -57,6 +58,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(probe.env, (std::vector<std::string>{"A=b", "N=1"}));
   EXPECT_EQ(probe.blanks, 2);
   EXPECT_TRUE(config->runtimes.at("probe").binds.at(0).writable);
+  EXPECT_EQ(probe.devices, std::vector<std::filesystem::path>{"/dev/nvidia0"});
   EXPECT_TRUE(probe.prepares);
   EXPECT_TRUE(probe.reports);
   EXPECT_TRUE(probe.loopback);

@@ -1,4 +1,5 @@
 #include <boost/json.hpp>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -9,13 +10,29 @@
 #include "cli/delivery.h"
 #include "cli/print.h"
 #include "cli/steps.h"
+#include "control/manifest.h"
 
 namespace dormouse::cli {
 namespace {
 
 struct Options {
-  std::string what, name;
+  std::string what, name, runtime;
 };
+
+Result<Bundle> bundle_for(const Options& options) {
+  auto bundle = bundle_of(options.what, options.name);
+  if (!bundle || options.runtime.empty()) return bundle;
+  std::error_code failure;
+  if (bundle->unpacked != nullptr || !std::filesystem::is_regular_file(options.what, failure)) {
+    return Error{Code::invalid_argument,
+                 "--runtime is for a single file; a folder says it in its dormouse.yaml"};
+  }
+  bundle->manifest["runtime"] = options.runtime;
+  if (auto good = control::read_manifest(bundle->manifest); !good) {
+    return std::move(good).error().during("--runtime");
+  }
+  return bundle;
+}
 
 // curl's arguments for a request that this function may understand, and where it goes. Language
 // models are spoken to as OpenAI's clients do.
@@ -27,10 +44,11 @@ std::string request_for(const std::string& url, const std::string& name, const j
     return " -H 'Content-Type: image/png' --data-binary @picture.png " + function;
   }
   const std::string json = " -H 'Content-Type: application/json' --data ";
-  if (runtime == "llm" && text_at(last, "revision.notes.chat template").empty()) {
+  const bool is_language_model = control::runs_language_models(runtime);
+  if (is_language_model && text_at(last, "revision.notes.chat template").empty()) {
     return json + R"('{"model": ")" + name + R"(", "input": "Hello"}' )" + url + "/v1/embeddings";
   }
-  if (runtime == "llm") {
+  if (is_language_model) {
     return json + R"('{"model": ")" + name +
            R"(", "messages": [{"role": "user", "content": "Hello"}]}' )" + url +
            "/v1/chat/completions";
@@ -57,7 +75,7 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
 }
 
 Exit deploy(Shell* shell, const Options& options) {
-  const auto bundle = bundle_of(options.what, options.name);
+  const auto bundle = bundle_for(options);
   if (!bundle) return shell->fail_here(bundle.error());
   ShownSteps steps(shell);
   Api api(shell);
@@ -79,10 +97,13 @@ void add_deploy(CLI::App& app, Shell* shell) {
                    "folder as a .zip")
       ->required();
   command->add_option("--name", options->name, "What to call the function");
+  command->add_option("--runtime", options->runtime,
+                      "Of a file: another runtime than its kind has, as llm-cuda");
   command->footer(
       "Examples:\n"
       "  dormouse deploy model.onnx --name my-model\n"
       "  dormouse deploy model.gguf\n"
+      "  dormouse deploy model.gguf --runtime llm-cuda      # on a card of NVIDIA's\n"
       "  dormouse deploy app.py\n"
       "  dormouse deploy code.zip\n"
       "  dormouse deploy examples/read-text-line\n\n"

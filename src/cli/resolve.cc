@@ -6,10 +6,15 @@
 #include <filesystem>
 #include <thread>
 
+#include "sandbox/devices.h"
+
 namespace dormouse::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+// In the root of `llm`, where scripts/setup.d/llm-accelerators has fetched it.
+constexpr const char* cuda_back_end = "/opt/cuda/libggml-cuda.so";
 
 void find_resources(Resources& node, http::Limits& limits) {
   const std::int64_t memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
@@ -43,6 +48,25 @@ std::vector<sandbox::Bind> host_binds() {
   return binds;
 }
 
+// Language models on NVIDIA's cards. What has spoken with a driver cannot be forked, so they have
+// no template; and CUDA's own libraries are the host's.
+fleet::Runtime cuda_runtime(std::vector<fs::path> devices) {
+  return {.argv = {"/bin/init", "/bin/worker", "--accelerator", cuda_back_end},
+          .env = {"LD_LIBRARY_PATH=/usr/local/cuda/lib64"},
+          .binds = host_binds(),
+          .devices = std::move(devices),
+          .waits_unused = false,
+          .language_models = true,
+          .keeps_conversations = true,
+          .left_alone = std::chrono::seconds(1)};
+}
+
+bool can_use_cuda(const sandbox::NvidiaDevices& nvidia, const fs::path& root) {
+  std::error_code failure;
+  const fs::path back_end = root / fs::path(cuda_back_end).relative_path();
+  return !nvidia.cards.empty() && nvidia.has_unified_memory && fs::exists(back_end, failure);
+}
+
 void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
   const auto add = [&](const char* name, const fs::path& root, fleet::Runtime runtime) {
     runtime.root = root;
@@ -58,6 +82,10 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .language_models = true,
        .keeps_conversations = true,
        .left_alone = std::chrono::seconds(1)});
+  const sandbox::NvidiaDevices nvidia = sandbox::nvidia_devices();
+  if (can_use_cuda(nvidia, root_of("llm"))) {
+    add("llm-cuda", root_of("llm"), cuda_runtime(nvidia.all));
+  }
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
        .binds = host_binds(),

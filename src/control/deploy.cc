@@ -21,6 +21,12 @@
 namespace dormouse::control {
 namespace {
 
+Error no_cuda() {
+  return {Code::unsupported,
+          "runtime: this node has no llm-cuda: it needs a card of NVIDIA's (/dev/nvidia0 and "
+          "/dev/nvidia-uvm), CUDA 13 or 12, and what scripts/setup then fetches for it"};
+}
+
 constexpr std::size_t files_max = 10'000;
 
 Error refused(std::string why) {
@@ -262,6 +268,7 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
   std::vector<std::string_view> known;
   for (const auto& [name, runtime] : fleet_->runtimes()) known.push_back(name);
   if (!fleet_->runtimes().contains(draft.manifest.runtime)) {
+    if (draft.manifest.runtime == "llm-cuda") return no_cuda();
     return unknown_name("runtime", draft.manifest.runtime, known);
   }
   bool has_model = draft.manifest.model.empty();

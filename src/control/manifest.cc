@@ -99,16 +99,17 @@ const std::vector<RuntimesField>& runtimes_fields() {
       {"snapshot: on",
        {"onnx", "llm", "python"},
        [](const Manifest& m) { return m.snapshot == catalog::snapshot_on; }},
-      {"model", {"onnx", "llm"}, [](const Manifest& m) { return !m.model.empty(); }},
+      {"model", {"onnx", "llm", "llm-cuda"}, [](const Manifest& m) { return !m.model.empty(); }},
       {"task", {"onnx"}, [](const Manifest& m) { return !m.task.empty(); }},
       {"task_options", {"onnx"}, [](const Manifest& m) { return !m.task_options.empty(); }},
-      {"llm", {"llm"}, [](const Manifest& m) { return m.llm != catalog::Llm{}; }},
+      {"llm", {"llm", "llm-cuda"}, [](const Manifest& m) { return m.llm != catalog::Llm{}; }},
   };
   return all;
 }
 
 Result<> check_runtimes_fields(const Manifest& manifest) {
-  constexpr std::string_view known[] = {"onnx", "llm", "python", "node", "executable", "web"};
+  constexpr std::string_view known[] = {"onnx", "llm",        "llm-cuda", "python",
+                                        "node", "executable", "web"};
   if (std::ranges::find(known, manifest.runtime) == std::end(known)) return ok;
   for (const RuntimesField& field : runtimes_fields()) {
     if (std::ranges::count(field.runtimes, manifest.runtime) > 0 || !field.is_set(manifest))
@@ -140,9 +141,9 @@ Result<> check_together(const Manifest& manifest) {
   if (manifest.snapshot == catalog::snapshot_on && has_init) {
     return refused("snapshot: on would write secrets to disk that are `init`; declare them `late`");
   }
-  if (manifest.runtime == "llm" && manifest.concurrency > llm_sequences_max) {
+  if (runs_language_models(manifest.runtime) && manifest.concurrency > llm_sequences_max) {
     return refused("concurrency is at most " + std::to_string(llm_sequences_max) +
-                   " for the runtime llm");
+                   " for the runtime " + manifest.runtime);
   }
   if (manifest.runtime == "python" || manifest.runtime == "node") {
     if (auto good = check_module_function(manifest.handler); !good) return good;
@@ -157,6 +158,14 @@ json::object& object_of(const Field& field, json::object& whole) {
 }
 
 }  // namespace
+
+bool runs_language_models(std::string_view runtime) {
+  return runtime == "llm" || runtime == "llm-cuda";
+}
+
+bool runs_models(std::string_view runtime) {
+  return runtime == "onnx" || runs_language_models(runtime);
+}
 
 Result<Manifest> read_manifest(const json::value& value) {
   if (!value.is_object()) return refused("a manifest is a map of fields");

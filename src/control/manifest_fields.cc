@@ -102,13 +102,14 @@ const std::array<Field, 30> fields{{
     {"runtime",
      Text{[](Manifest& m) -> std::string& { return m.runtime; }, check_runtime,
           "a runtime that the node has"},
-     "How the files are brought to life: `onnx`, `llm`, `python`, `node`, `executable`, "
-     "`web`.",
+     "How the files are brought to life: `onnx`, `llm`, `llm-cuda`, `python`, `node`, "
+     "`executable`, `web`.",
      true},
     {"model",
      Text{[](Manifest& m) -> std::string& { return m.model; }, check_model,
           "the path of a file of the deploy"},
-     "The model's file, for `onnx` and `llm`. Without it: `model.onnx` or `model.gguf`."},
+     "The model's file, for `onnx`, `llm` and `llm-cuda`. Without it: `model.onnx` or "
+     "`model.gguf`."},
     {"handler",
      Text{[](Manifest& m) -> std::string& { return m.handler; }, check_handler,
           "at most 255 bytes without spaces; for `python` and `node` MODULE.FUNCTION"},

@@ -100,9 +100,15 @@ TEST(Manifest, RefusesWhatMeansNothingToItsRuntime) {
   };
   EXPECT_EQ(of("llm", R"("handler":"app.f")"),
             "handler is for the runtimes python, node and executable, not for llm");
-  EXPECT_EQ(of("onnx", R"("llm":{"context":512})"), "llm is for the runtime llm, not for onnx");
+  EXPECT_EQ(of("onnx", R"("llm":{"context":512})"),
+            "llm is for the runtimes llm and llm-cuda, not for onnx");
+  EXPECT_EQ(of("llm-cuda", R"("model":"m.gguf","llm":{"context":512})"), "none");
+  EXPECT_EQ(of("llm-cuda", R"("snapshot":"on")"),
+            "snapshot: on is for the runtimes onnx, llm and python, not for llm-cuda");
+  EXPECT_EQ(of("llm-cuda", R"("concurrency":65)"),
+            "concurrency is at most 64 for the runtime llm-cuda");
   EXPECT_EQ(of("web", R"("model":"m.onnx")"),
-            "model is for the runtimes onnx and llm, not for web");
+            "model is for the runtimes onnx, llm and llm-cuda, not for web");
   EXPECT_TRUE(of("llm", R"("python":{"packages":"host"})").starts_with("python is for "));
   EXPECT_TRUE(of("llm", R"("task":"text-line")").starts_with("task is for "));
   EXPECT_TRUE(of("onnx", R"("command":["x"])").starts_with("command is for "));

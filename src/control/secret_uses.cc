@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "control/manifest.h"
 #include "control/quantities.h"
 #include "secrets/secrets.h"
 
@@ -86,8 +87,7 @@ json::object secret_uses_json(const SecretUses& uses) {
 }
 
 Result<> check_secret_uses(const catalog::Manifest& manifest) {
-  const bool is_model = manifest.runtime == "onnx" || manifest.runtime == "llm";
-  if (is_model && !manifest.secrets.empty()) {
+  if (runs_models(manifest.runtime) && !manifest.secrets.empty()) {
     return refused("secrets: a model of the runtime " + manifest.runtime +
                    " has no code that could read them");
   }

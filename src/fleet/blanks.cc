@@ -76,6 +76,7 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtim
   spec.argv = found->second.argv;
   spec.env = found->second.env;
   spec.binds = found->second.binds;
+  spec.devices = found->second.devices;
   spec.forks = found->second.forks;
   spec.loopback = found->second.loopback;
   spec.binds.insert(spec.binds.end(), binds.begin(), binds.end());

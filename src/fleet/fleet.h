@@ -40,13 +40,14 @@ struct Runtime {
   std::filesystem::path root;     // The sandbox's root file system.
   std::vector<std::string> argv;  // The worker, inside it.
   std::vector<std::string> env;
-  std::vector<sandbox::Bind> binds;  // Of the host, in every sandbox of this runtime.
-  std::int32_t blanks = 1;           // Sandboxes kept waiting, initialised and empty,
-  bool waits_unused = true;          // also before any function is of this runtime.
-  bool prepares = false;             // Has a deploy-time step (`prepare`).
-  bool reports = false;              // Its log says when a call began and ended, and what it took.
-  bool forks = false;                // May become a template: docs/formats/template.md.
-  bool snapshots = false;            // Its templates can be saved: docs/formats/snapshot.md,
+  std::vector<sandbox::Bind> binds;            // Of the host, in every sandbox of this runtime.
+  std::vector<std::filesystem::path> devices;  // Of the host, likewise: "/dev/nvidia0".
+  std::int32_t blanks = 1;                     // Sandboxes kept waiting, initialised and empty,
+  bool waits_unused = true;                    // also before any function is of this runtime.
+  bool prepares = false;                       // Has a deploy-time step (`prepare`).
+  bool reports = false;          // Its log says when a call began and ended, and what it took.
+  bool forks = false;            // May become a template: docs/formats/template.md.
+  bool snapshots = false;        // Its templates can be saved: docs/formats/snapshot.md,
   bool saves_unasked = true;     // and are unless the manifest says no: they run no user's code.
   bool loopback = false;         // Its processes may speak IP with each other.
   bool listens = false;          // Its programs are HTTP servers: calls go to their port.

@@ -113,6 +113,7 @@ json::object filter(const Spec& spec, bool gvisor) {
   allow(calls, allowed_calls());
   if (spec.forks) allow(calls, calls_of_templates());
   if (spec.loopback) allow(calls, calls_of_loopback());
+  if (!spec.devices.empty()) allow(calls, calls_of_devices());
   // So that glibc takes clone, whose flags the filter can see. gVisor's filters know no error but
   // EPERM, with which no thread could be started; it has no such call and says so itself.
   constexpr int enosys = 38;
@@ -128,6 +129,30 @@ json::object filter(const Spec& spec, bool gvisor) {
       {"defaultAction", "SCMP_ACT_ERRNO"}, {"architectures", {architecture}}, {"syscalls", calls}};
 }
 
+// As its owner has it on the host: it is the same node, shown inside.
+json::array nodes_of(const std::vector<Device>& devices) {
+  json::array nodes;
+  for (const Device& device : devices) {
+    nodes.push_back({{"path", device.path.string()},
+                     {"type", "c"},
+                     {"major", device.major},
+                     {"minor", device.minor}});
+  }
+  return nodes;
+}
+
+json::array access_to(const std::vector<Device>& devices) {
+  json::array rules{{{"allow", false}, {"access", "rwm"}}};
+  for (const Device& device : devices) {
+    rules.push_back({{"allow", true},
+                     {"type", "c"},
+                     {"major", device.major},
+                     {"minor", device.minor},
+                     {"access", "rw"}});
+  }
+  return rules;
+}
+
 json::object kernel(const Spec& spec, const Wall& wall) {
   const json::array range = {
       {{"containerID", 0}, {"hostID", wall.host_uid}, {"size", host_uids_each}}};
@@ -139,7 +164,8 @@ json::object kernel(const Spec& spec, const Wall& wall) {
           {"uidMappings", range},
           {"gidMappings", range},
           {"cgroupsPath", wall.cgroup + "/oci"},
-          {"resources", {{"devices", {{{"allow", false}, {"access", "rwm"}}}}}},
+          {"devices", nodes_of(wall.devices)},
+          {"resources", {{"devices", access_to(wall.devices)}}},
           {"seccomp", filter(spec, wall.gvisor)},
           {"maskedPaths", texts(masked)},
           {"readonlyPaths", texts(read_only)}};

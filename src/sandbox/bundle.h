@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "sandbox/devices.h"
 #include "sandbox/sandbox.h"
 
 namespace dormouse::sandbox {
@@ -17,6 +19,7 @@ struct Wall {
   std::string cgroup;           // "/dormouse-1f3a/1f3a-7": the OCI runtime makes "oci" below it.
   std::uint32_t host_uid;       // The first of host_uids_each.
   bool gvisor = false;          // The OCI runtime is runsc.
+  std::vector<Device> devices;  // Those of the Spec.
 };
 
 std::string bundle_config(const Spec&, const Wall&);

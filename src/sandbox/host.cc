@@ -16,6 +16,7 @@
 #include <sstream>
 
 #include "sandbox/cgroup.h"
+#include "sandbox/devices.h"
 #include "sandbox/router.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/spawn.h"
@@ -213,13 +214,23 @@ Finding templates(const LauncherOptions& options) {
           "nothing is forked: each instance loads its code or its model by itself"};
 }
 
+Finding nvidia_cards(const NvidiaDevices& nvidia) {
+  const std::string what = "cards of NVIDIA's: " + std::to_string(nvidia.cards.size());
+  if (nvidia.has_unified_memory) return {good, what, ""};
+  return {degraded, what + ", without /dev/nvidia-uvm",
+          "no language model can be computed on them; `nvidia-modprobe -u -c 0` makes it"};
+}
+
 }  // namespace
 
 std::vector<Finding> examine_host(const LauncherOptions& options) {
-  return {user(),       control_groups(),     oci_runtime(options.oci_runtime),
-          namespaces(), system_call_filter(), landlock(),
-          open_files(), locked_memory(),      huge_pages(),
-          swap(),       network(options),     templates(options)};
+  std::vector<Finding> all{user(),       control_groups(),     oci_runtime(options.oci_runtime),
+                           namespaces(), system_call_filter(), landlock(),
+                           open_files(), locked_memory(),      huge_pages(),
+                           swap(),       network(options),     templates(options)};
+  const NvidiaDevices nvidia = nvidia_devices();
+  if (!nvidia.cards.empty()) all.push_back(nvidia_cards(nvidia));
+  return all;
 }
 
 }  // namespace dormouse::sandbox

@@ -173,7 +173,13 @@ Result<> prepare(const Estate& estate, const std::string& sandbox, const Spec& s
   if (auto staged = make_stage(estate.stage(sandbox)); !staged) return staged;
   if (auto given = give_to(spec.binds, host_uid + program_uid); !given) return given;
   const bool gvisor = estate.kind == RuntimeKind::runsc;
-  const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid, gvisor};
+  if (gvisor && !spec.devices.empty()) {
+    return Error{Code::unsupported, "under runsc no sandbox can have a device"};
+  }
+  auto devices = look_up(spec.devices);
+  if (!devices) return devices.error();
+  const Wall wall{estate.stage(sandbox), "/" + estate.cgroup(sandbox), host_uid, gvisor,
+                  std::move(*devices)};
   Spec inside = spec;
   inside.forks = spec.forks && !gvisor;
   if (gvisor) inside.env.emplace_back("DORMOUSE_SOCKET=0");

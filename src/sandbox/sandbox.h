@@ -13,7 +13,8 @@
 //            Launcher. It is never moved.
 // Threads    Use it on the executor that launch() was awaited on, and nowhere else.
 // Errors     launch(): invalid_argument if the spec cannot be honoured (no such root, a root whose
-//            /dev, /proc or /sys is not a real directory), unavailable if the OCI runtime fails.
+//            /dev, /proc or /sys is not a real directory, no such device), unsupported if not under
+//            this OCI runtime, unavailable if the OCI runtime fails.
 // Units      Bytes; thousandths of a core; microseconds.
 #pragma once
 
@@ -63,6 +64,8 @@ struct Spec {
   // The program forks instances of itself into slots: it keeps the capabilities to change its uid,
   // gid and root, within its own range of uids. Not under runsc.
   bool forks = false;
+  // Of the host, for the program to use: "/dev/nvidia0". Not under runsc. devices.h
+  std::vector<std::filesystem::path> devices;
   // The program may make IP sockets. Its network namespace has its own loopback and nothing else,
   // until attach().
   bool loopback = false;

@@ -19,6 +19,7 @@
 
 #include "sandbox/bundle.h"
 #include "sandbox/cgroup.h"
+#include "sandbox/devices.h"
 #include "sandbox/estate.h"
 #include "sandbox/fake_launcher.h"
 #include "sandbox/lock.h"
@@ -240,6 +241,34 @@ TEST(Root, BehindAClosedFolderIsRefused) {
   const auto checked = check_root(root, {}, false);
   ASSERT_FALSE(checked);
   EXPECT_NE(checked.error().message.find(folder.path.string() + " is closed"), std::string::npos);
+}
+
+TEST(NvidiaCards, AreFoundByTheNamesOfTheirDriver) {
+  const Folder folder;
+  EXPECT_TRUE(nvidia_devices(folder.path).cards.empty());
+  for (const char* name : {"nvidia0", "nvidia10", "nvidia2x", "nvidia-modeset", "nvidiactl",
+                           "nvidia-uvm-tools", "null"}) {
+    std::ofstream(folder.path / name) << "";
+  }
+  NvidiaDevices found = nvidia_devices(folder.path);
+  EXPECT_EQ(found.cards,
+            (std::vector<fs::path>{folder.path / "nvidia0", folder.path / "nvidia10"}));
+  EXPECT_FALSE(found.has_unified_memory);
+  EXPECT_EQ(found.all, (std::vector<fs::path>{folder.path / "nvidia0", folder.path / "nvidia10",
+                                              folder.path / "nvidiactl"}));
+  std::ofstream(folder.path / "nvidia-uvm") << "";
+  found = nvidia_devices(folder.path);
+  EXPECT_TRUE(found.has_unified_memory);
+  EXPECT_EQ(found.all.size(), 4u);
+  EXPECT_TRUE(nvidia_devices(folder.path / "nowhere").all.empty());
+}
+
+TEST(Devices, AreLookedUpByNumber) {
+  const auto found = look_up({"/dev/null", "/dev/zero"});
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->at(0).major, 1u);
+  EXPECT_EQ(found->at(0).minor, 3u);
+  EXPECT_EQ(found->at(1).minor, 5u);
 }
 
 TEST(Hierarchies, AreReadFromTheMounts) {

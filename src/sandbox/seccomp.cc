@@ -298,7 +298,20 @@ constexpr AllowedCall for_loopback[] = {
      {{{Test::masked, 1, SOCK_DGRAM, kind}, {Test::equal, 2, IPPROTO_UDP}}}},
 };
 
+// By how the driver numbers them (kernel-open/common/inc/nv-ioctl-numbers.h and
+// kernel-open/nvidia-uvm/uvm_linux_ioctl.h of its sources). No other file that a sandbox can open
+// knows such a number, but for the size of a block and where it lies, which needs a capability.
+constexpr AllowedCall for_devices[] = {
+    {"ioctl", "NVIDIA's cards: what is of the kind 'F'", {Test::masked, 1, 'F' << 8, 0xff00}},
+    {"ioctl", "NVIDIA's unified memory: its numbers", {Test::masked, 1, 0, 0xffff'ff00}},
+    {"ioctl", "its beginning and its end", {Test::masked, 1, 0x3000'0000, 0xffff'fffc}},
+};
+
 }  // namespace
+
+std::span<const AllowedCall> calls_of_devices() {
+  return for_devices;
+}
 
 std::span<const AllowedCall> calls_of_templates() {
   return for_templates;

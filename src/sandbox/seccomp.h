@@ -32,6 +32,9 @@ std::span<const AllowedCall> calls_of_templates();
 // network. Until then their network namespace is as empty as any other's.
 std::span<const AllowedCall> calls_of_loopback();
 
+// Further ones where programs were given devices: those of NVIDIA's driver.
+std::span<const AllowedCall> calls_of_devices();
+
 // Reviewed line by line; docs/isolation.md holds the same tables, and a test compares them.
 std::span<const AllowedCall> allowed_calls();
 

@@ -42,7 +42,8 @@ std::string page() {
 }
 
 TEST(Isolation, ListsEveryAllowedCallWithItsReason) {
-  for (const auto& calls : {allowed_calls(), calls_of_templates(), calls_of_loopback()}) {
+  for (const auto& calls :
+       {allowed_calls(), calls_of_templates(), calls_of_loopback(), calls_of_devices()}) {
     // A line after it, so that the page has no row more.
     const std::string wanted = table_of(calls) + "\n";
     EXPECT_NE(page().find(wanted), std::string::npos)

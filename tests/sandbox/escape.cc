@@ -21,6 +21,13 @@
 #include "runtimes/include/dormouse.h"
 
 namespace escape {
+namespace {
+
+// Of NVIDIA's driver, and beside them.
+constexpr long driver_calls[] = {0x4601, 0xc020462a, 0x1,    0x25,       0x30000001, 0x30000002,
+                                 0x4501, 0x4701,     0x54cf, 0xc0206401, 0x125,      0x30000004};
+
+}  // namespace
 
 void report(const char* group, const std::string& name, long result) {
   if (result < 0) {
@@ -63,6 +70,17 @@ int until_closed() {
   std::fflush(stdout);
   char byte;
   while (read(wire_socket(), &byte, 1) > 0) {
+  }
+  return 0;
+}
+
+int use_device(const char* path) {
+  const long device = open(path, O_RDWR | O_CLOEXEC);
+  report("device", path, device < 0 ? -errno : device);
+  for (const long request : driver_calls) {
+    std::ostringstream name;
+    name << std::hex << request;
+    report("ioctl", name.str(), call(SYS_ioctl, device, request));
   }
   return 0;
 }
@@ -126,6 +144,7 @@ int obey(const std::string& verb, const char* first, const char* second) {
   if (verb == "calls") return try_every_call(first);
   if (verb == "network") return try_network(first);
   if (verb == "loopback") return use_own_loopback();
+  if (verb == "device") return use_device(first);
   if (verb == "descriptors") return list_descriptors();
   if (verb == "bomb") return bomb(first, std::atol(second));
   if (verb == "fill") return fill(first);

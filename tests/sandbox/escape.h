@@ -21,6 +21,7 @@ int try_table();                                   // S1, S19
 int try_every_call(const char* allowed);           // S2; numbers with commas between them
 int try_network(const char* admin_port);           // S13
 int use_own_loopback();                            // 0: it works.
+int use_device(const char* path);                  // And numbers of drivers' calls, on it.
 int list_descriptors();                            // S10
 int bomb(const std::string& kind, long most);      // S3, S4
 int fill(const std::string& kind);                 // S5; stays until the daemon closes the socket

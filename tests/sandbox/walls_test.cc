@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "sandbox/seccomp.h"
 #include "wire/socket.h"
@@ -142,6 +146,66 @@ TEST_P(Walls, GiveOneWithLoopbackTwoFamiliesOfSocketsMore) {
 TEST_P(Walls, LetOneWithLoopbackSpeakWithItself) {
   EXPECT_EQ(world.to_the_end(with_loopback({"loopback"})).ended.status, 0);
   EXPECT_NE(world.to_the_end(World::escape({"loopback"})).ended.status, 0);
+}
+
+// A node for the test alone, of FUSE: whoever opens it can do nothing with it, and runc allows it
+// to nobody unasked, as it does TUN.
+class TestDevice {
+ public:
+  TestDevice() {
+    EXPECT_EQ(mknod(path.c_str(), S_IFCHR | 0666, makedev(10, 229)), 0) << strerror(errno);
+    EXPECT_EQ(chmod(path.c_str(), 0666), 0);
+  }
+  ~TestDevice() { unlink(path.c_str()); }
+  TestDevice(const TestDevice&) = delete;
+  TestDevice& operator=(const TestDevice&) = delete;
+
+  const std::string path = "/dev/dormouse-test-" + std::to_string(getpid());
+};
+
+TEST(Devices, AreUsedOnlyByWhoWasGivenThem) {
+  World world;
+  const TestDevice device;
+  Spec spec = World::escape({"device", device.path});
+  const Report without = world.to_the_end(spec);
+  EXPECT_EQ(without.lines_with("denied device " + device.path), 1) << without.output;
+  EXPECT_EQ(without.lines_with(": Operation not permitted"), 12) << without.output;
+  spec.devices = {device.path};
+  const Report with = world.to_the_end(spec);
+  EXPECT_EQ(with.lines_with("ALLOWED device " + device.path), 1) << with.output;
+  for (const char* nvidia : {"4601:", "c020462a:", "1:", "25:", "30000001:", "30000002:"}) {
+    EXPECT_EQ(with.lines_with(std::string("denied ioctl ") + nvidia), 1) << nvidia;
+    EXPECT_EQ(with.lines_with(std::string("denied ioctl ") + nvidia + " Operation not"), 0);
+  }
+  EXPECT_EQ(with.lines_with(": Operation not permitted"), 6) << with.output;
+}
+
+TEST(Devices, OpenNothingElse) {
+  World world;
+  const TestDevice device;
+  Spec spec = World::escape({"table"});
+  spec.devices = {device.path};
+  const Report report = world.to_the_end(spec);
+  EXPECT_GE(report.lines_with("denied "), 150);
+  EXPECT_EQ(report.lines_with("ALLOWED "), 0) << report.output;
+}
+
+TEST(Devices, ThatAreNoneAreRefused) {
+  World world;
+  for (const char* path : {"/dev/nothing-here", "/dev/shm", "/etc/passwd", "/dev/../dev/null"}) {
+    Spec spec = World::escape({"table"});
+    spec.devices = {path};
+    EXPECT_EQ(world.refusal(spec),
+              std::string("device ") + path + " is no character device in /dev");
+  }
+}
+
+TEST(Devices, AreNotForGVisor) {
+  World world("runsc");
+  const TestDevice device;
+  Spec spec = World::escape({"device", device.path});
+  spec.devices = {device.path};
+  EXPECT_EQ(world.refusal(spec), "under runsc no sandbox can have a device");
 }
 
 TEST_P(Walls, LetOneCallThrough) {

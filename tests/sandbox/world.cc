@@ -115,6 +115,11 @@ std::unique_ptr<Sandbox> World::launch(Spec spec) {
   return std::move(*sandbox);
 }
 
+std::string World::refusal(Spec spec) {
+  const auto sandbox = run(io, launcher_->launch(std::move(spec)));
+  return sandbox ? "launched" : sandbox.error().message;
+}
+
 Report World::to_the_end(Spec spec) {
   const auto began = std::chrono::steady_clock::now();
   const auto sandbox = launch(std::move(spec));

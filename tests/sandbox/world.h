@@ -44,6 +44,7 @@ class World {
   // The program that tries to escape, with these words.
   static Spec escape(std::vector<std::string> words, Limits limits = modest);
   std::unique_ptr<Sandbox> launch(Spec spec);
+  std::string refusal(Spec spec);  // Of one that is not to be launched.
   Report to_the_end(Spec spec);
   Report to_the_end(Sandbox& sandbox);
   std::string wait_for_output(Sandbox& sandbox, const std::string& text);
