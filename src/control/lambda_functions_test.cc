@@ -1,9 +1,11 @@
-#include "control/lambda_functions.h"
-
+// lambda_requests.h and lambda_configuration.h: what is said of a function is shown again.
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
 #include <string>
+
+#include "control/lambda_configuration.h"
+#include "control/lambda_requests.h"
 
 namespace dormouse::control {
 namespace {

@@ -1,5 +1,4 @@
-// What AWS's deploy tools say of a function, and what they are told: AWS Lambda's JSON ↔ manifests.
-// Pure.
+// What AWS's deploy tools say of a function: AWS Lambda's JSON → manifests. Pure.
 //
 // What dormouse has is a field of the manifest; what is only AWS's, and is told back, is a label
 // ("aws.role"). What neither can mean here is refused by name; what is there but empty says
@@ -15,15 +14,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "base/result.h"
 #include "catalog/catalog.h"
 #include "gateway/json.h"
 
 namespace dormouse::control {
-
-inline constexpr std::string_view secret_reference = "dormouse:secret:";
 
 // What a request that changes a function asks for.
 struct LambdaChange {
@@ -48,15 +44,5 @@ struct ZipFacts {
   std::uint64_t bytes = 0;
 };
 void note_zip(catalog::Manifest&, const ZipFacts&);
-
-// How a revision is shown. `version`: "$LATEST" or its number; `region`: what its ARN says.
-struct LambdaView {
-  std::string_view version;
-  std::string_view region;
-  bool changing = false;
-};
-json::object lambda_configuration(const catalog::Revision&, const LambdaView&);
-json::object lambda_tags(const catalog::Manifest&);
-std::string lambda_revision_id(const catalog::Revision&);
 
 }  // namespace dormouse::control

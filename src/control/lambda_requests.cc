@@ -1,23 +1,18 @@
-#include "control/lambda_functions.h"
+#include "control/lambda_requests.h"
 
 #include <algorithm>
-#include <array>
 #include <boost/json.hpp>
-#include <charconv>
 #include <utility>
 
-#include "base/utf8.h"
+#include "control/lambda_configuration.h"
 #include "control/manifest.h"
 #include "control/quantities.h"
 #include "gateway/lambda.h"
-#include "sandbox/sandbox.h"
 
 namespace dormouse::control {
 namespace {
 
 using catalog::Manifest;
-
-constexpr std::string_view tag_label = "aws.tag.";
 
 Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
@@ -53,15 +48,12 @@ Result<std::int64_t> number(const json::value& value, std::int64_t least, std::i
                  std::to_string(most));
 }
 
-// ---- one reader for each field ----
-
 // The manifest as JSON, which is read as one of dormouse.yaml in the end, and what is beside it.
 struct Draft {
   json::object manifest;
   LambdaChange change;
   std::string log_group = {};  // Checked when the name is known.
 };
-constexpr const char* handler_label = "aws.handler";
 
 using Read = Result<> (*)(const json::value&, Draft&);
 struct Field {
@@ -174,7 +166,7 @@ Result<> read_environment(const json::value& value, Draft& draft) {
 Result<> read_tags(const json::value& value, Draft& draft) {
   if (!value.is_object()) return refused("not a map of texts");
   for (const auto& [key, entry] : value.get_object()) {
-    const std::string label = std::string(tag_label) + std::string(key);
+    const std::string label = std::string(lambda_tag_label) + std::string(key);
     if (auto read = read_label(entry, draft, label); !read) return read;
   }
   return ok;
@@ -218,29 +210,14 @@ Result<> must_be(const json::value& value, const json::value& wanted) {
   return refused("only " + json::serialize(wanted) + " is to be had here");
 }
 
-#if defined(__aarch64__)
-constexpr const char* architecture = "arm64";
-#else
-constexpr const char* architecture = "x86_64";
-#endif
-
 Result<> read_architectures(const json::value& value, Draft&) {
-  return must_be(value, json::array{architecture});
-}
-
-json::object ephemeral_storage() {
-  return {{"Size", sandbox::Limits().tmp_bytes_max >> 20}};
+  return must_be(value, json::array{lambda_architecture});
 }
 
 Result<> read_storage(const json::value& value, Draft&) {
-  if (must_be(value, ephemeral_storage())) return ok;
-  return refused("/tmp has " + json::serialize(ephemeral_storage().at("Size")) +
+  if (must_be(value, lambda_storage())) return ok;
+  return refused("/tmp has " + json::serialize(lambda_storage().at("Size")) +
                  " MiB here, in memory; leave it out");
-}
-
-// As the variable AWS_LAMBDA_LOG_GROUP_NAME says it.
-std::string log_group(std::string_view function) {
-  return "/dormouse/" + std::string(function);
 }
 
 Result<> read_logging(const json::value& value, Draft& draft) {
@@ -265,14 +242,6 @@ Result<> read_snap_start(const json::value& value, Draft& draft) {
   }
   draft.manifest["snapshot"] = is_on ? catalog::snapshot_on : catalog::snapshot_auto;
   return ok;
-}
-
-json::object snap_start(const catalog::Revision& revision) {
-  const auto saved = revision.load_options.find("snapshot");
-  const bool is_saved = saved != revision.load_options.end() && saved->second == "yes";
-  const bool is_on = revision.manifest.snapshot == catalog::snapshot_on;
-  return {{"ApplyOn", is_on ? "PublishedVersions" : "None"},
-          {"OptimizationStatus", is_on && is_saved ? "On" : "Off"}};
 }
 
 constexpr Field configuration_fields[] = {
@@ -331,8 +300,8 @@ Result<> read_fields(const json::value& body, std::span<const std::span<const Fi
 Result<LambdaChange> completed(Draft draft) {
   auto manifest = read_manifest(draft.manifest);
   if (!manifest) return std::move(manifest).error();
-  if (!draft.log_group.empty() && draft.log_group != log_group(manifest->name)) {
-    return refused("LoggingConfig: LogGroup: only \"" + log_group(manifest->name) +
+  if (!draft.log_group.empty() && draft.log_group != lambda_log_group(manifest->name)) {
+    return refused("LoggingConfig: LogGroup: only \"" + lambda_log_group(manifest->name) +
                    "\" is to be had here");
   }
   draft.change.manifest = *std::move(manifest);
@@ -343,59 +312,12 @@ Draft draft_of(const Manifest& before) {
   Draft draft{.manifest = manifest_json(before), .change = {}};
   draft.change.name = before.name;
   // Where a program's handler was kept before it had a field.
-  const auto kept = before.labels.find(handler_label);
+  const auto kept = before.labels.find(lambda_handler_label);
   if (kept != before.labels.end()) {
     if (before.handler.empty()) draft.manifest["handler"] = kept->second;
-    labels_of(draft).erase(handler_label);
+    labels_of(draft).erase(lambda_handler_label);
   }
   return draft;
-}
-
-// ---- and how it is shown ----
-
-// Labels are anybody's: 0 if it is none.
-std::int64_t number_in(std::string_view text) {
-  std::int64_t number = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return failed == std::errc() && end == text.data() + text.size() ? number : 0;
-}
-
-std::string label(const Manifest& manifest, const std::string& name, std::string otherwise = "") {
-  const auto found = manifest.labels.find(name);
-  return found == manifest.labels.end() ? std::move(otherwise) : found->second;
-}
-
-// Of what was not deployed as a zip, the digest of all of it.
-std::string code_sha256(const catalog::Revision& revision) {
-  std::string bytes;
-  const std::string_view digits = revision.digest.hex();
-  const auto value = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
-    bytes += static_cast<char>(value(digits[i]) * 16 + value(digits[i + 1]));
-  }
-  return label(revision.manifest, "aws.code-sha256", gateway::base64(bytes));
-}
-
-std::int64_t code_bytes(const catalog::Revision& revision) {
-  std::uint64_t bytes = 0;
-  for (const catalog::File& file : revision.files) bytes += file.size;
-  return static_cast<std::int64_t>(bytes);
-}
-
-json::object environment(const Manifest& manifest) {
-  json::object variables;
-  for (const auto& [variable, value] : manifest.env) variables[variable] = value;
-  for (const auto& [variable, use] : manifest.secrets) {
-    variables[variable] = std::string(secret_reference) + use.secret;
-  }
-  return {{"Variables", std::move(variables)}};
-}
-
-// "2026-11-26T18:45:34.123+0000"
-std::string modified(WallTime time) {
-  std::string text = time_text(time);
-  if (text.ends_with('Z')) text.pop_back();
-  return text + "+0000";
 }
 
 }  // namespace
@@ -429,57 +351,6 @@ Result<LambdaChange> read_update_configuration(const json::value& body, const Ma
 void note_zip(Manifest& manifest, const ZipFacts& facts) {
   manifest.labels["aws.code-sha256"] = facts.sha256;
   manifest.labels["aws.code-bytes"] = std::to_string(facts.bytes);
-}
-
-std::string lambda_revision_id(const catalog::Revision& revision) {
-  std::string id(revision.digest.hex().substr(0, 32));
-  for (const std::size_t at : {20, 16, 12, 8}) id.insert(at, "-");
-  return id;
-}
-
-json::object lambda_tags(const Manifest& manifest) {
-  json::object tags;
-  for (const auto& [name, value] : manifest.labels) {
-    if (name.starts_with(tag_label)) tags[name.substr(tag_label.size())] = value;
-  }
-  return tags;
-}
-
-json::object lambda_configuration(const catalog::Revision& revision, const LambdaView& view) {
-  const Manifest& manifest = revision.manifest;
-  std::string arn =
-      "arn:aws:lambda:" + std::string(view.region) + ":000000000000:function:" + manifest.name;
-  if (view.version != "$LATEST") arn += ":" + std::string(view.version);
-  const auto seconds = std::chrono::ceil<std::chrono::seconds>(manifest.timeout).count();
-  const std::int64_t bytes = number_in(label(manifest, "aws.code-bytes"));
-  json::object shown{
-      {"FunctionName", manifest.name},
-      {"FunctionArn", std::move(arn)},
-      {"Runtime", label(manifest, "aws.runtime", manifest.runtime)},
-      {"Role", label(manifest, "aws.role")},
-      {"Handler", label(manifest, handler_label, manifest.handler)},
-      {"CodeSize", bytes > 0 ? bytes : code_bytes(revision)},
-      {"Description", label(manifest, "aws.description")},
-      {"Timeout", seconds},
-      {"MemorySize", manifest.resources.memory_bytes >> 20},
-      {"LastModified", modified(revision.created)},
-      {"CodeSha256", code_sha256(revision)},
-      {"Version", view.version},
-      {"Environment", environment(manifest)},
-      {"TracingConfig", {{"Mode", "PassThrough"}}},
-      {"EphemeralStorage", ephemeral_storage()},
-      {"LoggingConfig", {{"LogFormat", "Text"}, {"LogGroup", log_group(manifest.name)}}},
-      {"SnapStart", snap_start(revision)},
-      {"RevisionId", lambda_revision_id(revision)},
-      {"State", "Active"},
-      {"LastUpdateStatus", view.changing ? "InProgress" : "Successful"},
-      {"PackageType", "Zip"},
-      {"Architectures", json::array{architecture}}};
-  const auto slow = revision.notes.find("timeout");
-  if (slow != revision.notes.end()) {
-    shown["LastUpdateStatusReason"] = "Timeout: " + valid_utf8(slow->second);
-  }
-  return shown;
 }
 
 Result<> check_publish(const json::value& body, const catalog::Revision& active) {
