@@ -66,9 +66,7 @@ test("it says what the processor's says, as surely", { skip }, async () => {
 
 test("what computes is shown, and nothing is forked or left when it sleeps", { skip }, async () => {
   const notes = async (name) => (await platform.json("show", name)).function.revision.notes;
-  const { weights, template } = await notes("card");
-  assert.match(weights, /^on llvmpipe/);
-  assert.notEqual(template, "yes");
+  assert.match((await notes("card")).weights, /^on llvmpipe/);
   assert.match((await notes("processor")).weights, /^in memory/);
   await platform.asleep("card");
 });

@@ -220,6 +220,7 @@ Result<> Engine::step() {
   last_complaint();
   const auto began = std::chrono::steady_clock::now();
   const std::int32_t status = llama_decode(model_->context(), batch_);
+  llama_synchronize(model_->context());  // A card may compute on.
   pace_.took(batch_.n_tokens, std::chrono::steady_clock::now() - began);
   if (status != 0) {
     const Error error{Code::function_failed, "llama.cpp could not compute (" +

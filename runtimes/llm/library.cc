@@ -18,37 +18,36 @@ std::string& complaint() {
 }
 
 void listen(ggml_log_level level, const char* text, void*) {
-  if (level != GGML_LOG_LEVEL_ERROR) return;
+  if (level != GGML_LOG_LEVEL_ERROR || !complaint().empty()) return;
   complaint() = text;
   while (complaint().ends_with('\n')) complaint().pop_back();
 }
 
-// Those that llama.cpp gives a model's layers to.
-bool computes_models(ggml_backend_dev_t device) {
-  const auto type = ggml_backend_dev_type(device);
-  return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+std::string names_of(enum ggml_backend_dev_type type) {
+  std::string all;
+  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+    const ggml_backend_dev_t device = ggml_backend_dev_get(i);
+    if (ggml_backend_dev_type(device) != type) continue;
+    all += (all.empty() ? "" : ", ") + std::string(ggml_backend_dev_description(device));
+  }
+  return all;
 }
 
 Result<> open_accelerator(const std::string& path) {
   last_complaint();
-  if (ggml_backend_load(path.c_str()) == nullptr) {
-    const std::string why = last_complaint();
-    return Error{Code::unavailable, why.empty() ? path + " cannot be loaded" : why};
-  }
-  if (accelerators().empty()) return Error{Code::unavailable, path + " finds no device"};
-  return ok;
+  const bool is_loaded = ggml_backend_load(path.c_str()) != nullptr;
+  const std::string why = last_complaint();
+  if (!is_loaded) return Error{Code::unavailable, why.empty() ? path + " cannot be loaded" : why};
+  if (!accelerators().empty()) return ok;
+  return Error{Code::unavailable, path + " finds no device" + (why.empty() ? "" : ": " + why)};
 }
 
 }  // namespace
 
+// As llama.cpp takes them.
 std::string accelerators() {
-  std::string all;
-  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
-    const ggml_backend_dev_t device = ggml_backend_dev_get(i);
-    if (!computes_models(device)) continue;
-    all += (all.empty() ? "" : ", ") + std::string(ggml_backend_dev_description(device));
-  }
-  return all;
+  const std::string cards = names_of(GGML_BACKEND_DEVICE_TYPE_GPU);
+  return cards.empty() ? names_of(GGML_BACKEND_DEVICE_TYPE_IGPU) : cards;
 }
 
 Result<> open_library(const std::string& accelerator) {

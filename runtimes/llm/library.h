@@ -29,7 +29,8 @@ Function of_backend(const char* name) {
 
 std::string library_version();
 
-// The last line that llama.cpp complained with since the last call, for a person; "" if it did not.
+// The first line that llama.cpp complained with since the last call, for a person; "" if it did
+// not. Those after it say that, for this, the next larger thing failed as well.
 std::string last_complaint();
 
 }  // namespace dormouse::llm

@@ -172,6 +172,7 @@ Result<> Model::make_context() {
   params.pooling_type = *asked;
   params.no_perf = true;
   batch_tokens_ = std::min(context_tokens_, batch_tokens_max);
+  last_complaint();
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_tokens_);
   context_.reset(llama_init_from_model(model_.get(), params));
   if (context_ && llama_pooling_type(context_.get()) > LLAMA_POOLING_TYPE_NONE) {

@@ -106,14 +106,25 @@ json::object manifest_of_gguf(const fs::path& path, std::uint64_t size) {
           {"start_timeout", "10m"}};
 }
 
-Result<Bundle> bundle_of_file(const fs::path& path) {
+// On a card: weights and context are there, once. Here is what the driver and CUDA hold, and
+// conversations that are put aside.
+json::object manifest_of_gguf_on_a_card(const fs::path& path, std::uint64_t size) {
+  json::object manifest = manifest_of_gguf(path, size);
+  manifest["memory"] = "2GiB";
+  manifest["max_instances"] = 1;
+  return manifest;
+}
+
+Result<Bundle> bundle_of_file(const fs::path& path, const std::string& runtime) {
   Bundle bundle;
   std::error_code failure;
   const std::uint64_t size = fs::file_size(path, failure);
   if (failure) return refused(path.string() + ": " + failure.message());
   bundle.name = name_from(path);
   if (is_gguf(path)) {
-    bundle.manifest = manifest_of_gguf(path, size);
+    const bool on_a_card = runtime == "llm-cuda";
+    bundle.manifest =
+        on_a_card ? manifest_of_gguf_on_a_card(path, size) : manifest_of_gguf(path, size);
   } else if (has_suffix(path, ".py")) {
     auto manifest = manifest_of_python(path);
     if (!manifest) return manifest.error();
@@ -123,6 +134,7 @@ Result<Bundle> bundle_of_file(const fs::path& path) {
     if (auto known = check_format(path); !known) return known.error();
     bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
   }
+  if (!runtime.empty()) bundle.manifest["runtime"] = runtime;
   bundle.files.push_back({path.filename().string(), path, size});
   return bundle;
 }
@@ -191,8 +203,12 @@ Result<Bundle> bundle_of_zip(const fs::path& zip) {
   return bundle;
 }
 
-Result<Bundle> bundle_of_path(const fs::path& path, bool folder) {
-  if (!folder) return has_suffix(path, ".zip") ? bundle_of_zip(path) : bundle_of_file(path);
+Result<Bundle> bundle_of_path(const fs::path& path, bool folder, const std::string& runtime) {
+  const bool zip = !folder && has_suffix(path, ".zip");
+  if ((folder || zip) && !runtime.empty()) {
+    return refused("--runtime is for a single file; a folder says it in its dormouse.yaml");
+  }
+  if (!folder) return zip ? bundle_of_zip(path) : bundle_of_file(path, runtime);
   auto bundle = bundle_of_folder(path, name_from(fs::absolute(path / "x").parent_path()));
   if (!bundle) return std::move(bundle).error().during(path.string());
   return bundle;
@@ -214,12 +230,13 @@ std::string name_from(const fs::path& path) {
   return name;
 }
 
-Result<Bundle> bundle_of(const std::string& what, const std::string& name) {
+Result<Bundle> bundle_of(const std::string& what, const std::string& name,
+                         const std::string& runtime) {
   std::error_code failure;
   const fs::path path(what);
   const fs::file_status status = fs::status(path, failure);
   if (!fs::exists(status)) return Error{Code::not_found, "there is no file and no folder " + what};
-  auto bundle = bundle_of_path(path, fs::is_directory(status));
+  auto bundle = bundle_of_path(path, fs::is_directory(status), runtime);
   if (!bundle) return bundle;
   if (!name.empty()) bundle->name = name;
   bundle->manifest["name"] = bundle->name;

@@ -26,8 +26,10 @@ struct Bundle {
 };
 
 // not_found if there is nothing there; otherwise the error says what to put there. `name` is
-// empty, or what to call the function whatever the manifest says.
-Result<Bundle> bundle_of(const std::string& what, const std::string& name);
+// empty, or what to call the function whatever the manifest says. `runtime` is empty or, of a
+// single file, another one than its kind has.
+Result<Bundle> bundle_of(const std::string& what, const std::string& name,
+                         const std::string& runtime = "");
 
 // "My Model_v2.onnx" → "my-model-v2". Empty if nothing in it can be part of a name.
 std::string name_from(const std::filesystem::path&);

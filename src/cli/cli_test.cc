@@ -207,9 +207,11 @@ TEST_F(CliOfCode, DeploysALanguageModelForAnotherRuntime) {
   const auto ran = run_it({"deploy", model, "--runtime", "llm-cuda"});
   EXPECT_EQ(ran.exit, 0) << ran.err;
   EXPECT_EQ(manifest("llama").runtime, "llm-cuda");
+  EXPECT_EQ(manifest("llama").resources.memory_bytes, 2LL << 30);
+  EXPECT_EQ(manifest("llama").instances_max, 1);
   const auto as_web = run_it({"deploy", model, "--runtime", "web"});
   EXPECT_EQ(as_web.exit, 2);
-  expect_in(as_web.err, "--runtime: model is for the runtimes onnx, llm and llm-cuda, not for web");
+  expect_in(as_web.err, "model is for the runtimes onnx, llm and llm-cuda, not for web");
   write("app.py", "def handler(event, context): return 1\n");
   const auto of_folder = run_it({"deploy", folder.string(), "--runtime", "llm-cuda"});
   expect_in(of_folder.err, "--runtime is for a single file; a folder says it in its dormouse.yaml");
@@ -647,7 +649,7 @@ TEST_F(Cli, FindsWhatAConfigurationNamesAndTheHostLacks) {
       {"runtimes: {x: {root: /, argv: [a], binds: [{source: /no, target: /u}]}}",
        "runtimes.x.binds: there is no /no"},
       {"runtimes: {x: {root: /, argv: [a], devices: [/dev/no]}}",
-       "runtimes.x.devices: device /dev/no is no character device in /dev"},
+       "runtimes.x.devices: device /dev/no is no character device directly in /dev"},
   };
   for (const auto& row : rows) {
     const auto ran = run_it({"config", "check", write("bad.yaml", row.text)});

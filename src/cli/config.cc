@@ -203,7 +203,9 @@ Result<> read_devices(const json::value& value, std::vector<std::filesystem::pat
   std::vector<std::string> texts;
   if (auto read = read_texts(value, texts); !read) return read;
   for (const std::string& text : texts) {
-    if (!text.starts_with("/dev/")) return refused("\"" + text + "\" is not a path in /dev");
+    if (std::filesystem::path(text).parent_path() != "/dev") {
+      return refused("\"" + text + "\" is not directly in /dev");
+    }
     out.emplace_back(text);
   }
   return ok;
@@ -334,7 +336,7 @@ const Entry entries[] = {
     {"runtimes", "map", "those that come with the program",
      "Further runtimes: a name, and its `root` (absolute path), `argv` (list), `env` (map), "
      "`binds` (list of `source`, `target` and `writable`: of the host, in each of its sandboxes), "
-     "`devices` (list of paths in `/dev`, likewise), "
+     "`devices` (list of character devices directly in `/dev`, likewise), "
      "`blanks` (whole number, `1`), `prepares`, `forks`, `snapshots`, `reports`, "
      "`loopback`, "
      "`listens`, `language_models` and `keeps_conversations` (true or false, `false`).",

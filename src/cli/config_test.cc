@@ -67,6 +67,15 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(config->limits.idle_timeout, 1min);
 }
 
+TEST(Config, TakesDevicesFromDevAlone) {
+  for (const char* path : {"/dev/dri/renderD128", "/etc/passwd", "nvidia0"}) {
+    const std::string yaml =
+        std::string("runtimes: {x: {root: /, argv: [a], devices: [") + path + "]}}";
+    EXPECT_EQ(refusal(yaml),
+              std::string("runtimes: x.devices: \"") + path + "\" is not directly in /dev");
+  }
+}
+
 TEST(Config, OfNothingIsTheDefaults) {
   for (const char* yaml : {"", "# nothing\n", "{}", "---\n"}) {
     const auto config = parse_config(yaml);

@@ -1,5 +1,4 @@
 #include <boost/json.hpp>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -18,21 +17,6 @@ namespace {
 struct Options {
   std::string what, name, runtime;
 };
-
-Result<Bundle> bundle_for(const Options& options) {
-  auto bundle = bundle_of(options.what, options.name);
-  if (!bundle || options.runtime.empty()) return bundle;
-  std::error_code failure;
-  if (bundle->unpacked != nullptr || !std::filesystem::is_regular_file(options.what, failure)) {
-    return Error{Code::invalid_argument,
-                 "--runtime is for a single file; a folder says it in its dormouse.yaml"};
-  }
-  bundle->manifest["runtime"] = options.runtime;
-  if (auto good = control::read_manifest(bundle->manifest); !good) {
-    return std::move(good).error().during("--runtime");
-  }
-  return bundle;
-}
 
 // curl's arguments for a request that this function may understand, and where it goes. Language
 // models are spoken to as OpenAI's clients do.
@@ -75,7 +59,7 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
 }
 
 Exit deploy(Shell* shell, const Options& options) {
-  const auto bundle = bundle_for(options);
+  const auto bundle = bundle_of(options.what, options.name, options.runtime);
   if (!bundle) return shell->fail_here(bundle.error());
   ShownSteps steps(shell);
   Api api(shell);

@@ -6,8 +6,6 @@
 #include <filesystem>
 #include <thread>
 
-#include "sandbox/devices.h"
-
 namespace dormouse::cli {
 namespace {
 
@@ -48,25 +46,6 @@ std::vector<sandbox::Bind> host_binds() {
   return binds;
 }
 
-// Language models on NVIDIA's cards. What has spoken with a driver cannot be forked, so they have
-// no template; and CUDA's own libraries are the host's.
-fleet::Runtime cuda_runtime(std::vector<fs::path> devices) {
-  return {.argv = {"/bin/init", "/bin/worker", "--accelerator", cuda_back_end},
-          .env = {"LD_LIBRARY_PATH=/usr/local/cuda/lib64"},
-          .binds = host_binds(),
-          .devices = std::move(devices),
-          .waits_unused = false,
-          .language_models = true,
-          .keeps_conversations = true,
-          .left_alone = std::chrono::seconds(1)};
-}
-
-bool can_use_cuda(const sandbox::NvidiaDevices& nvidia, const fs::path& root) {
-  std::error_code failure;
-  const fs::path back_end = root / fs::path(cuda_back_end).relative_path();
-  return !nvidia.cards.empty() && nvidia.has_unified_memory && fs::exists(back_end, failure);
-}
-
 void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
   const auto add = [&](const char* name, const fs::path& root, fleet::Runtime runtime) {
     runtime.root = root;
@@ -82,9 +61,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .language_models = true,
        .keeps_conversations = true,
        .left_alone = std::chrono::seconds(1)});
-  const sandbox::NvidiaDevices nvidia = sandbox::nvidia_devices();
-  if (can_use_cuda(nvidia, root_of("llm"))) {
-    add("llm-cuda", root_of("llm"), cuda_runtime(nvidia.all));
+  if (auto on_cards = runtime_on_cards(root_of("llm"), sandbox::nvidia_devices())) {
+    add("llm-cuda", root_of("llm"), *std::move(on_cards));
   }
   add("executable", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable"},
@@ -122,6 +100,25 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
 }
 
 }  // namespace
+
+// What has spoken with a driver cannot be forked, so there are no templates; and CUDA's own
+// libraries are the host's.
+std::optional<fleet::Runtime> runtime_on_cards(const fs::path& root_of_llm,
+                                               const sandbox::NvidiaDevices& nvidia) {
+  std::error_code failure;
+  const fs::path back_end = root_of_llm / fs::path(cuda_back_end).relative_path();
+  if (nvidia.cards.empty() || !nvidia.has_unified_memory || !fs::exists(back_end, failure)) {
+    return std::nullopt;
+  }
+  return fleet::Runtime{.argv = {"/bin/init", "/bin/worker", "--accelerator", cuda_back_end},
+                        .env = {"LD_LIBRARY_PATH=/usr/local/cuda/lib64"},
+                        .binds = host_binds(),
+                        .devices = nvidia.all,
+                        .waits_unused = false,
+                        .language_models = true,
+                        .keeps_conversations = true,
+                        .left_alone = std::chrono::seconds(1)};
+}
 
 DaemonConfig resolve(DaemonConfig config) {
   find_resources(config.node, config.limits);

@@ -135,13 +135,14 @@ const std::array<Field, 30> fields{{
           "`none` or `host`"},
      "Whether the function sees the Python packages that the host has installed, read-only."},
     {"llm.context", Count{[](Manifest& m) -> std::int32_t& { return m.llm.context; }, 0, 1 << 22},
-     "How many tokens a conversation may have, prompt and answer together, for `llm`. 0: as many "
+     "How many tokens a conversation may have, prompt and answer together. 0: as many "
      "as the model was trained with, at most 4096."},
     {"llm.weights",
      Text{[](Manifest& m) -> std::string& { return m.llm.weights; }, check_weights,
           "`memory` or `mapped`"},
      "Where the weights of a language model are: in memory, in the order that the processor likes "
-     "best; or in the file, of which the node keeps in memory what it has room for."},
+     "best; or in the file, of which the node keeps in memory what it has room for. Not for "
+     "`llm-cuda`, where they are on the card."},
     {"llm.pooling",
      Text{[](Manifest& m) -> std::string& { return m.llm.pooling; }, check_pooling,
           "nothing, `none`, `mean`, `cls` or `last`"},

@@ -20,7 +20,9 @@ void Blanks::fill() {
 }
 
 void Blanks::fill(const std::string& name, Duration pause) {
-  const Runtime& runtime = runtimes_->at(name);
+  const auto found = runtimes_->find(name);
+  if (found == runtimes_->end()) return;
+  const Runtime& runtime = found->second;
   Pool& pool = pools_[name];
   if (closed_ || (!pool.is_used && !runtime.waits_unused)) return;
   const auto have = static_cast<std::int32_t>(pool.ready.size()) + pool.starting;
@@ -70,7 +72,9 @@ asio::awaitable<Result<std::unique_ptr<Worker>>> Blanks::make(std::string runtim
                                                               std::vector<sandbox::Bind> binds,
                                                               std::uint64_t file_bytes_max) {
   const auto found = runtimes_->find(runtime);
-  CHECK(found != runtimes_->end());
+  if (found == runtimes_->end()) {
+    co_return Error{Code::unavailable, "this node has no runtime " + runtime + " any more"};
+  }
   sandbox::Spec spec;
   spec.root = found->second.root;
   spec.argv = found->second.argv;

@@ -4,8 +4,8 @@
 //
 // Ownership  Owned by the Fleet; its tasks run in the Fleet's TaskGroup.
 // Threads    One executor.
-// Errors     take(): unavailable when the sandbox cannot be made, function_failed when the worker
-//            does not say hello in time.
+// Errors     take(): unavailable when the sandbox cannot be made, or the node has no such runtime
+//            (any more), function_failed when the worker does not say hello in time.
 #pragma once
 
 #include <deque>

@@ -102,8 +102,7 @@ class World {
         catalog::Revision{{.manifest = manifest}, "default", 1, catalog::digest_of({}), {}});
     revision->load_options["template"] = is_template;
     if (has_snapshot) revision->load_options["snapshot"] = "yes";
-    revisions_[name] = revision;
-    fleet->serve(name, revision);
+    serve(revision);
   }
 
   asio::awaitable<Result<catalog::Draft>> try_out(catalog::Network network = {}) {
@@ -145,8 +144,11 @@ class World {
     revision->manifest.reuse = reuse;
     revision->manifest.instances_max = instances_max;
     for (const auto& [key, value] : env) revision->load_options["env." + key] = value;
-    revisions_[name] = revision;
-    fleet->serve(name, revision);
+    serve(revision);
+  }
+  void serve(const catalog::RevisionPtr& revision) {
+    revisions_[revision->manifest.name] = revision;
+    fleet->serve(revision->manifest.name, revision);
   }
 
   asio::awaitable<Outcome> call(std::string name, std::string text) {

@@ -246,6 +246,23 @@ TEST(Blanks, OfARuntimeThatDoesNotWaitUnusedWaitFromItsFirstFunctionOn) {
   EXPECT_TRUE(world.comes([&] { return world.fleet->snapshot().blanks["speaker"] == 1; }));
 }
 
+// As a card that was there when the function was deployed, and is not after a restart.
+TEST(Blanks, OfARuntimeThatTheNodeHasLostCannotBeHad) {
+  World world;
+  auto revision = std::make_shared<catalog::Revision>(
+      catalog::Revision{{}, "default", 1, catalog::digest_of({}), {}});
+  revision->manifest.name = "f";
+  revision->manifest.runtime = "lost";
+  revision->manifest.resources.memory_bytes = 64 << 20;
+  revision->manifest.instances_min = 1;
+  world.serve(revision);
+  EXPECT_EQ(World::text(world.run(world.call("f", "hello"))),
+            "unavailable: this node has no runtime lost any more");
+  EXPECT_FALSE(world.fleet->status("f").snapshot_is_stale);
+  world.deploy("g");
+  EXPECT_EQ(World::text(world.run(world.call("g", "hello"))), "said: hello");
+}
+
 TEST(Blanks, AreNotMadeBesideWhatWantsToBeLeftAlone) {
   Options options;
   options.runtimes["speaker"] = {.root = "/", .argv = {"x"}, .left_alone = 10s};

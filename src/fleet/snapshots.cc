@@ -80,7 +80,9 @@ void Shard::note_waking(InstanceKey mold, const Result<std::string>& said) {
 
 // A template with `init` secrets has them in its memory, which is not to be on disk.
 bool Shard::can_be_saved(const catalog::Draft& draft) const {
-  const Runtime& runtime = options_.runtimes.at(draft.manifest.runtime);
+  const auto found = options_.runtimes.find(draft.manifest.runtime);
+  if (found == options_.runtimes.end()) return false;
+  const Runtime& runtime = found->second;
   const std::string& wanted = draft.manifest.snapshot;
   const bool is_wanted =
       wanted == catalog::snapshot_on || (wanted == catalog::snapshot_auto && runtime.saves_unasked);

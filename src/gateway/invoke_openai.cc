@@ -73,6 +73,10 @@ Result<catalog::RevisionPtr> Gateway::language_model(const std::string& name) co
   auto revision = parts_.catalog->active(name);
   if (!revision) return no_model(name);
   if (is_language_model(*revision)) return revision;
+  if (!parts_.fleet->runtimes().contains(revision->manifest.runtime)) {
+    return Error{Code::unavailable,
+                 "model: this node has no runtime " + revision->manifest.runtime + " any more"};
+  }
   return Error{Code::not_found, "model: \"" + name + "\" is a function of runtime " +
                                     revision->manifest.runtime +
                                     ", and no language model; call it at /f/" + name};

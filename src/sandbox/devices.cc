@@ -28,7 +28,7 @@ Result<std::vector<Device>> look_up(const std::vector<fs::path>& paths) {
     const bool is_in_dev = path.parent_path() == "/dev" && path.lexically_normal() == path;
     if (!is_in_dev || lstat(path.c_str(), &status) != 0 || !S_ISCHR(status.st_mode)) {
       return Error{Code::invalid_argument,
-                   "device " + path.string() + " is no character device in /dev"};
+                   "device " + path.string() + " is no character device directly in /dev"};
     }
     devices.push_back({path, major(status.st_rdev), minor(status.st_rdev)});
   }

@@ -16,7 +16,7 @@ struct Device {
   unsigned major = 0, minor = 0;
 };
 
-// invalid_argument: one is no character device in /dev.
+// invalid_argument: one is no character device directly in /dev.
 Result<std::vector<Device>> look_up(const std::vector<std::filesystem::path>&);
 
 // What NVIDIA's driver has made in `folder`: the cards, each "nvidia0" and on, and what is needed

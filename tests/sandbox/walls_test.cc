@@ -196,7 +196,7 @@ TEST(Devices, ThatAreNoneAreRefused) {
     Spec spec = World::escape({"table"});
     spec.devices = {path};
     EXPECT_EQ(world.refusal(spec),
-              std::string("device ") + path + " is no character device in /dev");
+              std::string("device ") + path + " is no character device directly in /dev");
   }
 }
 
