@@ -73,6 +73,10 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
     return;
   }
   const auto& manifest = revision->manifest;
+  if (!options_.runtimes.contains(manifest.runtime)) {
+    spdlog::warn("{} cannot be called: this node has no runtime {} any more", function,
+                 manifest.runtime);
+  }
   blanks_.expect(manifest.runtime);
   const FunctionKey key{++functions_made_};
   serving_[function] = key;
