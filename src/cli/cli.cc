@@ -131,6 +131,13 @@ Exit Shell::fail_here(const Error& error, Exit status) {
   return status;
 }
 
+Exit Shell::fail_without_root(std::string_view what, std::string_view instead) {
+  std::string message(what);
+  message += " needs root: functions are started with control groups, mounts and user namespaces; ";
+  message += "run it with sudo, or " + std::string(instead);
+  return fail_here({Code::unavailable, std::move(message)}, Exit::failed);
+}
+
 int run(Shell* shell, std::vector<std::string> arguments) {
   CLI::App app;
   // CLI11 sets no flag of a command that it refuses.
@@ -177,6 +184,7 @@ int run(int argc, char** argv, ServeFunction serve) {
   shell.in = &std::cin;
   shell.terminal = ::isatty(STDERR_FILENO) == 1;
   shell.typed = ::isatty(STDIN_FILENO) == 1;
+  shell.root = ::geteuid() == 0;
   shell.connect = [](std::string_view url) { return http::connect(url); };
   shell.serve = std::move(serve);
   return run(&shell, std::vector<std::string>(argv + 1, argv + argc));

@@ -87,6 +87,7 @@ class Cli : public testing::Test {
     shell.out = &out;
     shell.err = &err;
     shell.in = &in;
+    shell.root = root;
     shell.connect = [this](std::string_view) -> Result<std::unique_ptr<http::Client>> {
       if (down) return Error{Code::unavailable, "connection refused"};
       return std::make_unique<WorldClient>(&world);
@@ -118,6 +119,7 @@ class Cli : public testing::Test {
   fs::path folder;
   DaemonConfig served;
   bool down = false;
+  bool root = true;
 };
 
 TEST_F(Cli, DeploysABareModelAndSaysHowToCallIt) {
@@ -618,6 +620,18 @@ TEST_F(Cli, ServesWithTheFileAndWhatTheCommandLineSaysFirst) {
   const auto open = run_it({"serve", "--data", "/a", "--listen", "0.0.0.0:80"});
   EXPECT_EQ(open.exit, 2);
   expect_in(open.err, "without a key");
+}
+
+TEST_F(Cli, ServesNothingWithoutRoot) {
+  root = false;
+  const auto ran = run_it({"serve", "--data", folder / "data"});
+  EXPECT_EQ(ran.exit, 1);
+  expect_in(ran.err, "serve needs root: ");
+  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1);
+  EXPECT_EQ(served.data, "");
+  const auto dev = run_it({"dev", write("app.py", "def handler(event, context): return 1\n")});
+  EXPECT_EQ(dev.exit, 1);
+  expect_in(dev.err, "or say --url of one that runs");
 }
 
 TEST_F(Cli, ChecksAConfiguration) {

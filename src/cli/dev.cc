@@ -83,6 +83,9 @@ Result<std::unique_ptr<OwnDaemon>> start_daemon(Shell* shell, const Options& opt
 }
 
 Exit dev(Shell* shell, const Options& options, bool own) {
+  if (own && !shell->root) {
+    return shell->fail_without_root("the platform that dev starts", "say --url of one that runs");
+  }
   const auto bundle = bundle_of(options.what, options.name);
   if (!bundle) return shell->fail_here(bundle.error());
   // On a platform that others use, what is being worked on has a name of its own.

@@ -33,6 +33,8 @@ Result<DaemonConfig> configured(const Options& options) {
 }
 
 Exit serve(Shell* shell, const Options& options) {
+  if (!shell->root)
+    return shell->fail_without_root("serve", "have scripts/install make it a service");
   const auto config = configured(options);
   if (!config) return shell->fail_here(config.error());
   const auto served = shell->serve(*config);
@@ -58,7 +60,7 @@ void add_serve(CLI::App& app, Shell* shell) {
       "  dormouse serve --data ~/.dormouse\n"
       "  dormouse key new --file keys\n"
       "  dormouse serve --data /var/lib/dormouse --listen 0.0.0.0:8080 --key-file keys\n\n"
-      "SIGTERM lets running calls end and leaves nothing behind.");
+      "It needs root. SIGTERM lets running calls end and leaves nothing behind.");
   command->callback([=] { shell->exit = serve(shell, *options); });
 }
 

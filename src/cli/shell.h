@@ -37,6 +37,7 @@ struct Shell {
   std::istream* in = nullptr;
   bool terminal = false;  // Standard error is one: progress may overwrite its line.
   bool typed = false;     // Standard input is a terminal: somebody is there to be asked.
+  bool root = true;       // Who runs this may start functions.
   std::function<Result<std::unique_ptr<http::Client>>(std::string_view url)> connect;
   ServeFunction serve;
 
@@ -50,6 +51,8 @@ struct Shell {
   Exit fail_answered(const Error&);  // The daemon's own words of it are printed already.
   // What failed on this machine, before any daemon was asked.
   Exit fail_here(const Error&, Exit status = Exit::usage);
+  // Of what starts functions itself: without root it would serve, and every deploy would fail.
+  Exit fail_without_root(std::string_view what, std::string_view instead);
 };
 
 Exit exit_of(Code);
