@@ -233,6 +233,17 @@ TEST_F(CliOfCode, DeploysOnePythonFile) {
   expect_in(dotted.err, "call it app.py");
 }
 
+TEST_F(CliOfCode, SaysTheUrlOfAWebFunctionAsItsRelativeLinksNeedIt) {
+  world.fleet.known["web"] = {};
+  write("site/dormouse.yaml", "runtime: web\ncommand: [python3, server.py]\n");
+  write("site/server.py", "");
+  const auto ran = run_it({"deploy", folder / "site"});
+  expect_in(ran.out, "site@1 serves\nhttp://127.0.0.1:8080/f/site/\n");
+  expect_in(ran.out, "curl http://127.0.0.1:8080/f/site/\n");
+  const auto json = gateway::parse_json(run_it({"--json", "deploy", folder / "site"}).out);
+  EXPECT_EQ(json->at("url").as_string(), "http://127.0.0.1:8080/f/site/");
+}
+
 TEST_F(CliOfCode, DeploysAFolderByItsMainFile) {
   write("greet/main.py", "def handler(e, c): ...\n");
   write("greet/lib/more.py", "");

@@ -18,12 +18,18 @@ struct Options {
   std::string what, name, runtime;
 };
 
+// Where it is called; of a web function with the slash that relative links of its pages need.
+std::string url_of(const std::string& node, const std::string& name, const json::value& last) {
+  const bool is_web = text_at(last, "revision.manifest.runtime") == "web";
+  return node + "/f/" + name + (is_web ? "/" : "");
+}
+
 // curl's arguments for a request that this function may understand, and where it goes. Language
 // models are spoken to as OpenAI's clients do.
 std::string request_for(const std::string& url, const std::string& name, const json::value& last) {
   const std::string runtime = text_at(last, "revision.manifest.runtime");
-  const std::string function = url + "/f/" + name;
-  if (runtime == "web") return " " + function + "/";
+  const std::string function = url_of(url, name, last);
+  if (runtime == "web") return " " + function;
   if (!text_at(last, "revision.manifest.task").empty()) {
     return " -H 'Content-Type: image/png' --data-binary @picture.png " + function;
   }
@@ -42,7 +48,7 @@ std::string request_for(const std::string& url, const std::string& name, const j
 }
 
 void print(Shell* shell, const std::string& name, const json::value& last) {
-  const std::string url = shell->url + "/f/" + name;
+  const std::string url = url_of(shell->url, name, last);
   if (shell->json) {
     json::value whole = last;
     whole.as_object()["url"] = url;
