@@ -4,11 +4,17 @@
 #include <boost/json.hpp>
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace dormouse::cli {
 namespace {
 
 constexpr gateway::JsonLimits generous{
     .depth_max = 32, .values_max = 10'000'000, .keys_max = 1'000'000};
+
+constexpr auto tls_is_not_spoken =
+    ": the command line does not speak TLS; give it the daemon's own address behind the proxy, as "
+    "http://127.0.0.1:8080, or a tunnel to it (ssh -L 8080:127.0.0.1:8080 HOST)";
 
 std::optional<Code> code_named(std::string_view text) {
   const auto found = std::ranges::find(every_code, text, [](Code code) { return name(code); });
@@ -103,6 +109,9 @@ bool is_own_error(const http::ClientResponse& response) {
 
 Result<http::Client*> Api::client() {
   if (!client_) {
+    if (lower(shell_->url).starts_with("https:")) {
+      return Error{Code::invalid_argument, "--url " + shell_->url + tls_is_not_spoken};
+    }
     auto connected = shell_->connect(shell_->url);
     if (!connected) return std::move(connected).error();
     client_ = std::move(*connected);

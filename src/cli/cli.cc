@@ -112,6 +112,8 @@ Exit exit_of(Code code) {
 }
 
 Exit Shell::fail(const Error& error) {
+  // No daemon has said so: it is of what was asked for, as a URL that is none.
+  if (!reached && error.code == Code::invalid_argument) return fail_here(error);
   if (json) print_error(*out, error);
   return fail_answered(error);
 }

@@ -517,6 +517,15 @@ TEST_F(Cli, SaysThatWhatLooksLikeJsonIsSentAsText) {
   expect_in(run_it({"invoke", "a", "-d", "@x.png"}).err, "sent as text; --file x.png sends");
 }
 
+TEST_F(Cli, SaysThatItSpeaksNoTls) {
+  for (const char* command : {"list", "doctor"}) {
+    const auto ran = run_it({command, "--url", "https://models.example"});
+    EXPECT_EQ(ran.exit, 2);
+    expect_in(ran.err, "--url https://models.example: the command line does not speak TLS; give");
+    EXPECT_EQ(ran.out, "");
+  }
+}
+
 TEST_F(Cli, SaysErrorsAsJsonToPrograms) {
   down = true;
   const auto unreachable = gateway::parse_json(run_it({"--json", "list"}).out);

@@ -25,7 +25,8 @@ json::value examine_here(const std::string& oci_runtime) {
 
 Exit doctor(Shell* shell, const std::string& oci_runtime) {
   auto answer = Api(shell).get("/api/v1/doctor");
-  if (!answer && shell->reached) return shell->fail(answer.error());
+  const bool is_asked_wrongly = !answer && answer.error().code == Code::invalid_argument;
+  if (!answer && (shell->reached || is_asked_wrongly)) return shell->fail(answer.error());
   if (!answer) {
     *shell->err << "No daemon answers at " << shell->url << ": this is about this host.\n";
     answer = examine_here(oci_runtime);
