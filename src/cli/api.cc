@@ -100,6 +100,17 @@ Error error_of(const http::ClientResponse& response) {
   return {code_named(code).value_or(code_of(response.status)), message};
 }
 
+Error refusal_of(const Shell& shell, const http::ClientResponse& response) {
+  Error error = error_of(response);
+  const bool wants_key = response.status == 401 && is_own_error(response) &&
+                         !error.message.starts_with("without a key file");
+  if (!wants_key) return error;
+  error.message = shell.key.empty()
+                      ? "a key is needed: set DORMOUSE_KEY to it, or say --key"
+                      : "the key that was given, in DORMOUSE_KEY or by --key, is not accepted";
+  return error;
+}
+
 bool is_own_error(const http::ClientResponse& response) {
   const auto body = gateway::parse_json(response.body, generous);
   const json::value* error = body ? field(*body, "error") : nullptr;
@@ -140,7 +151,7 @@ Result<http::ClientResponse> Api::send(http::ClientRequest request, const http::
 Result<json::value> Api::call(http::ClientRequest request) {
   const auto response = send(std::move(request));
   if (!response) return response.error();
-  if (response->status >= 400) return error_of(*response);
+  if (response->status >= 400) return refusal_of(*shell_, *response);
   return gateway::parse_json(response->body, generous);
 }
 
@@ -194,7 +205,7 @@ Result<> Api::stream(const std::string& method, const std::string& target, std::
   auto response = send(std::move(request), piece);
   if (!response) return response.error();
   response->body = std::move(refusal);
-  if (response->status >= 400) return error_of(*response);
+  if (response->status >= 400) return refusal_of(*shell_, *response);
   return lines.outcome();
 }
 

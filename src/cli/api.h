@@ -43,6 +43,8 @@ std::string escaped(std::string_view text);
 
 // The Error that a response of 400 and above carries.
 Error error_of(const http::ClientResponse&);
+// The same, of a daemon that wants a key in the words of the command line.
+Error refusal_of(const Shell&, const http::ClientResponse&);
 // It is dormouse's own, and not what a function answered.
 bool is_own_error(const http::ClientResponse&);
 

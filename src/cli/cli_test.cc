@@ -49,6 +49,10 @@ class WorldClient final : public http::Client {
   static http::ClientResponse function_answer(const http::ClientRequest& request) {
     if (request.target == "/f/site/gone") return {404, {}, "no page here"};
     if (request.target == "/f/site") return {501, {}, R"({"error": {"code": "not_found"}})"};
+    if (request.target == "/f/locked") {
+      return {401, {}, gateway::error_json({Code::unauthorized, "a key is needed: Authorization"})};
+    }
+    if (request.target == "/f/site/locked") return {401, {}, "no page for you"};
     if (request.target == "/f/nobody") {
       return {404, {}, gateway::error_json({Code::not_found, "there is no function nobody"})};
     }
@@ -515,6 +519,17 @@ TEST_F(Cli, SaysThatWhatLooksLikeJsonIsSentAsText) {
   expect_in(ran.err, "sent as text, as it is not JSON: ");
   EXPECT_EQ(run_it({"invoke", "a", "{\"b\": 1", "-t", "text/plain"}).err, "");
   expect_in(run_it({"invoke", "a", "-d", "@x.png"}).err, "sent as text; --file x.png sends");
+}
+
+TEST_F(Cli, SaysWhetherItsKeyOrNoneIsRefused) {
+  const auto without = run_it({"invoke", "locked", "1"});
+  EXPECT_EQ(without.exit, 4);
+  EXPECT_EQ(without.err, "dormouse: a key is needed: set DORMOUSE_KEY to it, or say --key\n");
+  const auto wrong = run_it({"--key", "wrong", "invoke", "locked", "1"});
+  EXPECT_EQ(wrong.exit, 4);
+  expect_in(wrong.err, "the key that was given, in DORMOUSE_KEY or by --key, is not accepted");
+  const auto page = run_it({"--key", "wrong", "invoke", "site", "--path", "/locked"});
+  EXPECT_EQ(page.out, "no page for you");
 }
 
 TEST_F(Cli, SaysThatItSpeaksNoTls) {

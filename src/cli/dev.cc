@@ -43,7 +43,7 @@ Result<fs::path> data_of(const Options& options) {
 constexpr auto of_another = 2s, until_it_answers = 30s;
 
 Error no_key(Error said) {
-  said.message += "; the configuration has a key_file: set DORMOUSE_KEY to one of its keys";
+  said.message += "; the configuration's key_file has those that are accepted";
   return said;
 }
 

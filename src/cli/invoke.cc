@@ -91,7 +91,7 @@ Exit refused(Shell* shell, Printed& printed, http::ClientResponse& response,
   response.body = printed.take_refusal();
   if (is_own_error(response)) {
     printed.end_line();
-    return shell->fail_answered(error_of(response));
+    return shell->fail_answered(refusal_of(*shell, response));
   }
   if (!shell->json) printed.print(response.body);
   printed.end_line();
