@@ -7,9 +7,9 @@
 #include "cli/bundle.h"
 #include "cli/commands.h"
 #include "cli/delivery.h"
+#include "cli/example_call.h"
 #include "cli/print.h"
 #include "cli/steps.h"
-#include "control/manifest.h"
 
 namespace dormouse::cli {
 namespace {
@@ -18,50 +18,21 @@ struct Options {
   std::string what, name, runtime;
 };
 
-// Where it is called; of a web function with the slash that relative links of its pages need.
-std::string url_of(const std::string& node, const std::string& name, const json::value& last) {
-  const bool is_web = text_at(last, "revision.manifest.runtime") == "web";
-  return node + "/f/" + name + (is_web ? "/" : "");
-}
-
-// curl's arguments for a request that this function may understand, and where it goes. Language
-// models are spoken to as OpenAI's clients do.
-std::string request_for(const std::string& url, const std::string& name, const json::value& last) {
-  const std::string runtime = text_at(last, "revision.manifest.runtime");
-  const std::string function = url_of(url, name, last);
-  if (runtime == "web") return " " + function;
-  if (!text_at(last, "revision.manifest.task").empty()) {
-    return " -H 'Content-Type: image/png' --data-binary @picture.png " + function;
-  }
-  const std::string json = " -H 'Content-Type: application/json' --data ";
-  const bool is_language_model = control::runs_language_models(runtime);
-  if (is_language_model && text_at(last, "revision.notes.chat template").empty()) {
-    return json + R"('{"model": ")" + name + R"(", "input": "Hello"}' )" + url + "/v1/embeddings";
-  }
-  if (is_language_model) {
-    return json + R"('{"model": ")" + name +
-           R"(", "messages": [{"role": "user", "content": "Hello"}]}' )" + url +
-           "/v1/chat/completions";
-  }
-  const bool code = runtime == "python" || runtime == "node" || runtime == "executable";
-  return json + (code ? R"('{"name": "you"}' )" : "@request.json ") + function;
-}
-
 void print(Shell* shell, const std::string& name, const json::value& last) {
-  const std::string url = url_of(shell->url, name, last);
+  const json::value& revision = last.at("revision");
+  const std::string url = url_of(*shell, name, revision);
   if (shell->json) {
     json::value whole = last;
     whole.as_object()["url"] = url;
     *shell->out << json::serialize(whole) << "\n";
     return;
   }
-  const std::string label = text_at(last, "revision.label");
-  const std::string slow = text_at(last, "revision.notes.timeout");
-  const std::string key = shell->key.empty() ? "" : " -H \"x-api-key: $DORMOUSE_KEY\"";
-  *shell->out << label << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
+  const std::string slow = text_at(revision, "notes.timeout");
+  *shell->out << text_at(revision, "label")
+              << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
               << url << "\n"
-              << (slow.empty() ? "" : "warning: timeout: " + slow + "\n") << "\nTry it:\n  curl"
-              << key << request_for(shell->url, name, last) << "\n";
+              << (slow.empty() ? "" : "warning: timeout: " + slow + "\n") << "\n"
+              << example_call(*shell, name, revision);
 }
 
 Exit deploy(Shell* shell, const Options& options) {

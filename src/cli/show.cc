@@ -5,20 +5,13 @@
 #include "cli/answers.h"
 #include "cli/api.h"
 #include "cli/commands.h"
+#include "cli/example_call.h"
 #include "cli/print.h"
 
 namespace dormouse::cli {
 namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
-
-std::string shape_of(const json::value& tensor) {
-  std::string text = text_at(tensor, "datatype") + " [";
-  for (const json::value& size : list_at(tensor, "shape")) {
-    text += (text.ends_with('[') ? "" : ", ") + json::serialize(size);
-  }
-  return text + "]";
-}
 
 // A map within becomes rows of its own: "env.PORT"; a secret's is "secrets.TOKEN  token, late".
 void add_map(const json::value* map, const std::string& label, Rows& rows) {
