@@ -163,6 +163,8 @@ TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
   write("reader/keys/keys.txt", "keys");
   write("reader/empty", "");
   write("reader/.git/config", "not sent");
+  write("reader/lib/__pycache__/a.cpython-311.pyc", "not sent");
+  write("reader/lib/__pycache__/b.txt", "not sent");
   const std::string path = folder / "reader";
   EXPECT_EQ(run_it({"deploy", path}).exit, 0);
   EXPECT_EQ(world.blobs.whole.size(), 3u);
@@ -280,6 +282,12 @@ TEST_F(CliOfCode, DeploysAZipAsTheFolderThatWasPacked) {
   EXPECT_EQ(manifest("my-code").handler, "pkg/app.handler");
   EXPECT_EQ(world.catalog.active("my-code")->files[0].path, "pkg/app.py");
   expect_in(run_it({"deploy", folder / "code", "--name", "my-code"}).out, "serves already");
+  write("code/pkg/__pycache__/app.cpython-311.pyc", "as it runs");
+  write("code/pkg/app.pyc", "as it ran");
+  expect_in(run_it({"deploy", folder / "code", "--name", "my-code"}).out, "serves already");
+  expect_in(run_it({"deploy", zip("code", "again.zip"), "--name", "my-code"}).out, "already");
+  write("code/pkg/sold.pyc", "without its source");
+  expect_in(run_it({"deploy", folder / "code", "--name", "my-code"}).out, "my-code@2 serves\n");
 }
 
 TEST_F(CliOfCode, SaysWhatAZipLacks) {

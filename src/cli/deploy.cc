@@ -71,8 +71,8 @@ void add_deploy(CLI::App& app, Shell* shell) {
       "Only what the node lacks is sent; a deploy that was cut off goes on where it was. The new\n"
       "revision serves once it was really started; until then, and if that fails, the old one "
       "does.\n"
-      "Files whose name begins with a dot are left out. dormouse.yaml: "
-      "docs/reference/manifest.md\n\n"
+      "Left out are files whose name begins with a dot, and what Python compiles (__pycache__, "
+      ".pyc\nbeside its .py). dormouse.yaml: docs/reference/manifest.md\n\n"
       "Without a dormouse.yaml, a folder or a zip has one lambda_function.py, app.py or main.py:\n"
       "its function handler, or lambda_handler, is called.");
   command->callback([=] { shell->exit = deploy(shell, *options); });

@@ -81,6 +81,7 @@ TEST_F(Folder, IsWatchedWithAllThatIsBelowButForDotNames) {
   write("sub/a", "2");
   write(".git/x", "2");
   write(".hidden", "2");
+  write("__pycache__/b.pyc", "2");
   EXPECT_EQ((*watcher)->take(), (Names{"b", "sub/a"}));
   fs::rename(path / "b", path / "sub/c");
   EXPECT_EQ((*watcher)->take(), (Names{"b", "sub/c"}));

@@ -24,7 +24,18 @@ Error refused(const std::string& why) {
 
 constexpr std::size_t files_max = 10'000;
 
+// Of a module whose source is there. Without it, the .pyc is what is imported.
+bool is_compiled_beside_source(const fs::path& path) {
+  std::error_code failure;
+  return path.extension() == ".pyc" && fs::exists(fs::path(path).replace_extension(".py"), failure);
+}
+
 }  // namespace
+
+bool is_left_out(const fs::path& path) {
+  return path.filename().string().starts_with('.') || path.filename() == "__pycache__" ||
+         is_compiled_beside_source(path);
+}
 
 Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
   std::error_code failure;
@@ -34,7 +45,7 @@ Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
     const std::string path = entry->path().lexically_relative(folder).generic_string();
     const fs::file_status status = entry->symlink_status(failure);
     if (failure) break;
-    if (entry->path().filename().string().starts_with('.')) {
+    if (is_left_out(entry->path())) {
       if (fs::is_directory(status)) entry.disable_recursion_pending();
       continue;
     }

@@ -18,8 +18,12 @@ struct LocalFile {
   std::uint64_t size = 0;
 };
 
-// Every plain file below `folder`, sorted, but for dormouse.yaml and what begins with a dot. A
-// symbolic link is an Error: whoever made the folder could have it point anywhere.
+// By its name: dot files, and what Python leaves behind whenever it runs what lies there.
+bool is_left_out(const std::filesystem::path&);
+
+// Every plain file below `folder`, sorted, but for dormouse.yaml and what is left out, with all
+// that is below it. A symbolic link is an Error: whoever made the folder could have it point
+// anywhere.
 Result<std::vector<LocalFile>> files_below(const std::filesystem::path& folder);
 
 // `progress` is told how many bytes were read since the last time.

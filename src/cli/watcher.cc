@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "cli/files.h"
+
 namespace dormouse::cli {
 namespace {
 
@@ -54,7 +56,7 @@ Result<> Watcher::add_all() {
   for (; !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
     std::error_code gone;
     if (!fs::is_directory(entry->symlink_status(gone))) continue;
-    if (entry->path().filename().string().starts_with('.')) {
+    if (is_left_out(entry->path())) {
       entry.disable_recursion_pending();
       continue;
     }
@@ -72,8 +74,9 @@ Result<std::set<std::string>> Watcher::take() {
       at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
       const std::string name = event->len > 0 ? event->name : "";
       if ((event->mask & IN_Q_OVERFLOW) != 0) changed.insert(".");
-      const bool counts = only_.empty() ? !name.starts_with('.') : name == only_;
-      if (name.empty() || !counts || !folders_.contains(event->wd)) continue;
+      if (name.empty() || !folders_.contains(event->wd)) continue;
+      const fs::path path = folder_ / folders_.at(event->wd) / name;
+      if (only_.empty() ? is_left_out(path) : name != only_) continue;
       changed.insert((folders_.at(event->wd) / name).lexically_normal());
     }
   }

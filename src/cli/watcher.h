@@ -1,5 +1,5 @@
-// Tells when what would be deployed has changed: one file, or anything in a folder whose name does
-// not begin with a dot.
+// Tells when what would be deployed has changed: one file, or anything in a folder but what is left
+// out there (cli/files.h).
 //
 // Owns an inotify instance. One thread.
 #pragma once
