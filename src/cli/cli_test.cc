@@ -650,6 +650,16 @@ TEST_F(Cli, EndsWithTheStatusThatItDocuments) {
   EXPECT_EQ(run_it({"doctor"}).exit, 0);  // Of this host.
 }
 
+TEST_F(Cli, SaysWhoseOciRuntimeTheDoctorLooksAt) {
+  EXPECT_EQ(run_it({"doctor"}).err, "");
+  expect_in(run_it({"doctor", "--oci-runtime", "crun"}).err,
+            "This is about the daemon at http://127.0.0.1:8080, and the OCI runtime that it has");
+  down = true;
+  const auto here = run_it({"doctor", "--oci-runtime", "no-such"});
+  expect_in(here.err, "this is about this host");
+  expect_in(here.out, "OCI runtime no-such is not installed");
+}
+
 TEST_F(Cli, ServesWithTheFileAndWhatTheCommandLineSaysFirst) {
   const std::string config = write("config.yaml", "data: /a\nlisten: 127.0.0.1:1\n");
   EXPECT_EQ(run_it({"serve", "--config", config, "--listen", "127.0.0.1:2"}).exit, 0);
