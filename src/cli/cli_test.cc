@@ -595,6 +595,10 @@ TEST_F(Cli, PrintsTheReceiptBesideTheAnswer) {
   expect_in(ran.err, "1.93 ms");
   expect_in(ran.err, "0.0000021 USD");
   expect_in(ran.err, "11 generated; of the prompt 1,234 read, 7 reused");
+  const auto json =
+      gateway::parse_json(run_it({"--json", "invoke", "a", "--data", "hi", "--receipt"}).err);
+  ASSERT_TRUE(json);
+  EXPECT_EQ(json->at("receipts").at(0).at("function").as_string(), "a");
 }
 
 TEST_F(Cli, SaysFromWhichHourOnUsageIsSummed) {

@@ -31,7 +31,11 @@ void print_receipt(Shell* shell, Api& api, const http::Fields& fields) {
   const auto id = fields.find("Dormouse-Invocation");
   if (!id) return;
   const auto answer = api.get("/api/v1/invocations/" + escaped(*id));
-  *shell->err << (answer ? receipts_text(*answer) : answer.error().message + "\n");
+  if (!answer) {
+    *shell->err << "dormouse: " << harmless_lines(answer.error().message) << "\n";
+    return;
+  }
+  *shell->err << (shell->json ? json::serialize(*answer) + "\n" : receipts_text(*answer));
 }
 
 // The answer as it comes; one of 400 and above once it is known whose words it has, as dormouse's
@@ -174,7 +178,7 @@ void add_invoke(CLI::App& app, Shell* shell) {
       ->transform(CLI::IsMember(std::vector<std::string>(methods.begin(), methods.end()),
                                 CLI::ignore_case));
   command->add_flag("--receipt", options->receipt,
-                    "Prints what the call used and cost, on standard error");
+                    "Prints what the call used and cost, on standard error; with --json as JSON");
   command->footer(
       "Examples:\n"
       "  dormouse invoke read-text-line --file line.png --receipt\n"
