@@ -626,6 +626,17 @@ TEST_F(Cli, ListsConversationsAndForgetsOne) {
             "of tuesday is forgotten\n");
   EXPECT_EQ(run_it({"conversations", "reader", "--forget", "of tuesday"}).exit, 5);
   EXPECT_EQ(run_it({"conversations", "nobody"}).exit, 5);
+  world.conversations.keep({{"default", "reader", "12ab"}, "a"}, nullptr, 700);
+  world.conversations.keep({{"default", "reader", "12ab"}, "b"}, nullptr, 700);
+  EXPECT_EQ(run_it({"--json", "conversations", "reader", "--forget", "a"}).out,
+            "{\"function\":\"reader\",\"forgotten\":[\"a\"]}\n");
+  EXPECT_EQ(run_it({"--json", "conversations", "reader", "--forget-all"}).out,
+            "{\"function\":\"reader\",\"forgotten\":[\"b\"]}\n");
+  const auto none = run_it({"conversations", "reader"});
+  EXPECT_EQ(none.out, "");
+  EXPECT_EQ(none.err,
+            "No conversation is kept of reader: language models have some, and its runtime is "
+            "onnx.\n");
 }
 
 TEST_F(Cli, DoesNotLetALogDriveTheTerminal) {

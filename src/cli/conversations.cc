@@ -6,6 +6,7 @@
 #include "cli/api.h"
 #include "cli/commands.h"
 #include "cli/print.h"
+#include "control/manifest.h"
 
 namespace dormouse::cli {
 namespace {
@@ -15,19 +16,54 @@ struct Options {
   bool forgets_all = false;
 };
 
-Exit conversations(Shell* shell, const Options& options) {
-  const std::string all = "/api/v1/functions/" + escaped(options.function) + "/conversations";
-  const bool forgets = options.forgets_all || !options.forget.empty();
+std::string path_of(const Options& options) {
+  return "/api/v1/functions/" + escaped(options.function) + "/conversations";
+}
+
+// The names of those that are to go: the daemon does not say them once they have.
+Result<json::array> to_forget(Api& api, const Options& options) {
+  if (!options.forgets_all) return json::array{json::string(options.forget)};
+  const auto answer = api.get(path_of(options));
+  if (!answer) return answer.error();
+  json::array names;
+  for (const json::value& each : list_at(*answer, "conversations")) names.push_back(each.at("id"));
+  return names;
+}
+
+Exit forget(Shell* shell, const Options& options) {
+  Api api(shell);
+  auto names = to_forget(api, options);
+  if (!names) return shell->fail(names.error());
   const std::string which = options.forgets_all ? "" : "?id=" + escaped(options.forget);
-  const auto answer = forgets ? Api(shell).remove(all + which) : Api(shell).get(all);
+  const auto answer = api.remove(path_of(options) + which);
+  if (!answer) return shell->fail(answer.error());
+  if (shell->json) {
+    const json::object said{{"function", options.function}, {"forgotten", *std::move(names)}};
+    *shell->out << json::serialize(said) << "\n";
+    return Exit::ok;
+  }
+  *shell->out << (options.forgets_all ? "every conversation" : harmless(options.forget))
+              << " is forgotten\n";
+  return Exit::ok;
+}
+
+// Why there may never be one.
+void say_that_none_is_kept(Shell* shell, Api& api, const std::string& name) {
+  const auto function = api.get("/api/v1/functions/" + escaped(name));
+  const std::string runtime =
+      function ? text_at(*function, "function.revision.manifest.runtime") : "";
+  const bool is_other = !runtime.empty() && !control::runs_language_models(runtime);
+  *shell->err << "No conversation is kept of " << harmless(name)
+              << (is_other ? ": language models have some, and its runtime is " + runtime : "")
+              << ".\n";
+}
+
+Exit conversations(Shell* shell, const Options& options) {
+  Api api(shell);
+  const auto answer = api.get(path_of(options));
   if (!answer) return shell->fail(answer.error());
   if (shell->json) {
     *shell->out << json::serialize(*answer) << "\n";
-    return Exit::ok;
-  }
-  if (forgets) {
-    *shell->out << (options.forgets_all ? "every conversation" : harmless(options.forget))
-                << " is forgotten\n";
     return Exit::ok;
   }
   std::vector<std::vector<std::string>> rows;
@@ -35,6 +71,10 @@ Exit conversations(Shell* shell, const Options& options) {
     rows.push_back({text_at(each, "id"),
                     readable_size(static_cast<std::uint64_t>(count_at(each, "bytes"))),
                     readable_time(text_at(each, "used"))});
+  }
+  if (rows.empty()) {
+    say_that_none_is_kept(shell, api, options.function);
+    return Exit::ok;
   }
   *shell->out << table({"CONVERSATION", "SIZE", "LAST USED"}, rows);
   return Exit::ok;
@@ -57,7 +97,10 @@ void add_conversations(CLI::App& app, Shell* shell) {
       "  dormouse conversations chat\n"
       "  dormouse conversations chat --forget of-tuesday\n"
       "  dormouse conversations chat --forget-all");
-  command->callback([=] { shell->exit = conversations(shell, *options); });
+  command->callback([=] {
+    const bool forgets = options->forgets_all || !options->forget.empty();
+    shell->exit = forgets ? forget(shell, *options) : conversations(shell, *options);
+  });
 }
 
 }  // namespace dormouse::cli
