@@ -146,14 +146,20 @@ Result<json::object> read_yaml(const fs::path& path) {
   return manifest->get_object();
 }
 
-std::optional<fs::path> only_gguf(const fs::path& folder) {
+std::optional<fs::path> only_model(const fs::path& folder) {
   std::optional<fs::path> found;
   std::error_code failure;
   for (const auto& entry : fs::directory_iterator(folder, failure)) {
-    if (!entry.is_regular_file(failure) || !has_suffix(entry.path(), ".gguf")) continue;
+    const bool is_model = has_suffix(entry.path(), ".gguf") || has_suffix(entry.path(), ".onnx");
+    if (!is_model || !entry.is_regular_file(failure) || is_left_out(entry.path())) continue;
     if (std::exchange(found, entry.path())) return std::nullopt;
   }
   return found;
+}
+
+json::object manifest_of_model(const fs::path& path, std::uint64_t size) {
+  if (is_gguf(path)) return manifest_of_gguf(path, size);
+  return {{"runtime", "onnx"}, {"model", path.filename().string()}};
 }
 
 // The manifest of a folder that has none.
@@ -165,13 +171,15 @@ Result<json::object> guess_manifest(const fs::path& folder) {
   }
   if (there.size() == 1) return manifest_of_python(folder / there.front());
   if (there.empty()) {
-    if (const auto model = only_gguf(folder)) {
+    if (const auto model = only_model(folder)) {
       std::error_code failure;
-      return manifest_of_gguf(*model, fs::file_size(*model, failure));
+      return manifest_of_model(*model, fs::file_size(*model, failure));
     }
     return refused(
         "there is no dormouse.yaml at the top; put one there, as docs/reference/manifest.md has "
-        "it, or one GGUF file, or one Python file called lambda_function.py, app.py or main.py");
+        "it, or one model (.onnx or .gguf), or one Python file called lambda_function.py, app.py "
+        "or "
+        "main.py");
   }
   return refused("there is no dormouse.yaml, but both " + there[0] + " and " + there[1] +
                  "; say in a dormouse.yaml which it is, as in handler: app.handler");

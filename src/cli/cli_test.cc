@@ -175,6 +175,19 @@ TEST_F(Cli, DeploysAFolderAndSendsOnlyWhatIsMissing) {
   EXPECT_EQ(world.blobs.appends, 3);
 }
 
+TEST_F(Cli, DeploysAFolderByItsOneModel) {
+  write("models/net.onnx", "model");
+  write("models/net.onnx.data", "its weights");
+  const auto ran = run_it({"deploy", folder / "models"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(world.catalog.active("models")->manifest.model, "net.onnx");
+  EXPECT_EQ(world.catalog.active("models")->files.size(), 2u);
+  write("models/other.onnx", "model");
+  const auto both = run_it({"deploy", folder / "models"});
+  EXPECT_EQ(both.exit, 2);
+  expect_in(both.err, "or one model (.onnx or .gguf), or one Python file called");
+}
+
 // Like `run_it`, with a node that runs code.
 class CliOfCode : public Cli {
  protected:

@@ -54,8 +54,8 @@ void add_deploy(CLI::App& app, Shell* shell) {
   CLI::App* command = app.add_subcommand("deploy", "Makes an endpoint of a model or of code");
   command
       ->add_option("WHAT", options->what,
-                   "An .onnx or .gguf file, a .py file, a folder with a dormouse.yaml, or such a "
-                   "folder as a .zip")
+                   "An .onnx or .gguf file, a .py file, a folder with one of them or with a "
+                   "dormouse.yaml, or such a folder as a .zip")
       ->required();
   command->add_option("--name", options->name, "What to call the function");
   command->add_option("--runtime", options->runtime,
@@ -73,8 +73,10 @@ void add_deploy(CLI::App& app, Shell* shell) {
       "does.\n"
       "Left out are files whose name begins with a dot, and what Python compiles (__pycache__, "
       ".pyc\nbeside its .py). dormouse.yaml: docs/reference/manifest.md\n\n"
-      "Without a dormouse.yaml, a folder or a zip has one lambda_function.py, app.py or main.py:\n"
-      "its function handler, or lambda_handler, is called.");
+      "Without a dormouse.yaml, a folder or a zip has at its top one lambda_function.py, app.py "
+      "or\n"
+      "main.py, whose function handler, or lambda_handler, is called; or else one model, a file\n"
+      "called .onnx or .gguf. Anything else says what it is in a dormouse.yaml.");
   command->callback([=] { shell->exit = deploy(shell, *options); });
 }
 
