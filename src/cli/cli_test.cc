@@ -781,6 +781,29 @@ TEST_F(Cli, MakesAKeyThatTheFileAcceptsAndDoesNotHold) {
   EXPECT_EQ(status.st_mode & 0777u, 0600u);
 }
 
+TEST_F(Cli, ShowsWhatSignsOnlyOfAKeyThatDoes) {
+  write("x", "");
+  const std::string path = folder / "keys";
+  const auto made = [&](std::vector<std::string> arguments) {
+    const std::string out = run_it(std::move(arguments)).out;
+    return out.substr(0, out.size() - 1);
+  };
+  const std::string plain = made({"key", "new", "--file", path});
+  const std::string signs = made({"key", "new", "--aws", "--file", path});
+  const auto good = run_it({"--key", signs, "key", "aws", "--file", path});
+  EXPECT_EQ(good.exit, 0);
+  EXPECT_EQ(good.err, "");
+  expect_in(good.out, "export AWS_SECRET_ACCESS_KEY=");
+  const auto refused = run_it({"--key", plain, "key", "aws", "--file", path});
+  EXPECT_EQ(refused.exit, 6);
+  EXPECT_EQ(refused.out, "");
+  expect_in(refused.err, "this key was made without --aws: ");
+  EXPECT_EQ(run_it({"--key", "another", "key", "aws", "--file", path}).exit, 4);
+  const auto unseen = run_it({"--key", plain, "key", "aws"});
+  EXPECT_EQ(unseen.exit, 0);
+  expect_in(unseen.err, "good if the key was made with --aws");
+}
+
 TEST_F(Cli, SetsSecretsFromItsInputOrAFileAndShowsNone) {
   const auto none = run_it({"secret", "list"});
   expect_in(none.err, "dormouse secret set NAME");

@@ -64,13 +64,33 @@ Exit make(Shell* shell, const std::string& path, gateway::Signs signs) {
   return Exit::ok;
 }
 
-Exit show_aws(Shell* shell) {
+// A key does not show whether it was made to sign; the key file does.
+Result<> check_that_it_signs(const std::string& key, const std::string& id,
+                             const std::string& path) {
+  const auto keys = gateway::Keys::read(path);
+  if (!keys) return keys.error();
+  if (keys->signing_secret(id)) return ok;
+  http::Fields fields;
+  fields.add("x-api-key", key);
+  if (!keys->accept(fields)) return Error{Code::unauthorized, path + " does not have this key"};
+  return Error{Code::unsupported, "this key was made without --aws: " + path +
+                                      " has no secret of it that AWS's clients could sign with; "
+                                      "make one with `dormouse key new --aws`"};
+}
+
+Exit show_aws(Shell* shell, const std::string& path) {
   if (shell->key.empty()) {
     return shell->fail_here(
         {Code::invalid_argument,
          "there is no key; set DORMOUSE_KEY to one made by `dormouse key new --aws`"});
   }
   const auto credentials = gateway::aws_credentials_of(shell->key);
+  if (path.empty()) {
+    *shell->err << "These are good if the key was made with --aws; --file looks whether it was.\n";
+  } else if (auto signs = check_that_it_signs(shell->key, credentials.access_key_id, path);
+             !signs) {
+    return shell->fail_here(signs.error(), exit_of(signs.error().code));
+  }
   if (shell->json) {
     const json::object both{{"aws_access_key_id", credentials.access_key_id},
                             {"aws_secret_access_key", credentials.secret_access_key}};
@@ -109,10 +129,11 @@ void add_key(CLI::App& app, Shell* shell) {
   shown->footer(
       "Example:\n"
       "  export DORMOUSE_KEY=$(dormouse key new --aws --file keys)\n"
-      "  eval \"$(dormouse key aws)\"\n"
+      "  eval \"$(dormouse key aws --file keys)\"\n"
       "  aws lambda invoke --endpoint-url http://127.0.0.1:8080 --function-name greet out.json");
+  shown->add_option("--file", *path, "The key file: whether this key was made with --aws");
   shown->fallthrough();
-  shown->callback([=] { shell->exit = show_aws(shell); });
+  shown->callback([=] { shell->exit = show_aws(shell, *path); });
 }
 
 }  // namespace dormouse::cli
