@@ -723,6 +723,21 @@ TEST_F(Cli, ChecksAConfiguration) {
   EXPECT_EQ(run_it({"config", "check", folder / "nothing"}).exit, 2);
 }
 
+TEST_F(Cli, WarnsOfAConfigurationThatCanHardlyBeMeant) {
+  const auto check = [&](const std::string& text) {
+    return run_it({"config", "check", write("config.yaml", text)});
+  };
+  const auto large = check("node: {memory: 3000TiB, cpu: 100000}\n");
+  EXPECT_EQ(large.exit, 0);
+  expect_in(large.out, "config.yaml is good\n");
+  expect_in(large.err, "warning: node.memory is more than this host has (");
+  expect_in(large.err, "warning: node.cpu is more than this host has (");
+  expect_in(check("# Nothing yet.\n").err, "warning: there is no setting in it");
+  EXPECT_EQ(check("data: /a\nnode: {memory: 64MiB, cpu: 1}\n").err, "");
+  const auto json = run_it({"--json", "config", "check", write("config.yaml", "")});
+  EXPECT_EQ(gateway::parse_json(json.out)->at("warnings").as_array().size(), 1u);
+}
+
 TEST_F(Cli, FindsWhatAConfigurationNamesAndTheHostLacks) {
   const std::string key = "sha256:" + std::string(64, 'a');
   const std::string keys = write("keys", key);

@@ -1,3 +1,4 @@
+#include <boost/json.hpp>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -5,6 +6,9 @@
 #include "cli/commands.h"
 #include "cli/config.h"
 #include "cli/files.h"
+#include "cli/print.h"
+#include "cli/resolve.h"
+#include "cli/yaml.h"
 #include "gateway/keys.h"
 #include "sandbox/devices.h"
 #include "sandbox/sandbox.h"
@@ -74,6 +78,31 @@ Result<> check_host(const DaemonConfig& config) {
   return ok;
 }
 
+// What a daemon obeys, and nobody can have meant. An empty file may be one that was not written.
+std::vector<std::string> warnings_of(const DaemonConfig& config, std::string_view text) {
+  const Resources host = host_resources();
+  std::vector<std::string> warnings;
+  if (config.node.memory_bytes > host.memory_bytes) {
+    warnings.push_back("node.memory is more than this host has (" +
+                       readable_size(static_cast<std::uint64_t>(host.memory_bytes)) + ")");
+  }
+  if (config.node.cpu_millicores > host.cpu_millicores) {
+    warnings.push_back("node.cpu is more than this host has (" +
+                       std::to_string(host.cpu_millicores / 1000) + ")");
+  }
+  const auto value = parse_yaml(text);
+  if (value && value->is_object() && value->get_object().empty()) {
+    warnings.emplace_back("there is no setting in it: everything is at its default");
+  }
+  return warnings;
+}
+
+void say_good(Shell* shell, const std::string& path, const std::vector<std::string>& warnings) {
+  for (const std::string& each : warnings) *shell->err << "warning: " << each << "\n";
+  const json::object answer{{"good", true}, {"warnings", json::value_from(warnings)}};
+  *shell->out << (shell->json ? json::serialize(answer) : path + " is good") << "\n";
+}
+
 Exit check(Shell* shell, const std::string& path) {
   const auto text = read_whole(path, config_bytes_max);
   if (!text) return shell->fail_here(text.error());
@@ -84,7 +113,7 @@ Exit check(Shell* shell, const std::string& path) {
   if (config && good) good = check_host(*config);
   if (!config) good = config.error();
   if (!good) return shell->fail_here(std::move(good).error().during(path), Exit::refused);
-  *shell->out << (shell->json ? "{\"good\":true}" : path + " is good") << "\n";
+  say_good(shell, path, warnings_of(*config, *text));
   return Exit::ok;
 }
 
@@ -99,7 +128,8 @@ void add_config(CLI::App& app, Shell* shell) {
   inner->add_option("FILE", *path, "The file")->required();
   inner->footer(
       "Example:\n  dormouse config check /etc/dormouse/config.yaml\n\n"
-      "The files, folders and programs that it names are looked for as well.");
+      "The files, folders and programs that it names are looked for as well. What is good but "
+      "can hardly\nbe meant, as more memory than the host has, is a warning.");
   inner->fallthrough();
   inner->callback([=] { shell->exit = check(shell, *path); });
 }

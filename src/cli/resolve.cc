@@ -15,13 +15,11 @@ namespace fs = std::filesystem;
 constexpr const char* cuda_back_end = "/opt/cuda/libggml-cuda.so";
 
 void find_resources(Resources& node, http::Limits& limits) {
-  const std::int64_t memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  const Resources host = host_resources();
   limits.bodies_bytes_max =
-      std::min(limits.bodies_bytes_max, static_cast<std::uint64_t>(memory) / 4);
-  if (node.memory_bytes == 0) node.memory_bytes = memory / 5 * 4;
-  if (node.cpu_millicores == 0) {
-    node.cpu_millicores = std::int64_t{std::thread::hardware_concurrency()} * 1000;
-  }
+      std::min(limits.bodies_bytes_max, static_cast<std::uint64_t>(host.memory_bytes) / 4);
+  if (node.memory_bytes == 0) node.memory_bytes = host.memory_bytes / 5 * 4;
+  if (node.cpu_millicores == 0) node.cpu_millicores = host.cpu_millicores;
 }
 
 // A root that came with this program, installed or as it was built; empty if it did not.
@@ -118,6 +116,11 @@ std::optional<fleet::Runtime> runtime_on_cards(const fs::path& root_of_llm,
                         .language_models = true,
                         .keeps_conversations = true,
                         .left_alone = std::chrono::seconds(1)};
+}
+
+Resources host_resources() {
+  return {.cpu_millicores = std::int64_t{std::thread::hardware_concurrency()} * 1000,
+          .memory_bytes = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE)};
 }
 
 DaemonConfig resolve(DaemonConfig config) {

@@ -16,6 +16,8 @@ namespace dormouse::cli {
 //              build tree's roots, under those that are configured
 DaemonConfig resolve(DaemonConfig config);
 
+Resources host_resources();  // All of its memory and CPUs.
+
 // The runtime llm-cuda: the programs in the root of `llm`, with cards to compute on. nullopt if a
 // card lacks, or what computes there.
 std::optional<fleet::Runtime> runtime_on_cards(const std::filesystem::path& root_of_llm,
