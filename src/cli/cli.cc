@@ -47,7 +47,7 @@ void build(CLI::App& app, Shell* shell) {
   app.add_option("--url", shell->url, "Where the daemon answers")
       ->envname("DORMOUSE_URL")
       ->capture_default_str();
-  app.add_option("--key", shell->key, "The key to show")->envname("DORMOUSE_KEY");
+  app.add_option("--key", shell->key, "The key to present")->envname("DORMOUSE_KEY");
   app.set_version_flag("--version", "dormouse " DORMOUSE_VERSION, "The version of this program");
   app.add_flag("--json", shell->json, "Answers as JSON, for programs");
   for (const Add add : commands) add(app, shell);

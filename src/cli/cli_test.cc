@@ -238,6 +238,20 @@ TEST_F(CliOfCode, DeploysALanguageModelForAnotherRuntime) {
   expect_in(of_folder.err, "--runtime is for a single file; a folder says it in its dormouse.yaml");
 }
 
+TEST_F(CliOfCode, ShowsTheSettingsOfItsRuntime) {
+  world.fleet.known["llm"] = {};
+  run_it({"deploy", write("app.py", "def handler(event, context): return 1\n")});
+  run_it({"deploy", write("model.onnx", "bytes")});
+  run_it({"deploy", std::string(LLM_TESTDATA) + "/llama.gguf"});
+  const auto shown = [&](const char* name) { return run_it({"show", name}).out; };
+  expect_in(shown("app"), "python.packages");
+  EXPECT_FALSE(shown("app").contains("llm.context"));
+  EXPECT_FALSE(shown("model").contains("python.packages"));
+  EXPECT_FALSE(shown("model").contains("llm."));
+  expect_in(shown("llama"), "llm.context");
+  EXPECT_FALSE(shown("llama").contains("python."));
+}
+
 TEST_F(CliOfCode, DeploysOnePythonFile) {
   const auto ran = run_it({"deploy", write("app.py", "def handler(event, context): return 1\n")});
   EXPECT_EQ(ran.exit, 0) << ran.err;

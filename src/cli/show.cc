@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <boost/json.hpp>
 #include <iostream>
+#include <iterator>
 #include <memory>
 
 #include "cli/answers.h"
@@ -7,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/example_call.h"
 #include "cli/print.h"
+#include "control/manifest.h"
 
 namespace dormouse::cli {
 namespace {
@@ -51,6 +54,21 @@ void add_measured(const json::value& function, Rows& rows) {
   }
 }
 
+// Without the sections that are of other runtimes, and have no say here. A runtime that does not
+// come with the program may look at any.
+json::value settings_of(const json::value& manifest) {
+  constexpr std::string_view code[] = {"python", "node", "executable", "web"};
+  const std::string runtime = text_at(manifest, "runtime");
+  const bool is_code = std::ranges::find(code, runtime) != std::end(code);
+  json::value settings = manifest;
+  if (!settings.is_object()) return settings;
+  if (is_code || runtime == "onnx") settings.get_object().erase("llm");
+  if ((is_code && runtime != "python") || control::runs_models(runtime)) {
+    settings.get_object().erase("python");
+  }
+  return settings;
+}
+
 Rows facts_of(const json::value& function) {
   Rows rows{
       {"revision", text_at(function, "revision.label")},
@@ -76,7 +94,10 @@ Rows facts_of(const json::value& function) {
   for (const json::value& tensor : list_at(function, "revision.outputs")) {
     rows.push_back({"output", text_at(tensor, "name") + "  " + shape_of(tensor)});
   }
-  add_map(at(function, "revision.manifest"), "", rows);
+  if (const json::value* manifest = at(function, "revision.manifest")) {
+    const json::value settings = settings_of(*manifest);
+    add_map(&settings, "", rows);
+  }
   add_map(at(function, "revision.notes"), "note: ", rows);
   for (const json::value& file : list_at(function, "revision.files")) {
     const auto size = static_cast<std::uint64_t>(count_at(file, "size"));

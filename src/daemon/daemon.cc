@@ -222,7 +222,7 @@ Result<> Platform::open_doors() {
                             .port = config_.port,
                             .limits = config_.limits,
                             .refusal = gateway::refusal_response}),
-              "listening");
+              "the HTTP server");
 }
 
 asio::awaitable<void> Platform::stop() {
