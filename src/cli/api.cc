@@ -130,6 +130,11 @@ Result<http::Client*> Api::client() {
   return client_.get();
 }
 
+Result<> Api::check_url() {
+  const auto connected = client();
+  return connected ? Result<>(ok) : connected.error();
+}
+
 void Api::authorize(http::ClientRequest& request) const {
   if (!shell_->key.empty()) request.fields.add("Authorization", "Bearer " + shell_->key);
 }

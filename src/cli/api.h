@@ -18,6 +18,8 @@ class Api {
  public:
   explicit Api(Shell* shell) : shell_(shell) {}
 
+  Result<> check_url();  // Without asking anybody: invalid_argument if it is none.
+
   // An answer of 400 and above is an Error with the code and message that it carries.
   Result<json::value> get(const std::string& target);
   Result<json::value> post(const std::string& target, const json::value& body);

@@ -568,8 +568,11 @@ TEST_F(Cli, SaysWhetherItsKeyOrNoneIsRefused) {
 }
 
 TEST_F(Cli, SaysThatItSpeaksNoTls) {
-  for (const char* command : {"list", "doctor"}) {
-    const auto ran = run_it({command, "--url", "https://models.example"});
+  const std::string code = write("app.py", "def handler(event, context): return 1\n");
+  const std::vector<std::string> commands[] = {{"list"}, {"doctor"}, {"dev", code}};
+  for (std::vector<std::string> command : commands) {
+    command.insert(command.end(), {"--url", "https://models.example"});
+    const auto ran = run_it(command);
     EXPECT_EQ(ran.exit, 2);
     expect_in(ran.err, "--url https://models.example: the command line does not speak TLS; give");
     EXPECT_EQ(ran.out, "");

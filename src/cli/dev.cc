@@ -86,6 +86,7 @@ Exit dev(Shell* shell, const Options& options, bool own) {
   if (own && !shell->root) {
     return shell->fail_without_root("the platform that dev starts", "say --url of one that runs");
   }
+  if (auto good = Api(shell).check_url(); !own && !good) return shell->fail_here(good.error());
   const auto bundle = bundle_of(options.what, options.name);
   if (!bundle) return shell->fail_here(bundle.error());
   // On a platform that others use, what is being worked on has a name of its own.
