@@ -107,8 +107,7 @@ http::Admission Control::admit(const http::Head& head, bool loopback) {
     return error_response({Code::unauthorized, "without a key file, only this machine is served"});
   }
   if (!deps_.keys->empty() && !deps_.keys->accept(head.fields)) {
-    return error_response(
-        {Code::unauthorized, "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
+    return error_response(gateway::Keys::refusal(head.fields));
   }
   const Match found = match(head.method, head.path);
   if (found.route == nullptr && found.allow.empty()) {

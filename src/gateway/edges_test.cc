@@ -123,6 +123,28 @@ TEST(Keys, AcceptTheirOwnKeyInBothFieldsAndNoOther) {
   EXPECT_FALSE(keys->accept({}));
 }
 
+TEST(Keys, TellAWrongKeyFromNone) {
+  const std::string needed = "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY";
+  const std::string wrong =
+      "this key is not accepted; a good one is sent as Authorization: Bearer KEY, or "
+      "x-api-key: KEY";
+  const struct {
+    std::string field, value, said;
+  } rows[] = {
+      {"User-Agent", "curl", needed},         {"Authorization", "", needed},
+      {"Authorization", "Bearer", needed},    {"x-api-key", "", needed},
+      {"x-api-key", "dm_wrong", wrong},       {"authorization", "Bearer x", wrong},
+      {"Authorization", "Basic eDp5", wrong},
+  };
+  for (const auto& row : rows) {
+    http::Fields fields;
+    fields.add(row.field, row.value);
+    const Error refused = Keys::refusal(fields);
+    EXPECT_EQ(refused.code, Code::unauthorized) << row.field << ": " << row.value;
+    EXPECT_EQ(refused.message, row.said) << row.field << ": " << row.value;
+  }
+}
+
 TEST(Keys, RefuseAFileThatHoldsAKeyInTheClear) {
   EXPECT_FALSE(Keys::parse(make_key({1}).key + "\n"));
   EXPECT_FALSE(Keys::parse(""));

@@ -104,8 +104,7 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   if (speaks_lambda(to.place)) return admit_lambda(to, head, loopback);
   const bool open = to.place == Place::kserve_live || to.place == Place::kserve_ready;
   if (!open && !parts_.keys->empty() && !parts_.keys->accept(head.fields)) {
-    return refuse(to.place, {Code::unauthorized,
-                             "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
+    return refuse(to.place, Keys::refusal(head.fields));
   }
   if (to.place == Place::nowhere) return nothing_here(head.path);
   const bool is_call =

@@ -122,6 +122,17 @@ Keys::Accepted Keys::accepted_fields(const http::Fields& fields) const {
   return {is_bearer ? "authorization" : "", key && knows(*key) ? "x-api-key" : ""};
 }
 
+Error Keys::refusal(const http::Fields& fields) {
+  // Of a variable that is not set, clients make these.
+  const auto authorization = fields.find("Authorization").value_or("");
+  const bool has_authorization = !authorization.empty() && authorization != "Bearer";
+  const bool is_given = has_authorization || !fields.find("x-api-key").value_or("").empty();
+  return {Code::unauthorized,
+          is_given ? "this key is not accepted; a good one is sent as Authorization: Bearer KEY, "
+                     "or x-api-key: KEY"
+                   : "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"};
+}
+
 std::optional<std::string_view> Keys::signing_secret(std::string_view access_key_id) const {
   const auto found = known_->signing_secrets.find(access_key_id);
   if (found == known_->signing_secrets.end()) return std::nullopt;

@@ -40,6 +40,8 @@ class Keys {
   // The fields that hold one: "authorization" or "", and "x-api-key" or "".
   using Accepted = std::array<std::string_view, 2>;
   Accepted accepted_fields(const http::Fields&) const;
+  // What to tell who carries none of them: nothing that looks like a key, or a wrong one.
+  static Error refusal(const http::Fields&);
 
   bool signs() const { return !known_->signing_secrets.empty(); }  // Any of them can.
   // What the owner of this id signs with; nullopt if there is none.
