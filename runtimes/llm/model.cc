@@ -273,6 +273,18 @@ std::uint64_t Model::full_bytes() const {
   return settings_.device.empty() ? llama_model_size(model_.get()) + context_bytes() : 0;
 }
 
+// Vectors are made without keeping anything. Weights that stay in their file the node may let go
+// of.
+std::string Model::shortage(std::uint64_t memory_bytes) const {
+  const std::uint64_t needed =
+      settings_.mapped && full_bytes() > 0 ? context_bytes() : full_bytes();
+  if (embeds_ || needed <= memory_bytes) return {};
+  const std::string what = settings_.mapped ? "the context takes" : "weights and context take";
+  return "too little for long conversations: " + what + " some " + mib(needed) +
+         " when all of it is full, and " + mib(memory_bytes) +
+         " are declared: a call may end its instance; give it more, or less llm.context";
+}
+
 wire::Options Model::notes() const {
   std::string context = std::to_string(context_tokens_) + " tokens, " +
                         std::to_string(settings_.sequences) + " at a time";

@@ -77,6 +77,8 @@ class Model {
   wire::Options notes() const;  // What a person should know of it.
   // The least that it holds of this machine's memory when all of its context is full.
   std::uint64_t full_bytes() const;
+  // What to warn of if an instance may hold so much; "" if it is enough.
+  std::string shortage(std::uint64_t memory_bytes) const;
 
  private:
   std::uint64_t context_bytes() const;

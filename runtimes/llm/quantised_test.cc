@@ -228,6 +228,27 @@ TEST(Model, SaysWhatItsContextTakesByTheLengthOfItsHeads) {
       << (*model)->notes().at("context");
 }
 
+TEST(Model, WarnsOfMemoryThatAFullContextDoesNotFit) {
+  constexpr std::uint64_t mib = 1 << 20;
+  const fs::path path = fs::temp_directory_path() / ("full." + std::to_string(getpid()));
+  Wide(128).write(path);
+  for (const bool mapped : {false, true}) {
+    const auto model =
+        Model::open({.path = path, .context = 1024, .sequences = 16, .mapped = mapped});
+    ASSERT_TRUE(model) << model.error().message;
+    // 48 MiB of context, and 12 of weights.
+    EXPECT_EQ((*model)->shortage(64 * mib), "");
+    EXPECT_EQ((*model)->shortage(50 * mib).empty(), mapped);
+    EXPECT_EQ((*model)->shortage(32 * mib),
+              "too little for long conversations: " +
+                  std::string(mapped ? "the context takes some 48 MiB"
+                                     : "weights and context take some 60 MiB") +
+                  " when all of it is full, and 32 MiB are declared: a call may end its instance; "
+                  "give it more, or less llm.context");
+  }
+  fs::remove(path);
+}
+
 INSTANTIATE_TEST_SUITE_P(Forms, Quantised,
                          testing::Values(Form{"F16", LLAMA_FTYPE_MOSTLY_F16},
                                          Form{"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0},

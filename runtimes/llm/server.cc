@@ -135,6 +135,9 @@ class Server {
     name_ = option(options, "name", "");
     memory_mib_ = count(options, "memory_mib", 0, 0, memory_mib_max).value_or(0);
     wire::Ready ready{.platform = "llamacpp_gguf", .notes = model_->notes()};
+    const std::uint64_t declared = static_cast<std::uint64_t>(memory_mib_) << 20;
+    const std::string shortage = declared == 0 ? "" : model_->shortage(declared);
+    if (!shortage.empty()) ready.notes["memory"] = shortage;
     const std::string asked = option(options, "threads", "1");
     if (asked != std::to_string(settings->threads)) {
       ready.notes["threads"] = std::to_string(settings->threads) + " of the " + asked +

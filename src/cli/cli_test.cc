@@ -144,6 +144,13 @@ TEST_F(Cli, WarnsOfATimeoutThatIsShorterThanStartingIt) {
   expect_in(ran.out, "/f/model\nwarning: timeout: shorter than starting it took, 31s: ");
 }
 
+TEST_F(Cli, WarnsOfMemoryThatIsTooLittleForAFullContext) {
+  world.fleet.memory_note = "too little for long conversations";
+  const auto ran = run_it({"deploy", write("model.onnx", "bytes")});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  expect_in(ran.out, "/f/model\nwarning: memory: too little for long conversations\n\nTry it:");
+}
+
 TEST_F(Cli, SaysWhichCommandItDoesNotKnow) {
   const auto mistyped = run_it({"--json", "depoly", "model.onnx"});
   EXPECT_EQ(mistyped.exit, 2);

@@ -18,6 +18,12 @@ struct Options {
   std::string what, name, runtime;
 };
 
+// What a note of the revision warns of.
+std::string warning_of(const json::value& revision, const std::string& field) {
+  const std::string note = text_at(revision, "notes." + field);
+  return note.empty() ? "" : "warning: " + field + ": " + note + "\n";
+}
+
 void print(Shell* shell, const std::string& name, const json::value& last) {
   const json::value& revision = last.at("revision");
   const std::string url = url_of(*shell, name, revision);
@@ -27,11 +33,10 @@ void print(Shell* shell, const std::string& name, const json::value& last) {
     *shell->out << json::serialize(whole) << "\n";
     return;
   }
-  const std::string slow = text_at(revision, "notes.timeout");
   *shell->out << text_at(revision, "label")
               << (flag_at(last, "unchanged") ? " serves already" : " serves") << "\n"
               << url << "\n"
-              << (slow.empty() ? "" : "warning: timeout: " + slow + "\n") << "\n"
+              << warning_of(revision, "timeout") << warning_of(revision, "memory") << "\n"
               << example_call(*shell, name, revision);
 }
 

@@ -220,6 +220,7 @@ class FakeFleet final : public fleet::Fleet {
     if (start_fails) co_return *start_fails;
     draft.notes["form"] = "mapped";
     if (!template_note.empty()) draft.notes["template"] = template_note;
+    if (!memory_note.empty()) draft.notes["memory"] = memory_note;
     co_return draft;
   }
   void serve(const std::string& function, catalog::RevisionPtr revision) override {
@@ -241,6 +242,7 @@ class FakeFleet final : public fleet::Fleet {
   fleet::Details more;
   Duration start_takes{};
   std::string template_note;
+  std::string memory_note;
   std::optional<Error> start_fails;
   int tried = 0;
 
