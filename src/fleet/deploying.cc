@@ -33,13 +33,22 @@ Error unknown_runtime(const std::string& name, const std::map<std::string, Runti
   return {Code::invalid_argument, "runtime: this node has no \"" + name + "\"; it has: " + known};
 }
 
-// An instance that the node has no room for, even alone, would never answer.
-Result<> check_room(const Resources& each, const Resources& node) {
-  if (each.memory_bytes > node.memory_bytes) {
-    return Error{Code::invalid_argument, "memory: an instance is to have " +
-                                             std::to_string(each.memory_bytes >> 20) +
-                                             " MiB, and all of this node together have " +
-                                             std::to_string(node.memory_bytes >> 20) + " MiB"};
+std::string mib(std::int64_t bytes) {
+  return std::to_string(bytes >> 20) + " MiB";
+}
+
+// An instance that the node has no room for, even alone, would never answer; and of those that stay
+// awake, some would never start.
+Result<> check_room(const catalog::Manifest& manifest, const Resources& node) {
+  const std::int64_t each = manifest.resources.memory_bytes;
+  const std::string all = ", and all of this node together have " + mib(node.memory_bytes);
+  if (each > node.memory_bytes) {
+    return Error{Code::invalid_argument, "memory: an instance is to have " + mib(each) + all};
+  }
+  if (each > 0 && manifest.instances_min > node.memory_bytes / each) {
+    return Error{Code::invalid_argument,
+                 "min_instances: " + std::to_string(manifest.instances_min) + " instances of " +
+                     mib(each) + " each (`memory`) are to stay awake" + all};
   }
   return ok;
 }
@@ -108,7 +117,7 @@ asio::awaitable<Result<catalog::Draft>> Shard::try_out(catalog::Draft draft, Wit
   }
   const auto checked = check_files(draft);
   if (!checked) co_return checked.error();
-  const auto room = check_room(draft.manifest.resources, options_.node);
+  const auto room = check_room(draft.manifest, options_.node);
   if (!room) co_return room.error();
   draft.load_options = options_of(draft);
   auto pinning = pin_network(&draft);

@@ -194,6 +194,30 @@ Options with_loopback() {
   return options;
 }
 
+TEST(Deploys, AreRefusedIfTheNodeHasNoRoomForTheInstancesThatStayAwake) {
+  constexpr std::int64_t gib = std::int64_t{1} << 30;
+  Family family;
+  Options options;
+  options.node.memory_bytes = gib;
+  World world(family.program(), std::move(options));
+  const auto why_not = [&](std::int64_t memory_bytes, std::int32_t instances_min) {
+    catalog::Draft draft;
+    draft.manifest.name = "f";
+    draft.manifest.runtime = "speaker";
+    draft.manifest.resources.memory_bytes = memory_bytes;
+    draft.manifest.instances_min = instances_min;
+    const auto quiet = [](const std::string&) {};
+    const auto tried = world.run(world.fleet->try_out(std::move(draft), {quiet, quiet}));
+    return tried ? "" : tried.error().message;
+  };
+  EXPECT_EQ(why_not(2 * gib, 0),
+            "memory: an instance is to have 2048 MiB, and all of this node together have 1024 MiB");
+  EXPECT_EQ(why_not(gib / 2, 2), "");
+  EXPECT_EQ(why_not(gib / 2, 3),
+            "min_instances: 3 instances of 512 MiB each (`memory`) are to stay awake, and all of "
+            "this node together have 1024 MiB");
+}
+
 TEST(Networks, AreGivenBeforeTheCodeIsThereWithTheirNamesPinned) {
   Family family;
   World world(family.program(), with_loopback());
