@@ -44,9 +44,28 @@ Error no_function(const std::string& name) {
   return {Code::not_found, "there is no function \"" + name.substr(0, 100) + "\""};
 }
 
+// The newest of those that do not serve.
+std::string other_revisions(const catalog::Function& function) {
+  constexpr int shown_max = 10;
+  std::string all;
+  int shown = 0;
+  for (auto it = function.revisions.rbegin(); it != function.revisions.rend(); ++it) {
+    if (it->first == function.active) continue;
+    if (shown++ == shown_max) return all + ", …";
+    all += (all.empty() ? "" : ", ") + std::to_string(it->first);
+  }
+  return all;
+}
+
 Result<std::int32_t> previous_revision(const catalog::Function& function) {
   if (const std::int32_t previous = function.previous(); previous != 0) return previous;
-  return Error{Code::conflict, "\"" + function.name + "\" has no earlier revision"};
+  const std::string serving = function.name + "@" + std::to_string(function.active);
+  if (function.revisions.size() == 1) {
+    return Error{Code::conflict, serving + " is the only revision there is of it"};
+  }
+  return Error{Code::conflict, serving + " came after none that is there; `dormouse rollback " +
+                                   function.name +
+                                   " N` goes to another one: " + other_revisions(function)};
 }
 
 Result<std::int32_t> wanted_revision(const json::value& body, const catalog::Function& function) {

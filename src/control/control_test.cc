@@ -503,6 +503,29 @@ TEST(Rollback, GoesToTheOneBeforeOrTheOneNamed) {
   EXPECT_TRUE(revisions.at(2).at("active").as_bool());
 }
 
+TEST(Rollback, SaysWhatThereIsIfNothingServedBefore) {
+  World world;
+  const auto why_not = [&] {
+    const auto reply = world.post("/api/v1/functions/reader/rollback", "{}");
+    EXPECT_EQ(reply.status, 409);
+    return reply.message();
+  };
+  deploy(world, digest_a);
+  EXPECT_EQ(why_not(), "reader@1 is the only revision there is of it");
+  deploy(world, digest_b);
+  deploy(world, digest_a, R"(,"memory":"1GiB")");
+  EXPECT_EQ(world.post("/api/v1/functions/reader/rollback", R"({"revision":1})").status, 200);
+  EXPECT_EQ(
+      why_not(),
+      "reader@1 came after none that is there; `dormouse rollback reader N` goes to another one: "
+      "3, 2");
+  for (int memory = 100; memory < 110; ++memory) {
+    deploy(world, digest_a, R"(,"memory":")" + std::to_string(memory) + R"(MiB")");
+  }
+  EXPECT_EQ(world.post("/api/v1/functions/reader/rollback", R"({"revision":1})").status, 200);
+  EXPECT_TRUE(why_not().ends_with("goes to another one: 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, …"));
+}
+
 TEST(Rollback, GoesToWhatServedBeforeAndNotToTheBadOneBetween) {
   World world;
   const auto rollback = [&] {
