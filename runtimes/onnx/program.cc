@@ -144,8 +144,9 @@ class OnnxProgram final : public wire::Program {
     if (task_) return task_->answer(content, invocation.body());
     if (content.is_tensors) return run_tensors(invocation);
     if (content.content_type == npy_type) return run_npy(invocation);
-    return Error{Code::unsupported, "this function takes tensors or " + std::string(npy_type) +
-                                        ", not \"" + content.content_type + "\""};
+    return Error{Code::unsupported, "this function takes application/json or " +
+                                        std::string(npy_type) + ", not \"" + content.content_type +
+                                        "\"; curl: -H 'Content-Type: application/json'"};
   }
 
   Result<> fork_instances(int socket) override {
