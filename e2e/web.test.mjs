@@ -162,9 +162,12 @@ test("a head goes out before there is any body", async () => {
 test("a body over max_body is refused, whether it says so or not", async () => {
   await deploy("small", { max_body: "10KiB" });
   const body = Buffer.alloc(20_000, "x");
-  assert.equal((await platform.request("POST", "/f/small/x", { body })).status, 413);
+  const long = await platform.request("POST", "/f/small/x", { body });
+  assert.equal(long.status, 413);
+  assert.match(long.text, /more than the 10240 bytes that \\"small\\" takes; `max_body` in its manifest sets that/);
   const chunked = await platform.request("POST", "/f/small/x", { body, headers: { "transfer-encoding": "chunked" } });
   assert.equal(chunked.status, 413);
+  assert.match(chunked.text, /at most 10240 bytes/);
   assert.equal((await platform.request("POST", "/f/small/x", { body: "y" })).status, 200);
 });
 

@@ -44,6 +44,18 @@ TEST(ErrorResponse, SaysWhenToComeBackInWholeSecondsAtLeastOne) {
   EXPECT_EQ(error_response({Code::unavailable, ""}).fields.find("Retry-After"), "1");
 }
 
+TEST(ErrorResponse, SaysHowManyBytesAFunctionTakes) {
+  const Error refused = too_long("greet", 1024);
+  EXPECT_EQ(http_status(refused.code), 413);
+  EXPECT_EQ(
+      refused.message,
+      "the body has more than the 1024 bytes that \"greet\" takes; `max_body` in its manifest "
+      "sets that");
+  const auto response = refusal_response(413, "a body that is too long: at most 1024 bytes");
+  EXPECT_EQ(response.status, 413);
+  EXPECT_TRUE(std::get<http::Body>(response.body).text().contains(R"("code":"too_large")"));
+}
+
 TEST(ParseJson, RefusesWhatIsHostile) {
   const struct {
     const char* why;

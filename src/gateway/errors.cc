@@ -58,10 +58,17 @@ http::Response error_response(const Error& error, std::string_view invocation,
   return response;
 }
 
+Error too_long(std::string_view function, std::int64_t bytes_max) {
+  return {Code::too_large, "the body has more than the " + std::to_string(bytes_max) +
+                               " bytes that \"" + std::string(function) +
+                               "\" takes; `max_body` in its manifest sets that"};
+}
+
 http::Response refusal_response(int status, const std::string& message) {
-  const bool full = status == 503;
-  http::Response response =
-      error_response({full ? Code::overloaded : Code::invalid_argument, message});
+  Code code = Code::invalid_argument;
+  if (status == 413) code = Code::too_large;
+  if (status == 503) code = Code::overloaded;
+  http::Response response = error_response({code, message});
   response.status = status;
   return response;
 }

@@ -22,6 +22,9 @@ std::string error_json(const Error&, std::string_view invocation = {});
 http::Response error_response(const Error&, std::string_view invocation = {},
                               Duration retry_after = {});
 
+// A body that has more bytes than its function takes.
+Error too_long(std::string_view function, std::int64_t bytes_max);
+
 // The answer to a request that was refused before anything could be known of it: http::Refusal.
 http::Response refusal_response(int status, const std::string& message);
 

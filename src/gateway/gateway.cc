@@ -70,6 +70,14 @@ http::Response nothing_beneath(const std::string& name) {
                                               name});
 }
 
+// One that says beforehand that it is too long is refused in the words of its dialect.
+template <class Admitted>
+http::Admission admit_body(Place place, const http::Head& head, const catalog::Manifest& manifest) {
+  const auto bytes_max = static_cast<std::uint64_t>(manifest.body_bytes_max);
+  if (head.content_length.value_or(0) <= bytes_max) return Admitted{bytes_max};
+  return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
+}
+
 constexpr std::size_t content_type_bytes_max = 1024;  // It shares a frame with a body.
 
 // It was deployed anew, with another runtime, since its request was admitted.
@@ -110,10 +118,8 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   const bool is_call =
       to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
   const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
-  const auto body_bytes_max =
-      static_cast<std::uint64_t>(revision ? revision->manifest.body_bytes_max : 0);
   const bool is_web = revision && listens(*revision) && to.place != Place::kserve_infer;
-  if (is_web) return http::Passing{body_bytes_max};
+  if (is_web) return admit_body<http::Passing>(to.place, head, revision->manifest);
   if (auto good = check_page(head); !good) return forbidden(to.place, good.error());
   if (speaks_openai(to.place) && to.place != Place::openai_nowhere && !allows(to, head.method)) {
     return wrong_method(to, head.method);
@@ -122,7 +128,8 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   if (!allows(to, head.method)) return wrong_method(to, head.method);
   if (is_call && !revision) return refuse(to.place, no_function(to.name));
   if (to.place == Place::beneath) return nothing_beneath(to.name);
-  return body_bytes_max;
+  if (!is_call) return std::uint64_t{0};
+  return admit_body<std::uint64_t>(to.place, head, revision->manifest);
 }
 
 // Whoever has a key may do with it what he likes.

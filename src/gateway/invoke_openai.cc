@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "conversations/conversations.h"
+#include "gateway/errors.h"
 #include "gateway/gateway.h"
 #include "gateway/native_call.h"
 #include "gateway/openai.h"
@@ -113,7 +114,9 @@ http::Admission Gateway::admit_openai(const Route& to, const http::Head& head) {
   }
   const auto bytes_max = static_cast<std::uint64_t>(most);
   if (head.content_length.value_or(0) <= bytes_max) return bytes_max;
-  return openai_error({Code::too_large, "the body has more bytes than any model here takes"});
+  return openai_error({Code::too_large, "the body has more than the " + std::to_string(most) +
+                                            " bytes that any model here takes; `max_body` in a "
+                                            "model's manifest sets that"});
 }
 
 asio::awaitable<http::Response> Gateway::openai(http::Request request, Route to) {
@@ -143,10 +146,9 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
   if (!named) co_return openai_error(named.error());
   auto revision = language_model(named->model);
   if (!revision) co_return openai_error(revision.error());
-  const auto bytes_max = static_cast<std::uint64_t>((*revision)->manifest.body_bytes_max);
-  if (text->size() > bytes_max) {
-    co_return openai_error({Code::too_large, "the body is larger than the model's max_body, " +
-                                                 std::to_string(bytes_max) + " bytes"});
+  const std::int64_t bytes_max = (*revision)->manifest.body_bytes_max;
+  if (std::cmp_greater(text->size(), bytes_max)) {
+    co_return openai_error(too_long(named->model, bytes_max));
   }
   fleet::Invocation call = invocation(*std::move(revision));
   const InvocationId id = call.id;

@@ -124,8 +124,7 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
 
 asio::awaitable<bool> Connection::pass(ReceivedHead received, std::uint64_t bytes_max) {
   if (received.head.content_length.value_or(0) > bytes_max) {
-    const Rejection too_long{413, "a body that is too long"};
-    co_return co_await refuse_and_close(too_long);
+    co_return co_await refuse_and_close(too_long(bytes_max));
   }
   if (peer_.empty()) peer_ = stream_.peer();
   Passage passage(core_, &stream_, std::move(received), peer_, bytes_max);
@@ -155,7 +154,7 @@ std::optional<Body> Connection::take_small_body(const ReceivedHead& received,
 asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
                                                       std::uint64_t bytes_max) {
   const std::uint64_t length = received->head.content_length.value_or(0);
-  if (length > bytes_max) co_return refuse("a body that is too long", 413);
+  if (length > bytes_max) co_return std::unexpected(too_long(bytes_max));
   if (received->expects_continue && stream_.buffered().empty()) {
     stream_.add("HTTP/1.1 100 Continue\r\n\r\n");
     const auto sent = co_await stream_.flush();
@@ -194,7 +193,7 @@ asio::awaitable<Accepted<std::monostate>> Connection::read_chunked(IncomingBody*
     stream_.consume(*consumed);
     if (framing.complete()) co_return std::monostate{};
     const std::uint64_t wanted = framing.data_left();
-    if (wanted > bytes_max - into->size()) co_return refuse("a body that is too long", 413);
+    if (wanted > bytes_max - into->size()) co_return std::unexpected(too_long(bytes_max));
     if (stream_.buffered().empty() && wanted < direct_read_bytes_min) {
       const auto bytes = co_await stream_.fill_with_body();
       if (!bytes || *bytes == 0) co_return broken_off(bytes);
@@ -255,7 +254,7 @@ asio::awaitable<bool> Connection::discard_body(std::uint64_t size) {
 
 asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
   if (rejection.status == 0) co_return false;
-  Response response = core_->refusal(rejection.status, rejection.why);
+  Response response = core_->refusal(rejection.status, text_of(rejection));
   co_await answer(Manner(), std::move(response));
   co_await stream_.linger();
   co_return false;

@@ -1,6 +1,7 @@
 #include "http/passage.h"
 
 #include "http/core.h"
+#include "http/rejection.h"
 
 namespace dormouse::http {
 namespace {
@@ -9,8 +10,6 @@ BodyCursor cursor_of(const ReceivedHead& received) {
   if (received.chunked) return BodyCursor::chunked();
   return BodyCursor::sized(received.head.content_length.value_or(0));
 }
-
-constexpr const char* too_long = "a body that is too long";
 
 }  // namespace
 
@@ -43,7 +42,9 @@ Result<std::string_view> Passage::next_piece() {
   stream_->consume(step->framing);
   handed_out_ = step->data.size();
   body_bytes_ += step->data.size();
-  if (body_bytes_ > body_bytes_max_) return Error{Code::too_large, too_long};
+  if (body_bytes_ > body_bytes_max_) {
+    return Error{Code::too_large, text_of(too_long(body_bytes_max_))};
+  }
   return step->data;
 }
 

@@ -424,6 +424,7 @@ TEST(Server, TheAnswerOfARefusedUploadArrives) {
   peer.shut_sending();
   world.expect_closed(peer);
   EXPECT_TRUE(peer.text.starts_with("HTTP/1.1 413 "));
+  EXPECT_TRUE(peer.text.contains("a body that is too long: at most 10 bytes")) << peer.text;
 }
 
 TEST(Server, TextOfAFunctionCannotSplitAnAnswer) {
