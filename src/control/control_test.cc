@@ -476,6 +476,40 @@ TEST(Deploy, RefusesMoreFilesThanThereMayBe) {
   EXPECT_EQ(world.post("/api/v1/functions/reader/revisions", body + "]}").status, 413);
 }
 
+TEST(Deploy, NamesTheFilesIfItsModelIsNotAmongThem) {
+  World world;
+  upload(world, digest_a, "bytes");
+  for (const char* known : {"llm", "llm-cuda", "python"}) world.fleet.known[known] = {};
+  const auto file = [](const std::string& path) {
+    return R"({"path":")" + path + R"(","digest":")" + digest_a + R"(","size":5})";
+  };
+  const std::string two = file("a.onnx") + "," + file("b.txt");
+  std::string six = file("1");
+  for (const char* each : {"2", "3", "4", "5", "6"}) six += "," + file(each);
+  const struct {
+    std::string manifest, files, said;
+  } rows[] = {
+      {R"("runtime":"onnx")", two, R"(model: "model.onnx" is not among the files: a.onnx, b.txt)"},
+      {R"("runtime":"llm")", two, R"(model: "model.gguf" is not among the files: a.onnx, b.txt)"},
+      {R"("runtime":"llm-cuda")", file("x.gguf"),
+       R"(model: "model.gguf" is not among the files: x.gguf)"},
+      {R"("runtime":"onnx","model":"x")", six,
+       R"(model: "x" is not among the files: 1, 2, 3, 4, 5, …)"},
+      {R"("runtime":"onnx","model":"x")", "", R"(model: "x" is not among the files)"},
+  };
+  for (const auto& row : rows) {
+    const auto reply =
+        world.post("/api/v1/functions/reader/revisions",
+                   R"({"manifest":{)" + row.manifest + R"(},"files":[)" + row.files + "]}");
+    EXPECT_EQ(reply.status, 400) << row.manifest;
+    EXPECT_EQ(reply.message(), row.said);
+  }
+  EXPECT_EQ(world.fleet.tried, 0);
+  const std::string good =
+      R"({"manifest":{"runtime":"onnx"},"files":[)" + file("model.onnx") + "]}";
+  EXPECT_EQ(world.post("/api/v1/functions/reader/revisions", good).status, 200);
+}
+
 // ---- revisions --------------------------------------------------------------------------------
 
 TEST(Rollback, GoesToTheOneBeforeOrTheOneNamed) {

@@ -33,6 +33,26 @@ Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
 }
 
+// What its runtime loads.
+std::string_view model_of(const catalog::Manifest& manifest) {
+  if (!manifest.model.empty() || !runs_models(manifest.runtime)) return manifest.model;
+  return manifest.runtime == "onnx" ? "model.onnx" : "model.gguf";
+}
+
+Result<> check_model(const catalog::Draft& draft) {
+  constexpr std::size_t shown_max = 5;
+  const std::string_view model = model_of(draft.manifest);
+  const auto& files = draft.files;
+  const bool is_there = std::ranges::find(files, model, &catalog::File::path) != files.end();
+  if (model.empty() || is_there) return ok;
+  std::string there;
+  for (std::size_t i = 0; i < std::min(files.size(), shown_max); ++i) {
+    there += (i == 0 ? ": " : ", ") + files[i].path;
+  }
+  if (files.size() > shown_max) there += ", …";
+  return refused("model: \"" + std::string(model) + "\" is not among the files" + there);
+}
+
 Result<> check_fields(const json::object& object, std::span<const std::string_view> known) {
   for (const auto& entry : object) {
     const std::string_view name(entry.key());
@@ -271,9 +291,7 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
     if (draft.manifest.runtime == "llm-cuda") return no_cuda();
     return unknown_name("runtime", draft.manifest.runtime, known);
   }
-  bool has_model = draft.manifest.model.empty();
   for (const catalog::File& file : draft.files) {
-    has_model = has_model || file.path == draft.manifest.model;
     const auto size = blobs_->size(file.digest);
     if (!size) {
       return Error{Code::conflict, "the content of \"" + file.path + "\" (" + file.digest.text() +
@@ -284,7 +302,7 @@ Result<> Deploys::check(const catalog::Draft& draft) const {
                      std::to_string(file.size));
     }
   }
-  if (!has_model) return refused("model: \"" + draft.manifest.model + "\" is not among the files");
+  if (auto good = check_model(draft); !good) return good;
   const std::string& chat_template = draft.manifest.llm.chat_template;
   const bool has_template =
       chat_template.empty() ||

@@ -83,11 +83,12 @@ TEST(Garbage, IsNotWhatADeployThatRunsHas) {
   world.fleet.start_takes = 60s;
   const auto deploy = [&](const std::string& name) {
     world.upload(digest_a);
-    world.ask(request_of("POST", "/api/v1/functions/" + name + "/revisions",
-                         R"({"manifest":{"runtime":"onnx"},"files":[{"path":"m","digest":")" +
-                             digest_a + R"(","size":5}]})",
-                         World::json_fields()),
-              5s);
+    world.ask(
+        request_of("POST", "/api/v1/functions/" + name + "/revisions",
+                   R"({"manifest":{"runtime":"onnx"},"files":[{"path":"model.onnx","digest":")" +
+                       digest_a + R"(","size":5}]})",
+                   World::json_fields()),
+        5s);
   };
   deploy("b");
   ASSERT_EQ(world.remove("a").status, 200);
