@@ -109,7 +109,7 @@ test("a deploy names the secret that there is not, and how to set it", async () 
   const code = { "app.py": confiding("A") };
   const lacks = await platform.deploy({ ...manifest, secrets: { A: { secret: "none" } } }, code);
   assert.equal(lacks.code, 6);
-  assert.match(lacks.stderr, /"A" is the secret "none".*`dormouse secret set none`/);
+  assert.match(lacks.stderr, /"A": there is no secret "none"; set it with `dormouse secret set none`/);
   const twice = await platform.deploy({ ...manifest, env: { A: "1" }, secrets: { A: "late" } }, code);
   assert.match(twice.stderr, /secrets: "A" is in env, too/);
   const model = await platform.deploy({ name: "m", runtime: "onnx", secrets: { A: "late" } }, code);

@@ -634,8 +634,8 @@ TEST(Secrets, MustBeThereWhenTheyAreDeployed) {
   const auto refused = world.deploy_with(R"({"DB":{"secret":"prod-db"}})");
   EXPECT_EQ(refused.status, 409);
   EXPECT_EQ(refused.message(),
-            "secrets: \"DB\" is the secret \"prod-db\", which there is not; set it with `dormouse "
-            "secret set prod-db`");
+            "secrets: \"DB\": there is no secret \"prod-db\"; set it with `dormouse secret set "
+            "prod-db`");
   EXPECT_EQ(world.fleet.tried, 0);
   world.ask(put_secret("prod-db", "canary"));
   const auto done = world.deploy_with(R"({"DB":{"secret":"prod-db"}})");

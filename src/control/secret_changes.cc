@@ -18,8 +18,8 @@ bool uses(const catalog::Manifest& manifest, std::string_view secret) {
 Result<> check_secrets(const catalog::Manifest& manifest, const secrets::Secrets& secrets) {
   for (const auto& [variable, use] : manifest.secrets) {
     if (secrets.contains(use.secret)) continue;
-    return Error{Code::conflict, "secrets: \"" + variable + "\" is the secret \"" + use.secret +
-                                     "\", which there is not; set it with `dormouse secret set " +
+    return Error{Code::conflict, "secrets: \"" + variable + "\": there is no secret \"" +
+                                     use.secret + "\"; set it with `dormouse secret set " +
                                      use.secret + "`"};
   }
   return ok;

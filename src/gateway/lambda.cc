@@ -222,10 +222,10 @@ Result<catalog::RevisionPtr> find_qualified(const catalog::Catalog& catalog,
   const auto& revisions = catalog.find(named.name)->revisions;
   const bool is_known = std::ranges::any_of(
       revisions, [&](const auto& each) { return std::to_string(each.first) == named.qualifier; });
-  return Error{Code::not_found,
-               "Function not found: " + named.name + ":" + named.qualifier +
-                   (is_known ? " does not serve; version " : " is not there; version ") + serving +
-                   " does, which is $LATEST"};
+  const std::string label = named.name + ":" + named.qualifier;
+  const std::string why = is_known ? " does not serve; version " + serving + " does"
+                                   : "; version " + serving + " serves";
+  return Error{Code::not_found, "Function not found: " + label + why + ", which is $LATEST"};
 }
 
 Result<LambdaWishes> read_lambda_wishes(const http::Fields& fields) {

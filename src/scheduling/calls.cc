@@ -67,8 +67,9 @@ std::optional<Turn::Refusal> Turn::refusal(const Function* function, const Arriv
   }
   const auto waiting = std::int64_t(function->queue.size());
   if (waiting >= function->terms.queue_max + slots_to_come(*function)) {
-    const auto queued = std::to_string(waiting);
-    return Refusal{{Code::throttled, "the queue is full: " + queued + " calls wait"},
+    const std::string queued =
+        std::to_string(waiting) + (waiting == 1 ? " call waits" : " calls wait");
+    return Refusal{{Code::throttled, "the queue is full: " + queued},
                    whole_seconds(expected_wait(demand(*function)))};
   }
   return std::nullopt;

@@ -227,6 +227,15 @@ TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
   story.call(4s, 5, {"refuse c5 throttled: the queue is full: 2 calls wait, retry after 6 s"});
 }
 
+TEST(Queue, OfOneSaysThatOneCallWaits) {
+  Story story;
+  story.at(0s, added(1, {.each = small.each, .instances_max = 1, .queue_max = 1}));
+  story.awake(0s, 1, 1, 1, 3s);
+  story.call(4s, 2, {"c2 to i1"});
+  story.call(4s, 3);
+  story.call(4s, 4, {"refuse c4 throttled: the queue is full: 1 call waits, retry after 3 s"});
+}
+
 TEST(Queue, OfNoneLetsThoseWaitWhomAnInstanceIsWokenFor) {
   Story story;
   story.at(0s,
