@@ -420,7 +420,9 @@ asio::awaitable<http::Response> Control::invocation(std::string text) {
   }
   if (receipts.empty()) {
     co_return error_response(
-        {Code::not_found, "there is no receipt of " + id->text() + " (yet, or any more)"});
+        {Code::not_found, "there is no receipt of " + id->text() +
+                              " (yet, or any more): a call that was refused before it began has "
+                              "none"});
   }
   co_return answer({{"invocation", id->text()}, {"receipts", std::move(receipts)}});
 }

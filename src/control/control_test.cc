@@ -805,7 +805,11 @@ TEST(Conversations, AreListedTheLastUsedFirstAndForgottenByName) {
 TEST(Invocation, HasItsReceipts) {
   World world;
   const auto id = InvocationId::make({1'700'000'000'000}, {1, 1});
-  EXPECT_EQ(world.get("/api/v1/invocations/" + id.text()).status, 404);
+  const auto none = world.get("/api/v1/invocations/" + id.text());
+  EXPECT_EQ(none.status, 404);
+  EXPECT_EQ(none.message(), "there is no receipt of " + id.text() +
+                                " (yet, or any more): a call that was refused before it began has "
+                                "none");
   ledger::Receipt ended = receipt_of(id);
   ended.tokens = {5, 7, 11};
   world.ledger.end(ended);
