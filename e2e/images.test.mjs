@@ -379,7 +379,7 @@ test("other dialects are answered as for any task: it takes pictures, not tensor
   const headers = { "content-type": "application/json" };
   const kserve = await platform.request("POST", "/v2/models/digits/infer", { body: infer, headers });
   assert.equal(kserve.status, 415, kserve.text);
-  assert.match(JSON.parse(kserve.text).error, /takes no tensors; POST to \/f\/digits/);
+  assert.match(JSON.parse(kserve.text).error, /takes no tensors: its task, image-classification, makes them of pictures; POST one to \/f\/digits/);
   const npy = await send(Buffer.from("\x93NUMPY"), "application/x-npy");
   assert.equal(npy.status, 415, npy.text);
 });

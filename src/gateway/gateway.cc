@@ -78,6 +78,14 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
+Error no_tensors(const catalog::Manifest& manifest) {
+  if (manifest.task.empty()) {
+    return {Code::unsupported, "this function takes no tensors; POST to /f/" + manifest.name};
+  }
+  return {Code::unsupported, "this function takes no tensors: its task, " + manifest.task +
+                                 ", makes them of pictures; POST one to /f/" + manifest.name};
+}
+
 constexpr std::size_t content_type_bytes_max = 1024;  // It shares a frame with a body.
 
 // It was deployed anew, with another runtime, since its request was admitted.
@@ -408,10 +416,7 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request,
   const InvocationId id = call.id;
   const wire::Signature* const signature = raw_signature(*call.revision);
   if (signature == nullptr) {
-    co_return refuse(Place::kserve_infer,
-                     {Code::unsupported,
-                      "this function takes no tensors; POST to /f/" + call.revision->manifest.name},
-                     id.text());
+    co_return refuse(Place::kserve_infer, no_tensors(call.revision->manifest), id.text());
   }
   bool malformed = false;
   const auto header = header_length(request.head, malformed);
