@@ -381,6 +381,11 @@ test("a deploy says what is wrong with a program that does not start", async () 
   };
   const files = { "app.mjs": "setInterval(() => {}, 1000)" };
   assert.match(await refused({ command: ["node", "app.mjs"], start_timeout: "500ms" }, files), /did not listen on port 8080 \(\$PORT\)/);
+  const astray = { "app.mjs": 'import http from "node:http"; http.createServer().listen(9999); http.createServer().listen(7777, "127.0.0.1")' };
+  assert.match(
+    await refused({ command: ["node", "app.mjs"], start_timeout: "2s" }, astray),
+    /did not listen on port 8080 \(\$PORT\) within its start_timeout; it listens on 7777, 9999$/m,
+  );
   assert.match(await refused({ command: ["nodejs-of-old"] }, files), /no program \.\/nodejs-of-old; the code has: app\.mjs/);
   assert.match(await refused({}, files), /no program \.\/bootstrap/);
   assert.match(await refused({ command: ["node", "app.mjs"] }, { "app.mjs": "throw new Error('early')" }), /exited with status 1/);

@@ -4,15 +4,18 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <ranges>
 #include <sstream>
 
 #include "runtimes/executable/bootstrap.h"
 #include "runtimes/include/dormouse.h"
+#include "wire/worker.h"
 
 namespace dormouse::executable {
 namespace {
@@ -66,14 +69,33 @@ std::map<std::string, std::string> environment_of(const wire::Options& options, 
   return all;
 }
 
-bool anyone_listens() {
+std::set<std::uint16_t> ports_here() {
+  std::set<std::uint16_t> ports;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     std::ifstream file(table);
     std::ostringstream text;
     text << file.rdbuf();
-    if (has_listener(text.str(), program_port)) return true;
+    ports.merge(listening_ports(text.str()));
   }
-  return false;
+  return ports;
+}
+
+// Of the time that the daemon gives, so that there is some left to say what is wrong. In µs.
+std::uint64_t most_of(const std::string& milliseconds) {
+  constexpr std::uint64_t share_percent = 95;
+  std::uint64_t given = 0;
+  std::from_chars(milliseconds.data(), milliseconds.data() + milliseconds.size(), given);
+  return given * 10 * share_percent;
+}
+
+Error listens_elsewhere(const std::set<std::uint16_t>& ports) {
+  constexpr std::size_t shown_max = 5;
+  std::string all;
+  for (const std::uint16_t port : ports | std::views::take(shown_max)) {
+    all += (all.empty() ? "" : ", ") + std::to_string(port);
+  }
+  return {Code::function_failed,
+          "it did not listen on port 8080 ($PORT) within its start_timeout; it listens on " + all};
 }
 
 // Looking takes some 50 µs: often at first, since most servers start soon, and then less so.
@@ -86,7 +108,8 @@ int pause_ms(int looks) {
 
 // A line: "0: 0100007F:1F90 00000000:0000 0A …", of which the second word is the local address and
 // the fourth the state, in hexadecimal; 0A is LISTEN.
-bool has_listener(std::string_view table, std::uint16_t port) {
+std::set<std::uint16_t> listening_ports(std::string_view table) {
+  std::set<std::uint16_t> ports;
   std::istringstream lines{std::string(table)};
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
@@ -94,9 +117,10 @@ bool has_listener(std::string_view table, std::uint16_t port) {
     words >> number >> local >> remote >> state;
     const auto colon = local.rfind(':');
     if (state != "0A" || colon == local.npos) continue;
-    if (std::strtoul(local.c_str() + colon + 1, nullptr, 16) == port) return true;
+    const auto port = std::strtoul(local.c_str() + colon + 1, nullptr, 16);
+    ports.insert(static_cast<std::uint16_t>(port));
   }
-  return false;
+  return ports;
 }
 
 int WebProgram::run() {
@@ -129,6 +153,7 @@ Result<> WebProgram::begin() {
   auto clients = Clients::open(usual_port, &api_);
   if (!clients) return std::move(clients).error();
   clients_ = std::move(*clients);
+  give_up_at_us_ = wire::monotonic_us() + most_of(value_of(options_, "start_ms"));
   const auto child = execute(words, environment_of(options_, clients_->port()), -1);
   if (!child) return child.error();
   child_ = *child;
@@ -151,10 +176,8 @@ std::optional<int> WebProgram::turn() {
   clients_->add_to(polled);
   const int patience = listens_ ? -1 : pause_ms(looks_++);
   if (poll(polled.data(), polled.size(), patience) < 0) return std::nullopt;
-  if (!listens_ && anyone_listens()) {
-    listens_ = true;
-    api_.serve();
-    wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+  if (!listens_) {
+    if (const auto status = look()) return status;
   }
   if (polled[1].revents != 0) {
     if (const auto status = hear()) return status;
@@ -162,6 +185,20 @@ std::optional<int> WebProgram::turn() {
   clients_->go_on(std::span(polled).subspan(own));
   if (!wire_.flush()) return 0;
   return polled[0].revents != 0 ? status_of(child_, child_ended_) : std::nullopt;
+}
+
+// One that listens elsewhere is given up a little before the daemon does, which cannot see that.
+std::optional<int> WebProgram::look() {
+  std::set<std::uint16_t> ports = ports_here();
+  listens_ = ports.contains(program_port);
+  if (listens_) {
+    api_.serve();
+    wire_.post(wire::Type::ready, 0, wire::encode(wire::Ready{}));
+    return std::nullopt;
+  }
+  ports.erase(static_cast<std::uint16_t>(clients_->port()));
+  if (ports.empty() || wire::monotonic_us() < give_up_at_us_) return std::nullopt;
+  return wire_.tell_init_failed(listens_elsewhere(ports));
 }
 
 std::optional<int> WebProgram::hear() {

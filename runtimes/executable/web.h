@@ -10,8 +10,11 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -34,6 +37,7 @@ class WebProgram {
   Result<> begin();
   int serve();
   std::optional<int> turn();  // An exit status: it is over.
+  std::optional<int> look();  // Whether the program listens.
   std::optional<int> hear();
 
   wire::WorkerEnd wire_;
@@ -43,11 +47,12 @@ class WebProgram {
   wire::Options options_;
   wire::Descriptor child_ended_;  // Readable when a child has.
   pid_t child_ = 0;
+  std::uint64_t give_up_at_us_ = 0;
   bool listens_ = false;
   int looks_ = 0;
 };
 
-// Pure: whether a table of TCP sockets, as /proc/net/tcp and tcp6 have it, has one that listens.
-bool has_listener(std::string_view table, std::uint16_t port);
+// Pure: where somebody listens, by a table of TCP sockets as /proc/net/tcp and tcp6 have it.
+std::set<std::uint16_t> listening_ports(std::string_view table);
 
 }  // namespace dormouse::executable
