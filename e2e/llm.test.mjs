@@ -412,6 +412,13 @@ test("M7: what is no model is refused when it is deployed, with the reason", asy
   assert.equal((await ask("and this one?")).usage.completion_tokens, 16);
 });
 
+test("a deploy warns of memory that a full context does not fit", async () => {
+  const manifest = { name: "full", runtime: "llm", model: "model.gguf", concurrency: 64, llm: { context: 2048 } };
+  const said = async (memory) => (await platform.deploy({ ...manifest, memory }, { "model.gguf": llama })).stdout;
+  assert.match(await said("32MiB"), /^warning: memory: too little for long conversations: weights and context take some 32 MiB/m);
+  assert.doesNotMatch(await said("64MiB"), /warning/);
+});
+
 test("weights stay in the file if that is asked for, and any model makes vectors", async () => {
   await deploy("mapped", llama, { llm: { weights: "mapped", context: 512 } });
   const mapped = await client.chat.completions.create({ ...said("the moon"), model: "mapped" });
