@@ -756,7 +756,8 @@ TEST_F(Cli, WarnsOfAConfigurationThatCanHardlyBeMeant) {
   expect_in(large.out, "config.yaml is good\n");
   expect_in(large.err, "warning: node.memory is more than this host has (");
   expect_in(large.err, "warning: node.cpu is more than this host has (");
-  expect_in(check("# Nothing yet.\n").err, "warning: there is no setting in it");
+  expect_in(check("").err, "warning: it is empty: everything is at its default");
+  EXPECT_EQ(check("# Nothing yet.\n").err, "");  // As it is installed.
   EXPECT_EQ(check("data: /a\nnode: {memory: 64MiB, cpu: 1}\n").err, "");
   const auto json = run_it({"--json", "config", "check", write("config.yaml", "")});
   EXPECT_EQ(gateway::parse_json(json.out)->at("warnings").as_array().size(), 1u);

@@ -8,7 +8,7 @@
 #include "cli/files.h"
 #include "cli/print.h"
 #include "cli/resolve.h"
-#include "cli/yaml.h"
+#include "gateway/json.h"
 #include "gateway/keys.h"
 #include "sandbox/devices.h"
 #include "sandbox/sandbox.h"
@@ -90,10 +90,7 @@ std::vector<std::string> warnings_of(const DaemonConfig& config, std::string_vie
     warnings.push_back("node.cpu is more than this host has (" +
                        std::to_string(host.cpu_millicores / 1000) + ")");
   }
-  const auto value = parse_yaml(text);
-  if (value && value->is_object() && value->get_object().empty()) {
-    warnings.emplace_back("there is no setting in it: everything is at its default");
-  }
+  if (text.empty()) warnings.emplace_back("it is empty: everything is at its default");
   return warnings;
 }
 

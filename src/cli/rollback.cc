@@ -36,7 +36,7 @@ void add_rollback(CLI::App& app, Shell* shell) {
   command->add_option("NAME", options->name, "The function")->required();
   command
       ->add_option("REVISION", options->revision,
-                   "Its number; if left out, the one that served before the one that serves")
+                   "Its number; if left out, the one that served when the one that serves came")
       ->check(CLI::Range(1, 2'147'483'647));
   command->footer(
       "Examples:\n  dormouse rollback read-text-line\n  dormouse rollback read-text-line 3\n\n"

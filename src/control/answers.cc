@@ -72,7 +72,7 @@ json::object finding_json(const sandbox::Finding& finding) {
 json::object summary_json(const catalog::Revision& revision, const fleet::Status& status,
                           const ledger::Sum& sum) {
   return {{"name", revision.manifest.name},
-          {"url", "/f/" + revision.manifest.name},
+          {"url", "/f/" + revision.manifest.name + (revision.manifest.runtime == "web" ? "/" : "")},
           {"revision", revision.number},
           {"runtime", revision.manifest.runtime},
           {"created", time_text(revision.created)},
