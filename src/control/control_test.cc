@@ -342,16 +342,17 @@ void begin_deploy(World& world, const std::string& name) {
   EXPECT_EQ(reply.status, 200) << reply.body;
 }
 
+asio::awaitable<void> ask_later(World* world, http::Request what, int* status) {
+  co_await world->clock.sleep_until(world->clock.now() + 5s);
+  auto response = co_await world->control->handle(std::move(what));
+  *status = response.status;
+}
+
 // Asks while somebody follows the deploy, and gives its last line.
 json::value end_of_deploy(World& world, http::Request other, int* status) {
   world.fleet.start_takes = 60s;
   upload(world, digest_b, "bytes");
-  const auto ask_later = [&]() -> asio::awaitable<void> {
-    co_await world.clock.sleep_until(world.clock.now() + 5s);
-    auto response = co_await world.control->handle(std::move(other));
-    *status = response.status;
-  };
-  asio::co_spawn(world.io, ask_later(), asio::detached);
+  asio::co_spawn(world.io, ask_later(&world, std::move(other), status), asio::detached);
   const TimePoint began = world.clock.now();
   const auto reply = world.post("/api/v1/functions/reader/revisions", deploy_body(digest_b));
   EXPECT_LT(world.clock.now() - began, 30s);
