@@ -20,14 +20,12 @@ class Sent:
 
     def __init__(self, pid):
         self.file = tempfile.NamedTemporaryFile(prefix="dormouse-bench-")
-        for _ in range(3):  # It has been seen to end at once, without a word, and to work the next time.
-            self.perf = subprocess.Popen(
-                ["perf", "record", "-q", "-k", "CLOCK_MONOTONIC", "-e", "syscalls:sys_enter_sendmsg", "-p", str(pid),
-                 "-o", self.file.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            time.sleep(0.5)  # Until it listens.
-            if self.perf.poll() is None:
-                return
-        raise RuntimeError(f"perf ended with status {self.perf.returncode}: {self.perf.stderr.read().decode()}")
+        self.perf = subprocess.Popen(
+            ["perf", "record", "-q", "-k", "CLOCK_MONOTONIC", "-e", "syscalls:sys_enter_sendmsg", "-p", str(pid),
+             "-o", self.file.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(0.5)  # Until it listens.
+        if self.perf.poll() is not None:
+            raise RuntimeError(f"perf ended with status {self.perf.returncode}: {self.perf.stderr.read().decode()}")
 
     def times(self):
         self.perf.terminate()
@@ -62,7 +60,8 @@ def run(watch):
     rows = []
     for kind in KINDS:
         with Daemon(watch) as daemon:
-            ours = deploy(daemon, kind, keep_alive="10m")
+            # One that stays: without a call for 2 s it would go, and with it who is listened to.
+            ours = deploy(daemon, kind, min_instances=1)
             stream(ours)
             middles, relayed = [], []
             for _ in range(STREAMS):
