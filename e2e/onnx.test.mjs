@@ -43,17 +43,6 @@ test("an instance is a fork of the loaded session, and answers the same", async 
   }
 });
 
-test("what it does not take is told what it takes, and how curl sends that", async () => {
-  const type = "application/x-www-form-urlencoded"; // As curl does if it is not told otherwise.
-  const refused = await platform.invoke("forked", '{"x": [[1, 0, 0, 1]]}', { "Content-Type": type });
-  assert.equal(refused.status, 415, refused.text);
-  assert.equal(
-    JSON.parse(refused.text).error.message,
-    `this function takes application/json or application/x-npy, not "${type}"; ` +
-      "curl: -H 'Content-Type: application/json'",
-  );
-});
-
 test("show says what waking took, and where the memory lies", async () => {
   // There is one again a moment after a wake took it.
   const ask = async () => (await platform.json("show", "forked")).function;
@@ -68,6 +57,17 @@ test("show says what waking took, and where the memory lies", async () => {
   assert.match(stdout, /^woken from template .* ms, median of the last; 20 in all$/m);
   assert.match(stdout, /^template .* % in huge pages$/m);
   assert.match(stdout, /^instance .* of its own$/m);
+});
+
+test("what it does not take is told what it takes, and how curl sends that", async () => {
+  const type = "application/x-www-form-urlencoded"; // As curl does if it is not told otherwise.
+  const refused = await platform.invoke("forked", '{"x": [[1, 0, 0, 1]]}', { "Content-Type": type });
+  assert.equal(refused.status, 415, refused.text);
+  assert.equal(
+    JSON.parse(refused.text).error.message,
+    `this function takes application/json or application/x-npy, not "${type}"; ` +
+      "curl: -H 'Content-Type: application/json'",
+  );
 });
 
 test("many at once are as many forks, and all answer", async () => {
