@@ -115,6 +115,11 @@ json::object manifest_of_gguf_on_a_card(const fs::path& path, std::uint64_t size
   return manifest;
 }
 
+json::object manifest_of_model(const fs::path& path, std::uint64_t size) {
+  if (is_gguf(path)) return manifest_of_gguf(path, size);
+  return {{"runtime", "onnx"}, {"model", path.filename().string()}};
+}
+
 Result<Bundle> bundle_of_file(const fs::path& path, const std::string& runtime) {
   Bundle bundle;
   std::error_code failure;
@@ -132,7 +137,7 @@ Result<Bundle> bundle_of_file(const fs::path& path, const std::string& runtime) 
   } else {
     if (size == 0) return refused(path.string() + " is empty");
     if (auto known = check_format(path); !known) return known.error();
-    bundle.manifest = {{"runtime", "onnx"}, {"model", path.filename().string()}};
+    bundle.manifest = manifest_of_model(path, size);
   }
   if (!runtime.empty()) bundle.manifest["runtime"] = runtime;
   bundle.files.push_back({path.filename().string(), path, size});
@@ -157,11 +162,6 @@ std::optional<fs::path> only_model(const fs::path& folder) {
   return found;
 }
 
-json::object manifest_of_model(const fs::path& path, std::uint64_t size) {
-  if (is_gguf(path)) return manifest_of_gguf(path, size);
-  return {{"runtime", "onnx"}, {"model", path.filename().string()}};
-}
-
 // The manifest of a folder that has none.
 Result<json::object> guess_manifest(const fs::path& folder) {
   std::vector<std::string> there;
@@ -177,9 +177,8 @@ Result<json::object> guess_manifest(const fs::path& folder) {
     }
     return refused(
         "there is no dormouse.yaml at the top; put one there, as docs/reference/manifest.md has "
-        "it, or one model (.onnx or .gguf), or one Python file called lambda_function.py, app.py "
-        "or "
-        "main.py");
+        "it, or one model (.onnx or .gguf), or one Python file called lambda_function.py, "
+        "app.py or main.py");
   }
   return refused("there is no dormouse.yaml, but both " + there[0] + " and " + there[1] +
                  "; say in a dormouse.yaml which it is, as in handler: app.handler");

@@ -17,8 +17,7 @@ conversations::Key key_of(const catalog::Revision& revision, std::string convers
 }  // namespace
 
 bool Shard::keeps_conversations(const catalog::Revision& revision) const {
-  const auto runtime = options_.runtimes.find(revision.manifest.runtime);
-  return runtime != options_.runtimes.end() && runtime->second.keeps_conversations;
+  return runtime_of(options_.runtimes, revision.manifest.runtime).keeps_conversations;
 }
 
 asio::awaitable<Outcome> Shard::invoke_turn(Invocation invocation) {

@@ -57,6 +57,9 @@ struct Runtime {
                                      // it loads and answers with all processors.
 };
 
+// The row of that name; one that can nothing if the node has lost it since a deploy.
+const Runtime& runtime_of(const std::map<std::string, Runtime>&, const std::string& name);
+
 // Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.
 inline constexpr std::uint16_t program_port = 8080;
 

@@ -49,8 +49,7 @@ class ShardLease final : public Lease {
 }  // namespace
 
 bool Shard::listens(const catalog::Revision& revision) const {
-  const auto runtime = options_.runtimes.find(revision.manifest.runtime);
-  return runtime != options_.runtimes.end() && runtime->second.listens;
+  return runtime_of(options_.runtimes, revision.manifest.runtime).listens;
 }
 
 // It leaves at the end of the turn, as a frame would: the call is on record by then.

@@ -392,8 +392,7 @@ void Shard::log_line(const Instance& where, const Call* runs, std::string text) 
 }
 
 bool Shard::reports(const Call& it) const {
-  const auto runtime = options_.runtimes.find(it.invocation.revision->manifest.runtime);
-  return runtime != options_.runtimes.end() && runtime->second.reports;
+  return runtime_of(options_.runtimes, it.invocation.revision->manifest.runtime).reports;
 }
 
 // After what it printed: all of it is there, since a worker answers after that.

@@ -52,6 +52,12 @@ Shard::Instance* Shard::instance(InstanceKey key) {
   return found == instances_.end() ? nullptr : found->second.get();
 }
 
+const Runtime& runtime_of(const std::map<std::string, Runtime>& runtimes, const std::string& name) {
+  static const Runtime lost;
+  const auto found = runtimes.find(name);
+  return found == runtimes.end() ? lost : found->second;
+}
+
 FunctionKey Shard::serving(const std::string& function) const {
   const auto found = serving_.find(function);
   return found == serving_.end() ? FunctionKey{} : found->second;

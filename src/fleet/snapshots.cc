@@ -80,9 +80,7 @@ void Shard::note_waking(InstanceKey mold, const Result<std::string>& said) {
 
 // A template with `init` secrets has them in its memory, which is not to be on disk.
 bool Shard::can_be_saved(const catalog::Draft& draft) const {
-  const auto found = options_.runtimes.find(draft.manifest.runtime);
-  if (found == options_.runtimes.end()) return false;
-  const Runtime& runtime = found->second;
+  const Runtime& runtime = runtime_of(options_.runtimes, draft.manifest.runtime);
   const std::string& wanted = draft.manifest.snapshot;
   const bool is_wanted =
       wanted == catalog::snapshot_on || (wanted == catalog::snapshot_auto && runtime.saves_unasked);

@@ -76,8 +76,7 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
 }
 
 bool Shard::is_language_model(const catalog::Revision& revision) const {
-  const auto runtime = options_.runtimes.find(revision.manifest.runtime);
-  return runtime != options_.runtimes.end() && runtime->second.language_models;
+  return runtime_of(options_.runtimes, revision.manifest.runtime).language_models;
 }
 
 // A language model's worker says how many tokens a call has taken so far. Of another runtime, it is

@@ -54,16 +54,6 @@ std::string canonical_query(std::string_view query) {
 
 }  // namespace
 
-std::vector<std::string> split(std::string_view text, char at) {
-  std::vector<std::string> parts;
-  for (;;) {
-    const auto end = std::min(text.find(at), text.size());
-    parts.emplace_back(text.substr(0, end));
-    if (end == text.size()) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
 std::string uri_encoded(std::string_view text, Slash slash) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   std::string encoded;
@@ -84,10 +74,10 @@ std::string uri_encoded(std::string_view text, Slash slash) {
 
 Parameters parameters_of(std::string_view query) {
   Parameters all;
-  for (const std::string& part : split(query, '&')) {
+  for (const std::string_view part : split(query, '&')) {
     if (part.empty()) continue;
     const auto equals = std::min(part.find('='), part.size());
-    const std::string_view value = std::string_view(part).substr(std::min(equals + 1, part.size()));
+    const std::string_view value = part.substr(std::min(equals + 1, part.size()));
     all.emplace_back(uri_decoded(part.substr(0, equals)), uri_decoded(value));
   }
   return all;

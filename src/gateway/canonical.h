@@ -12,8 +12,6 @@
 
 namespace dormouse::gateway {
 
-std::vector<std::string> split(std::string_view text, char at);
-
 enum class Slash : std::uint8_t { kept, encoded };
 std::string uri_encoded(std::string_view text, Slash);
 

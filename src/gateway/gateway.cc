@@ -146,8 +146,7 @@ Result<> Gateway::check_page(const http::Head& head) const {
 }
 
 bool Gateway::listens(const catalog::Revision& revision) const {
-  const auto runtime = parts_.fleet->runtimes().find(revision.manifest.runtime);
-  return runtime != parts_.fleet->runtimes().end() && runtime->second.listens;
+  return fleet::runtime_of(parts_.fleet->runtimes(), revision.manifest.runtime).listens;
 }
 
 asio::awaitable<http::Response> Gateway::handle(http::Request request) {

@@ -66,8 +66,7 @@ http::Response stream_response(fleet::Answer answer) {
 }  // namespace
 
 bool Gateway::is_language_model(const catalog::Revision& revision) const {
-  const auto runtime = parts_.fleet->runtimes().find(revision.manifest.runtime);
-  return runtime != parts_.fleet->runtimes().end() && runtime->second.language_models;
+  return fleet::runtime_of(parts_.fleet->runtimes(), revision.manifest.runtime).language_models;
 }
 
 Result<catalog::RevisionPtr> Gateway::language_model(const std::string& name) const {
@@ -91,10 +90,9 @@ Result<> Gateway::place_in_conversation(fleet::Invocation* call,
     return Error{Code::invalid_argument,
                  "conversation: must be 1 to 128 characters of printable ASCII"};
   }
-  const auto runtime = parts_.fleet->runtimes().find(call->revision->manifest.runtime);
-  if (runtime == parts_.fleet->runtimes().end() || !runtime->second.keeps_conversations) {
-    return Error{Code::unsupported, "conversation: functions of runtime " +
-                                        call->revision->manifest.runtime + " keep none"};
+  const std::string& runtime = call->revision->manifest.runtime;
+  if (!fleet::runtime_of(parts_.fleet->runtimes(), runtime).keeps_conversations) {
+    return Error{Code::unsupported, "conversation: functions of runtime " + runtime + " keep none"};
   }
   call->conversation = *std::move(name);
   return ok;

@@ -8,6 +8,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 
 #include "async/turns.h"
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "gateway/event_stream.h"
 #include "gateway/json.h"
@@ -17,16 +18,6 @@ namespace {
 
 Error wrong(std::string why) {
   return {Code::invalid_argument, std::move(why)};
-}
-
-std::vector<std::string_view> split(std::string_view text, char at) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const auto end = std::min(text.find(at), text.size());
-    parts.push_back(text.substr(0, end));
-    if (end == text.size()) return parts;
-    text.remove_prefix(end + 1);
-  }
 }
 
 bool is_type(std::string_view word) {

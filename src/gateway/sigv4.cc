@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/ascii.h"
 #include "gateway/canonical.h"
 #include "http/head.h"
 
@@ -172,7 +173,7 @@ std::optional<SignatureFault> read_credential(std::string_view text, Claim& clai
 Checked<Parameters> read_authorization(std::string_view value) {
   value.remove_prefix(algorithm.size());
   Parameters found;
-  for (const std::string& part : split(value, ',')) {
+  for (const std::string_view part : split(value, ',')) {
     const std::string item = condensed(part);
     const auto equals = item.find('=');
     if (equals == item.npos) return incomplete("The Authorization header is malformed.");
@@ -269,7 +270,9 @@ Checked<Claim> read_claim(const http::Head& head) {
   for (const auto* each : {&credential, &signed_headers, &signature}) {
     if (!*each) return std::unexpected(each->error());
   }
-  claim.signed_headers = split(*signed_headers, ';');
+  for (const std::string_view name : split(*signed_headers, ';')) {
+    claim.signed_headers.emplace_back(name);
+  }
   claim.signature = *signature;
   auto fault = read_credential(*credential, claim);
   claim.fields = fields_of(head.fields);
