@@ -276,8 +276,7 @@ std::uint64_t Model::full_bytes() const {
 // Vectors are made without keeping anything. Weights that stay in their file the node may let go
 // of.
 std::string Model::shortage(std::uint64_t memory_bytes) const {
-  const std::uint64_t needed =
-      settings_.mapped && full_bytes() > 0 ? context_bytes() : full_bytes();
+  const std::uint64_t needed = settings_.mapped ? context_bytes() : full_bytes();
   if (embeds_ || needed <= memory_bytes) return {};
   const std::string what = settings_.mapped ? "the context takes" : "weights and context take";
   return "too little for long conversations: " + what + " some " + mib(needed) +
