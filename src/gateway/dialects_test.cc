@@ -126,7 +126,7 @@ TEST(Native, SaysWhatIsWrong) {
       {R"({"a":[[1,"2"]],"b":[1]})", "tensor \"a\" of type FP32 holds a value that is no number"},
       {R"({"a":[[1,1e39]],"b":[1]})",
        "tensor \"a\" of type FP32 holds a number out of its type's range"},
-      {R"({"a":[[1,0e434]],"b":[1]})",
+      {R"({"a":[[1,1e434]],"b":[1]})",
        "tensor \"a\" of type FP32 holds a number out of its type's range"},
   };
   for (const auto& row : rows) {

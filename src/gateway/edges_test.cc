@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <cmath>
+#include <limits>
 #include <set>
 
 #include "base/utf8.h"
@@ -100,6 +102,28 @@ TEST(ParseJson, ReadsTheRest) {
   EXPECT_EQ(value->at("a").at("a").as_array().size(), 6u);
   EXPECT_EQ(value->at("b").at("a").as_int64(), 1);
   EXPECT_TRUE(parse_json(repeat("[", 32) + repeat("]", 32)));
+}
+
+TEST(ParseJson, ReadsTheNearestNumberAndNeverNaN) {
+  const auto value = parse_json(
+      "[0e434, -0e434, 0.0e99999, 1e-400, 123456789012345678901234567890e-20, "
+      "2.2250738585072011e-308, 9007199254740993.0, 1e23, 8.5e400]");
+  ASSERT_TRUE(value) << value.error().message;
+  const double expected[] = {0,
+                             -0.0,
+                             0,
+                             0,
+                             1234567890.1234567,
+                             2.2250738585072011e-308,
+                             9007199254740992,
+                             1e23,
+                             std::numeric_limits<double>::infinity()};
+  const auto& read = value->as_array();
+  ASSERT_EQ(read.size(), std::size(expected));
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    EXPECT_EQ(read[i].as_double(), expected[i]) << i;
+    EXPECT_EQ(std::signbit(read[i].as_double()), std::signbit(expected[i])) << i;
+  }
 }
 
 TEST(ValidUtf8, KeepsWhatIsAndReplacesWhatIsNot) {

@@ -2,6 +2,7 @@
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
+#include <charconv>
 #include <unordered_set>
 #include <vector>
 
@@ -11,6 +12,14 @@ namespace dormouse::gateway {
 namespace {
 
 using Failure = json::error_code;
+
+// Boost.JSON's own number may be off in its last digit, and is NaN of 0e434. Where a double can
+// hold what is written, it is the nearest one; else Boost.JSON's, which is infinite or zero.
+double nearest(std::string_view text, double number) {
+  double read = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), read);
+  return failure == std::errc() ? read : number;
+}
 
 // Builds the value as Boost.JSON's own parser does, and counts while doing so.
 class Builder {
@@ -76,7 +85,7 @@ class Builder {
     return count_number(text, failure);
   }
   bool on_double(double number, json::string_view text, Failure& failure) {
-    stack_.push_double(number);
+    stack_.push_double(nearest(text, number));
     return count_number(text, failure);
   }
   bool on_bool(bool value, Failure& failure) {
