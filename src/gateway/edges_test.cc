@@ -2,7 +2,6 @@
 
 #include <boost/json.hpp>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include "base/utf8.h"
@@ -81,6 +80,8 @@ TEST(ParseJson, RefusesWhatIsHostile) {
       {"a comment", "/* */ {}"},
       {"a trailing comma", "[1,]"},
       {"NaN", "NaN"},
+      {"a number that no double holds", "[40e434]"},
+      {"the same below zero", "[-1.7976931348623159e308]"},
       {"too many values", "[" + repeat("1,", 200'000) + "1]"},
   };
   for (const auto& row : rows) {
@@ -107,17 +108,10 @@ TEST(ParseJson, ReadsTheRest) {
 TEST(ParseJson, ReadsTheNearestNumberAndNeverNaN) {
   const auto value = parse_json(
       "[0e434, -0e434, 0.0e99999, 1e-400, 123456789012345678901234567890e-20, "
-      "2.2250738585072011e-308, 9007199254740993.0, 1e23, 8.5e400]");
+      "2.2250738585072011e-308, 9007199254740993.0, 1e23]");
   ASSERT_TRUE(value) << value.error().message;
-  const double expected[] = {0,
-                             -0.0,
-                             0,
-                             0,
-                             1234567890.1234567,
-                             2.2250738585072011e-308,
-                             9007199254740992,
-                             1e23,
-                             std::numeric_limits<double>::infinity()};
+  const double expected[] = {
+      0, -0.0, 0, 0, 1234567890.1234567, 2.2250738585072011e-308, 9007199254740992, 1e23};
   const auto& read = value->as_array();
   ASSERT_EQ(read.size(), std::size(expected));
   for (std::size_t i = 0; i < read.size(); ++i) {

@@ -3,6 +3,8 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 #include <charconv>
+#include <cmath>
+#include <optional>
 #include <unordered_set>
 #include <vector>
 
@@ -13,12 +15,14 @@ namespace {
 
 using Failure = json::error_code;
 
-// Boost.JSON's own number may be off in its last digit, and is NaN of 0e434. Where a double can
-// hold what is written, it is the nearest one; else Boost.JSON's, which is infinite or zero.
-double nearest(std::string_view text, double number) {
-  double read = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), read);
-  return failure == std::errc() ? read : number;
+// The nearest double: Boost.JSON's own may be off in its last digit, and is NaN of 0e434. Of what
+// no double holds, and is written as no number again, none.
+std::optional<double> nearest(std::string_view text, double roughly) {
+  double number = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failure == std::errc()) return number;
+  if (std::isfinite(roughly)) return roughly;  // Too small for one.
+  return std::nullopt;
 }
 
 // Builds the value as Boost.JSON's own parser does, and counts while doing so.
@@ -84,8 +88,10 @@ class Builder {
     stack_.push_uint64(number);
     return count_number(text, failure);
   }
-  bool on_double(double number, json::string_view text, Failure& failure) {
-    stack_.push_double(nearest(text, number));
+  bool on_double(double roughly, json::string_view text, Failure& failure) {
+    const auto number = nearest(text, roughly);
+    if (!number) return refuse(failure, "a number that is too large");
+    stack_.push_double(*number);
     return count_number(text, failure);
   }
   bool on_bool(bool value, Failure& failure) {

@@ -42,8 +42,7 @@ Result<double> real(const json::value& value) {
   return mismatch("holds a value that is no number");
 }
 
-// JSON has no infinity that could be meant, nor a NaN: one that came of parsing or rounding is
-// refused.
+// JSON has no infinity that could be meant: one that comes of rounding is refused.
 Result<> put_real(std::string& out, DataType type, const json::value& value) {
   const auto number = real(value);
   if (!number) return number.error();
