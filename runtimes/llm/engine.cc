@@ -221,13 +221,15 @@ Result<> Engine::step() {
   const auto began = std::chrono::steady_clock::now();
   const std::int32_t status = llama_decode(model_->context(), batch_);
   llama_synchronize(model_->context());  // A card may compute on.
-  pace_.took(batch_.n_tokens, std::chrono::steady_clock::now() - began);
+  const auto took = std::chrono::steady_clock::now() - began;
+  pace_.took(batch_.n_tokens, took);
   if (status != 0) {
     const Error error{Code::function_failed, "llama.cpp could not compute (" +
                                                  std::to_string(status) + ") " + last_complaint()};
     fail_all(error);
     return error;
   }
+  if (on_computed_) on_computed_(took);
   for (const Row& row : rows_) advance(row);
   return ok;
 }

@@ -7,8 +7,10 @@
 // Errors     function_failed: llama.cpp could not compute; all runs are out then.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -59,6 +61,11 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  // When a step is computed, and before any of its tokens is chosen: how long it took.
+  void on_computed(std::function<void(std::chrono::nanoseconds)> heard) {
+    on_computed_ = std::move(heard);
+  }
+
   void add(Run*);     // At the end of the queue.
   void remove(Run*);  // If it is in.
   bool has_work() const;
@@ -104,6 +111,7 @@ class Engine {
   Aside aside_;
   std::vector<Row> rows_;
   Pace pace_;
+  std::function<void(std::chrono::nanoseconds)> on_computed_;
   std::uint64_t clock_ = 0;
 };
 

@@ -53,6 +53,20 @@ TEST_F(Generate, SaysTheSameInCompany) {
   for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(kept[i].text(), alone[i]) << i;
 }
 
+TEST_F(Generate, TellsOfAStepBeforeItsTokenIsChosen) {
+  Kept kept;
+  std::vector<std::size_t> generated;
+  engine->on_computed([&](std::chrono::nanoseconds took) {
+    EXPECT_GT(took.count(), 0);
+    generated.push_back(kept.usage.generated);
+  });
+  const auto call = begin(kept, prompt("one", R"(,"stream":true,"max_tokens":4)"));
+  ASSERT_TRUE(call);
+  finish();
+  EXPECT_EQ(generated, (std::vector<std::size_t>{0, 1, 2, 3}));
+  EXPECT_EQ(kept.usage.generated, 4U);
+}
+
 TEST_F(Generate, ReusesWhatItHasComputed) {
   const Kept first = asked(prompt("the cat and the mouse"));
   EXPECT_EQ(first.usage.reused, 0U);

@@ -99,6 +99,13 @@ void Outgoing::count(const Usage& usage) {
   put(payload, static_cast<std::uint64_t>(usage.reused));
   put(payload, static_cast<std::uint64_t>(usage.generated));
   wire_->post(wire::Type::stats, handle_, payload);
+  counted_ = std::move(payload);
+}
+
+bool Outgoing::announce() {
+  if (over_ || stalled() || counted_.empty()) return false;
+  wire_->post(wire::Type::stats, handle_, counted_);
+  return true;
 }
 
 }  // namespace dormouse::llm

@@ -24,6 +24,9 @@ class Outgoing final : public Outlet {
   void count(const Usage&) override;
   bool stalled() const override { return !held_.empty(); }
 
+  // A stream's counts once more, if it goes on: whoever is woken by them is awake for what comes
+  // next. False: there is nothing to say.
+  bool announce();
   void add_credit(std::uint32_t bytes);
   void take_room(wire::Frame&);  // Of the answer that was too large for a frame.
   bool over() const { return over_ && held_.empty(); }  // All of it is at the wire.
@@ -35,7 +38,8 @@ class Outgoing final : public Outlet {
   const std::uint64_t handle_;
   const std::uint64_t bytes_max_;
   std::uint64_t credit_ = wire::credit_window_bytes;
-  std::string held_;  // Of a stream: what there is no credit for. Else: what waits for room.
+  std::string held_;     // Of a stream: what there is no credit for. Else: what waits for room.
+  std::string counted_;  // Said last, of a stream.
   bool over_ = false;
   bool ends_ = false;  // The stream, with what is held.
 };

@@ -72,6 +72,7 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
 }
 
 constexpr std::int32_t memory_mib_max = 1 << 30;
+constexpr std::chrono::milliseconds worth_announcing{2};
 
 Result<std::string> text_of(const std::string& path) {
   constexpr std::size_t bytes_max = 1 << 20;
@@ -183,6 +184,7 @@ class Server {
       embedder_ = std::make_unique<Embedder>(model_.get());
     } else {
       engine_ = std::make_unique<Engine>(model_.get(), aside_bytes());
+      engine_->on_computed([this](std::chrono::nanoseconds took) { announce(took); });
       keeper_ = std::make_unique<Keeper>(&wire_, engine_.get());
       renderer_ = std::make_unique<Renderer>(model_.get(), templates_.get(), wire_.socket());
       constexpr int quiet_ms = 3;
@@ -206,7 +208,7 @@ class Server {
 
   // Frames, one step of the model, and what came of it. A status: it is over.
   std::optional<int> turn() {
-    if (await(has_work() ? 0 : -1) < 0) return 1;
+    if (!has_work() && await(-1) < 0) return 1;
     for (;;) {
       auto frame = receiver_.receive();
       if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
@@ -248,6 +250,17 @@ class Server {
       return;
     }
     embed();
+  }
+
+  // To be woken takes the daemon longer than all else that it does with a token of a stream: so it
+  // is, while the token is chosen. What takes little time to compute is not worth as much.
+  void announce(std::chrono::nanoseconds took) {
+    if (took < worth_announcing) return;
+    for (const auto& [handle, running] : running_) {
+      if (!running.outgoing->announce()) continue;
+      (void)wire_.flush();  // A failure is found by the next one.
+      return;
+    }
   }
 
   // In turns: a call of thousands of texts holds up none of one.
