@@ -9,13 +9,14 @@ from rig.ratios import Section, spread
 
 KINDS = ("q8_0", "q4_0", "q4_k_m")
 PAIRS = 9
-PROMPT, GENERATED, CLIENTS = 256, 24, (1, 4, 8)
+PROMPT = 256
+GENERATED = {1: 96, 4: 24, 8: 24}  # By clients: as many tokens in all, so that each takes about a second.
 FIRST_TOKENS, ARTEFACTS = 15, 9
 SETTLED_IN = 2  # Seconds from the first call of a new function.
 
 
 WORK = {**{f"decode, {clients} client{'s' if clients > 1 else ''}":
-           lambda end, clients=clients: end.generated_per_second(clients, GENERATED) for clients in CLIENTS},
+           lambda end, clients=clients: end.generated_per_second(clients, GENERATED[clients]) for clients in GENERATED},
         "prompt": lambda end: PROMPT / end.first_token(PROMPT)}
 
 
@@ -116,7 +117,7 @@ def run(watch):
     sizes = ", ".join(f"{kind} {(MODELS / f'{kind}.gguf').stat().st_size >> 20} MiB" for kind in KINDS)
     section.note(f"Models of random weights, {sizes}; {THREADS} threads and {SLOTS} slots of {CONTEXT} tokens on both "
                  f"sides. For each of {PAIRS} pairs both are started anew, and take turns, ABBABAAB, for who comes after the other is "
-                 f"slower than who goes on. Decoding goes on from 16 tokens for {GENERATED}; a prompt has {PROMPT}. Medians "
+                 f"slower than who goes on. Decoding goes on from 16 tokens for {GENERATED[1]}, with several clients for {GENERATED[8]} each; a prompt has {PROMPT}. Medians "
                  f"(quartiles), tokens a second.")
     section.table(["model", "what", "dormouse", "llama-server"], rates)
     section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "
