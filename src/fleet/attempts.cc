@@ -131,8 +131,9 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   if (where != nullptr && !where->settled) count_as_waking(it, it.timing.ended);
   Measured measured{.shared = it.shared};
   if (where != nullptr && where->worker) {
-    measured.cpu = std::max(cpu_after(*where) - it.cpu_before, Duration(0));
-    measured.memory_bytes_peak = memory_peak(*where) + where->shared_bytes;
+    const sandbox::Usage& usage = recent_usage(*where);
+    measured.cpu = std::max(usage.cpu_time - it.cpu_before, Duration(0));
+    measured.memory_bytes_peak = usage.memory_bytes_peak + where->shared_bytes;
   }
   const std::uint64_t whole = ended ? ended->body.size() : 0;
   const std::uint64_t response_bytes = it.settlement ? it.settlement->response_bytes() : whole;
@@ -219,34 +220,28 @@ void Shard::give_room(InstanceKey to, const wire::Frame& frame) {
   finish_attempt(*call(key), std::move(room).error());
 }
 
-// What was read in this turn, or lately; else it is read. Calls of one instance that end in one
-// turn end at one time, and those that are given to it in one turn leave for it together, when the
-// turn ends.
-template <class Value>
-Value Shard::recent(Reading<Value>& reading, Duration lately, std::invocable auto read) {
-  const TimePoint now = parts_.clock->now();
-  const bool is_recent = reading.at && (reading.turn == turn_ || now - *reading.at < lately);
-  if (!is_recent) reading = {read(), turn_, now};
-  return reading.value;
-}
-
-// A millisecond more or less of what the instance took before a call, or others took beside it,
-// says nothing, and reading takes its time.
-constexpr Duration a_moment = std::chrono::milliseconds(1);
-
-Duration Shard::cpu_before(Instance& where) {
-  return recent(where.cpu, a_moment, [&] { return where.worker->sandbox().cpu_time(); });
-}
-
-Duration Shard::cpu_after(Instance& where) {
+// Calls of one instance that end in one turn end at one time, and those that are given to it in one
+// turn leave for it together, when the turn ends. Where calls run side by side, each has what the
+// others took, too: a millisecond more or less of that says nothing, and reading takes its time.
+bool Shard::is_recent(const Instance& where, const Reading& reading) const {
+  constexpr Duration beside_others = std::chrono::milliseconds(1);
   const bool is_shared = where.running.size() > 1;
-  return recent(where.cpu, is_shared ? a_moment : Duration(0),
-                [&] { return where.worker->sandbox().cpu_time(); });
+  return reading.turn == turn_ || (is_shared && parts_.clock->now() - reading.at < beside_others);
 }
 
-std::uint64_t Shard::memory_peak(Instance& where) {
-  return recent(where.memory_peak, a_moment,
-                [&] { return where.worker->sandbox().memory_bytes_peak(); });
+const sandbox::Usage& Shard::recent_usage(Instance& where) {
+  if (is_recent(where, where.used_read)) return where.used;
+  where.used = where.worker->sandbox().usage();
+  where.used_read = {turn_, parts_.clock->now()};
+  return where.used;
+}
+
+Duration Shard::recent_cpu(Instance& where) {
+  if (is_recent(where, where.used_read)) return where.used.cpu_time;
+  if (is_recent(where, where.cpu_read)) return where.cpu;
+  where.cpu = where.worker->sandbox().cpu_time();
+  where.cpu_read = {turn_, parts_.clock->now()};
+  return where.cpu;
 }
 
 void Shard::break_off(InstanceKey key, const std::string& why) {

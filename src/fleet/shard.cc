@@ -173,7 +173,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
-  it->cpu_before = cpu_before(*where);
+  it->cpu_before = recent_cpu(*where);
   if (listens(*it->invocation.revision)) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);

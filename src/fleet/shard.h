@@ -128,11 +128,9 @@ class Shard final : public Fleet {
     }
   };
 
-  template <class Value>
-  struct Reading {  // Of something that is read of an instance again and again.
-    Value value{};
+  struct Reading {  // When something of an instance was read.
     std::uint64_t turn = 0;
-    std::optional<TimePoint> at;  // nullopt: never.
+    TimePoint at{};
   };
 
   struct Instance {
@@ -160,8 +158,10 @@ class Shard final : public Fleet {
     std::set<CallKey> running;
     std::set<CallKey> aborted;                // Their answers may still come, and are dropped.
     std::map<CallKey, TimePoint> cancelling;  // Those of them whose slot is still taken: since.
-    Reading<Duration> cpu;
-    Reading<std::uint64_t> memory_peak;
+    sandbox::Usage used;
+    Reading used_read;  // Of `used`.
+    Duration cpu{};
+    Reading cpu_read;  // Of `cpu`.
     std::uint64_t memory_bytes_max = 0;
     std::string end_reason;
     bool ended_by_us = false;  // For no fault of its own.
@@ -214,11 +214,9 @@ class Shard final : public Fleet {
   void tell(Call&, Outcome);
   Duration finish_attempt(Call&, Result<Answer>);
   void give_room(InstanceKey, const wire::Frame&);
-  template <class Value>
-  Value recent(Reading<Value>&, Duration lately, std::invocable auto read);
-  Duration cpu_before(Instance&);
-  Duration cpu_after(Instance&);
-  std::uint64_t memory_peak(Instance&);
+  bool is_recent(const Instance&, const Reading&) const;
+  const sandbox::Usage& recent_usage(Instance&);
+  Duration recent_cpu(Instance&);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);

@@ -286,12 +286,9 @@ Duration Cgroup::cpu_time() const {
   return Duration(text ? number_of(*text, "usage_usec") : 0);
 }
 
-std::uint64_t Cgroup::memory_bytes_peak() const {
-  return peak_ ? read_number(peak_.number()) : memory_bytes();
-}
-
 Usage Cgroup::usage() const {
-  return {.cpu_time = cpu_time(), .memory_bytes_peak = memory_bytes_peak()};
+  return {.cpu_time = cpu_time(),
+          .memory_bytes_peak = peak_ ? read_number(peak_.number()) : memory_bytes()};
 }
 
 std::uint64_t Cgroup::memory_bytes() const {

@@ -54,9 +54,7 @@ class Cgroup {
   // groups of slots beside it. The group's share of the CPUs stays what it was.
   Result<> limit_program_only(const Limits&);
   Usage usage() const;
-  // usage()'s, for half of what that costs.
-  Duration cpu_time() const;
-  std::uint64_t memory_bytes_peak() const;
+  Duration cpu_time() const;  // usage()'s, for half of what that costs.
   std::uint64_t memory_bytes() const;
   void reset_peak();
   std::uint64_t oom_kills() const;  // Not those in groups of slots below it.

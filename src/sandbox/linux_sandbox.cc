@@ -93,8 +93,9 @@ class LinuxSandbox final : public Sandbox {
   std::uint64_t memory_bytes() const override {
     return watch_->final_usage ? 0 : watch_->launched.group->memory_bytes();
   }
-  Duration cpu_time() const override { return watch_->cpu_time(); }
-  std::uint64_t memory_bytes_peak() const override { return watch_->memory_bytes_peak(); }
+  Duration cpu_time() const override {
+    return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
+  }
   void reset_peak() override { watch_->launched.group->reset_peak(); }
   std::optional<Duration> mind_forks(TimePoint now) override { return watch_->mind_forks(now); }
   asio::awaitable<Pages> pages() const override { return watch_->pages("/oci"); }

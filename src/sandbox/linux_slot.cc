@@ -126,9 +126,9 @@ class LinuxSlot final : public Slot {
     if (!watch_) return {};
     return watch_->final_usage ? *watch_->final_usage : watch_->usage();
   }
-  Duration cpu_time() const override { return watch_ ? watch_->cpu_time() : Duration(0); }
-  std::uint64_t memory_bytes_peak() const override {
-    return watch_ ? watch_->memory_bytes_peak() : 0;
+  Duration cpu_time() const override {
+    if (!watch_) return {};
+    return watch_->final_usage ? watch_->final_usage->cpu_time : watch_->cpu_time();
   }
   std::uint64_t memory_bytes() const override {
     return watch_ && !watch_->final_usage ? group().memory_bytes() : 0;

@@ -143,11 +143,9 @@ class Sandbox {
                                               // process tree is dead.
   virtual void kill() = 0;                    // Returns at once; wait() says when it is gone.
   virtual Usage usage() const = 0;            // Final once wait() completed. A few µs.
-  // Only that, sooner.
-  virtual Duration cpu_time() const { return usage().cpu_time; }
-  virtual std::uint64_t memory_bytes_peak() const { return usage().memory_bytes_peak; }
-  virtual std::uint64_t memory_bytes() const = 0;  // Held at the moment.
-  virtual void reset_peak() = 0;                   // memory_bytes_peak counts from here on.
+  virtual Duration cpu_time() const { return usage().cpu_time; }  // Only that, sooner.
+  virtual std::uint64_t memory_bytes() const = 0;                 // Held at the moment.
+  virtual void reset_peak() = 0;  // memory_bytes_peak counts from here on.
   // Looks whether the program is a fork bomb: it keeps trying to make processes beyond its limit.
   // Then it is killed, with Exit::processes_limit. Gives after what time to look again, for as long
   // as the program works; nullopt if it was killed. A few µs.

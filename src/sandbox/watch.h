@@ -132,12 +132,7 @@ struct Watch : std::enable_shared_from_this<Watch> {
     return used;
   }
 
-  Duration cpu_time() const {
-    return final_usage ? final_usage->cpu_time : own(launched.group->cpu_time());
-  }
-  std::uint64_t memory_bytes_peak() const {
-    return final_usage ? final_usage->memory_bytes_peak : launched.group->memory_bytes_peak();
-  }
+  Duration cpu_time() const { return own(launched.group->cpu_time()); }
 
   // Of the processes in the group `part` of this one's, or in all of it.
   asio::awaitable<Pages> pages(std::string part) const {
