@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "runtimes/llm/library.h"
+#include "runtimes/llm/scratch.h"
 
 namespace dormouse::llm {
 
@@ -46,6 +47,7 @@ Result<std::vector<std::vector<float>>> Embedder::step(std::span<const std::vect
   if (llama_memory_t memory = model_->memory()) llama_memory_clear(memory, false);
   last_complaint();
   if (llama_decode(model_->context(), batch_) != 0) {
+    forget_scratch();
     return Error{Code::function_failed, "llama.cpp could not compute: " + last_complaint()};
   }
   std::vector<std::vector<float>> vectors;

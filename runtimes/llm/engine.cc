@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "runtimes/llm/library.h"
+#include "runtimes/llm/scratch.h"
 
 namespace dormouse::llm {
 
@@ -224,6 +225,7 @@ Result<> Engine::step() {
   const auto took = std::chrono::steady_clock::now() - began;
   pace_.took(batch_.n_tokens, took);
   if (status != 0) {
+    forget_scratch();
     const Error error{Code::function_failed, "llama.cpp could not compute (" +
                                                  std::to_string(status) + ") " + last_complaint()};
     fail_all(error);

@@ -1,9 +1,8 @@
 // One model and the one context that all its sequences share.
 //
 // Ownership  Whoever opens it; what it gives out lives as long as it does.
-// Threads    open() leaves none behind, so that a fork of its process has all of it;
-// start_threads()
-//            is for the process that computes. One thread uses a Model.
+// Threads    open() leaves none behind, so that a fork of its process has all of it.
+//            start_threads() is for the process that computes. One thread uses a Model.
 // Errors     invalid_argument: the file is no model, or the settings do not fit it, with the
 //            setting's name before a colon. unsupported: it is a model, and none for this.
 //            function_failed: it cannot be read, or there is no memory.

@@ -20,6 +20,7 @@
 #include "runtimes/llm/keeper.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
+#include "runtimes/llm/scratch.h"
 #include "runtimes/snapshot/template.h"
 #include "wire/mapping.h"
 #include "wire/worker.h"
@@ -208,7 +209,7 @@ class Server {
 
   // Frames, one step of the model, and what came of it. A status: it is over.
   std::optional<int> turn() {
-    if (!has_work() && await(-1) < 0) return 1;
+    if (!has_work() && await_work() < 0) return 1;
     for (;;) {
       auto frame = receiver_.receive();
       if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
@@ -233,6 +234,20 @@ class Server {
     return poll(&ready, 1, patience_ms);
   }
 
+  // Who waits for long holds no more than it has to.
+  int await_work() {
+    constexpr int soon_ms = 200;
+    if (std::exchange(has_computed_, false)) {
+      const int ready = await(soon_ms);
+      if (ready != 0) {
+        has_computed_ = true;
+        return ready;
+      }
+      (void)give_back_scratch();
+    }
+    return await(-1);
+  }
+
   bool waits_for_room() const { return keeper_ && keeper_->waits(); }
 
   bool has_work() const {
@@ -244,6 +259,7 @@ class Server {
   }
 
   void step() {
+    has_computed_ = true;
     if (engine_) {
       const auto computed = engine_->step();  // Its runs know of a failure.
       if (!computed) std::fprintf(stderr, "llm: %s\n", computed.error().message.c_str());
@@ -415,6 +431,7 @@ class Server {
   std::unique_ptr<Embedder> embedder_;
   std::map<std::uint64_t, Running> running_;
   std::uint64_t embedded_ = 0;  // Whose texts were last.
+  bool has_computed_ = false;   // Since what it computed in was given back.
   bool draining_ = false;
 };
 
