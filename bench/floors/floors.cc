@@ -4,6 +4,7 @@
 //   bench_floors wake             a byte to another thread and back: on one core, and across two
 //   bench_floors spawn PROGRAM    fork and exec until its first byte on descriptor 3
 //   bench_floors populate FILE    MAP_POPULATE of a file, and how much of it the page cache had
+//   bench_floors resident FILE    how much of it the page cache has
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -89,24 +90,38 @@ void spawn(char* program) {
   waitpid(child, nullptr, 0);
 }
 
-// The mapping stays shared and read-only, as a worker maps weights.
-void populate(const char* path) {
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
+struct File {
+  int number;
+  std::size_t size;
+};
+
+File opened(const char* path) {
+  const int number = open(path, O_RDONLY | O_CLOEXEC);
   struct stat found{};
-  if (file < 0 || fstat(file, &found) != 0) die(path);
-  const auto size = static_cast<std::size_t>(found.st_size);
-  void* const probe = mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
+  if (number < 0 || fstat(number, &found) != 0) die(path);
+  return {number, static_cast<std::size_t>(found.st_size)};
+}
+
+// The part of it that is in the page cache.
+double resident(const File& file) {
+  void* const probe = mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.number, 0);
   if (probe == MAP_FAILED) die("mmap");
-  std::vector<unsigned char> resident((size + 4095) / 4096);
-  if (mincore(probe, size, resident.data()) != 0) die("mincore");
-  munmap(probe, size);
-  const auto there = std::ranges::count_if(resident, [](unsigned char c) { return (c & 1) != 0; });
+  std::vector<unsigned char> pages((file.size + 4095) / 4096);
+  if (mincore(probe, file.size, pages.data()) != 0) die("mincore");
+  munmap(probe, file.size);
+  const auto there = std::ranges::count_if(pages, [](unsigned char c) { return (c & 1) != 0; });
+  return static_cast<double>(there) / static_cast<double>(pages.size());
+}
+
+// The mapping stays shared and read-only, as a worker maps weights.
+void populate(const File& file) {
+  const double there = resident(file);
   const auto began = Clock::now();
-  void* const mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0);
+  void* const mapped =
+      mmap(nullptr, file.size, PROT_READ, MAP_SHARED | MAP_POPULATE, file.number, 0);
   const double took = since(began);
   if (mapped == MAP_FAILED) die("mmap");
-  std::printf("{\"populate\": %.1f, \"bytes\": %zu, \"resident\": %.6f}\n", took, size,
-              static_cast<double>(there) / static_cast<double>(resident.size()));
+  std::printf("{\"populate\": %.1f, \"bytes\": %zu, \"resident\": %.6f}\n", took, file.size, there);
 }
 
 }  // namespace
@@ -118,9 +133,12 @@ int main(int count, char** arguments) {
   } else if (what == "spawn" && count == 3) {
     spawn(arguments[2]);
   } else if (what == "populate" && count == 3) {
-    populate(arguments[2]);
+    populate(opened(arguments[2]));
+  } else if (what == "resident" && count == 3) {
+    std::printf("{\"resident\": %.6f}\n", resident(opened(arguments[2])));
   } else {
-    std::fprintf(stderr, "usage: bench_floors wake | spawn PROGRAM | populate FILE\n");
+    std::fprintf(stderr,
+                 "usage: bench_floors wake | spawn PROGRAM | populate FILE | resident FILE\n");
     return 2;
   }
   return 0;

@@ -64,6 +64,16 @@ def populate(path):
     raise RuntimeError(f"only {found['resident']:.4%} of {path} is in the page cache (mincore)")
 
 
+def evict(path):
+    """None of a file stays in the page cache; refuses if some does, as what somebody has mapped."""
+    os.sync()
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    found = json.loads(output([PROGRAMS / "bench_floors", "resident", path]))
+    if found["resident"] > 0:
+        raise RuntimeError(f"{found['resident']:.4%} of {path} stay in the page cache (mincore)")
+
+
 def threads(pid):
     try:
         return [int(each) for each in os.listdir(f"/proc/{pid}/task")]

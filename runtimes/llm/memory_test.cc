@@ -16,6 +16,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtimes/llm/model.h"
+
 namespace dormouse::llm {
 namespace {
 
@@ -133,6 +135,17 @@ TEST(Memory, OfPackedWeightsIsTheSameByTwoThreads) {
       EXPECT_TRUE(packed_matrix(type, rows, bytes) == alone) << ggml_type_name(type) << rows;
       EXPECT_EQ(loading.packer()->helped(), before + 1);
     }
+  }
+}
+
+TEST(Weights, SayWhatTheyTakeEitherWay) {
+  for (const bool mapped : {false, true}) {
+    const auto model = Model::open(
+        {.path = std::string(LLM_TESTDATA) + "/llama.gguf", .context = 64, .mapped = mapped});
+    ASSERT_TRUE(model);
+    EXPECT_EQ((*model)->notes().at("weights"),
+              mapped ? "mapped, 0 MiB of page cache; in memory they would take 0 MiB of memory"
+                     : "in memory, 0 MiB of memory; mapped they would take 0 MiB of page cache");
   }
 }
 

@@ -288,12 +288,15 @@ wire::Options Model::notes() const {
   std::string context = std::to_string(context_tokens_) + " tokens, " +
                         std::to_string(settings_.sequences) + " at a time";
   if (!embeds_) context += "; some " + mib(context_bytes()) + " when all of it is full";
-  const std::string where = !settings_.device.empty() ? "on " + settings_.device
-                            : settings_.mapped        ? "mapped"
-                                                      : "in memory";
-  return {{"model", description()},
-          {"context", std::move(context)},
-          {"weights", where + ", " + mib(llama_model_size(model_.get()))}};
+  return {{"model", description()}, {"context", std::move(context)}, {"weights", weights()}};
+}
+
+std::string Model::weights() const {
+  const std::string size = mib(llama_model_size(model_.get()));
+  const std::string memory = size + " of memory", cache = size + " of page cache";
+  if (!settings_.device.empty()) return "on " + settings_.device + ", " + size;
+  return settings_.mapped ? "mapped, " + cache + "; in memory they would take " + memory
+                          : "in memory, " + memory + "; mapped they would take " + cache;
 }
 
 }  // namespace dormouse::llm

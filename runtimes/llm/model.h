@@ -84,6 +84,7 @@ class Model {
   explicit Model(const Settings&);
   Result<> load(const GgufHeader&);
   std::string description() const;
+  std::string weights() const;  // Where they are, and what they take there and elsewhere.
   Result<> make_context();
 
   struct Threads;

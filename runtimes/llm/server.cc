@@ -73,7 +73,6 @@ Result<Settings> settings_of(const wire::Options& options, const std::string& fo
 }
 
 constexpr std::int32_t memory_mib_max = 1 << 30;
-constexpr std::chrono::milliseconds worth_announcing{2};
 
 Result<std::string> text_of(const std::string& path) {
   constexpr std::size_t bytes_max = 1 << 20;
@@ -87,8 +86,11 @@ Result<std::string> text_of(const std::string& path) {
 
 class Server {
  public:
-  Server(int socket, std::string folder)
-      : receiver_(socket), wire_(socket), folder_(std::move(folder)) {}
+  Server(int socket, std::string folder, std::chrono::nanoseconds announces_after)
+      : receiver_(socket),
+        wire_(socket),
+        folder_(std::move(folder)),
+        announces_after_(announces_after) {}
 
   int run() {
     wire_.post(wire::Type::hello, 0,
@@ -271,7 +273,7 @@ class Server {
   // To be woken takes the daemon longer than all else that it does with a token of a stream: so it
   // is, while the token is chosen. What takes little time to compute is not worth as much.
   void announce(std::chrono::nanoseconds took) {
-    if (took < worth_announcing) return;
+    if (took < announces_after_) return;
     for (const auto& [handle, running] : running_) {
       if (!running.outgoing->announce()) continue;
       (void)wire_.flush();  // A failure is found by the next one.
@@ -421,6 +423,7 @@ class Server {
   wire::FrameReceiver receiver_;
   wire::WorkerEnd wire_;
   const std::string folder_;
+  const std::chrono::nanoseconds announces_after_;
   std::string name_;             // Of the function.
   std::int32_t memory_mib_ = 0;  // Declared; 0: not known.
   std::unique_ptr<Model> model_;
@@ -437,8 +440,8 @@ class Server {
 
 }  // namespace
 
-int serve(int socket, std::string code_folder) {
-  return Server(socket, std::move(code_folder)).run();
+int serve(int socket, std::string code_folder, std::chrono::nanoseconds announces_after) {
+  return Server(socket, std::move(code_folder), announces_after).run();
 }
 
 }  // namespace dormouse::llm

@@ -9,11 +9,17 @@
 //   "template"     "yes": fork instances of it
 #pragma once
 
+#include <chrono>
 #include <string>
 
 namespace dormouse::llm {
 
+// A step that takes longer is worth it: a stream's tokens are announced before they are chosen
+// (docs/decisions/026-a-token-is-announced.md).
+inline constexpr std::chrono::milliseconds worth_announcing{2};
+
 // Until the daemon says drain or goes away. Gives the process's exit status.
-int serve(int socket, std::string code_folder);
+int serve(int socket, std::string code_folder,
+          std::chrono::nanoseconds announces_after = worth_announcing);
 
 }  // namespace dormouse::llm

@@ -1,4 +1,8 @@
 // What only shows when several calls are under way at a worker.
+#include "runtimes/llm/server.h"
+
+#include <thread>
+
 #include "runtimes/llm/test_worker.h"
 
 namespace dormouse::llm {
@@ -18,6 +22,68 @@ TEST(Server, MakesVectorsOfAllCallsInTurns) {
     if (frame.type != wire::Type::stats) answered.push_back(frame.handle);
   }
   EXPECT_EQ(answered, (std::vector<std::uint64_t>{2, 3, 4, 1}));
+}
+
+// A worker on a thread of this program's own.
+class Announcing : public testing::Test {
+ protected:
+  void serve_after(std::chrono::nanoseconds announces_after) {
+    int both[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) == 0);
+    theirs_ = wire::Descriptor(both[1]);
+    worker_ = std::jthread(
+        [socket = both[1], announces_after] { serve(socket, LLM_TESTDATA, announces_after); });
+    wire_.emplace(both[0]);
+    ASSERT_EQ(wire_->receive().type, wire::Type::hello);
+    wire_->load({{"model", "llama.gguf"}, {"threads", "1"}, {"concurrency", "2"}});
+  }
+  ~Announcing() override {
+    if (wire_) wire_->leave();
+  }
+
+  void stream(std::uint64_t handle) {
+    wire_->invoke(handle, R"({"model":"m","prompt":"a mouse","max_tokens":8,"stream":true,)"
+                          R"("ignore_eos":true,"temperature":0})");
+  }
+  // How often counts come once more before a token that they do not count yet, until so many
+  // streams have ended.
+  int announcements(int streams) {
+    std::map<std::uint64_t, std::string> counted;
+    int found = 0;
+    while (streams > 0) {
+      const auto frame = wire_->receive();
+      EXPECT_NE(frame.type, wire::Type::failed) << frame.payload;
+      if (frame.type == wire::Type::failed) return -1;
+      if (frame.type == wire::Type::chunk && (frame.flags & wire::flag_end) != 0) --streams;
+      if (frame.type != wire::Type::stats) continue;
+      found += std::exchange(counted[frame.handle], frame.payload) == frame.payload ? 1 : 0;
+    }
+    return found;
+  }
+
+  wire::Descriptor theirs_;
+  std::jthread worker_;
+  std::optional<AtWire> wire_;
+};
+
+// The first token's counts are not known before it; those of the last come again at the end.
+TEST_F(Announcing, ATokenOfAStream) {
+  serve_after(std::chrono::nanoseconds(0));
+  stream(1);
+  EXPECT_EQ(announcements(1), 7 + 1);
+}
+
+TEST_F(Announcing, OneOfAllStreamsInAStep) {
+  serve_after(std::chrono::nanoseconds(0));
+  stream(1);
+  stream(2);
+  EXPECT_LE(announcements(2), 8 + 2);
+}
+
+TEST_F(Announcing, NoneThatIsSoonThere) {
+  serve_after(std::chrono::hours(1));
+  stream(1);
+  EXPECT_EQ(announcements(1), 1);
 }
 
 }  // namespace

@@ -18,43 +18,22 @@
 
 namespace dormouse::llm {
 
-class TestWorker {
+// The daemon's end of the wire.
+class AtWire {
  public:
-  // Its code is what LLM_TESTDATA has. `before`: a program that runs it, with its arguments.
-  explicit TestWorker(std::vector<std::string> before = {}) {
-    int both[2];
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) == 0);
-    before.insert(before.end(), {LLM_WORKER, LLM_TESTDATA});
-    process_ = fork();
-    if (process_ == 0) {
-      fcntl(both[1], F_SETFD, 0);
-      setenv("DORMOUSE_SOCKET", std::to_string(both[1]).c_str(), 1);
-      std::vector<char*> arguments;
-      for (std::string& each : before) arguments.push_back(each.data());
-      arguments.push_back(nullptr);
-      execvp(arguments.front(), arguments.data());
-      _exit(127);
-    }
-    close(both[1]);
-    socket_ = wire::Descriptor(both[0]);
-    receiver_ = wire::FrameReceiver(both[0]);
-    EXPECT_EQ(receive().type, wire::Type::hello);
-  }
-  ~TestWorker() {
-    socket_ = wire::Descriptor();
-    waitpid(process_, nullptr, 0);
-  }
+  explicit AtWire(int socket) : socket_(socket), receiver_(socket) {}
 
   struct Received {
     wire::Type type;
     std::uint64_t handle;
     std::string payload;
+    std::uint16_t flags;
   };
   Received receive() {
     auto frame = receiver_.receive();
     CHECK(frame && *frame);
     const auto& header = (*frame)->header;
-    return {header.type, header.handle, std::string((*frame)->payload)};
+    return {header.type, header.handle, std::string((*frame)->payload), header.flags};
   }
   void send(wire::Type type, std::uint64_t handle, std::string_view payload) {
     std::string frame;
@@ -72,11 +51,52 @@ class TestWorker {
     item.body_size = body.size();
     send(wire::Type::invoke, handle, wire::encode(std::span(&item, 1)));
   }
+  void leave() { socket_ = wire::Descriptor(); }
 
  private:
   wire::Descriptor socket_;
-  wire::FrameReceiver receiver_{-1};
-  pid_t process_ = -1;
+  wire::FrameReceiver receiver_;
+};
+
+class TestWorker : public AtWire {
+ public:
+  // Its code is what LLM_TESTDATA has. `before`: a program that runs it, with its arguments.
+  explicit TestWorker(std::vector<std::string> before = {})
+      : TestWorker(started(std::move(before))) {
+    EXPECT_EQ(receive().type, wire::Type::hello);
+  }
+  ~TestWorker() {
+    leave();
+    waitpid(process_, nullptr, 0);
+  }
+
+ private:
+  struct Started {
+    int socket;
+    pid_t process;
+  };
+
+  explicit TestWorker(Started worker) : AtWire(worker.socket), process_(worker.process) {}
+
+  static Started started(std::vector<std::string> before) {
+    int both[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) == 0);
+    before.insert(before.end(), {LLM_WORKER, LLM_TESTDATA});
+    const pid_t process = fork();
+    if (process == 0) {
+      fcntl(both[1], F_SETFD, 0);
+      setenv("DORMOUSE_SOCKET", std::to_string(both[1]).c_str(), 1);
+      std::vector<char*> arguments;
+      for (std::string& each : before) arguments.push_back(each.data());
+      arguments.push_back(nullptr);
+      execvp(arguments.front(), arguments.data());
+      _exit(127);
+    }
+    close(both[1]);
+    return {both[0], process};
+  }
+
+  const pid_t process_;
 };
 
 }  // namespace dormouse::llm

@@ -1,6 +1,7 @@
 // JSON from people who are not to be trusted: bounded in depth, in values and in the length of a
 // number, never with a key twice, and always UTF-8. Numbers with a fraction or an exponent are the
-// nearest double, always a finite one. What is refused is invalid_argument and says where. Parsing takes no stack that grows with the input and some 20 ms per MB.
+// nearest double, always a finite one. What is refused is invalid_argument and says where. Parsing
+// takes no stack that grows with the input and some 20 ms per MB.
 #pragma once
 
 #include <boost/json/value.hpp>
