@@ -1,5 +1,5 @@
 // The memory that a step of a model computes in. Each step writes it before it reads it, so an
-// instance that waits need not hold what the last one left: 5 MiB of a prompt of 64 tokens, 40 of
+// instance that waits need not hold what the last one left: 5 MiB of a prompt of 64 tokens, 36 of
 // one of 512, for a model of 250 MiB.
 #pragma once
 
