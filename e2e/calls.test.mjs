@@ -1,6 +1,7 @@
 // Functions that call each other: through the wire, without a network.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, compileNative, eventually } from "./platform.mjs";
@@ -64,6 +65,65 @@ test("large bodies both ways, and streams as a whole", async () => {
   assert.equal(await call("outer", { what: "size" }), 256_000);
   assert.equal(await call("outer", { what: "large" }), 1_000_000);
   assert.equal(await call("outer", { what: "stream" }), "onetwo");
+});
+
+// Bytes more than a window, an end that is a failure, and an answer that is no stream.
+const told = `
+def handler(event, context):
+    if event == "whole": return {"a": 1}
+    return fails() if event == "fail" else large()
+def fails():
+    yield b"one"
+    raise ValueError("and no more")
+def large():
+    for each in range(40): yield bytes([each]) * 20_000
+`;
+
+// Text and events, with a character that is torn between pieces.
+const written = `
+const pieces = {
+  "text/plain": ["caf", "\\xc3", "\\xa9"],
+  "text/event-stream": ["event: x\\r\\ndata: caf\\xc3", "\\xa9 \\r\\n\\r", "\\ndata: 1\\ndata:2\\n\\n: nothing\\n\\ndata: [DONE]\\n\\n"],
+};
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream.setContentType(event);
+  for (const each of pieces[event]) {
+    stream.write(Buffer.from(each, "latin1"));
+    await new Promise((go) => setTimeout(go, 20));
+  }
+  stream.end();
+});
+`;
+
+const streamer = `
+import dormouse, hashlib
+def handler(event, context):
+    if event == "left":
+        for piece in dormouse.stream("told", "bytes"): return len(piece)
+    if event == "digest":
+        pieces = list(dormouse.stream("told", "bytes"))
+        return [len(pieces) > 4, hashlib.sha256(b"".join(pieces)).hexdigest()]
+    pieces = []
+    try:
+        for piece in dormouse.stream("written" if "/" in event else "told", event):
+            pieces.append(piece.decode() if isinstance(piece, bytes) else piece)
+    except dormouse.Error as error:
+        pieces.append([error.code, str(error)])
+    return pieces
+`;
+
+test("streams come as they are said, to a function that asks for that", async () => {
+  await deploy("told", told);
+  await deploy("streamer", streamer);
+  const node = await platform.deploy({ name: "written", runtime: "node", handler: "app.handler" }, { "app.mjs": written });
+  assert.equal(node.code, 0, node.stderr);
+  const large = Buffer.concat(Array.from({ length: 40 }, (_, each) => Buffer.alloc(20_000, each)));
+  assert.deepEqual(await call("streamer", "text/event-stream"), ["café ", "1\n2", "[DONE]"]);
+  assert.equal((await call("streamer", "text/plain")).join(""), "café");
+  assert.deepEqual(await call("streamer", "whole"), [{ a: 1 }]);
+  assert.deepEqual(await call("streamer", "fail"), ["one", ["function_failed", "function_failed: ValueError: and no more"]]);
+  assert.deepEqual(await call("streamer", "digest"), [true, createHash("sha256").update(large).digest("hex")]);
+  for (let turn = 0; turn < 20; ++turn) assert.ok((await call("streamer", "left")) > 0);  // More than 16 at a time.
 });
 
 test("threads of a handler call at the same time", async () => {

@@ -110,6 +110,7 @@ void Shard::finish(Call& it, Outcome outcome) {
   for (const CallKey each : std::exchange(it.inner, {})) {
     asio::post(executor_, [this, each] { leave(each); });
   }
+  if (const Instance* const where = instance(it.instance)) give_up_passings(*where, it.key);
   count(it, outcome);
   request_turn_end();
   if (!it.settlement) return tell(it, std::move(outcome));

@@ -1,6 +1,7 @@
 // How functions call each other: the socket says who calls, and the daemon counts how deep.
 #include <sys/random.h>
 
+#include "async/before.h"
 #include "fleet/shard.h"
 
 namespace dormouse::fleet {
@@ -8,6 +9,7 @@ namespace {
 
 constexpr std::size_t depth_max = 16;
 constexpr std::size_t calls_at_once_max = 64;    // Of one instance.
+constexpr std::size_t streams_at_once_max = 16;  // Likewise; a window of each may wait for it.
 constexpr std::uint64_t unread_answers_max = 4;  // Of the largest ones; of one instance.
 
 InvocationId fresh_id(WallTime now) {
@@ -69,6 +71,7 @@ void Shard::begin_inner_call(InstanceKey from, const wire::Frame& frame) {
   if (!asked->in_memfd) made->body = http::Body(std::string(asked->inline_body));
   call.body_bytes = asked->body_size;
   call.in_memfd = asked->in_memfd;
+  call.streams = (frame.header.flags & wire::flag_streaming) != 0;
   tasks_.spawn(run_inner_call(std::move(call), *std::move(made)));
 }
 
@@ -129,6 +132,10 @@ asio::awaitable<void> Shard::run_inner_call(InnerCall call, Invocation invocatio
   auto running = invoke_within(call.caller, std::move(invocation));
   Outcome outcome = co_await std::move(running);
   Result<Answer> ended = std::move(outcome.answer);
+  if (ended && ended->stream && call.streams) {
+    auto passing = pass_on(std::move(call), *std::move(ended));
+    co_return co_await std::move(passing);
+  }
   if (ended && ended->stream) {
     auto gathering = gather(call.from, std::move(*ended));
     ended = co_await std::move(gathering);
@@ -172,6 +179,95 @@ asio::awaitable<Result<Answer>> Shard::gather(InstanceKey by, Answer streamed) {
   if (!body) co_return std::move(body).error();
   whole.body = *std::move(body);
   co_return whole;
+}
+
+// The head of a stream for a function that takes it as it comes. nullptr: it does not, and knows
+// why.
+std::shared_ptr<Passing> Shard::begin_passing(const InnerCall& call, wire::Content content) {
+  Instance* const where = instance(call.from);
+  if (where == nullptr || !where->worker) return nullptr;
+  if (where->passing.size() >= streams_at_once_max) {
+    answer_inner_call(call.from, call.handle,
+                      Error{Code::throttled, "an instance takes at most 16 streams at a time"});
+    return nullptr;
+  }
+  auto passing = std::make_shared<Passing>(call.caller);
+  where->passing[call.handle] = passing;
+  Answer head;
+  head.content = std::move(content);
+  const auto order = answer_of_call(std::move(head));
+  where->worker->post(wire::Type::answer, call.handle, order.payload, {}, wire::flag_streaming);
+  to_flush(call.from, *where);
+  return passing;
+}
+
+asio::awaitable<void> Shard::pass_on(InnerCall call, Answer streamed) {
+  const auto passing = begin_passing(call, std::move(streamed.content));
+  if (!passing) co_return;
+  for (;;) {
+    auto racing = async::first_of(streamed.stream->next(), passing->left());
+    auto first = co_await std::move(racing);
+    if (first.index() == 1) co_return end_passing(call, ok);
+    auto piece = std::get<0>(std::move(first));
+    if (!piece) co_return end_passing(call, piece.error());
+    if (!*piece) co_return end_passing(call, ok);
+    auto sending = pass_piece(call, passing, **std::move(piece));
+    if (!co_await std::move(sending)) co_return end_passing(call, ok);
+  }
+}
+
+// False: nobody takes it any more.
+asio::awaitable<bool> Shard::pass_piece(InnerCall call, std::shared_ptr<Passing> passing,
+                                        std::string piece) {
+  for (std::string_view rest = piece; !rest.empty();) {
+    auto waiting = passing->has_room();
+    if (!co_await std::move(waiting)) co_return false;
+    Instance* const where = instance(call.from);
+    if (where == nullptr || !where->worker) co_return false;
+    const auto size = std::min({rest.size(), passing->room(), wire::payload_bytes_max});
+    passing->sent(size);
+    where->worker->post(wire::Type::chunk, call.handle, rest.substr(0, size));
+    to_flush(call.from, *where);
+    rest.remove_prefix(size);
+  }
+  co_return true;
+}
+
+// Who has given it up does not read its end either.
+void Shard::end_passing(const InnerCall& call, Result<> how) {
+  Instance* const where = instance(call.from);
+  if (where == nullptr || !where->worker) return;
+  where->passing.erase(call.handle);
+  if (!how) return answer_inner_call(call.from, call.handle, how.error());
+  where->calling.erase(call.handle);
+  where->worker->post(wire::Type::chunk, call.handle, "", {}, wire::flag_end);
+  to_flush(call.from, *where);
+}
+
+// It may have ended meanwhile.
+void Shard::credit_passing(InstanceKey from, const wire::Frame& frame) {
+  Instance& where = *instance(from);
+  const auto bytes = wire::decode_credit(frame.payload);
+  const auto found = where.passing.find(frame.header.handle);
+  const auto passing = found == where.passing.end() ? nullptr : found->second;
+  if (!bytes || (passing && !passing->credit(*bytes))) {
+    break_off(from, "the worker gives credit for more than it was sent");
+  }
+}
+
+void Shard::leave_passing(InstanceKey from, const wire::Frame& frame) {
+  const Instance& where = *instance(from);
+  const auto found = where.passing.find(frame.header.handle);
+  if (found == where.passing.end()) return;
+  asio::post(executor_, [passing = found->second] { passing->give_up(); });
+}
+
+// Of one of its calls, or of all.
+void Shard::give_up_passings(const Instance& where, std::optional<CallKey> caller) {
+  for (const auto& [handle, passing] : where.passing) {
+    if (caller && passing->caller() != *caller) continue;
+    asio::post(executor_, [passing] { passing->give_up(); });
+  }
 }
 
 void Shard::answer_inner_call(InstanceKey to, std::uint64_t handle, Result<Answer> ended) {

@@ -279,5 +279,154 @@ TEST(InnerCall, OfAStreamThatIsTooLongFailsForTheFunctionThatStreams) {
   EXPECT_EQ(world.fleet->snapshot().counters.at("f").outcomes.at("function_failed"), 1u);
 }
 
+// Calls itself for a stream that it takes as it comes: `inner` answers that call, and `outer` hears
+// what comes of it, until it gives its own answer.
+template <class Inner, class Outer>
+std::function<void(int)> streaming(Inner inner, Outer outer) {
+  return [inner, outer](int socket) {
+    Talker talker(socket);
+    std::uint64_t mine = 0;
+    std::string taken;
+    while (const auto frame = talker.hear()) {
+      if (frame->header.type == wire::Type::invoke) {
+        const auto items = wire::decode_items(frame->payload);
+        const std::uint64_t handle = items->front().handle;
+        if (items->front().inline_body == "inner") {
+          talker.say(wire::Type::result, handle, wire::encode(wire::Answer{}),
+                     wire::flag_streaming);
+          inner(talker, handle);
+          continue;
+        }
+        mine = handle;
+        const wire::Call call{.caller = handle,
+                              .function = "f",
+                              .content = {.content_type = "x/y"},
+                              .body_size = 5,
+                              .inline_body = "inner"};
+        talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call),
+                   wire::flag_streaming);
+        continue;
+      }
+      if (mine == 0) continue;  // Credit for the one that streams, or its cancelling.
+      std::optional<std::string> said = outer(talker, *frame, taken);
+      if (!said) continue;
+      const wire::Answer answer{
+          .content = {.content_type = "x/y"}, .body_size = said->size(), .inline_body = *said};
+      talker.say(wire::Type::result, mine, wire::encode(answer));
+    }
+  };
+}
+
+// All of it, piece by piece.
+std::optional<std::string> take(Talker&, const wire::Frame& frame, std::string& taken) {
+  const bool is_end = (frame.header.flags & wire::flag_end) != 0;
+  if (frame.header.type == wire::Type::chunk) {
+    taken += is_end ? std::string(frame.payload) : "<" + std::string(frame.payload) + ">";
+    return is_end ? std::optional(taken) : std::nullopt;
+  }
+  if ((frame.header.flags & wire::flag_streaming) != 0) return std::nullopt;
+  const auto answer = wire::decode_call_answer(frame.payload);
+  return answer->failure ? taken + answer->failure->message : "whole";
+}
+
+TEST(InnerCall, OfAStreamIsTakenAsItComes) {
+  World world(streaming(
+      [](Talker& talker, std::uint64_t handle) {
+        talker.say(wire::Type::chunk, handle, "one");
+        usleep(20'000);  // It has gone on by then.
+        talker.say(wire::Type::chunk, handle, "two");
+        usleep(20'000);
+        talker.say(wire::Type::chunk, handle, "", wire::flag_end);
+      },
+      take));
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "<one><two>");
+  EXPECT_EQ(world.ledger.ended, 2);
+}
+
+TEST(InnerCall, OfAStreamThatFailsHalfWaySaysSo) {
+  World world(streaming(
+      [](Talker& talker, std::uint64_t handle) {
+        talker.say(wire::Type::chunk, handle, "one");
+        usleep(20'000);
+        talker.say(wire::Type::failed, handle,
+                   wire::encode(wire::Failure{Code::function_failed, "and no more"}));
+      },
+      take));
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "<one>and no more");
+}
+
+TEST(InnerCall, OfAStreamSendsNoMoreThanThereIsCreditFor) {
+  constexpr std::size_t window = wire::credit_window_bytes, piece = 32 << 10;
+  World world(streaming(
+      [](Talker& talker, std::uint64_t handle) {
+        std::size_t credit = window;
+        for (std::size_t sent = 0; sent < window + piece; sent += piece, credit -= piece) {
+          while (credit < piece) {
+            const auto frame = talker.hear();
+            if (!frame) return;
+            if (frame->header.type == wire::Type::credit) {
+              credit += *wire::decode_credit(frame->payload);
+            }
+          }
+          talker.say(wire::Type::chunk, handle, std::string(piece, 'p'));
+        }
+        talker.say(wire::Type::chunk, handle, "", wire::flag_end);
+      },
+      [](Talker& talker, const wire::Frame& frame,
+         std::string& taken) -> std::optional<std::string> {
+        if (frame.header.type != wire::Type::chunk) return std::nullopt;
+        taken += frame.payload;
+        if ((frame.header.flags & wire::flag_end) != 0) return std::to_string(taken.size());
+        if (taken.size() > window + piece) return "too much";
+        if (taken.size() == window) {
+          usleep(50'000);  // What comes without credit would be here by then.
+          char next = 0;
+          if (recv(talker.socket(), &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return "without credit";
+          talker.say(wire::Type::credit, frame.header.handle, wire::encode_credit(piece));
+        }
+        return std::nullopt;
+      }));
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), std::to_string(window + piece));
+}
+
+TEST(InnerCall, OfAStreamThatIsLeftEnds) {
+  for (const bool says_so : {true, false}) {
+    World world(streaming(
+        [](Talker& talker, std::uint64_t handle) {
+          talker.say(wire::Type::chunk, handle, "one");  // And never an end.
+        },
+        [says_so](Talker& talker, const wire::Frame& frame,
+                  std::string&) -> std::optional<std::string> {
+          if (frame.header.type != wire::Type::chunk) return std::nullopt;
+          if ((frame.header.flags & wire::flag_end) != 0) return says_so ? "left" : "ended";
+          if (!says_so) return "enough";
+          talker.say(wire::Type::cancel, frame.header.handle, "");
+          return std::nullopt;
+        }));
+    world.deploy("f", {}, 30s, 16 << 20);
+    EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), says_so ? "left" : "enough");
+    EXPECT_TRUE(world.comes([&] { return world.ledger.ended == 2; })) << says_so;
+  }
+}
+
+TEST(InnerCall, OfAStreamWithCreditForMoreThanWasSentEndsTheInstance) {
+  World world(streaming(
+      [](Talker& talker, std::uint64_t handle) { talker.say(wire::Type::chunk, handle, "one"); },
+      [](Talker& talker, const wire::Frame& frame, std::string&) -> std::optional<std::string> {
+        if (frame.header.type == wire::Type::chunk) {
+          talker.say(wire::Type::credit, frame.header.handle, wire::encode_credit(4));
+        }
+        return std::nullopt;
+      }));
+  world.deploy("f", {}, 30s, 16 << 20);
+  const Outcome outcome = world.run(world.call("f", "outer"));
+  ASSERT_FALSE(outcome.answer);
+  EXPECT_EQ(outcome.answer.error().code, Code::function_failed);
+  EXPECT_TRUE(world.comes([&] { return world.ledger.ended == 2; }));
+}
+
 }  // namespace
 }  // namespace dormouse::fleet

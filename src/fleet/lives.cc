@@ -261,6 +261,7 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
   Instance& where = *instance(key);
   const wire::Type type = frame.header.type;
   const bool is_an_end = type == wire::Type::result || type == wire::Type::failed;
+  const bool is_of_call = (frame.header.handle & wire::call_bit) != 0;
   if (!where.settled && (is_an_end || type == wire::Type::chunk)) {
     break_off(key, "the worker broke the protocol: an answer before it was ready");
   } else if (is_an_end) {
@@ -280,6 +281,10 @@ bool Shard::hear(InstanceKey key, const wire::Frame& frame) {
     keep_conversation(key, frame);
   } else if (type == wire::Type::stats) {
     stats(key, frame);
+  } else if (type == wire::Type::credit && is_of_call) {
+    credit_passing(key, frame);
+  } else if (type == wire::Type::cancel && is_of_call) {
+    leave_passing(key, frame);
   } else {
     break_off(key, "the worker broke the protocol: a frame that it may not send");
   }
@@ -469,6 +474,7 @@ void Shard::bury(InstanceKey key) {
   const InstanceKey mold = instance(key)->forked_from;
   const bool trial = instance(key)->trial;
   if (!trial) happen(scheduling::Lost{key});
+  give_up_passings(*instance(key));
   instances_.erase(key);
   leave_template(mold);
   blanks_.fill();

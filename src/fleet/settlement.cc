@@ -21,20 +21,6 @@ void Settlement::end() {
   wake();
 }
 
-asio::awaitable<bool> Settlement::woken() {
-  const auto waiter = std::make_shared<async::OneShot<bool>>();
-  waiter_ = waiter;
-  auto waiting = waiter->wait([this, waiter] {
-    waiter_.reset();
-    waiter->set(false);
-  });
-  co_return co_await std::move(waiting);
-}
-
-void Settlement::wake() {
-  if (const auto waiter = std::exchange(waiter_, nullptr)) waiter->set(true);
-}
-
 asio::awaitable<void> Settlement::recorded() {
   while (!ended()) {
     auto waiting = woken();

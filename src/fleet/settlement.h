@@ -6,7 +6,7 @@
 #include <memory>
 #include <optional>
 
-#include "async/one_shot.h"
+#include "async/doorbell.h"
 #include "base/result.h"
 #include "ledger/receipt.h"
 
@@ -35,8 +35,8 @@ class Settlement {
 
  protected:
   // Completes when wake() is called; false: the waiting coroutine was cancelled.
-  asio::awaitable<bool> woken();
-  void wake();
+  asio::awaitable<bool> woken() { return bell_.rung(); }
+  void wake() { bell_.ring(); }
   virtual void told() {}  // In end(), before whoever waits is woken.
 
  private:
@@ -44,7 +44,7 @@ class Settlement {
   bool ended_ = false;
   std::optional<Error> failure_;
   std::optional<ledger::Receipt> receipt_;
-  std::shared_ptr<async::OneShot<bool>> waiter_;
+  async::Doorbell bell_;
 };
 
 }  // namespace dormouse::fleet

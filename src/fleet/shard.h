@@ -24,6 +24,7 @@
 #include "fleet/fleet.h"
 #include "fleet/flow.h"
 #include "fleet/hold.h"
+#include "fleet/passing.h"
 #include "fleet/renewal.h"
 #include "fleet/revision_secrets.h"
 #include "fleet/worker.h"
@@ -167,9 +168,10 @@ class Shard final : public Fleet {
     bool ended_by_us = false;  // For no fault of its own.
     std::string last_line;  // Since it was given its last call; none while calls run side by side.
     SecretUses secrets;     // Of its manifest.
-    std::map<std::uint64_t, Room> call_rooms;      // For calls that it is about to make, by handle.
-    std::set<std::uint64_t> calling;               // Those that it makes.
-    std::uint64_t gathered_bytes = 0;              // Of streams that answer them.
+    std::map<std::uint64_t, Room> call_rooms;  // For calls that it is about to make, by handle.
+    std::set<std::uint64_t> calling;           // Those that it makes.
+    std::map<std::uint64_t, std::shared_ptr<Passing>> passing;  // Streams that answer those.
+    std::uint64_t gathered_bytes = 0;                           // Of streams that answer them.
     std::uint64_t unread_bytes = 0;                // Of answers that it may not have read yet.
     std::map<CallKey, std::string> conversations;  // Of the last calls that it was given.
     std::map<std::uint64_t, Room> keep_rooms;      // For what it is about to keep, by handle.
@@ -238,6 +240,7 @@ class Shard final : public Fleet {
     Room room;  // Of a large body.
     std::uint64_t body_bytes = 0;
     bool in_memfd = false;
+    bool streams = false;  // It takes a stream as it comes.
   };
   void give_call_room(InstanceKey, const wire::Frame&);
   void begin_inner_call(InstanceKey, const wire::Frame&);
@@ -247,6 +250,13 @@ class Shard final : public Fleet {
   asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation,
                                          std::optional<conversations::State> = {});
   asio::awaitable<Result<Answer>> gather(InstanceKey by, Answer);
+  std::shared_ptr<Passing> begin_passing(const InnerCall&, wire::Content);
+  asio::awaitable<void> pass_on(InnerCall, Answer);
+  asio::awaitable<bool> pass_piece(InnerCall, std::shared_ptr<Passing>, std::string);
+  void end_passing(const InnerCall&, Result<>);
+  void credit_passing(InstanceKey, const wire::Frame&);
+  void leave_passing(InstanceKey, const wire::Frame&);
+  void give_up_passings(const Instance&, std::optional<CallKey> caller = {});
   void answer_inner_call(InstanceKey, std::uint64_t handle, Result<Answer>);
 
   // conversing.cc: how what was computed of a conversation is kept, and found again.

@@ -48,6 +48,7 @@ class Talker {
   explicit Talker(int socket) : socket_(socket), receiver_(socket) {
     say(wire::Type::hello, 0, wire::encode(wire::Hello{wire::version, "talker", "1"}));
   }
+  int socket() const { return socket_; }
   void say(wire::Type type, std::uint64_t handle, std::string_view payload,
            std::uint16_t flags = 0) {
     std::string out;

@@ -49,13 +49,13 @@ Worker::Worker(asio::any_io_executor executor, std::unique_ptr<sandbox::Sandbox>
 Worker::~Worker() = default;
 
 void Worker::post(wire::Type type, std::uint64_t handle, std::string_view payload,
-                  std::vector<SharedDescriptor> descriptors) {
+                  std::vector<SharedDescriptor> descriptors, std::uint16_t flags) {
   const std::size_t count = descriptors.size();
   outbox_descriptors_ += count;
   const bool joins = !outbox_.empty() && count == 0 && outbox_.back().sent == 0;
   if (!joins) outbox_.push_back({{}, std::move(descriptors)});
   const std::size_t before = outbox_.back().bytes.size();
-  wire::append_frame(outbox_.back().bytes, type, 0, handle, payload, count);
+  wire::append_frame(outbox_.back().bytes, type, flags, handle, payload, count);
   outbox_bytes_ += outbox_.back().bytes.size() - before;
 }
 

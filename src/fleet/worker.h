@@ -49,7 +49,7 @@ class Worker {
   // Queues a frame; flush() sends what is queued as far as the socket takes it. The kernel
   // duplicates the descriptors into the message: ours stay open while anyone holds them.
   void post(wire::Type, std::uint64_t handle, std::string_view payload,
-            std::vector<SharedDescriptor> descriptors = {});
+            std::vector<SharedDescriptor> descriptors = {}, std::uint16_t flags = 0);
   // True if something is left: await writable(), then flush again. unavailable if the worker is
   // gone or does not read.
   Result<bool> flush();

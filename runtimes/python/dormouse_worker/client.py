@@ -3,16 +3,21 @@
     import dormouse
     line = dormouse.invoke("read-text-line", picture, content_type="image/png")
     scores = dormouse.invoke("classifier", {"input": numpy_array})["scores"]
+    for event in dormouse.stream("tiny-stories", {"prompt": "Once", "stream": True}): ...
 
 The payload   bytes go as they are (`content_type`, or application/octet-stream); a dict of numpy
               arrays as tensors, by name; everything else as JSON.
 The result    The value of a JSON answer; a dict of numpy arrays for tensors; text as str; bytes.
+stream()      gives what a function streams piece by piece, as it comes: the data of each event of
+              text/event-stream, else str for text, bytes for all else. An answer that is no stream
+              is one piece, as invoke() gives it. Whoever stops taking pieces ends the call.
 Errors        Error, with `code` ("not_found", "throttled", …) and the message.
 
 It works inside a handler, in its own process, and reaches nothing but functions. Threads that the
 handler starts itself say which call they are in with contextvars.copy_context().run, as
 asyncio.to_thread does, if several calls run at a time."""
 
+import codecs
 import contextvars
 import itertools
 import json
@@ -46,18 +51,83 @@ def offer(worker):
     global _worker
     _worker = worker
     module = types.ModuleType("dormouse", __doc__)
-    module.invoke, module.Error = invoke, Error
+    module.invoke, module.stream, module.Error = invoke, stream, Error
     sys.modules["dormouse"] = module
 
 
 def invoke(name, payload=None, *, content_type=None):
-    content, body = _content(payload, content_type)
-    handle = wire.CALL_BIT | next(_numbers)
-    reader, descriptors = _worker.call(handle, name, content, body)
+    frame = _worker.call(_new_handle(), name, *_content(payload, content_type))
+    return _whole(frame)
+
+
+def stream(name, payload=None, *, content_type=None):
+    frames = _worker.stream(_new_handle(), name, *_content(payload, content_type))
+    answer = next(frames)
+    if not answer.flags & wire.FLAG_STREAMING:
+        return iter((_whole(answer),))
+    kind = wire.Content(_answered(answer)).type.partition(";")[0].strip()
+    pieces = _pieces(frames)
+    if kind == "text/event-stream":
+        return _events(_texts(pieces))
+    return _texts(pieces) if kind.startswith("text/") else pieces
+
+
+def _new_handle():
+    return wire.CALL_BIT | next(_numbers)
+
+
+def _answered(frame):
+    """The reader of what an `answer` brings. Raises what it says."""
+    reader = wire.Reader(frame.payload)
     if reader.number("B"):
         code = reader.number("B")
         raise Error(_CODES[code] if code < len(_CODES) else "function_failed", reader.text())
-    return _result(wire.Content(reader), wire.body_of_answer(reader, descriptors))
+    return reader
+
+
+def _whole(frame):
+    reader = _answered(frame)
+    return _result(wire.Content(reader), wire.body_of_answer(reader, frame.descriptors))
+
+
+def _pieces(frames):
+    try:
+        for frame in frames:
+            if frame.type == wire.ANSWER:
+                _answered(frame)
+            if frame.payload:
+                yield frame.payload
+    finally:
+        frames.close()
+
+
+def _texts(pieces):
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        for piece in pieces:
+            if text := decoder.decode(piece):
+                yield text
+    finally:
+        pieces.close()
+    if text := decoder.decode(b"", True):
+        yield text
+
+
+def _events(texts):
+    """https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` is told."""
+    rest, data = "", []
+    try:
+        for text in texts:
+            *lines, rest = (rest + text).split("\n")
+            for line in lines:
+                line = line.removesuffix("\r")
+                if line.startswith("data:"):
+                    data.append(line[5:].removeprefix(" "))
+                elif not line and data:
+                    yield "\n".join(data)
+                    data = []
+    finally:
+        texts.close()
 
 
 def _content(payload, content_type):

@@ -279,7 +279,37 @@ class Worker:
     # ---- making calls
 
     def call(self, handle, name, content, body):
-        """Calls a function; gives the reader of the answer's frame, and its descriptors."""
+        """Calls a function; gives the frame that answers."""
+        self._mail.open(handle)
+        try:
+            return self._ask(handle, name, content, body)
+        finally:
+            self._mail.close(handle)
+
+    def stream(self, handle, name, content, body):
+        """The same; gives its frame, and then, if that says so, those of the stream. Who does not
+        take all of them closes this generator."""
+        self._mail.open(handle)
+        goes_on = False
+        try:
+            frame = self._ask(handle, name, content, body, wire.FLAG_STREAMING)
+            goes_on = frame.flags & wire.FLAG_STREAMING != 0
+            yield frame
+            taken = 0
+            while goes_on:
+                frame = self._mail.take(handle)
+                goes_on = frame.type == wire.CHUNK and not frame.flags & wire.FLAG_END
+                yield frame
+                taken += len(frame.payload)
+                if goes_on and taken >= wire.CREDIT_WINDOW // 4:
+                    self._socket.send(wire.CREDIT, handle, struct.pack("<I", taken))
+                    taken = 0
+        finally:
+            self._mail.close(handle)
+            if goes_on and os.getpid() == self._pid:
+                self._socket.send(wire.CANCEL, handle)
+
+    def _ask(self, handle, name, content, body, flags=0):
         if os.getpid() != self._pid:
             raise RuntimeError("functions are called by the handler's own process, not by its children")
         caller = client.current.get()
@@ -296,17 +326,12 @@ class Worker:
         message = wire.call(caller, name, content, body, in_memfd)
         if len(message) > wire.PAYLOAD_MAX:
             raise ValueError("the name and the tensors take more than 64 KiB to describe")
-        self._mail.open(handle)
-        try:
-            if in_memfd:
-                self._socket.send(wire.ASK_ROOM, handle, struct.pack("<Q", len(body)))
-                if not _fill(self._mail.take(handle), body):
-                    raise client.Error("unavailable", "there is no room for the payload")
-            self._socket.send(wire.CALL, handle, message)
-            frame = self._mail.take(handle)
-            return wire.Reader(frame.payload), frame.descriptors
-        finally:
-            self._mail.close(handle)
+        if in_memfd:
+            self._socket.send(wire.ASK_ROOM, handle, struct.pack("<Q", len(body)))
+            if not _fill(self._mail.take(handle), body):
+                raise client.Error("unavailable", "there is no room for the payload")
+        self._socket.send(wire.CALL, handle, message, flags)
+        return self._mail.take(handle)
 
 
 def _fill(frame, body):
