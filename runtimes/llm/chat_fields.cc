@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/check.h"
 #include "runtimes/llm/schema.h"
 
 namespace dormouse::llm {
@@ -201,11 +200,9 @@ Result<> check_tool(const std::string& at, json::value& value) {
 
 // One certain function: that one alone is offered, and must be called.
 Result<> keep_one_tool(Request& request, std::string_view name) {
-  boost::system::error_code failure;  // None: it was read before.
-  const json::value all =
-      request.tools.empty() ? json::array() : json::parse(request.tools, failure, {}, parsing());
-  CHECK(!failure);
-  for (const json::value& tool : all.as_array()) {
+  const auto all = parsed(request.tools.empty() ? "[]" : request.tools);
+  if (!all) return all.error();
+  for (const json::value& tool : all->as_array()) {
     if (tool.at("function").at("name").get_string() != name) continue;
     request.tools = json::serialize(json::array{tool});
     request.tool_choice = ToolChoice::required;

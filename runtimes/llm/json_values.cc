@@ -1,5 +1,7 @@
 #include "runtimes/llm/json_values.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace dormouse::llm {
@@ -34,6 +36,22 @@ std::size_t values_at_most(std::string_view text) {
   return count;
 }
 
+// Boost.JSON reads what no double holds as an infinity, and 0e434 as NaN; it would write either as
+// no JSON. The zero becomes one.
+bool has_finite_numbers(json::value& value) {
+  if (double* const number = value.if_double()) {
+    if (std::isnan(*number)) *number = 0;
+    return std::isfinite(*number);
+  }
+  if (json::array* const array = value.if_array()) {
+    return std::ranges::all_of(*array, has_finite_numbers);
+  }
+  json::object* const object = value.if_object();
+  return object == nullptr || std::ranges::all_of(*object, [](json::key_value_pair& member) {
+           return has_finite_numbers(member.value());
+         });
+}
+
 }  // namespace
 
 json::parse_options parsing() {
@@ -52,6 +70,7 @@ Result<json::value> parsed(std::string_view body) {
   boost::system::error_code failure;
   json::value value = json::parse(body, failure, {}, parsing());
   if (failure) return refused("body", "is not JSON: " + failure.message());
+  if (!has_finite_numbers(value)) return refused("body", "has a number that is too large");
   return value;
 }
 

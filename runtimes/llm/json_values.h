@@ -20,7 +20,8 @@ using Value = const boost::json::value&;
 
 boost::json::parse_options parsing();  // Of a body, and of what is kept of it.
 
-Result<boost::json::value> parsed(std::string_view body);  // too_large: more than values_max.
+// too_large: more than values_max. All its numbers are finite, and so can be written again.
+Result<boost::json::value> parsed(std::string_view body);
 
 Error refused(Field, std::string_view why);
 Error not_done(Field, std::string_view why);

@@ -241,6 +241,40 @@ TEST(Request, RefusesWhatIsNoJson) {
   EXPECT_TRUE(error_of(chat, deep).starts_with("body: "));
 }
 
+TEST(Request, RefusesANumberThatNoDoubleHoldsWhereverItIs) {
+  const std::string tool = R"("tools":[{"type":"function","function":{"name":"a","parameters":)"
+                           R"({"type":"object","default":)";
+  const std::string schema = R"("response_format":{"type":"json_schema","json_schema":)"
+                             R"({"name":"n","schema":{"type":"integer","default":)";
+  const std::pair<std::string, std::string> places[] = {
+      {tool, "}}}]"},
+      {tool, R"(}}}],"tool_choice":{"type":"function","function":{"name":"a"}})"},
+      {schema, "}}}"},
+      {R"("logit_bias":{"1":)", "}"},
+      {R"("metadata":{"a":[[)", "]]}"},
+      {R"("temperature":)", ""},
+  };
+  for (const auto& [before, after] : places) {
+    for (const char* number : {"1e999", "-1e999", "8.5e400"}) {
+      EXPECT_EQ(error_of(chat, with(before + number + after)),
+                "body: has a number that is too large")
+          << before << number << after;
+    }
+    EXPECT_EQ(error_of(chat, with(before + "0e434" + after)), "none") << before << after;
+  }
+}
+
+TEST(Request, ReadsZeroWithAnyExponentAsZero) {
+  const auto request = read_request(
+      chat, with(R"("temperature":0e434,"logit_bias":{"1":-0e434},"tools":[{"type":"function",
+                    "function":{"name":"a","parameters":{"type":"object","default":0e999}}}],
+                    "tool_choice":{"type":"function","function":{"name":"a"}})"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->sampling.temperature, 0);
+  EXPECT_EQ(request->sampling.logit_bias.front().second, 0);
+  EXPECT_TRUE(request->tools.contains(R"("default":0E0)")) << request->tools;
+}
+
 TEST(Request, RefusesSoManyValuesThatTheyWouldTakeItsMemory) {
   const auto labelled = [](std::size_t count) {
     std::string numbers = "0";
