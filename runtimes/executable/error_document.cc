@@ -41,14 +41,33 @@ std::string words_of(const std::string& type, const std::string& message) {
   return type + ": " + message;
 }
 
-// Of one that is too long, the type: the words say the rest.
-std::string bounded(const json::value& parsed, const std::string& type) {
+// With no half of a character at its end.
+std::string beginning(const std::string& text) {
+  if (text.size() <= type_bytes_max) return text;
+  std::size_t end = type_bytes_max;
+  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+bool is_json(std::string_view text) {
+  boost::system::error_code failure;
+  json::parse(text, failure);
+  return !failure;
+}
+
+// Of one that is too long, the type: the words say the rest. Boost.JSON reads a number that no
+// double holds, and writes it as no JSON: of such a one, the type and the message.
+std::string document_of(const json::value& parsed, const std::string& type,
+                        const std::string& message) {
   json::object document;
   if (parsed.is_object()) document = parsed.get_object();
   if (!type.empty()) document["errorType"] = type;
   std::string text = json::serialize(document);
+  if (!is_json(text)) {
+    text = json::serialize(json::object{{"errorType", type}, {"errorMessage", message}});
+  }
   if (text.size() <= wire::document_bytes_max) return text;
-  return json::serialize(json::object{{"errorType", type.substr(0, type_bytes_max)}});
+  return json::serialize(json::object{{"errorType", beginning(type)}});
 }
 
 }  // namespace
@@ -59,7 +78,7 @@ wire::Failure failure_of(std::string_view document, std::string_view type_header
   std::string type = failure ? "" : text_at(parsed, "errorType");
   const std::string message = failure ? plain(document) : text_at(parsed, "errorMessage");
   if (type.empty()) type = plain(type_header);
-  return {.message = words_of(type, message), .document = bounded(parsed, type)};
+  return {.message = words_of(type, message), .document = document_of(parsed, type, message)};
 }
 
 std::string error_document(std::string_view type, std::string_view message) {

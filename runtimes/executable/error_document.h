@@ -9,8 +9,8 @@
 namespace dormouse::executable {
 
 // What a program said of an error: in one line, "ValueError: no such name", and as it said it, if
-// that is no longer than a frame has room for. `type_header` is what its header named, for a
-// document that names no type, or is none.
+// that is no longer than a frame has room for, and can be written as JSON again. `type_header` is
+// what its header named, for a document that names no type, or is none.
 wire::Failure failure_of(std::string_view document, std::string_view type_header);
 
 // {"errorMessage": …, "errorType": …}
