@@ -1,4 +1,6 @@
 // Whole calls on tiny models of random weights, without the wire.
+#include <set>
+
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/test_calls.h"
 
@@ -294,6 +296,58 @@ TEST_F(Generate, ChoosesTheLikeliestAsLlamaCppsSamplersDo) {
   }
   const Kept banned = asked(R"({"prompt":"Hello","temperature":0,"max_tokens":1,)" + bans + "}");
   EXPECT_NE(banned.text(), text_of({first}));
+}
+
+// Each of them leaves one token to choose from.
+TEST_F(Generate, ChoosesTheLikeliestIfNoOtherIsLeft) {
+  const auto said = [&](const std::string& wishes) {
+    return asked(R"({"prompt":"Hello","ignore_eos":true,"max_tokens":32,"seed":7,)" + wishes + "}")
+        .text();
+  };
+  const std::string likeliest = said(R"("temperature":0)");
+  EXPECT_NE(said(R"("temperature":1)"), likeliest);
+  for (const char* wish : {R"("top_k":1)", R"("top_p":1e-6)", R"("top_p":0)", R"("min_p":1)"}) {
+    EXPECT_EQ(said(std::string(R"("temperature":1,)") + wish), likeliest) << wish;
+  }
+}
+
+TEST_F(Generate, SaysWhatItHasSaidLessOftenIfThatIsPenalised) {
+  const auto different_tokens = [&](const std::string& wishes) {
+    const Kept kept = asked(R"({"prompt":"Hello","temperature":0,"ignore_eos":true,"logprobs":0,
+                                "max_tokens":200)" +
+                            wishes + "}");
+    std::set<std::string> different;
+    const json::value logprobs = kept.json().at("choices").at(0).at("logprobs");
+    for (const json::value& token : logprobs.at("tokens").as_array()) {
+      different.emplace(token.as_string());
+    }
+    return different.size();
+  };
+  const std::size_t freely = different_tokens("");
+  EXPECT_GT(different_tokens(R"(,"presence_penalty":2)"), freely + 20);
+  EXPECT_GT(different_tokens(R"(,"frequency_penalty":2)"), freely + 20);
+  EXPECT_LT(different_tokens(R"(,"presence_penalty":-2)"), freely - 20);
+  EXPECT_LT(different_tokens(R"(,"frequency_penalty":-2)"), freely - 20);
+}
+
+TEST_F(Generate, AnswersWithAJsonObjectInJsonMode) {
+  // Words that end soon.
+  const std::string quote = std::to_string(model->tokens("\"", false).back());
+  std::size_t whole = 0, members = 0;
+  for (int seed = 0; seed < 20; ++seed) {
+    const Kept kept =
+        asked(R"({"messages":[{"role":"user","content":"x"}],"max_tokens":200,"seed":)" +
+              std::to_string(seed) + R"(,"logit_bias":{")" + quote +
+              R"(":5},"response_format":{"type":"json_object"}})");
+    ASSERT_FALSE(kept.error) << kept.error->message;
+    if (kept.json().at("choices").at(0).at("finish_reason") != "stop") continue;
+    const json::value answer = json::parse(kept.text());
+    ASSERT_TRUE(answer.is_object()) << kept.text();
+    members += answer.as_object().size();
+    ++whole;
+  }
+  EXPECT_GT(whole, 10U);
+  EXPECT_GT(members, 5U);
 }
 
 TEST_F(Generate, TakesTemperaturesThatAreNextToNothing) {
