@@ -393,13 +393,25 @@ TEST_F(Generate, RefusesWhatDoesNotFit) {
   EXPECT_EQ(asked(R"({"input":"a"})").error->code, Code::unsupported);
 }
 
-TEST_F(Generate, SurvivesAnEmptyPrompt) {
+// As the test model begins each text with a token of its own, it has one to go on from.
+TEST_F(Generate, GoesOnFromTheBeginningIfThePromptIsEmpty) {
+  const Token begin = llama_vocab_bos(model->vocabulary());
+  const std::string expected = text_of(greedy({begin}, 24));
   const Kept kept = asked(prompt(""));
-  // A model that begins each text with a token of its own has one to go on from.
-  if (kept.error) {
-    EXPECT_EQ(kept.error->message, "prompt: is empty");
-  } else {
-    EXPECT_EQ(kept.usage.prompt, 1U);
+  ASSERT_FALSE(kept.error) << kept.error->message;
+  EXPECT_EQ(kept.usage.prompt, 1U);
+  EXPECT_EQ(kept.text(), expected);
+}
+
+TEST_F(Generate, RefusesAPromptOfNoTokens) {
+  const std::pair<const char*, const char*> rows[] = {{"[]", "prompt: is empty"},
+                                                      {"[[]]", "prompt: is empty"},
+                                                      {"[[1],[]]", "prompt[1]: is empty"}};
+  for (const auto& [empty, message] : rows) {
+    const Kept kept = asked(R"({"max_tokens":2,"prompt":)" + std::string(empty) + "}");
+    ASSERT_TRUE(kept.error) << empty;
+    EXPECT_EQ(kept.error->code, Code::invalid_argument);
+    EXPECT_EQ(kept.error->message, message);
   }
 }
 

@@ -191,13 +191,24 @@ constexpr unsigned chat = 1, completion = 2, embedding = 4;
 constexpr unsigned generating = chat | completion, all = generating | embedding;
 constexpr std::int64_t tokens_most = std::numeric_limits<std::int32_t>::max();
 
+// The limit's other name, which has been read.
+Result<> read_completion_tokens(Request& request, Field field, Value value) {
+  const auto other = request.tokens_max;
+  auto good = read_count<&Request::tokens_max, 1, tokens_most>(request, field, value);
+  if (good && other && other != request.tokens_max) {
+    return refused(field, "\"max_tokens\" says another number");
+  }
+  return good;
+}
+
 struct Entry {
   std::string_view name;
   unsigned operations;
   Read* read;
 };
 
-// In the order in which they are read: `tools` before what chooses among them.
+// In the order in which they are read: `tools` before what chooses among them, a limit before its
+// other name.
 constexpr Entry entries[] = {
     {"model", all, read_model},
     {"messages", chat, read_messages},
@@ -214,7 +225,7 @@ constexpr Entry entries[] = {
     {"ignore_eos", generating, read_flag<&Sampling::ignore_eos>},
     {"n", generating, read_count<&Request::choices, 1, choices_max>},
     {"max_tokens", generating, read_count<&Request::tokens_max, 1, tokens_most>},
-    {"max_completion_tokens", chat, read_count<&Request::tokens_max, 1, tokens_most>},
+    {"max_completion_tokens", chat, read_completion_tokens},
     {"stop", generating, read_stop},
     {"top_logprobs", chat, read_count<&Request::logprobs, 0, top_logprobs_max>},
     {"logprobs", chat, read_chat_logprobs},
@@ -322,7 +333,9 @@ Result<Request> read_request(std::string_view wanted, std::string_view body) {
   }
   constexpr std::int32_t completion_tokens = 16;  // OpenAI's default, of these only.
   if (*what == Operation::completion && !request.tokens_max) request.tokens_max = completion_tokens;
-  if (request.logprobs && *what == Operation::chat && !object->contains("logprobs")) {
+  const json::value* const logprobs = object->if_contains("logprobs");
+  const bool says_whether = logprobs != nullptr && !logprobs->is_null();
+  if (request.logprobs && *what == Operation::chat && !says_whether) {
     return refused("top_logprobs", "wants \"logprobs\": true");
   }
   if (auto good = check_whole(request); !good) return good.error();

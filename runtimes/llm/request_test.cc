@@ -62,6 +62,9 @@ TEST(Request, NamesTheFieldThatIsWrong) {
       {R"("stop":"")", "stop: "},
       {R"("seed":"x")", "seed: "},
       {R"("top_logprobs":3)", "top_logprobs: "},
+      {R"("top_logprobs":3,"logprobs":null)", "top_logprobs: "},
+      {R"("top_logprobs":3,"logprobs":false)", "top_logprobs: "},
+      {R"("max_tokens":3,"max_completion_tokens":4)", "max_completion_tokens: "},
       {R"("logit_bias":{"x":1})", "logit_bias: "},
       {R"("logit_bias":{"1":101})", "logit_bias: "},
       {R"("response_format":{"type":"xml"})", "response_format.type: "},
@@ -79,6 +82,14 @@ TEST(Request, NamesTheFieldThatIsWrong) {
     EXPECT_TRUE(error_of(chat, with(fields)).starts_with(message))
         << fields << " gave " << error_of(chat, with(fields));
   }
+}
+
+TEST(Request, TakesBothNamesOfALimitIfTheySayTheSame) {
+  const auto request = read_request(chat, with(R"("max_tokens":3,"max_completion_tokens":3)"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->tokens_max, 3);
+  EXPECT_EQ(read_request(chat, with(R"("max_tokens":null,"max_completion_tokens":4)"))->tokens_max,
+            4);
 }
 
 TEST(Request, NeverPassesOverWhatItDoesNotDo) {
