@@ -67,7 +67,7 @@ test("examples/story-teller streams on what the model says", { skip }, async () 
   // The model may find after a word or two that its story has ended, but not each time.
   for (let turn = 0; turn < 12 && !told.some((story) => story.length > 40); ++turn) {
     const answer = await platform.request("POST", "/f/story-teller", {
-      body: JSON.stringify({ begin: "And David said", length: 4 }),
+      body: JSON.stringify({ begin: "And David said", length: 48 }),
       headers: { "content-type": "application/json" },
     });
     assert.equal(answer.status, 200, answer.text);
