@@ -13,13 +13,19 @@
 namespace dormouse::llm {
 namespace {
 
-// What the template itself says, without where llama.cpp saw it.
+// What the template itself says, or what is wrong with it, without where llama.cpp saw it.
 Error refused(const std::exception& failure) {
-  constexpr std::string_view own_words = "Jinja Exception: ";
+  constexpr std::string_view own_words = "Jinja Exception: ", cause = "\nError: ";
   std::string_view what = failure.what();
-  const auto at = what.rfind(own_words);
+  const auto own_at = what.rfind(own_words), cause_at = what.rfind(cause);
+  if (own_at != what.npos) {
+    what.remove_prefix(own_at + own_words.size());
+  } else {
+    if (cause_at != what.npos) what.remove_prefix(cause_at + cause.size());
+    what = what.substr(0, what.find('\n'));
+  }
   if (what == "std::exception") what = "it is no template that can be read (Jinja)";
-  what = at == what.npos ? what.substr(0, what.find('\n')) : what.substr(at + own_words.size());
+  if (what == "std::bad_alloc") what = "it takes too much memory";
   return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
 }
 

@@ -30,7 +30,7 @@ constexpr bool counts_allocations = true;
 void* operator new(std::size_t size) {
   largest_allocation = std::max(largest_allocation.load(), size);
   void* const got = std::malloc(size);
-  if (got == nullptr) std::abort();
+  if (got == nullptr) throw std::bad_alloc();
   return got;
 }
 void operator delete(void* memory) noexcept {
