@@ -9,6 +9,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -65,9 +66,11 @@ class TestWorker : public AtWire {
       : TestWorker(started(std::move(before))) {
     EXPECT_EQ(receive().type, wire::Type::hello);
   }
-  ~TestWorker() {
+  ~TestWorker() { end(); }
+
+  void end() {
     leave();
-    waitpid(process_, nullptr, 0);
+    if (process_ > 0) waitpid(std::exchange(process_, -1), nullptr, 0);
   }
 
  private:
@@ -96,7 +99,7 @@ class TestWorker : public AtWire {
     return {both[0], process};
   }
 
-  const pid_t process_;
+  pid_t process_;
 };
 
 }  // namespace dormouse::llm
