@@ -1,4 +1,7 @@
 // Texts to vectors, on a tiny model of random weights.
+#include <cmath>
+#include <numeric>
+
 #include "runtimes/llm/test_calls.h"
 
 namespace dormouse::llm {
@@ -6,10 +9,13 @@ namespace {
 
 class Embed : public Generating {
  protected:
-  Embed() {
-    Settings bert = settings("bert.gguf");
-    bert.context = 0;
-    use(bert);
+  Embed() { make("bert.gguf", ""); }
+
+  void make(const std::string& name, const std::string& pooling) {
+    Settings made = settings(name);
+    made.context = 0;
+    made.pooling = pooling;
+    use(made);
     embedder = std::make_unique<Embedder>(model.get());
   }
   Kept embedded(std::string_view body) {
@@ -28,8 +34,65 @@ class Embed : public Generating {
     while (!(*call)->over()) (*call)->step(embedder.get());
     return kept;
   }
+
+  static std::vector<Token> tokens_of(const llama_model* of, const std::string& text) {
+    std::vector<Token> tokens(text.size() + 2);
+    const auto size = [](const auto& all) { return static_cast<std::int32_t>(all.size()); };
+    const std::int32_t count = llama_tokenize(llama_model_get_vocab(of), text.data(), size(text),
+                                              tokens.data(), size(tokens), true, false);
+    CHECK(count > 0);
+    tokens.resize(static_cast<std::size_t>(count));
+    return tokens;
+  }
+
+  // What llama.cpp makes of it by itself, in a context of its own.
+  static std::vector<float> plainly(const std::string& name, enum llama_pooling_type pooling,
+                                    const std::string& text) {
+    const std::string path = std::string(LLM_TESTDATA) + "/" + name;
+    const llama_model_ptr plain(
+        llama_model_load_from_file(path.c_str(), llama_model_default_params()));
+    llama_context_params computing = llama_context_default_params();
+    computing.embeddings = true;
+    computing.pooling_type = pooling;
+    const llama_context_ptr context(llama_init_from_model(plain.get(), computing));
+    std::vector<Token> tokens = tokens_of(plain.get(), text);
+    const llama_batch batch =
+        llama_batch_get_one(tokens.data(), static_cast<std::int32_t>(tokens.size()));
+    const bool remembers = llama_get_memory(context.get()) != nullptr;
+    const auto compute = remembers ? llama_decode : llama_encode;
+    EXPECT_EQ(compute(context.get(), batch), 0);
+    const float* const values = llama_get_embeddings_seq(context.get(), 0);
+    return {values, values + llama_model_n_embd_out(plain.get())};
+  }
+
   std::unique_ptr<Embedder> embedder;
 };
+
+TEST_F(Embed, MakesTheVectorsThatLlamaCppMakes) {
+  struct Made {
+    const char* model;
+    const char* pooling;
+    enum llama_pooling_type plain;
+  };
+  const std::string text = "two mice and a river by the sea";
+  for (const Made& each : {Made{"bert.gguf", "", LLAMA_POOLING_TYPE_MEAN},
+                           Made{"bert.gguf", "cls", LLAMA_POOLING_TYPE_CLS},
+                           Made{"llama.gguf", "mean", LLAMA_POOLING_TYPE_MEAN},
+                           Made{"llama.gguf", "last", LLAMA_POOLING_TYPE_LAST}}) {
+    make(each.model, each.pooling);
+    const Kept kept = embedded(R"({"input":["one mouse",")" + text + R"(","the moon"]})");
+    ASSERT_FALSE(kept.error) << kept.error->message;
+    const json::array ours = kept.json().at("data").at(1).at("embedding").as_array();
+    const std::vector<float> plain = plainly(each.model, each.plain, text);
+    ASSERT_EQ(ours.size(), plain.size());
+    const double length =
+        std::sqrt(std::inner_product(plain.begin(), plain.end(), plain.begin(), 0.0));
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      EXPECT_NEAR(ours[i].to_number<double>(), plain[i] / length, 1e-5)
+          << each.model << " " << each.pooling;
+    }
+  }
+}
 
 TEST_F(Embed, MakesVectorsOfLengthOne) {
   const Kept kept = embedded(R"({"model":"b","input":["one mouse","two mice","one mouse"]})");
