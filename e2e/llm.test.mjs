@@ -386,7 +386,10 @@ test("M7: what is no model is refused when it is deployed, with the reason", asy
   const cut = llama.subarray(0, llama.length - 5000);
   const odd = Buffer.from(llama);
   odd.writeUInt32LE(0xffffffff, 16);
+  const crashing = Buffer.from(llama);  // Sound as a file, and without a layer llama.cpp gives up.
+  crashing.writeUInt32LE(0, llama.indexOf("llama.block_count") + "llama.block_count".length + 4);
   const rows = [
+    [crashing, /ended by signal 6 \(SIGABRT\); it last printed: llama\.cpp gave up: .*GGML_ASSERT\(.*\) failed/],
     [Buffer.from("no model"), /not a sound GGUF file: it does not begin with "GGUF"/],
     [cut, /not a sound GGUF file: the tensor ".*" ends \d+ bytes behind the file/],
     [odd, /not a sound GGUF file/],

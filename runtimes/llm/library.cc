@@ -5,7 +5,9 @@
 #include <llama.h>
 #include <log.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <string_view>
 
 #include "base/check.h"
 
@@ -21,6 +23,14 @@ void listen(ggml_log_level level, const char* text, void*) {
   if (level != GGML_LOG_LEVEL_ERROR || !complaint().empty()) return;
   complaint() = text;
   while (complaint().ends_with('\n')) complaint().pop_back();
+}
+
+// The reason is the last that is printed. By itself llama.cpp would start a debugger then, in a
+// fork of all this memory, and print where it was.
+void give_up(const char* why) {
+  std::string_view what = why;  // "/…/llama-model.cpp:1260: GGML_ASSERT(…) failed"
+  what.remove_prefix(what.substr(0, what.find(": ")).rfind('/') + 1);
+  std::fprintf(stderr, "llama.cpp gave up: %.*s\n", static_cast<int>(what.size()), what.data());
 }
 
 std::string names_of(enum ggml_backend_dev_type type) {
@@ -52,6 +62,7 @@ std::string accelerators() {
 
 Result<> open_library(const std::string& accelerator) {
   llama_log_set(listen, nullptr);
+  ggml_set_abort_callback(give_up);
   common_log_set_verbosity_thold(-1);  // Its first line would start a thread.
   Dl_info where{};
   if (dladdr(reinterpret_cast<void*>(&ggml_backend_load_all_from_path), &where) == 0) {

@@ -1,12 +1,25 @@
-// What only shows when several calls are under way at a worker.
+// What only shows at a worker: several calls under way, what it announces, and its end.
 #include "runtimes/llm/server.h"
 
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
+#include "base/bytes.h"
 #include "runtimes/llm/test_worker.h"
 
 namespace dormouse::llm {
 namespace {
+
+namespace fs = std::filesystem;
+
+std::string content(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 TEST(Server, MakesVectorsOfAllCallsInTurns) {
   TestWorker worker;
@@ -84,6 +97,33 @@ TEST_F(Announcing, NoneThatIsSoonThere) {
   serve_after(std::chrono::hours(1));
   stream(1);
   EXPECT_EQ(announcements(1), 1);
+}
+
+// M7. Sound as a file, but without a layer, at which llama.cpp aborts.
+std::string model_that_crashes() {
+  std::string key = "llama.block_count", none = key;
+  for (std::string* each : {&key, &none}) put(*each, std::uint32_t{4});  // It is a 32-bit number.
+  put(key, std::uint32_t{2});
+  put(none, std::uint32_t{0});
+  std::string model = content(fs::path(LLM_TESTDATA) / "llama.gguf");
+  return model.replace(model.find(key), key.size(), none);
+}
+
+TEST(Server, SaysWhyLastWhereItsModelEndsIt) {
+  const fs::path folder = fs::temp_directory_path() / ("llm_crash." + std::to_string(getpid()));
+  const fs::path said = folder / "said";
+  fs::create_directories(folder);
+  std::ofstream(folder / "model.gguf", std::ios::binary) << model_that_crashes();
+  TestWorker worker({"sh", "-c", "exec \"$0\" \"$@\" 2>" + said.string()}, folder);
+  worker.send(wire::Type::load, 0, wire::encode(wire::Load{{{"model", "model.gguf"}}}));
+  EXPECT_TRUE(worker.has_ended());
+  const int status = worker.end();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+  const std::string last = content(said);
+  EXPECT_TRUE(last.starts_with("llama.cpp gave up: llama-model.cpp:")) << last;
+  EXPECT_TRUE(last.ends_with(" failed\n")) << last;
+  EXPECT_EQ(std::ranges::count(last, '\n'), 1);
+  fs::remove_all(folder);
 }
 
 }  // namespace

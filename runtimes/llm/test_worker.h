@@ -52,6 +52,10 @@ class AtWire {
     item.body_size = body.size();
     send(wire::Type::invoke, handle, wire::encode(std::span(&item, 1)));
   }
+  bool has_ended() {
+    auto frame = receiver_.receive();
+    return !frame && frame.error().code == Code::unavailable;
+  }
   void leave() { socket_ = wire::Descriptor(); }
 
  private:
@@ -61,16 +65,19 @@ class AtWire {
 
 class TestWorker : public AtWire {
  public:
-  // Its code is what LLM_TESTDATA has. `before`: a program that runs it, with its arguments.
-  explicit TestWorker(std::vector<std::string> before = {})
-      : TestWorker(started(std::move(before))) {
+  // `before`: a program that runs it, with its arguments.
+  explicit TestWorker(std::vector<std::string> before = {}, std::string code = LLM_TESTDATA)
+      : TestWorker(started(std::move(before), std::move(code))) {
     EXPECT_EQ(receive().type, wire::Type::hello);
   }
   ~TestWorker() { end(); }
 
-  void end() {
+  // Gives the status with which it ended.
+  int end() {
+    int status = 0;
     leave();
-    if (process_ > 0) waitpid(std::exchange(process_, -1), nullptr, 0);
+    if (process_ > 0) waitpid(std::exchange(process_, -1), &status, 0);
+    return status;
   }
 
  private:
@@ -81,10 +88,10 @@ class TestWorker : public AtWire {
 
   explicit TestWorker(Started worker) : AtWire(worker.socket), process_(worker.process) {}
 
-  static Started started(std::vector<std::string> before) {
+  static Started started(std::vector<std::string> before, std::string code) {
     int both[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) == 0);
-    before.insert(before.end(), {LLM_WORKER, LLM_TESTDATA});
+    before.insert(before.end(), {LLM_WORKER, std::move(code)});
     const pid_t process = fork();
     if (process == 0) {
       fcntl(both[1], F_SETFD, 0);
