@@ -9,7 +9,7 @@
 
 namespace dormouse::llm {
 
-// A graph is about to be computed. Of one on a card, nothing is this process's.
+// A graph is about to be computed. Where a card has a part in it, nothing is given back.
 void note_scratch(ggml_cgraph*);
 
 // A step has failed: what there is to compute in is not known before the next graph.

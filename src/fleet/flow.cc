@@ -10,7 +10,16 @@ bool Flow::add(std::string_view piece) {
   if (piece.size() > credit_) return false;
   credit_ -= piece.size();
   response_bytes_ += piece.size();
-  if (!piece.empty()) pieces_.push_back({std::string(piece), {}});
+  // A piece takes some memory of its own: small ones wait together, but for those that count
+  // tokens.
+  constexpr std::size_t small = 4096;
+  const bool joins = !pieces_.empty() && !pieces_.back().tokens &&
+                     pieces_.back().bytes.size() + piece.size() <= small;
+  if (joins) {
+    pieces_.back().bytes += piece;
+  } else if (!piece.empty()) {
+    pieces_.push_back({std::string(piece), {}});
+  }
   wake();
   return true;
 }

@@ -25,6 +25,11 @@ bool would_wait_for_itself(const std::vector<std::string>& callers,
   return std::ranges::count(callers, manifest.name) >= slots;
 }
 
+// Of a stream whose function takes it no more, or whose call has ended.
+Error given_up() {
+  return {Code::cancelled, "the call was given up, or the one that it is made in has ended"};
+}
+
 }  // namespace
 
 // A worker is about to call with a large body.
@@ -186,6 +191,10 @@ asio::awaitable<Result<Answer>> Shard::gather(InstanceKey by, Answer streamed) {
 std::shared_ptr<Passing> Shard::begin_passing(const InnerCall& call, wire::Content content) {
   Instance* const where = instance(call.from);
   if (where == nullptr || !where->worker) return nullptr;
+  if (where->left.erase(call.handle) > 0) {
+    end_passing(call, given_up());
+    return nullptr;
+  }
   if (where->passing.size() >= streams_at_once_max) {
     answer_inner_call(call.from, call.handle,
                       Error{Code::throttled, "an instance takes at most 16 streams at a time"});
@@ -202,17 +211,18 @@ std::shared_ptr<Passing> Shard::begin_passing(const InnerCall& call, wire::Conte
 }
 
 asio::awaitable<void> Shard::pass_on(InnerCall call, Answer streamed) {
+  call.room = {};  // Of the body, which whoever is called has.
   const auto passing = begin_passing(call, std::move(streamed.content));
   if (!passing) co_return;
   for (;;) {
     auto racing = async::first_of(streamed.stream->next(), passing->left());
     auto first = co_await std::move(racing);
-    if (first.index() == 1) co_return end_passing(call, ok);
+    if (first.index() == 1) co_return end_passing(call, given_up());
     auto piece = std::get<0>(std::move(first));
     if (!piece) co_return end_passing(call, piece.error());
     if (!*piece) co_return end_passing(call, ok);
     auto sending = pass_piece(call, passing, **std::move(piece));
-    if (!co_await std::move(sending)) co_return end_passing(call, ok);
+    if (!co_await std::move(sending)) co_return end_passing(call, given_up());
   }
 }
 
@@ -233,7 +243,6 @@ asio::awaitable<bool> Shard::pass_piece(InnerCall call, std::shared_ptr<Passing>
   co_return true;
 }
 
-// Who has given it up does not read its end either.
 void Shard::end_passing(const InnerCall& call, Result<> how) {
   Instance* const where = instance(call.from);
   if (where == nullptr || !where->worker) return;
@@ -255,11 +264,15 @@ void Shard::credit_passing(InstanceKey from, const wire::Frame& frame) {
   }
 }
 
+// Before it is answered, it is left once it is.
 void Shard::leave_passing(InstanceKey from, const wire::Frame& frame) {
-  const Instance& where = *instance(from);
+  Instance& where = *instance(from);
   const auto found = where.passing.find(frame.header.handle);
-  if (found == where.passing.end()) return;
-  asio::post(executor_, [passing = found->second] { passing->give_up(); });
+  if (found != where.passing.end()) {
+    asio::post(executor_, [passing = found->second] { passing->give_up(); });
+  } else if (where.calling.contains(frame.header.handle)) {
+    where.left.insert(frame.header.handle);
+  }
 }
 
 // Of one of its calls, or of all.
@@ -274,6 +287,7 @@ void Shard::answer_inner_call(InstanceKey to, std::uint64_t handle, Result<Answe
   Instance* const where = instance(to);
   if (where == nullptr || !where->worker) return;
   where->calling.erase(handle);
+  where->left.erase(handle);
   if (where->worker->has_read_all()) where->unread_bytes = 0;
   if (ended) where->unread_bytes += ended->body.size();
   if (where->unread_bytes > unread_answers_max * options_.answer_bytes_max) {

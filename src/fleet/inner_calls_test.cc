@@ -287,6 +287,7 @@ std::function<void(int)> streaming(Inner inner, Outer outer) {
     Talker talker(socket);
     std::uint64_t mine = 0;
     std::string taken;
+    auto hears = outer;  // Each instance by itself.
     while (const auto frame = talker.hear()) {
       if (frame->header.type == wire::Type::invoke) {
         const auto items = wire::decode_items(frame->payload);
@@ -308,7 +309,7 @@ std::function<void(int)> streaming(Inner inner, Outer outer) {
         continue;
       }
       if (mine == 0) continue;  // Credit for the one that streams, or its cancelling.
-      std::optional<std::string> said = outer(talker, *frame, taken);
+      std::optional<std::string> said = hears(talker, *frame, taken);
       if (!said) continue;
       const wire::Answer answer{
           .content = {.content_type = "x/y"}, .body_size = said->size(), .inline_body = *said};
@@ -357,12 +358,13 @@ TEST(InnerCall, OfAStreamThatFailsHalfWaySaysSo) {
   EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "<one>and no more");
 }
 
+// A frame's header counts as well. The one called sends small pieces, as many as it may.
 TEST(InnerCall, OfAStreamSendsNoMoreThanThereIsCreditFor) {
-  constexpr std::size_t window = wire::credit_window_bytes, piece = 32 << 10;
+  constexpr std::size_t window = wire::credit_window_bytes, piece = 100, pieces = 5000;
   World world(streaming(
       [](Talker& talker, std::uint64_t handle) {
         std::size_t credit = window;
-        for (std::size_t sent = 0; sent < window + piece; sent += piece, credit -= piece) {
+        for (std::size_t i = 0; i < pieces; ++i, credit -= piece) {
           while (credit < piece) {
             const auto frame = talker.hear();
             if (!frame) return;
@@ -374,22 +376,25 @@ TEST(InnerCall, OfAStreamSendsNoMoreThanThereIsCreditFor) {
         }
         talker.say(wire::Type::chunk, handle, "", wire::flag_end);
       },
-      [](Talker& talker, const wire::Frame& frame,
-         std::string& taken) -> std::optional<std::string> {
+      [room = window](Talker& talker, const wire::Frame& frame,
+                      std::string& taken) mutable -> std::optional<std::string> {
         if (frame.header.type != wire::Type::chunk) return std::nullopt;
         taken += frame.payload;
         if ((frame.header.flags & wire::flag_end) != 0) return std::to_string(taken.size());
-        if (taken.size() > window + piece) return "too much";
-        if (taken.size() == window) {
-          usleep(50'000);  // What comes without credit would be here by then.
-          char next = 0;
-          if (recv(talker.socket(), &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return "without credit";
-          talker.say(wire::Type::credit, frame.header.handle, wire::encode_credit(piece));
-        }
+        const std::size_t cost = wire::header_size + frame.payload.size();
+        if (cost > room) return "without credit";
+        room -= cost;
+        if (room > wire::header_size) return std::nullopt;
+        usleep(50'000);  // What comes without credit would be here by then.
+        char next = 0;
+        if (recv(talker.socket(), &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return "without credit";
+        const auto again = static_cast<std::uint32_t>(window - room);
+        talker.say(wire::Type::credit, frame.header.handle, wire::encode_credit(again));
+        room = window;
         return std::nullopt;
       }));
   world.deploy("f", {}, 30s, 16 << 20);
-  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), std::to_string(window + piece));
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), std::to_string(pieces * piece));
 }
 
 TEST(InnerCall, OfAStreamThatIsLeftEnds) {
@@ -400,16 +405,56 @@ TEST(InnerCall, OfAStreamThatIsLeftEnds) {
         },
         [says_so](Talker& talker, const wire::Frame& frame,
                   std::string&) -> std::optional<std::string> {
-          if (frame.header.type != wire::Type::chunk) return std::nullopt;
-          if ((frame.header.flags & wire::flag_end) != 0) return says_so ? "left" : "ended";
-          if (!says_so) return "enough";
-          talker.say(wire::Type::cancel, frame.header.handle, "");
-          return std::nullopt;
+          if (frame.header.type == wire::Type::chunk) {
+            if (!says_so) return "enough";
+            talker.say(wire::Type::cancel, frame.header.handle, "");
+            return std::nullopt;
+          }
+          if ((frame.header.flags & wire::flag_streaming) != 0) return std::nullopt;
+          return std::string(name(wire::decode_call_answer(frame.payload)->failure->code));
         }));
     world.deploy("f", {}, 30s, 16 << 20);
-    EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), says_so ? "left" : "enough");
+    EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), says_so ? "cancelled" : "enough");
     EXPECT_TRUE(world.comes([&] { return world.ledger.ended == 2; })) << says_so;
   }
+}
+
+// The call is given up at once; whoever is called begins to stream later.
+TEST(InnerCall, OfAStreamThatIsLeftBeforeItBeginsEndsAsItDoes) {
+  World world([](int socket) {
+    Talker talker(socket);
+    std::uint64_t mine = 0;
+    while (const auto frame = talker.hear()) {
+      if (frame->header.type == wire::Type::answer && mine != 0) {
+        const auto answer = wire::decode_call_answer(frame->payload);
+        const std::string said =
+            answer->failure ? std::string(name(answer->failure->code)) : "head";
+        const wire::Answer whole{
+            .content = {.content_type = "x/y"}, .body_size = said.size(), .inline_body = said};
+        talker.say(wire::Type::result, mine, wire::encode(whole));
+      }
+      if (frame->header.type != wire::Type::invoke) continue;
+      const auto items = wire::decode_items(frame->payload);
+      const std::uint64_t handle = items->front().handle;
+      if (items->front().inline_body == "inner") {
+        usleep(50'000);
+        talker.say(wire::Type::result, handle, wire::encode(wire::Answer{}), wire::flag_streaming);
+        continue;
+      }
+      mine = handle;
+      const wire::Call call{.caller = handle,
+                            .function = "f",
+                            .content = {.content_type = "x/y"},
+                            .body_size = 5,
+                            .inline_body = "inner"};
+      talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call),
+                 wire::flag_streaming);
+      talker.say(wire::Type::cancel, wire::call_bit | handle, "");
+    }
+  });
+  world.deploy("f", {}, 30s, 16 << 20);
+  EXPECT_EQ(World::text(world.run(world.call("f", "outer"))), "cancelled");
+  EXPECT_TRUE(world.comes([&] { return world.ledger.ended == 2; }));
 }
 
 TEST(InnerCall, OfAStreamWithCreditForMoreThanWasSentEndsTheInstance) {
@@ -417,7 +462,8 @@ TEST(InnerCall, OfAStreamWithCreditForMoreThanWasSentEndsTheInstance) {
       [](Talker& talker, std::uint64_t handle) { talker.say(wire::Type::chunk, handle, "one"); },
       [](Talker& talker, const wire::Frame& frame, std::string&) -> std::optional<std::string> {
         if (frame.header.type == wire::Type::chunk) {
-          talker.say(wire::Type::credit, frame.header.handle, wire::encode_credit(4));
+          talker.say(wire::Type::credit, frame.header.handle,
+                     wire::encode_credit(wire::header_size + 4));
         }
         return std::nullopt;
       }));

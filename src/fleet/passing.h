@@ -17,14 +17,14 @@ class Passing {
   explicit Passing(scheduling::CallKey caller) : caller_(caller) {}
 
   scheduling::CallKey caller() const { return caller_; }
-  std::size_t room() const { return room_; }
-  bool given_up() const { return given_up_; }
+  // Of the next frame's payload. A frame's header counts, too: many small ones wait as dearly.
+  std::size_t room() const { return room_ > wire::header_size ? room_ - wire::header_size : 0; }
 
-  void sent(std::size_t bytes) {
-    CHECK(bytes <= room_);
-    room_ -= bytes;
+  void sent(std::size_t payload) {
+    CHECK(payload <= room());
+    room_ -= wire::header_size + payload;
   }
-  // The function has taken so much. False: more than was sent.
+  // The function has taken so much, headers included. False: more than was sent.
   bool credit(std::size_t bytes) {
     if (bytes > wire::credit_window_bytes - room_) return false;
     room_ += bytes;
@@ -38,7 +38,7 @@ class Passing {
 
   // Completes when there is room; false: nobody takes it, or the waiting coroutine was cancelled.
   asio::awaitable<bool> has_room() {
-    while (room_ == 0 && !given_up_) {
+    while (room() == 0 && !given_up_) {
       auto waiting = changed_.rung();
       if (!co_await std::move(waiting)) co_return false;
     }

@@ -170,6 +170,7 @@ class Shard final : public Fleet {
     SecretUses secrets;     // Of its manifest.
     std::map<std::uint64_t, Room> call_rooms;  // For calls that it is about to make, by handle.
     std::set<std::uint64_t> calling;           // Those that it makes.
+    std::set<std::uint64_t> left;              // Of those, what it has given up.
     std::map<std::uint64_t, std::shared_ptr<Passing>> passing;  // Streams that answer those.
     std::uint64_t gathered_bytes = 0;                           // Of streams that answer them.
     std::uint64_t unread_bytes = 0;                // Of answers that it may not have read yet.

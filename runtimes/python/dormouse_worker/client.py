@@ -64,8 +64,8 @@ def stream(name, payload=None, *, content_type=None):
     frames = _worker.stream(_new_handle(), name, *_content(payload, content_type))
     answer = next(frames)
     if not answer.flags & wire.FLAG_STREAMING:
-        return iter((_whole(answer),))
-    kind = wire.Content(_answered(answer)).type.partition(";")[0].strip()
+        return _only(_whole(answer))
+    kind = wire.Content(_answered(answer)).type.partition(";")[0].strip().lower()
     pieces = _pieces(frames)
     if kind == "text/event-stream":
         return _events(_texts(pieces))
@@ -88,6 +88,10 @@ def _answered(frame):
 def _whole(frame):
     reader = _answered(frame)
     return _result(wire.Content(reader), wire.body_of_answer(reader, frame.descriptors))
+
+
+def _only(value):
+    yield value
 
 
 def _pieces(frames):
@@ -115,17 +119,19 @@ def _texts(pieces):
 
 def _events(texts):
     """https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` is told."""
-    rest, data = "", []
+    begun, data = [], []
     try:
         for text in texts:
-            *lines, rest = (rest + text).split("\n")
+            *lines, rest = text.split("\n")
             for line in lines:
-                line = line.removesuffix("\r")
+                line = ("".join(begun) + line).removesuffix("\r")
+                begun.clear()
                 if line.startswith("data:"):
                     data.append(line[5:].removeprefix(" "))
                 elif not line and data:
                     yield "\n".join(data)
                     data = []
+            begun.append(rest)
     finally:
         texts.close()
 

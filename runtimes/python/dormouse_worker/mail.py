@@ -27,6 +27,10 @@ class Mail:
         with self._changed:
             del self._boxes[handle]
 
+    def drop(self, handle):
+        """The same without a lock, for frames that bring no descriptors: this thread may hold it."""
+        self._boxes.pop(handle, None)
+
     def take(self, handle=MAIN):
         """The next frame for it. Raises wire.Gone when the daemon is."""
         box = self._boxes[handle]

@@ -290,28 +290,29 @@ class Worker:
         """The same; gives its frame, and then, if that says so, those of the stream. Who does not
         take all of them closes this generator."""
         self._mail.open(handle)
-        goes_on = False
+        goes_on = True
         try:
             frame = self._ask(handle, name, content, body, wire.FLAG_STREAMING)
             goes_on = frame.flags & wire.FLAG_STREAMING != 0
             yield frame
             taken = 0
             while goes_on:
+                self._must_be_the_handlers()
                 frame = self._mail.take(handle)
                 goes_on = frame.type == wire.CHUNK and not frame.flags & wire.FLAG_END
                 yield frame
-                taken += len(frame.payload)
+                taken += wire.HEAD_SIZE + len(frame.payload)
                 if goes_on and taken >= wire.CREDIT_WINDOW // 4:
                     self._socket.send(wire.CREDIT, handle, struct.pack("<I", taken))
                     taken = 0
-        finally:
-            self._mail.close(handle)
-            if goes_on and os.getpid() == self._pid:
-                self._socket.send(wire.CANCEL, handle)
+        finally:  # Where the garbage collector may have come to.
+            if os.getpid() == self._pid:
+                self._mail.drop(handle)
+                if goes_on:
+                    self._socket.send_when_free(wire.CANCEL, handle)
 
     def _ask(self, handle, name, content, body, flags=0):
-        if os.getpid() != self._pid:
-            raise RuntimeError("functions are called by the handler's own process, not by its children")
+        self._must_be_the_handlers()
         caller = client.current.get()
         running = list(self._running)
         if caller not in running:  # A thread of the handler's own, or one left over.
@@ -332,6 +333,10 @@ class Worker:
                 raise client.Error("unavailable", "there is no room for the payload")
         self._socket.send(wire.CALL, handle, message, flags)
         return self._mail.take(handle)
+
+    def _must_be_the_handlers(self):
+        if os.getpid() != self._pid:
+            raise RuntimeError("functions are called by the handler's own process, not by its children")
 
 
 def _fill(frame, body):

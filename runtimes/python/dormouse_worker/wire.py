@@ -1,6 +1,7 @@
 """Frames and messages between the daemon and this worker: docs/formats/wire.md."""
 
 import array
+import collections
 import mmap
 import os
 import socket
@@ -23,6 +24,7 @@ DOCUMENT_MAX = 24 * 1024  # Of a failure.
 FUNCTION_FAILED = 9  # Of base/result.h's codes.
 
 _HEAD = struct.Struct("<IHHQ")
+HEAD_SIZE = _HEAD.size
 _DESCRIPTORS_MAX = 4
 _CONTROL_SIZE = socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4)
 
@@ -50,10 +52,26 @@ class Socket:
         self._socket = socket.socket(fileno=number)
         self._socket.setblocking(True)
         self._sending = threading.Lock()
+        self._late = collections.deque()
 
     def send(self, type, handle=0, payload=b"", flags=0):
         with self._sending:
             self._socket.sendall(_HEAD.pack(len(payload), type, flags, handle) + payload)
+            self._send_late()
+
+    def send_when_free(self, type, handle):
+        """From where this thread may be sending already, as the garbage collector comes in the middle of
+        anything: then it goes with what is sent next."""
+        self._late.append(_HEAD.pack(0, type, 0, handle))
+        if self._sending.acquire(blocking=False):
+            try:
+                self._send_late()
+            finally:
+                self._sending.release()
+
+    def _send_late(self):
+        while self._late:
+            self._socket.sendall(self._late.popleft())
 
     def receive(self):
         descriptors = []
