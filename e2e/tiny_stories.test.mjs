@@ -1,10 +1,11 @@
 // examples/tiny-stories, deployed as it is, with the model that scripts/setup --test has made: it
-// talks, in words of the text that it has learned from, and ends by itself.
+// talks, in words of the text that it has learned from, and ends by itself. And what speaks to it.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
+import { promisify } from "node:util";
 import { Platform, repository } from "./platform.mjs";
 
 const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
@@ -75,4 +76,16 @@ test("examples/story-teller streams on what the model says", { skip }, async () 
     told.push(answer.text);
   }
   assert.ok(told.at(-1).length > 40, told.join("\n"));
+});
+
+test("examples/chat chats by OpenAI's own client, and is what the documentation shows", { skip }, async () => {
+  const example = path.join(repository, "examples/chat/chat.mjs");
+  const code = readFileSync(example, "utf8");
+  assert.ok(readFileSync(path.join(repository, "docs/openai.md"), "utf8").includes(`\`\`\`js\n${code}\`\`\`\n`));
+  const folder = mkdtempSync(path.join(platform.dir, "chat-"));
+  copyFileSync(example, path.join(folder, "chat.mjs"));
+  symlinkSync(path.join(deps, "clients/node_modules"), path.join(folder, "node_modules")); // As npm lays it.
+  const env = { ...process.env, DORMOUSE_URL: platform.url };
+  const { stdout } = await promisify(execFile)("node", ["chat.mjs", "tiny-stories", "Tell me of Moses."], { cwd: folder, env });
+  assert.ok(words(stdout).length > 0, stdout);
 });
