@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { Platform, eventually, failure, repository } from "./platform.mjs";
+import { Platform, eventually, failure, repository, sleep } from "./platform.mjs";
 
 const deps = process.env.DORMOUSE_DEPS ?? path.join(repository, ".deps");
 const OpenAI = createRequire(path.join(deps, "clients/package.json"))("openai");
@@ -326,7 +326,22 @@ test("characters that a model says in bytes are whole in each chunk", async () =
   assert.equal(JSON.parse(said).a, word);
 });
 
-test("O6: a client that leaves frees its slot at once", async () => {
+// Of those that are in sandboxes all the while, in so many milliseconds.
+async function processorTime(ms) {
+  const times = () => new Map(platform.inSandboxes().map((pid) => {
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+      return [pid, 10 * (Number(fields[11]) + Number(fields[12]))];
+    } catch {
+      return [pid, 0]; // It has gone.
+    }
+  }));
+  const before = times();
+  await sleep(ms);
+  return [...times()].reduce((sum, [pid, time]) => sum + Math.max(0, time - (before.get(pid) ?? time)), 0);
+}
+
+test("O6: a client that leaves frees its slot at once, and the model has nothing more to do", async () => {
   const leaving = Array.from({ length: 12 }, () => new AbortController());
   const ids = await Promise.all(
     leaving.map(async ({ signal }, i) => {
@@ -336,10 +351,14 @@ test("O6: a client that leaves frees its slot at once", async () => {
       return response.headers.get("dormouse-invocation");
     }),
   );
+  assert.ok((await processorTime(200)) > 0, "it is seen at work");
   const left = performance.now();
   leaving.forEach((each) => each.abort());
   await eventually("nothing runs", async () => (await platform.status("chat")).running === 0);
   assert.ok(performance.now() - left < 1000, `it took ${performance.now() - left} ms`);
+  await sleep(left + 500 - performance.now());
+  const used = await processorTime(500);
+  assert.ok(used < 100, `${used} ms of processor time in half a second of no calls`);
   for (const id of ids) assert.equal((await receiptOf(id)).outcome, "cancelled");
 });
 
