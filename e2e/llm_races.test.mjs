@@ -1,23 +1,33 @@
 // Groups M, O and Z for language models: files that change while they are deployed, what one function
-// can learn of another by the clock, readers that do not read, starts that fail, or take long.
+// can learn of another by the clock, readers that hardly read, starts that fail, or take long. Where a
+// real model would only keep the processor busy, the tests' own worker is one: tests/probe/language_model.h.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import {
-  chmodSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync,
-  writeFileSync, writeSync,
+  chmodSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, readlinkSync, renameSync,
+  rmSync, statSync, writeFileSync, writeSync,
 } from "node:fs";
 import { createConnection } from "node:net";
 import path from "node:path";
 import { openLoop, triesWithin } from "./load.mjs";
-import { Platform, eventually, repository, sleep } from "./platform.mjs";
+import { Platform, eventually, repository, roots, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 const llama = readFileSync(path.join(repository, "runtimes/llm/testdata/llama.gguf"));
 
 let platform;
 before(async () => {
-  platform = await Platform.start();
+  platform = new Platform();
+  platform.options.config = `  talker:
+    root: ${roots}/probe
+    argv: ["/bin/worker"]
+    binds: [{ source: ${path.dirname(platform.attempts)}, target: /attempts, writable: true }]
+    language_models: true
+`;
+  await platform.serve();
 });
 after(() => platform.stop());
 
@@ -26,6 +36,9 @@ async function deploy(name, fields = {}) {
   const done = await platform.deploy(manifest, { "model.gguf": llama });
   assert.equal(done.code, 0, done.stderr);
 }
+const deployTalker = (name, fields) => platform.deployProbe(name, { runtime: "talker", ...fields });
+
+const restless = { keep_alive: "0ms", template_keep_alive: "0ms" };
 
 const post = (target, fields, headers = {}) =>
   platform.request("POST", target, {
@@ -46,6 +59,78 @@ function treeOf(digest) {
   return path.join(trees, complete ?? named[0]);
 }
 const revisionOf = async (name) => (await platform.json("show", name)).function.revision;
+
+// Clients that read a byte a second each of what the model `name` says, a word after the other.
+async function openReaders(name, count, words, ...more) {
+  const asked = JSON.stringify({ model: name, messages: [{ content: `stall ${words}` }], stream: true });
+  const head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+  const args = [platform.port, count, `${head}Content-Length: ${asked.length}\r\n\r\n${asked}`, ...more];
+  const client = spawn(path.join(repository, "e2e/slow_readers.py"), args, { stdio: ["pipe", "pipe", "inherit"] });
+  await once(client.stdout, "data");
+  await eventually("all are served", async () => (await runningOf(name)) === count);
+  return client;
+}
+const runningOf = async (name) => (await platform.status(name)).running;
+const gone = (name) => eventually(`${name} has no calls`, async () => (await runningOf(name)) === 0);
+
+// Until it has done what it was asked for: whenever one looks, none of its threads runs or would like to.
+async function daemonRests() {
+  const tasks = `/proc/${platform.daemonPid()}/task`;
+  const runs = (task) => {
+    try {
+      return !/\) S /.test(readFileSync(path.join(tasks, task, "stat"), "utf8"));
+    } catch {
+      return true; // It has just ended.
+    }
+  };
+  let looks = 0;
+  await eventually("the daemon rests", () => {
+    looks = readdirSync(tasks).some(runs) ? 0 : looks + 1;
+    return looks === 15;
+  }, 60_000);
+}
+
+// Half of the calls of a function that has nothing to do take less, and all but one in a hundred (ms).
+async function timesBeside() {
+  await daemonRests();
+  const times = [];
+  while (times.length < 300) {
+    const began = performance.now();
+    assert.equal((await platform.invoke("beside", "echo x")).status, 200);
+    times.push(performance.now() - began);
+  }
+  times.sort((a, b) => a - b);
+  return { p50: times[150], p99: times[297] };
+}
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+
+// Before all others: what the daemon has had once it has at hand, and does not grow by.
+test("O5: readers of a byte a second cost little, and disturb nobody", async () => {
+  const readers = nightly ? 1000 : 100;
+  await deployTalker("slowly", { concurrency: readers, max_instances: 1, timeout: "2m" });
+  await platform.deployProbe("beside", { keep_alive: "10m" });
+  await timesBeside();
+  const before = platform.memoryOfDaemon();
+  // What those do not read is taken by the kernel, as of any client; of the last it takes little, and
+  // they are sent a credit window.
+  const rounds = [[600], [600], ...(nightly ? [[600], [600]] : []), [1700, "--narrow"]];
+  const alone = [], beside = [], cost = [];
+  for (const round of rounds) {
+    alone.push(await timesBeside());
+    const client = await openReaders("slowly", readers, ...round);
+    beside.push(await timesBeside());
+    cost.push(Math.round((platform.memoryOfDaemon() - before) / readers));
+    assert.equal(await runningOf("slowly"), readers);
+    client.stdin.end();
+    await gone("slowly");
+  }
+  const ratio = (which) => median(beside.map((each) => each[which])) / median(alone.map((each) => each[which]));
+  console.log(`${cost} bytes for each; beside them p50 is ${ratio("p50")}×, p99 ${ratio("p99")}×`);
+  const slack = (2 << 20) / readers; // What so many calls of any kind leave behind.
+  for (const each of cost.slice(0, -1)) assert.ok(each <= (64 << 10) + slack, `${cost} bytes for each`);
+  assert.ok(cost.at(-1) <= (256 << 10) + slack, `${cost} bytes for each`);
+  assert.ok(ratio("p50") <= 1.5, JSON.stringify({ alone, beside }));
+});
 
 test("M6: what is deployed while its file is swapped is one whole file, and what is served is that file", async () => {
   // The same model with other weights at its end, and what each of them says.
@@ -103,6 +188,67 @@ test("M6: what is deployed while its file is swapped is one whole file, and what
   assert.ok(swaps > 10 && met.size >= 2, `${swaps} swaps, ${met.size} files`);
 });
 
+// The loader of the deploy that is on its way, once it has the model open, and its sandbox. None of those
+// that were there before.
+function loaderSince(before) {
+  const hasModel = (pid) =>
+    readdirSync(`/proc/${pid}/fd`).some((each) => readlinkSync(`/proc/${pid}/fd/${each}`).endsWith("model.gguf"));
+  return eventually("a loader", () => {
+    for (const pid of platform.processes().filter((each) => !before.has(each))) {
+      try {
+        const [, sandbox] = /\/dormouse-\w+\/([\w-]+)/.exec(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
+        if (hasModel(pid)) return { pid, sandbox };
+      } catch {} // It or what it had open has gone.
+    }
+  });
+}
+
+test("M7: a loader that is killed, stops or has too little memory fails its deploy, and nothing else", async () => {
+  const file = path.join(platform.dir, "larger.gguf");
+  // The same with layers so wide that it has 48 MiB.
+  const make = "import sys, make\nmake.HIDDEN = 1 << 16\nmake.make_llama(sys.argv[1])";
+  const cwd = path.join(repository, "runtimes/llm/testdata");
+  execFileSync("/usr/bin/python3", ["-B", "-c", make, file], { cwd });
+  const larger = readFileSync(file);
+  await platform.deployProbe("m7-other", { keep_alive: "10m" });
+  await deploy("m7-good", restless);
+  const rows = [
+    [{ memory: "32MiB" }, undefined, /starting m7: it ended while starting: OutOfMemory: the function used more than its 32 MiB/],
+    [{}, "SIGKILL", /starting m7: it ended while starting: .* signal 9 \(SIGKILL\)/],
+    [{ start_timeout: "1500ms" }, "SIGSTOP", /starting m7: it was not done within its start_timeout/],
+  ];
+  const memory = platform.memoryOfDaemon();
+  for (const [fields, signal, why] of rows) {
+    await platform.blanksWait("llm"); // So that what comes is no such one.
+    const before = new Set(platform.processes());
+    let over = false, beside = 0;
+    const manifest = { name: "m7", runtime: "llm", model: "model.gguf", ...fields };
+    const deploying = platform.deploy(manifest, { "model.gguf": larger }).finally(() => (over = true));
+    const calling = (async () => {
+      for (; !over; ++beside) {
+        assert.equal((await platform.invoke("m7-other", "echo x")).status, 200);
+        assert.equal((await readinessOf("m7")).status, 404); // It has never started.
+      }
+    })();
+    const { pid, sandbox } = await loaderSince(before);
+    if (signal) process.kill(pid, signal);
+    const done = await deploying;
+    assert.notEqual(done.code, 0, done.stdout);
+    assert.match(done.stderr, why);
+    await calling;
+    assert.ok(beside >= 5, `${beside} calls beside it`);
+    await eventually("nothing of it is left", () => {
+      const folders = readdirSync(path.join(platform.data, "sandboxes"), { recursive: true });
+      return platform.inGroups(`/${sandbox}/`).length === 0 && !folders.some((each) => each.split("/").includes(sandbox));
+    });
+    assert.equal(await platform.status("m7"), undefined);
+    assert.equal((await readinessOf("m7")).status, 404);
+  }
+  assert.equal((await complete("m7-good", "still")).status, 200);
+  const grown = platform.memoryOfDaemon() - memory;
+  assert.ok(grown <= 4 << 20, `the daemon has grown by ${grown} bytes`);
+});
+
 // Welch's t of two samples, without their slowest tenth, which is the machine's.
 function difference(left, right) {
   const facts = (values) => {
@@ -142,9 +288,9 @@ test("M10: by the clock nobody learns what another function's model was told", a
   assert.ok(Math.abs(across) < 4.5, `t = ${across} across functions, ${control} within one`);
 });
 
-test("O5: readers that do not read cost little, and are cut; those that leave free their places", async () => {
+test("O5: readers that hardly read cost little, and are cut; those that leave free their places", async () => {
   const readers = 8;
-  await deploy("slow", { concurrency: 64, timeout: "8s" });
+  await deploy("slow", { concurrency: 64, timeout: "5s" });
   // So much of each token that no answer fits into what the kernel holds of a connection.
   const ask = JSON.stringify({
     model: "slow", messages: [{ role: "user", content: "the moon" }], stream: true, max_tokens: 1900, ignore_eos: true,
@@ -152,7 +298,7 @@ test("O5: readers that do not read cost little, and are cut; those that leave fr
   });
   assert.equal((await complete("slow", "up")).status, 200);
   const before = platform.memoryOfDaemon();
-  const open = () => {
+  const connect = () => {
     const socket = createConnection(platform.port, "127.0.0.1");
     socket.on("error", () => {});
     socket.write(
@@ -162,8 +308,8 @@ test("O5: readers that do not read cost little, and are cut; those that leave fr
     socket.pause();
     return socket;
   };
-  const slow = Array.from({ length: readers }, open);
-  const running = async () => (await platform.status("slow")).running;
+  const slow = Array.from({ length: readers }, connect);
+  const running = () => runningOf("slow");
   await eventually("all are served", async () => (await running()) === readers);
   await sleep(3000);
   assert.equal(await running(), readers, "some have ended before their deadline");
@@ -171,27 +317,47 @@ test("O5: readers that do not read cost little, and are cut; those that leave fr
   // A credit window each, and what else these calls take. Each answer has more than 4 MB.
   assert.ok(grown <= readers * (256 << 10) + (8 << 20), `the daemon has grown by ${grown} bytes`);
   assert.equal((await complete("slow", "beside")).status, 200);
+  // Of another model, and with much that they have not read.
+  await deployTalker("cut", { concurrency: 20, max_instances: 1, timeout: "1500ms" });
+  const open = await platform.descriptorsOfDaemon();
+  const others = await openReaders("cut", 20, 1700, "--narrow");
   for (const socket of slow.slice(readers / 2)) socket.destroy();
   await eventually("who left is gone", async () => (await running()) <= readers / 2, 3000);
+  await gone("cut");
   await eventually("the others are cut", async () => (await running()) === 0, 20_000);
   for (const socket of slow) socket.destroy();
+  // Their calls have ended, and their connections end as those of all who read too slowly.
+  if (nightly) await eventually("it holds none", async () => (await platform.descriptorsOfDaemon()) < open, 45_000);
+  others.stdin.end();
   assert.equal((await complete("slow", "after")).status, 200);
 });
 
-const restless = { keep_alive: "0ms", template_keep_alive: "0ms" };
-
 test("Z2: from zero to many calls a second, none fails, and one start is enough", async () => {
-  await deploy("z2", { keep_alive: "5s", concurrency: 64, max_instances: 1, queue: 5000 });
-  await platform.asleep("z2");
-  const wakes = async () => {
-    const { wakes } = (await platform.json("show", "z2")).function;
+  const fields = { keep_alive: "5s", max_instances: 1, queue: 5000 };
+  await deploy("z2", { ...fields, concurrency: 64 });
+  await deployTalker("z2-talker", { ...fields, concurrency: 700 });
+  const wakes = async (name) => {
+    const { wakes } = (await platform.json("show", name)).function;
     return wakes.reduce((sum, { count }) => sum + count, 0);
   };
-  const before = await wakes();
-  const answers = await openLoop(nightly ? 300 : 150, nightly ? 30 : 3, () => complete("z2", "one"));
-  assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
-  assert.equal((await wakes()) - before, 1);
+  // As many as a tiny model answers here, and as many as the platform is to take.
+  const loads = [["z2", nightly ? 300 : 150, nightly ? 30 : 2, "one"], ["z2-talker", 700, nightly ? 30 : 2, "words 1"]];
+  for (const [name, perSecond, seconds, prompt] of loads) {
+    await platform.asleep(name);
+    const before = await wakes(name);
+    const answers = await openLoop(perSecond, seconds, () => complete(name, prompt));
+    assert.equal(answers.length, perSecond * seconds);
+    assert.deepEqual(answers.filter(({ status }) => status !== 200), []);
+    assert.equal((await wakes(name)) - before, 1);
+  }
 });
+
+// What KServe's clients are told of a model.
+async function readinessOf(name) {
+  const { status, text } = await platform.request("GET", `/v2/models/${name}/ready`);
+  return { status, ...JSON.parse(text) };
+}
+const ready = (name) => ({ status: 200, name, ready: true });
 
 test("Z3: when a model is gone, all who wait are told why, and starts keep their distance", async () => {
   await deploy("z3", { ...restless, concurrency: 4, max_instances: 1 });
@@ -221,6 +387,9 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
     chmodSync(tree, mode);
   }
   const most = triesWithin(Date.now() - began) + 1; // One may have been on its way.
+  const looping = await readinessOf("z3");
+  assert.deepEqual([looping.status, looping.ready], [503, false]);
+  assert.match(looping.error, /cannot be started: .*opening the model: No such file/);
   for (const answer of answers) {
     assert.ok(answer.status === 502 || answer.status === 503, `${answer.status} ${answer.text}`);
     assert.match(JSON.parse(answer.text).error.message, /opening the model: No such file/);
@@ -229,6 +398,36 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
   const starts = workers.size - those;
   assert.ok(starts >= 1 && starts <= most, `${starts} starts, at most ${most} are due`);
   await eventually("it starts again", async () => (await complete("z3", "well")).status === 200, 20_000);
+  assert.deepEqual(await readinessOf("z3"), ready("z3"));
+});
+
+test("Z3: of a model that crashes while it starts all who wait are told so, and it is not tried at once again", async () => {
+  const flag = path.join(path.dirname(platform.attempts), "crash");
+  await deployTalker("z3-crash", { env: { INIT_CRASH_IF: "/attempts/crash" }, keep_alive: "0ms", max_instances: 1 });
+  await platform.asleep("z3-crash");
+  writeFileSync(flag, "");
+  chmodSync(flag, 0o666);
+  const began = Date.now();
+  const answers = [];
+  while (Date.now() < began + 700) {
+    answers.push(...(await Promise.all(Array.from({ length: 10 }, () => complete("z3-crash", "words 1")))));
+    assert.equal((await platform.status("z3-crash")).queued, 0);
+    await sleep(20);
+  }
+  const looping = await readinessOf("z3-crash");
+  const starts = readFileSync(flag, "utf8").split("\n").length - 1;
+  const most = triesWithin(Date.now() - began);
+  rmSync(flag);
+  assert.deepEqual([looping.status, looping.ready], [503, false]);
+  assert.match(looping.error, /cannot be started: it ended while starting/);
+  for (const answer of answers) {
+    assert.ok(answer.status === 502 || answer.status === 503, `${answer.status} ${answer.text}`);
+    assert.match(JSON.parse(answer.text).error.message, /ended while starting.*SIG(ABRT|SEGV)/);
+  }
+  assert.ok(answers.length > 50, `${answers.length} calls`);
+  assert.ok(starts >= 1 && starts <= most, `${starts} starts, at most ${most} are due`);
+  await eventually("it starts again", async () => (await complete("z3-crash", "words 1")).status === 200, 20_000);
+  assert.deepEqual(await readinessOf("z3-crash"), ready("z3-crash"));
 });
 
 test("Z4: a slow start within its limit is waited for, one beyond it is given up with a reason", async () => {
@@ -251,12 +450,14 @@ test("Z4: a slow start within its limit is waited for, one beyond it is given up
     return stopped;
   };
   await deploy("z4", { ...restless, concurrency: 5, start_timeout: "20s" });
-  await deploy("z4-late", { ...restless, start_timeout: "3s" });
+  await deploy("z4-late", { ...restless, start_timeout: "2s" });
   for (const name of ["z4", "z4-late"]) await platform.asleep(name);
   try {
     const stopped = await stopBlanks();
     const calls = Array.from({ length: 5 }, () => complete("z4", "late"));
-    await sleep(1500);
+    for (const began = Date.now(); Date.now() < began + 1500; await sleep(50)) {
+      assert.deepEqual(await readinessOf("z4"), ready("z4")); // As while it sleeps: who calls is answered.
+    }
     assert.equal((await platform.status("z4")).instances.starting, 1);
     signal(stopped, "SIGCONT");
     for (const answer of await Promise.all(calls)) assert.equal(answer.status, 200, answer.text);
@@ -265,6 +466,9 @@ test("Z4: a slow start within its limit is waited for, one beyond it is given up
     const late = await complete("z4-late", "x");
     assert.equal(late.status, 502, late.text);
     assert.match(JSON.parse(late.text).error.message, /within its start_timeout/);
+    const given = await readinessOf("z4-late");
+    assert.deepEqual([given.status, given.ready], [503, false]);
+    assert.match(given.error, /cannot be started: .*within its start_timeout/);
   } finally {
     signal(platform.processes(), "SIGCONT");
   }
