@@ -17,8 +17,8 @@ def connect(port, request, narrow):
     reader = socket.socket()
     if narrow:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        # A sender has room for so many segments: small ones make that little, too.
-        reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        # A sender is given room for some segments: for small ones that is little, too.
+        reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 300)
     reader.connect(("127.0.0.1", port))
     reader.sendall(request)
     reader.setblocking(False)
