@@ -354,8 +354,15 @@ test("O6: a client that leaves frees its slot at once, and the model has nothing
   assert.ok((await processorTime(200)) > 0, "it is seen at work");
   const left = performance.now();
   leaving.forEach((each) => each.abort());
-  await eventually("nothing runs", async () => (await platform.status("chat")).running === 0);
-  assert.ok(performance.now() - left < 1000, `it took ${performance.now() - left} ms`);
+  let lag = 0; // What any request takes here and now: others share the cores.
+  await eventually("nothing runs", async () => {
+    const asked = performance.now();
+    const { running } = await platform.status("chat");
+    lag = Math.max(lag, performance.now() - asked);
+    return running === 0;
+  });
+  const took = performance.now() - left;
+  assert.ok(took <= 200 + lag, `it took ${took} ms, a request ${lag} ms`);
   await sleep(left + 500 - performance.now());
   const used = await processorTime(500);
   assert.ok(used < 100, `${used} ms of processor time in half a second of no calls`);
