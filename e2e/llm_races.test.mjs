@@ -86,7 +86,7 @@ async function daemonRests() {
   let looks = 0;
   await eventually("the daemon rests", () => {
     looks = readdirSync(tasks).some(runs) ? 0 : looks + 1;
-    return looks === 15;
+    return looks === 10;
   }, 60_000);
 }
 
@@ -276,14 +276,16 @@ test("M10: by the clock nobody learns what another function's model was told", a
   };
   for (const model of ["told", "asked"]) await timed(model, -1);
   const samples = { known: [], unknown: [], again: [], anew: [] };
-  for (let i = 0; i < count; ++i) {
+  let control = 0;
+  // On a busy machine the control takes more to see anything.
+  for (let i = 0; i < count || (control <= 4.5 && i < 10 * count); ++i) {
     const secret = 2 * i, other = 2 * i + 1;
     samples.anew.push(await timed("told", secret));
-    samples.again.push(await timed("told", secret)); // The control: here it is known.
+    samples.again.push(await timed("told", secret)); // Here it is known.
     const pair = [["known", secret], ["unknown", other]];
     for (const [what, which] of i % 2 ? pair : pair.reverse()) samples[what].push(await timed("asked", which));
+    if (i % count === count - 1) control = difference(samples.anew, samples.again);
   }
-  const control = difference(samples.anew, samples.again);
   const across = difference(samples.unknown, samples.known);
   assert.ok(control > 4.5, `the control sees nothing: t = ${control}`);
   assert.ok(Math.abs(across) < 4.5, `t = ${across} across functions, ${control} within one`);
