@@ -51,12 +51,15 @@ const textOf = (answer) => JSON.parse(answer.text).choices[0].text;
 
 const digestOf = (content) => createHash("sha256").update(content).digest("hex");
 
-// The folder that is /code in a function's sandboxes; while it was tried out, it had another one.
-function treeOf(digest) {
+// The folders that may be /code in a function's sandboxes: while it was tried out, it had another one, which
+// a busy machine may have left it with.
+function treesOf(digest) {
   const trees = path.join(platform.data, "blobs/trees");
-  const named = readdirSync(trees).filter((each) => each.startsWith(digest));
-  const complete = named.find((each) => existsSync(path.join(trees, each, ".dormouse")));
-  return path.join(trees, complete ?? named[0]);
+  return readdirSync(trees).filter((each) => each.startsWith(digest)).map((each) => path.join(trees, each));
+}
+function treeOf(digest) {
+  const trees = treesOf(digest);
+  return trees.find((each) => existsSync(path.join(each, ".dormouse"))) ?? trees[0];
 }
 const revisionOf = async (name) => (await platform.json("show", name)).function.revision;
 
@@ -375,13 +378,14 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
   await deploy("z3", { ...restless, concurrency: 4, max_instances: 1 });
   assert.equal((await complete("z3", "up")).status, 200);
   await platform.asleep("z3");
-  const tree = treeOf((await revisionOf("z3")).digest.split(":").at(-1));
-  const model = path.join(tree, "model.gguf");
-  const mode = statSync(tree).mode;
-  chmodSync(tree, 0o755);
-  renameSync(model, `${model}.away`);
-  // What its template had in memory would do without the model.
-  rmSync(path.join(tree, ".dormouse"), { recursive: true, force: true });
+  const models = treesOf((await revisionOf("z3")).digest.split(":").at(-1)).map((tree) => {
+    const model = path.join(tree, "model.gguf"), { mode } = statSync(tree);
+    chmodSync(tree, 0o755);
+    renameSync(model, `${model}.away`);
+    // What its template had in memory would do without the model.
+    rmSync(path.join(tree, ".dormouse"), { recursive: true, force: true });
+    return { tree, model, mode };
+  });
   const began = Date.now();
   const answers = [];
   // Each start takes the blank worker that waits, and another one comes.
@@ -395,8 +399,10 @@ test("Z3: when a model is gone, all who wait are told why, and starts keep their
       await sleep(20);
     }
   } finally {
-    renameSync(`${model}.away`, model);
-    chmodSync(tree, mode);
+    for (const { tree, model, mode } of models) {
+      renameSync(`${model}.away`, model);
+      chmodSync(tree, mode);
+    }
   }
   const most = triesWithin(Date.now() - began) + 1; // One may have been on its way.
   assert.match(await whyNotReady("z3"), /cannot be started: .*opening the model: No such file/);
