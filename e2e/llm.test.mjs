@@ -351,7 +351,6 @@ test("O6: a client that leaves frees its slot at once, and the model has nothing
       return response.headers.get("dormouse-invocation");
     }),
   );
-  assert.ok((await processorTime(200)) > 0, "it is seen at work");
   const left = performance.now();
   leaving.forEach((each) => each.abort());
   let lag = 0; // What any request takes here and now: others share the cores.
