@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "fleet/fake_world.h"
+#include "fleet/flow.h"
 
 namespace dormouse::fleet {
 namespace {
@@ -93,6 +94,29 @@ TEST(Stream, ThatIsGivenUpIsTheFunctionsFault) {
   ASSERT_TRUE(stream->receipt());
   EXPECT_EQ(stream->receipt()->failure, Code::function_failed);
   EXPECT_EQ(world.ledger.ended, 1);
+}
+
+TEST(Flow, LetsSmallPiecesWaitTogether) {
+  Flow flow;
+  for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(flow.add("x"));
+  int pieces = 0;
+  std::string all;
+  for (; flow.has_next(); ++pieces) all += **flow.take();
+  EXPECT_EQ(all, std::string(10'000, 'x'));
+  EXPECT_EQ(pieces, 3);  // Of 4 KiB at most.
+}
+
+// A piece is taken, and paid for, with the tokens that were counted up to it.
+TEST(Flow, KeepsPiecesApartWhoseTokensAreCounted) {
+  Flow flow;
+  ASSERT_TRUE(flow.add("one "));
+  flow.counted({.generated = 1});
+  ASSERT_TRUE(flow.add("two "));
+  ASSERT_TRUE(flow.add("three"));
+  EXPECT_EQ(**flow.take(), "one ");
+  EXPECT_EQ(flow.tokens_taken().generated, 1);
+  EXPECT_EQ(**flow.take(), "two three");
+  EXPECT_FALSE(flow.has_next());
 }
 
 }  // namespace
