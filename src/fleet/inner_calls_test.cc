@@ -10,6 +10,22 @@ namespace {
 
 constexpr std::uint64_t first_call = wire::call_bit | 1;
 
+// In the call `handle`; what it calls is told apart by its body.
+void call_itself(Talker& talker, std::uint64_t handle, std::uint16_t flags = 0) {
+  const wire::Call call{.caller = handle,
+                        .function = "f",
+                        .content = {.content_type = "x/y"},
+                        .body_size = 5,
+                        .inline_body = "inner"};
+  talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call), flags);
+}
+
+void answer_with(Talker& talker, std::uint64_t handle, const std::string& text) {
+  const wire::Answer said{
+      .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
+  talker.say(wire::Type::result, handle, wire::encode(said));
+}
+
 // Takes its first invocation, and does as `act` says; what `answer` brings is the invocation's own.
 template <class Act>
 std::function<void(int)> caller(Act act) {
@@ -19,9 +35,7 @@ std::function<void(int)> caller(Act act) {
       if (frame->header.type == wire::Type::invoke) {
         const auto items = wire::decode_items(frame->payload);
         if (items->front().inline_body == "inner") {
-          const wire::Answer said{
-              .content = {.content_type = "x/y"}, .body_size = 5, .inline_body = "reply"};
-          talker.say(wire::Type::result, items->front().handle, wire::encode(said));
+          answer_with(talker, items->front().handle, "reply");
         } else {
           act(talker, items->front().handle);
         }
@@ -29,9 +43,7 @@ std::function<void(int)> caller(Act act) {
         const auto answer = wire::decode_call_answer(frame->payload);
         const std::string text =
             answer->failure ? answer->failure->message : std::string(answer->inline_body);
-        const wire::Answer said{
-            .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
-        talker.say(wire::Type::result, frame->header.handle & ~wire::call_bit, wire::encode(said));
+        answer_with(talker, frame->header.handle & ~wire::call_bit, text);
       }
     }
   };
@@ -247,21 +259,13 @@ TEST(InnerCall, OfAStreamThatIsTooLongFailsForTheFunctionThatStreams) {
           if (frame->header.type == wire::Type::answer) {
             const auto answer = wire::decode_call_answer(frame->payload);
             const std::string text = answer->failure ? answer->failure->message : "an answer";
-            const wire::Answer said{
-                .content = {.content_type = "x/y"}, .body_size = text.size(), .inline_body = text};
-            talker.say(wire::Type::result, frame->header.handle & ~wire::call_bit,
-                       wire::encode(said));
+            answer_with(talker, frame->header.handle & ~wire::call_bit, text);
           }
           if (frame->header.type != wire::Type::invoke) continue;
           const auto items = wire::decode_items(frame->payload);
           const std::uint64_t handle = items->front().handle;
           if (items->front().inline_body != "inner") {
-            const wire::Call call{.caller = handle,
-                                  .function = "f",
-                                  .content = {.content_type = "x/y"},
-                                  .body_size = 5,
-                                  .inline_body = "inner"};
-            talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call));
+            call_itself(talker, handle);
             continue;
           }
           talker.say(wire::Type::result, handle, wire::encode(wire::Answer{}),
@@ -299,21 +303,12 @@ std::function<void(int)> streaming(Inner inner, Outer outer) {
           continue;
         }
         mine = handle;
-        const wire::Call call{.caller = handle,
-                              .function = "f",
-                              .content = {.content_type = "x/y"},
-                              .body_size = 5,
-                              .inline_body = "inner"};
-        talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call),
-                   wire::flag_streaming);
+        call_itself(talker, handle, wire::flag_streaming);
         continue;
       }
       if (mine == 0) continue;  // Credit for the one that streams, or its cancelling.
-      std::optional<std::string> said = hears(talker, *frame, taken);
-      if (!said) continue;
-      const wire::Answer answer{
-          .content = {.content_type = "x/y"}, .body_size = said->size(), .inline_body = *said};
-      talker.say(wire::Type::result, mine, wire::encode(answer));
+      const std::optional<std::string> said = hears(talker, *frame, taken);
+      if (said) answer_with(talker, mine, *said);
     }
   };
 }
@@ -427,11 +422,8 @@ TEST(InnerCall, OfAStreamThatIsLeftBeforeItBeginsEndsAsItDoes) {
     while (const auto frame = talker.hear()) {
       if (frame->header.type == wire::Type::answer && mine != 0) {
         const auto answer = wire::decode_call_answer(frame->payload);
-        const std::string said =
-            answer->failure ? std::string(name(answer->failure->code)) : "head";
-        const wire::Answer whole{
-            .content = {.content_type = "x/y"}, .body_size = said.size(), .inline_body = said};
-        talker.say(wire::Type::result, mine, wire::encode(whole));
+        answer_with(talker, mine,
+                    answer->failure ? std::string(name(answer->failure->code)) : "head");
       }
       if (frame->header.type != wire::Type::invoke) continue;
       const auto items = wire::decode_items(frame->payload);
@@ -442,13 +434,7 @@ TEST(InnerCall, OfAStreamThatIsLeftBeforeItBeginsEndsAsItDoes) {
         continue;
       }
       mine = handle;
-      const wire::Call call{.caller = handle,
-                            .function = "f",
-                            .content = {.content_type = "x/y"},
-                            .body_size = 5,
-                            .inline_body = "inner"};
-      talker.say(wire::Type::call, wire::call_bit | handle, wire::encode(call),
-                 wire::flag_streaming);
+      call_itself(talker, handle, wire::flag_streaming);
       talker.say(wire::Type::cancel, wire::call_bit | handle, "");
     }
   });

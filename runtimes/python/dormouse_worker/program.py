@@ -280,6 +280,7 @@ class Worker:
 
     def call(self, handle, name, content, body):
         """Calls a function; gives the frame that answers."""
+        self._must_be_the_handlers()
         self._mail.open(handle)
         try:
             return self._ask(handle, name, content, body)
@@ -289,6 +290,7 @@ class Worker:
     def stream(self, handle, name, content, body):
         """The same; gives its frame, and then, if that says so, those of the stream. Who does not
         take all of them closes this generator."""
+        self._must_be_the_handlers()
         self._mail.open(handle)
         goes_on = True
         try:
@@ -312,7 +314,6 @@ class Worker:
                     self._socket.send_when_free(wire.CANCEL, handle)
 
     def _ask(self, handle, name, content, body, flags=0):
-        self._must_be_the_handlers()
         caller = client.current.get()
         running = list(self._running)
         if caller not in running:  # A thread of the handler's own, or one left over.
