@@ -6,10 +6,11 @@ from measures.llm import KINDS
 from rig.daemon import Daemon, eventually
 from rig.instances import forks, private_mib
 from rig.language import MODELS, SERVER, LlamaServer, deploy, make_models
-from rig.machine import evict, populate
+from rig.machine import evict, have_memory, populate
 from rig.ratios import Section, spread
 
 FIRST_TOKENS, ARTEFACTS = 15, 9
+MEMORY_MIB = 640  # More than any of them takes.
 
 
 def spawned(kind):
@@ -22,7 +23,7 @@ def spawned(kind):
         return time.monotonic() - began
 
 
-def waking(section, watch, kind, rows):
+def waking(section, watch, kind, rows, touched):
     cold, warm = [], []
     with Daemon(watch) as daemon:
         name = kind.replace("_", "-")
@@ -52,7 +53,9 @@ def waking(section, watch, kind, rows):
 
         def from_zero(seconds, cached, file):
             eventually("nothing is left of it", lambda: daemon.function(name)["summary"]["memory_bytes"] == 0)
+            eventually("a blank sandbox waits", lambda: daemon.blanks("llm") > 0)
             (populate if cached else evict)(file)
+            touched.append(have_memory(MEMORY_MIB))
             seconds.append(ours.first_token(64))
 
         for _ in range(ARTEFACTS):
@@ -62,6 +65,7 @@ def waking(section, watch, kind, rows):
             away.rename(saved)
             from_zero(disk, False, saved)
             populate(MODELS / f"{kind}.gguf")
+            touched.append(have_memory(MEMORY_MIB))
             server.append(spawned(kind))
             watch.look()
     for where, seconds in (("its snapshot", snapshot), ("the artefact", artefact)):
@@ -75,13 +79,17 @@ def run(watch):
     if not SERVER.exists():
         raise RuntimeError(f"{SERVER} is not there: scripts/setup --bench builds it")
     make_models()
-    rows = []
+    rows, touched = [], []
     for kind in KINDS:
-        waking(section, watch, kind, rows)
+        waking(section, watch, kind, rows, touched)
     section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "
                  "With nothing in memory a model is woken from its snapshot; from the artefact, where that is of another kernel or "
-                 "release. From disk is the snapshot with none of it in the page cache. llama-server is spawned as it is by default, and runs "
-                 "the model once before it answers.")
+                 "release; a blank sandbox waits for it. From disk is the snapshot with none of it in the page cache. llama-server is spawned "
+                 "as it is by default, and runs the model once before it answers.")
+    section.note()
+    section.note(f"Before each start from nothing, ours or llama-server's, {MEMORY_MIB} MiB of memory are touched and given back: this "
+                 f"machine's host may take free memory away, and then a huge page takes {max(touched):.0f} µs to touch and not "
+                 f"{min(touched):.0f}. Whoever packs weights into fresh memory would wait for that, up to a quarter of a second.")
     section.table(["model", "warm", "from the template", "from its snapshot", "from the artefact", "its snapshot, from disk",
                    "llama-server, from spawning"], rows)
     return section

@@ -1,9 +1,11 @@
 """The machine: its facts, its own floors, and whether it was quiet while something was measured."""
 import datetime
 import json
+import mmap
 import os
 import pathlib
 import subprocess
+import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("DORMOUSE_BUILD", REPOSITORY / "build/release"))
@@ -72,6 +74,21 @@ def evict(path):
     found = json.loads(output([PROGRAMS / "bench_floors", "resident", path]))
     if found["resident"] > 0:
         raise RuntimeError(f"{found['resident']:.4%} of {path} stay in the page cache (mincore)")
+
+
+def have_memory(mib):
+    """Takes so much in huge pages and gives it back: microseconds for each page.
+
+    The host of a virtual machine may take back what is free there for some seconds; who touches it
+    next waits until the host gives it again. A measurement that begins afterwards does not.
+    """
+    page = 2 << 20
+    with mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        began = time.monotonic()
+        for at in range(0, len(memory), page):
+            memory[at] = 1
+        return (time.monotonic() - began) * 1e6 / (len(memory) // page)
 
 
 def threads(pid):

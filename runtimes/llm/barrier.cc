@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "runtimes/llm/library.h"
+#include "runtimes/llm/placement.h"
 #include "runtimes/llm/scratch.h"
 
 namespace dormouse::llm {
@@ -81,7 +82,9 @@ ggml_status ggml_graph_compute(ggml_cgraph* graph, ggml_cplan* plan) {
   static const auto compute = of_backend<decltype(&ggml_graph_compute)>("ggml_graph_compute");
   barrier().set_threads(plan->n_threads);
   note_scratch(graph);
-  return compute(graph, plan);
+  const auto status = compute(graph, plan);
+  placement().release();
+  return status;
 }
 
 }  // extern "C"

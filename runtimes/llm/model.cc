@@ -14,6 +14,7 @@
 #include "runtimes/llm/gguf_header.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/memory.h"
+#include "runtimes/llm/placement.h"
 #include "runtimes/llm/weights.h"
 #include "wire/socket.h"
 
@@ -203,6 +204,7 @@ void Model::start_threads() {
   if (settings_.threads <= 1) return;
   threads_ = std::make_unique<Threads>(settings_.threads);
   if (threads_->pool == nullptr) return threads_.reset();
+  placement() = Placement::of_others();
   llama_attach_threadpool(context_.get(), threads_->pool, threads_->pool);
 }
 

@@ -20,6 +20,7 @@
 #include "runtimes/llm/keeper.h"
 #include "runtimes/llm/library.h"
 #include "runtimes/llm/outgoing.h"
+#include "runtimes/llm/placement.h"
 #include "runtimes/llm/scratch.h"
 #include "runtimes/snapshot/template.h"
 #include "wire/mapping.h"
@@ -211,7 +212,10 @@ class Server {
 
   // Frames, one step of the model, and what came of it. A status: it is over.
   std::optional<int> turn() {
-    if (!has_work() && await_work() < 0) return 1;
+    if (!has_work()) {
+      if (await_work() < 0) return 1;
+      placement().part();
+    }
     for (;;) {
       auto frame = receiver_.receive();
       if (!frame) return frame.error().code == Code::unavailable ? 0 : wire::protocol_broken;
