@@ -32,6 +32,7 @@
 #include "gateway/tensor_json.h"
 #include "http/server.h"
 #include "ledger/ledger.h"
+#include "ledger/tail.h"
 #include "logs/logs.h"
 #include "metering/metering.h"
 #include "runtimes/llm/request.h"
@@ -180,6 +181,7 @@ std::map<std::string, std::string> of_the_state() {
       {"zip: files and folders", count(static_cast<std::int64_t>(zip.entries_max))},
       {"zip: unpacked", bytes(zip.bytes_max)},
       {"ledger: segment", bytes(ledger.segment_bytes_max)},
+      {"ledger: tail", bytes(ledger::tail_bytes_max)},
       {"ledger: sync", time(ledger.sync_every)},
       {"ledger: kept", count(ledger.keep_ms / (24 * 3600 * 1000)) + " days"},
       {"logs: of a function", bytes(logs.bytes_max)},

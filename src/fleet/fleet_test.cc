@@ -28,6 +28,17 @@ TEST(Fleet, AnswersColdAndThenFromTheDozingInstance) {
   EXPECT_EQ(world.fleet->status("f").dozing, 1);
 }
 
+TEST(Fleet, ChargesNoCallForWhatAnInstanceTakesWhileItWaits) {
+  World world;
+  world.deploy("f");
+  (void)world.run(world.call("f", "x"));
+  world.launcher.state.usage.cpu_time += 7ms;
+  std::this_thread::sleep_for(1ms);
+  const Outcome next = world.run(world.call("f", "x"));
+  ASSERT_TRUE(next.receipt);
+  EXPECT_EQ(next.receipt->cpu, 0us);
+}
+
 TEST(Fleet, GivesNoInstanceASecondCallWhereEachIsToHaveOne) {
   World world;
   world.deploy("f", {}, 30s, 64 << 20, 1, catalog::reuse_clean);

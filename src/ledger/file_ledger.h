@@ -7,6 +7,7 @@
 #include "async/thread.h"
 #include "ledger/ledger.h"
 #include "ledger/recover.h"
+#include "ledger/tail.h"
 
 namespace dormouse::ledger {
 
@@ -49,6 +50,10 @@ class FileLedger final : public Ledger {
   void clear_batch();
   void give_up_batch();
   Result<> count_batch(std::uint64_t offset);
+  Result<> put(std::string_view batch);
+
+  // Writes what only the tail has to the segment. unavailable: all is as it was, to be tried again.
+  Result<> spill();
 
   // Segments.
   Result<Next> prepare(std::uint32_t number) const;
@@ -75,6 +80,8 @@ class FileLedger final : public Ledger {
   std::vector<Sealed> sealed_;
   std::optional<Active> active_;
   std::optional<Next> next_;
+  std::unique_ptr<Tail> tail_;  // nullptr: each batch is written to the segment at once.
+  bool is_stuck_ = false;       // The last spill() failed.
   std::vector<std::shared_ptr<File>> unsynced_;  // Sealed since the last sync.
   std::unordered_map<Key, BegunRecord, KeyHash> open_;
 

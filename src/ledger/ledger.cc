@@ -37,6 +37,7 @@ Result<> FileLedger::start() {
     return ok;
   });
   if (!read) return read;
+  if (auto whole = write_what_is_left(options_.dir); !whole) return whole;
   auto found = recover(options_.dir, written);
   if (!found) return found.error();
   return adopt(*std::move(found));
@@ -52,6 +53,8 @@ Result<> FileLedger::adopt(Recovered found) {
     const SegmentHeader header{found.next_number, next->created_ms, found.chain.value_or(Chain{})};
     if (auto begun = begin_segment(*next, header, &active_); !begun) return begun;
   }
+  if (options_.has_tail) tail_ = Tail::make_in(options_.dir);
+  if (tail_) tail_->begin(active_->number, active_->size);
   batch_subjects_ = active_->contents.subjects().size();
   if (auto ended = interrupt_open(found.open, found.subjects); !ended) return ended;
   return catch_up(found);
@@ -69,6 +72,7 @@ Result<> FileLedger::interrupt_open(const OpenAttempts& open,
 
 // Writes the sums before anybody asks, so that what is found at the next start is little.
 Result<> FileLedger::catch_up(const Recovered& found) {
+  if (auto spilled = spill(); !spilled) return spilled;
   if (auto synced = active_->file->sync(); !synced) return synced;
   stage_sums();
   if (sums_broken_) return *sums_broken_;
@@ -113,7 +117,7 @@ Result<> FileLedger::flush() {
   if (records_.empty()) return broken_ ? Result<>(*broken_) : ok;
   Chain after;
   const std::string batch = frame_batch(records_, active_->chain, chainer_, &after);
-  auto wrote = broken_ ? Result<>(*broken_) : active_->file->append(batch, active_->size);
+  auto wrote = broken_ ? Result<>(*broken_) : put(batch);
   if (!wrote) {
     give_up_batch();
     return wrote;
@@ -127,6 +131,28 @@ Result<> FileLedger::flush() {
   if (next_ && active_->size >= options_.segment_bytes_max) (void)switch_to(*next_);
   start_syncing();
   return ok;
+}
+
+Result<> FileLedger::put(std::string_view batch) {
+  if (!tail_) return active_->file->append(batch, active_->size);
+  if (is_stuck_ || !tail_->has_room_for(batch.size())) {
+    if (auto spilled = spill(); !spilled) return spilled;
+  }
+  if (tail_->has_room_for(batch.size())) {
+    tail_->add(batch);
+    return ok;
+  }
+  auto wrote = active_->file->append(batch, active_->size);
+  if (wrote) tail_->begin(active_->number, active_->size + batch.size());
+  return wrote;
+}
+
+Result<> FileLedger::spill() {
+  if (!tail_ || tail_->bytes().empty()) return ok;
+  auto wrote = active_->file->append(tail_->bytes(), tail_->offset());
+  is_stuck_ = !wrote;
+  if (wrote) tail_->begin(active_->number, active_->size);
+  return wrote;
 }
 
 Result<> FileLedger::count_batch(std::uint64_t offset) {
@@ -198,6 +224,7 @@ asio::awaitable<Result<std::vector<Sum>>> FileLedger::usage(Query query) {
 }
 
 asio::awaitable<Result<std::optional<Receipt>>> FileLedger::find(Key key) {
+  if (auto spilled = spill(); !spilled) co_return std::move(spilled).error();
   const std::int64_t ms = key.id.time().unix_ms;
   std::vector<std::filesystem::path> sealed;
   for (const Sealed& segment : sealed_) {
@@ -222,6 +249,7 @@ asio::awaitable<Result<>> FileLedger::close() {
   closing_ = true;
   while (syncing_) co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
   if (!flushed) co_return flushed;
+  if (auto spilled = spill(); !spilled) co_return spilled;
   stage_sums();
   if (!co_await sync_files()) co_return *broken_;
   if (sums_broken_) co_return *sums_broken_;

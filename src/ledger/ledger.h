@@ -1,9 +1,11 @@
 // The log of all receipts: what was begun, what came of it, and what it cost.
 //
-// begin() and end() only add to a batch in memory; flush() appends the batch to the segment with
-// one write. The fleet flushes once per turn of its loop, before the frames and answers that depend
-// on it leave. Segments are synced within 100 ms, while there is something to sync, on a thread of
-// their own. Records are checksummed and chained by hash, so that a torn or altered one is found.
+// begin() and end() only add to a batch; flush() puts it on record, where it outlives this process:
+// in the log's tail, which is memory of a file, or, without one, in the segment with one write. The
+// fleet flushes once per turn of its loop, before the frames and answers that depend on it leave.
+// What the tail has is written to the segment, and that synced, within 100 ms, while there is
+// something to sync, on a thread of their own. Records are checksummed and chained by hash, so that
+// a torn or altered one is found.
 //
 // At open() a segment's torn end is cut off, and every `begun` without `ended` becomes a receipt
 // `interrupted`, the platform's fault, price 0. Sums (function, revision, hour) are kept in the
@@ -11,6 +13,7 @@
 //
 // Threads    One executor.
 // Errors     flush(): unavailable when the disk fails; nothing of the batch may be answered then.
+//            With a tail a full disk shows at the first flush() after it was to be written.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -63,6 +66,7 @@ class Ledger {
 struct Options {
   std::filesystem::path dir;
   std::uint64_t segment_bytes_max = 64 << 20;
+  bool has_tail = true;  // Where the file system is known to be good for one.
   Duration sync_every = std::chrono::milliseconds(25);  // So that all is synced within 100.
   std::int64_t keep_ms = std::int64_t{90} * 24 * 3600 * 1000;
 };

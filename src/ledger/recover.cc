@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "ledger/tail.h"
 
 namespace dormouse::ledger {
 namespace {
@@ -149,7 +150,43 @@ Result<> check_reaches(const std::vector<Named>& segments, const Position& writt
   return damaged(*named, size, "what was counted already is missing");
 }
 
+struct Joined {
+  std::uint64_t end = 0;  // Of what is good in the segment.
+  std::string rest;       // What is good in the tail and follows it.
+};
+
+// A tail that is not of this segment's end, or does not continue its chain, adds nothing.
+Joined join(const Named& segment, std::string_view bytes, const Tail::Left& left) {
+  const auto nothing = [](std::uint64_t, const Record&) {};
+  if (left.bytes.empty() || left.segment != segment.number) return {};
+  const auto alone = scan(bytes, nothing);
+  if (!alone || alone->end < left.offset) return {};
+  const std::uint64_t known = alone->end - left.offset;
+  if (known >= left.bytes.size()) return {};
+  std::string whole(bytes.substr(0, alone->end));
+  whole.append(left.bytes, known);
+  const auto both = scan(whole, nothing);
+  if (!both) return {};
+  return {alone->end, whole.substr(alone->end, both->end - alone->end)};
+}
+
 }  // namespace
+
+Result<> write_what_is_left(const std::filesystem::path& dir) {
+  const Tail::Left left = Tail::left_in(dir);
+  const auto segments = segments_in(dir);
+  if (!segments) return segments.error();
+  const auto named = std::ranges::find(*segments, left.segment, &Named::number);
+  if (left.bytes.empty() || named == segments->end()) return ok;
+  const auto bytes = read_whole(named->path);
+  if (!bytes) return bytes.error();
+  const Joined joined = join(*named, *bytes, left);
+  if (joined.rest.empty()) return ok;
+  const auto file = open_to_append(named->path);
+  if (!file) return file.error();
+  if (auto cut = (*file)->truncate(joined.end); !cut) return cut;
+  return (*file)->append(joined.rest, joined.end);
+}
 
 Result<Recovered> recover(const std::filesystem::path& dir, const Position& written) {
   auto segments = segments_in(dir);
@@ -217,13 +254,18 @@ Result<std::optional<Receipt>> find_in(const std::filesystem::path& segment,
 }
 
 Result<> read_all(const std::filesystem::path& dir, const Visit& visit) {
+  const Tail::Left left = Tail::left_in(dir);  // Before the segments, into which it goes.
   const auto segments = segments_in(dir);
   if (!segments) return segments.error();
   std::optional<Chain> chain;
   for (const Named& segment : *segments) {
-    const auto bytes = read_whole(segment.path);
+    auto bytes = read_whole(segment.path);
     if (!bytes) return bytes.error();
     const bool is_last = &segment == &segments->back();
+    if (const Joined joined = join(segment, *bytes, left); !joined.rest.empty()) {
+      bytes->resize(joined.end);
+      *bytes += joined.rest;
+    }
     if (is_last && bytes->size() < header_bytes) break;  // Being created.
     std::vector<Subject> subjects;
     const auto scanned = scan(*bytes, [&](std::uint64_t, const Record& record) {

@@ -43,6 +43,8 @@ struct Recovered {
   std::int64_t first_hour = 0;
 };
 
+// Writes to its segment what the tail has and that has not. Before recover().
+Result<> write_what_is_left(const std::filesystem::path& dir);
 Result<Recovered> recover(const std::filesystem::path& dir, const Position& written);
 Result<IndexRecord> read_index(const std::filesystem::path& sealed);
 

@@ -30,6 +30,10 @@ asio::awaitable<void> FileLedger::sync_until_idle() {
     co_await clock_->sleep_until(next);
     next = clock_->now() + options_.sync_every;  // However long this one takes.
     co_await make_room();
+    if (!spill()) {  // There will be room on the disk again, or a next start.
+      if (closing_) break;
+      continue;
+    }
     if (!counting_) stage_sums();
     if (!co_await sync_files()) break;
     if (counting_) continue;
@@ -127,6 +131,7 @@ asio::awaitable<void> FileLedger::make_room() {
 // Seals the active segment with its index and begins the next; or leaves all as it was.
 Result<> FileLedger::switch_to(const Next& next) {
   CHECK(records_.empty());
+  if (auto spilled = spill(); !spilled) return spilled;
   std::string record;
   append_record(
       record, IndexRecord{active_->contents.subjects(), active_->contents.blocks(), active_->size});
@@ -152,6 +157,7 @@ Result<> FileLedger::switch_to(const Next& next) {
     open.subject = begun->contents.place_of(active_->contents.subjects()[open.subject]).at;
   }
   active_ = std::move(begun);
+  if (tail_) tail_->begin(active_->number, active_->size);
   next_.reset();
   batch_subjects_ = active_->contents.subjects().size();
   return ok;
