@@ -33,7 +33,7 @@ def put(source, target):
 
 class Daemon:
     def __init__(self, watch, core=None, echo_blanks=1, onnx_blanks=0, data=None, node=None,
-                 signed=False):
+                 signed=False, runtimes=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="dormouse-bench-"))
         self.data = data or self.dir / "data"
         config = {
@@ -48,6 +48,7 @@ class Daemon:
                          "blanks": onnx_blanks},
                 "onnx_loaded": {"root": f"{ROOTS}/onnx", "argv": ["/bin/init", "/bin/worker"],
                                 "prepares": True, "forks": True, "blanks": onnx_blanks},
+                **(runtimes or {}),
             },
         }
         (self.dir / "config.yaml").write_text(json.dumps(config))  # JSON is YAML, too.

@@ -35,7 +35,9 @@ bool keeps_room(int file) {
 bool is_whole(int opened, const File& file, std::size_t size) {
   struct stat found{};
   if (::fstat(opened, &found) != 0 || !S_ISREG(found.st_mode)) return false;
-  if (static_cast<std::size_t>(found.st_size) == size) return true;
+  constexpr std::size_t block = 512;  // Of st_blocks, on any file system.
+  const bool has_all = static_cast<std::size_t>(found.st_blocks) * block >= size;
+  if (static_cast<std::size_t>(found.st_size) == size && has_all) return true;
   return file.truncate(0) && file.append(std::string(size, '\0'), 0);
 }
 
