@@ -85,7 +85,7 @@ bool Shard::cancel_in_place(Call& it) {
   where->worker->post(wire::Type::cancel, static_cast<std::uint64_t>(it.key), "");
   to_flush(it.instance, *where);
   tasks_.spawn(mind_cancelling(it.instance, it.key));
-  finish_attempt(it, it.why_left);
+  finish_attempt(it, *it.why_left);
   return true;
 }
 
@@ -143,8 +143,9 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
                                     failure, response_bytes, options_.rates);
   if (it.settlement) written.request_bytes += it.settlement->request_bytes();
   written.tokens = it.tokens;
-  // Who leaves half-way pays for what was delivered; the rest of a whole answer is on its way.
-  if (it.flow) written.tokens = ended ? it.flow->tokens_counted() : it.flow->tokens_taken();
+  // Who leaves half-way pays for what was delivered; to who stays, the rest is on its way, and what
+  // has failed is said after it.
+  if (it.flow) written.tokens = it.why_left ? it.flow->tokens_taken() : it.flow->tokens_counted();
   parts_.ledger->end(written);
   if (where != nullptr && where->worker && reports(it)) report(*where, it, written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});

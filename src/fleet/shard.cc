@@ -214,7 +214,7 @@ void Shard::on(const scheduling::Abort& wanted) {
 }
 
 Error Shard::why_aborted(const Call& it, const Instance* where, Code code) {
-  if (code == Code::cancelled) return it.why_left;
+  if (code == Code::cancelled && it.why_left) return *it.why_left;
   if (code == Code::deadline_exceeded) return {code, "the function ran past its timeout"};
   const bool by_us = where != nullptr && where->ended_by_us;
   return {by_us ? Code::unavailable : code,

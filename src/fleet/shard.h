@@ -87,8 +87,8 @@ class Shard final : public Fleet {
     Timing timing;
     Duration cpu_before{};
     TimePoint deadline{};
-    std::set<CallKey> inner;  // Calls that it made, and that run.
-    Error why_left;           // Once somebody has left it.
+    std::set<CallKey> inner;        // Calls that it made, and that run.
+    std::optional<Error> why_left;  // Once somebody has left it.
     bool begun = false;
     bool shared = false;
     bool over = false;       // Its outcome is on the way: nothing more may end it.

@@ -105,6 +105,18 @@ TEST(Tokens, OfAStreamThatIsLeftAreThoseThatWereDelivered) {
   EXPECT_EQ(world.launcher.state.killed, 0);  // It has said that it gave the call up.
 }
 
+TEST(Tokens, OfAStreamThatIsCutAtItsDeadlineAreAllThatIsStillDelivered) {
+  World world(count_tokens, of_language_models());
+  world.deploy("f", {}, 200ms);
+  const Outcome outcome = world.run(world.call("f", "stall"));
+  ASSERT_TRUE(outcome.answer && outcome.answer->stream);
+  EXPECT_EQ(world.run(read(outcome.answer->stream.get(), 1)), "word ");
+  ASSERT_TRUE(world.comes([&] { return outcome.answer->stream->receipt().has_value(); }));
+  EXPECT_EQ(outcome.answer->stream->receipt()->failure, Code::deadline_exceeded);
+  EXPECT_EQ(outcome.answer->stream->receipt()->tokens, (ledger::Tokens{30, 12, 5}));
+  EXPECT_EQ(world.run(read(outcome.answer->stream.get(), 5)), "word word word word ");
+}
+
 TEST(Cancel, EndsALanguageModelThatDoesNotGiveACallUp) {
   Options options = of_language_models();
   options.keep_grace = 10ms;
