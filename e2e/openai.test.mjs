@@ -168,6 +168,44 @@ test("what is no request at all is refused in the same form", async () => {
   }
 });
 
+test("names with a slash are names of no model, however they are sent", async () => {
+  for (const name of ["meta-llama/Llama-3", "a/b/c", "/models/a.gguf", "./a.gguf"]) {
+    const missing = await failure(client.models.retrieve(name));
+    assert.ok(missing instanceof OpenAI.NotFoundError, name);
+    assert.deepEqual([missing.param, missing.code], ["model", "model_not_found"], missing.message);
+  }
+  const plain = await failure(client.get("/models/meta-llama/Llama-3"));
+  assert.equal(plain.code, "model_not_found", plain.message);
+  assert.match(plain.message, /"meta-llama\/Llama-3"/);
+  assert.equal((await failure(client.models.delete("talk"))).status, 405);
+});
+
+test("what HTTP itself refuses is in the same form", async () => {
+  const head = (more, target = "/v1/completions") =>
+    `POST ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${more}\r\n`;
+  const chunk = `1000000\r\n${" ".repeat(16 << 20)}\r\n`;
+  const rows = [
+    [head("Transfer-Encoding: chunked\r\n") + chunk + "1\r\n", 413, "request_too_large"],
+    [head("Content-Type: application/json\r\n"), 400, "invalid_value"],
+    [head("", "/v1/models/%zz"), 400, "invalid_value"],
+    [head("", "/v1/models/a%5Cb"), 400, "invalid_value"],
+    [head("", `/v1/models/${"a".repeat(9000)}`), 414, "request_too_large"],
+    [head("Content-Encoding: gzip\r\n"), 415, "unsupported_encoding"],
+    [head(`X: ${"a".repeat(40_000)}\r\n`), 431, "request_too_large"],
+    [head("Origin: https://evil.example\r\nContent-Length: 0\r\nConnection: close\r\n"), 403, "permission_denied"],
+  ];
+  for (const [raw, status, code] of rows) {
+    const answer = await platform.raw(raw);
+    assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer.slice(0, 500));
+    assert.match(answer, /\r\nConnection: close\r\n/);
+    const { error } = JSON.parse(answer.slice(answer.indexOf("\r\n\r\n")));
+    assert.deepEqual(Object.keys(error), ["message", "type", "param", "code"]);
+    assert.deepEqual([error.type, error.param, error.code], ["invalid_request_error", null, code], error.message);
+  }
+  const elsewhere = await platform.raw(head("", "/f/%zz"));
+  assert.match(elsewhere, /"code":"invalid_argument",.*"blame":"caller"/);
+});
+
 test("a prompt of 10 MB passes, and one that no model takes is refused", async () => {
   const words = (bytes) => ({ model: "talk", messages: [{ role: "user", content: "x".repeat(bytes) }] });
   const large = await post("/v1/chat/completions", words(10 << 20));

@@ -51,6 +51,8 @@ TEST(Route, NamesThePlace) {
       {"/v2/models/m/unload", Place::nowhere, "m", ""},
       {"/v1/models", Place::openai_models, "", ""},
       {"/v1/models/m", Place::openai_model, "m", ""},
+      {"/v1/models/meta-llama/m", Place::openai_model, "meta-llama/m", ""},
+      {"/v1/models/m/", Place::openai_model, "m/", ""},
       {"/v1/models/", Place::openai_nowhere, "", ""},
       {"/v1/chat/completions", Place::openai_call, "chat.completions", ""},
       {"/v1/completions", Place::openai_call, "completions", ""},

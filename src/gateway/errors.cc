@@ -64,13 +64,4 @@ Error too_long(std::string_view function, std::int64_t bytes_max) {
                                "\" takes; `max_body` in its manifest sets that"};
 }
 
-http::Response refusal_response(int status, const std::string& message) {
-  Code code = Code::invalid_argument;
-  if (status == 413) code = Code::too_large;
-  if (status == 503) code = Code::overloaded;
-  http::Response response = error_response({code, message});
-  response.status = status;
-  return response;
-}
-
 }  // namespace dormouse::gateway

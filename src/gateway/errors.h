@@ -25,7 +25,4 @@ http::Response error_response(const Error&, std::string_view invocation = {},
 // A body that has more bytes than its function takes.
 Error too_long(std::string_view function, std::int64_t bytes_max);
 
-// The answer to a request that was refused before anything could be known of it: http::Refusal.
-http::Response refusal_response(int status, const std::string& message);
-
 }  // namespace dormouse::gateway

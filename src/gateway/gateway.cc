@@ -25,10 +25,6 @@ http::Response json_response(std::string body, int status = 200) {
   return response;
 }
 
-bool speaks_kserve(Place place) {
-  return place >= Place::kserve_server && place <= Place::kserve_infer;
-}
-
 http::Response refuse(Place place, const Error& error, std::string_view invocation = {},
                       Duration retry_after = {}) {
   if (speaks_openai(place)) return openai_error(error, retry_after);
@@ -51,16 +47,17 @@ http::Response wrong_method(const Route& route, std::string_view method) {
 }
 
 http::Response forbidden(Place place, const Error& error) {
+  if (speaks_openai(place)) return openai_refusal(403, error.message);
   http::Response response = refuse(place, error);
   response.status = 403;
   return response;
 }
 
 http::Response nothing_here(const std::string& path) {
-  const Place dialect = path.starts_with("/v2/") ? Place::kserve_server : Place::nowhere;
-  return refuse(dialect, {Code::not_found, "nothing at " + path +
-                                               "; functions are at /f/{name}, models at /v2/models/"
-                                               "{name} and /v1, the control API at /api/v1"});
+  return refuse(dialect_of(path),
+                {Code::not_found, "nothing at " + path +
+                                      "; functions are at /f/{name}, models at /v2/models/"
+                                      "{name} and /v1, the control API at /api/v1"});
 }
 
 http::Response nothing_beneath(const std::string& name) {

@@ -169,6 +169,28 @@ std::string_view code_of(Code code) {
   CHECK_UNREACHABLE("every Code has one of OpenAI's");
 }
 
+std::string_view code_of_status(int status) {
+  switch (status) {
+    case 403: return "permission_denied";
+    case 408: return "timeout";
+    case 413:
+    case 414:
+    case 431: return "request_too_large";
+    case 415: return "unsupported_encoding";
+    case 500: return "server_error";
+    case 503: return "service_unavailable";
+    default: return "invalid_value";
+  }
+}
+
+std::string error_text(const std::string& message, std::string_view type, std::string_view param,
+                       std::string_view code) {
+  json::object body{{"message", valid_utf8(message)}, {"type", type}};
+  body["param"] = param.empty() ? json::value() : json::value(param);
+  body["code"] = code;
+  return json::serialize(json::object{{"error", std::move(body)}});
+}
+
 json::object model_json(const OpenAiModel& model) {
   constexpr std::int64_t ms_per_second = 1000;
   return {{"id", model.id},
@@ -209,10 +231,17 @@ std::string openai_error_json(const Error& error) {
     code = "context_length_exceeded";
     message.erase(behind, of_context.size());
   }
-  json::object body{{"message", valid_utf8(message)}, {"type", type_of(error.code)}};
-  body["param"] = param.empty() ? json::value() : json::value(param);
-  body["code"] = code;
-  return json::serialize(json::object{{"error", std::move(body)}});
+  return error_text(message, type_of(error.code), param, code);
+}
+
+http::Response openai_refusal(int status, const std::string& message) {
+  const bool is_ours = status == 500 || status == 503;  // 501 and 505 are of what was asked for.
+  const Error error{status == 503 ? Code::overloaded : Code::invalid_argument, message};
+  http::Response response = error_response(error);
+  response.status = status;
+  const std::string_view type = is_ours ? "server_error" : "invalid_request_error";
+  response.body = http::Body(error_text(message, type, {}, code_of_status(status)) + "\n");
+  return response;
 }
 
 http::Response openai_error(const Error& error, Duration retry_after) {

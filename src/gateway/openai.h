@@ -32,6 +32,9 @@ Result<OpenAiHead> read_openai_head(std::string_view body);
 std::string openai_error_json(const Error&);
 http::Response openai_error(const Error&, Duration retry_after = {});
 
+// A refusal of no parameter that its status says all of: HTTP's own, or 403.
+http::Response openai_refusal(int status, const std::string& message);
+
 // What ends a stream that failed half-way.
 std::string openai_error_event(const Error&);
 

@@ -83,12 +83,13 @@ Route lambda(const std::vector<std::string_view>& path) {
   return of(Place::lambda_api, "");
 }
 
-// v1 / models [/ NAME], v1 / chat / completions, v1 / completions, v1 / embeddings
+// v1 / models [/ NAME], of which '/' may be a part: no function's, but what others call a model. v1
+// / chat / completions, v1 / completions, v1 / embeddings
 Route openai(const std::vector<std::string_view>& path) {
   const std::size_t count = path.size();
   if (count == 2 && path[1] == "models") return of(Place::openai_models, reading);
-  if (count == 3 && path[1] == "models" && !path[2].empty()) {
-    return of(Place::openai_model, reading, path[2]);
+  if (count >= 3 && path[1] == "models" && !path[2].empty()) {
+    return of(Place::openai_model, reading, {path[2].data(), path.back().end()});
   }
   const bool is_chat = count == 3 && path[1] == "chat" && path[2] == "completions";
   if (is_chat) return of(Place::openai_call, "POST", "chat.completions");
@@ -98,6 +99,18 @@ Route openai(const std::vector<std::string_view>& path) {
 }
 
 }  // namespace
+
+Place dialect_of(std::string_view path) {
+  const auto all = elements(path);
+  const std::string_view first = all.empty() ? std::string_view() : all.front();
+  if (first == "v1") return Place::openai_nowhere;
+  if (first == "v2") return Place::kserve_server;
+  return is_day(first) ? Place::lambda_api : Place::nowhere;
+}
+
+bool speaks_kserve(Place place) {
+  return place >= Place::kserve_server && place <= Place::kserve_infer;
+}
 
 bool speaks_openai(Place place) {
   return place >= Place::openai_models && place <= Place::openai_nowhere;

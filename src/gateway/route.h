@@ -41,6 +41,9 @@ struct Route {
 };
 
 Route route(const http::Head&);
+// Whose words anything at a path is said in, if only of a place where nothing is.
+Place dialect_of(std::string_view path);
+bool speaks_kserve(Place);
 bool speaks_lambda(Place);
 bool speaks_openai(Place);
 bool allows(const Route&, std::string_view method);

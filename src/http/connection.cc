@@ -18,6 +18,9 @@ constexpr std::uint64_t direct_read_bytes_min = 4 * 1024;
 // A mapping of this size still fits into the address space many times.
 constexpr std::uint64_t body_bytes_max = std::uint64_t{64} << 30;
 
+// Of the path of a request that is served: by so much one sees which API it is of.
+constexpr std::size_t path_start_bytes_max = 64;
+
 constexpr const char* too_many_bytes =
     "the server holds as many bytes of bodies and answers as it may; call it again";
 
@@ -57,8 +60,13 @@ void Connection::close_if_idle() {
 }
 
 asio::awaitable<bool> Connection::serve_one() {
+  path_.clear();
   auto received = co_await read_head();
-  if (!received) co_return co_await refuse_and_close(received.error());
+  if (!received) {
+    path_ = path_in(stream_.buffered());
+    co_return co_await refuse_and_close(received.error());
+  }
+  path_.assign(received->head.path, 0, path_start_bytes_max);
   co_return co_await serve_received(*std::move(received));
 }
 
@@ -254,7 +262,7 @@ asio::awaitable<bool> Connection::discard_body(std::uint64_t size) {
 
 asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
   if (rejection.status == 0) co_return false;
-  Response response = core_->refusal(rejection.status, text_of(rejection));
+  Response response = core_->refusal(rejection.status, text_of(rejection), path_);
   co_await answer(Manner(), std::move(response));
   co_await stream_.linger();
   co_return false;
@@ -263,14 +271,14 @@ asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
 // Gives whether the connection can be used again.
 asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   if (!may_be_sent(response.status, response.fields)) {
-    response = core_->refusal(500, "a response with a header or status that cannot be sent");
+    response = core_->refusal(500, "a response with a header or status that cannot be sent", path_);
   }
   // It may take its client long to read, as it may to send.
   BodyShare share(core_->body_budget());
   const Body* const whole = std::get_if<Body>(&response.body);
   const bool needs_share = whole != nullptr && whole->memfd() >= 0 && !whole->has_share();
   if (needs_share && !share.grow_to(whole->size())) {
-    response = core_->refusal(503, too_many_bytes);
+    response = core_->refusal(503, too_many_bytes, path_);
   }
   Pieces* const pieces = std::get_if<Pieces>(&response.body);
   Framing framing;

@@ -80,6 +80,7 @@ class Connection {
   asio::cancellation_signal cancelled_;
   std::size_t index_;
   std::string peer_;  // Once somebody asked.
+  std::string path_;  // How that of the request at hand begins, for refusals.
   bool loopback_;
   bool has_ended_ = false;
   bool is_fresh_ = true;       // Nothing was ever received.

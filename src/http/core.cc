@@ -50,16 +50,16 @@ Counters Core::counters() const {
   return counters;
 }
 
-Response Core::refusal(int status, const std::string& message) {
+Response Core::refusal(int status, std::string_view message, std::string_view path) {
   ++counters_.refused_total;
-  if (refusal_) return refusal_(status, message);
-  Response response{.status = status, .body = Body(message + "\n")};
+  if (refusal_) return refusal_(status, message, path);
+  Response response{.status = status, .body = Body(std::string(message) + "\n")};
   response.fields.add("Content-Type", "text/plain; charset=utf-8");
   return response;
 }
 
 std::string Core::turned_away_text() {
-  const Response response = refusal(503, "too many connections");
+  const Response response = refusal(503, "too many connections", "");
   const auto* const body = std::get_if<Body>(&response.body);
   const std::string text = body != nullptr ? body->text() : std::string();
   std::string out;

@@ -44,7 +44,7 @@ class Core : public std::enable_shared_from_this<Core> {
   Counters counters() const;
   void count_request() { ++counters_.requests_total; }
 
-  Response refusal(int status, const std::string& message);
+  Response refusal(int status, std::string_view message, std::string_view path);
   std::string turned_away_text();  // A whole 503, for whom there is not even a descriptor.
   void start_sweep();
   // Takes an accepted socket, or refuses it if there are too many.

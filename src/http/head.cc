@@ -216,16 +216,23 @@ Accepted<std::string_view> read_request_line(std::string_view line, ReceivedHead
   return target;
 }
 
-// The origin form of an absolute one, which must name the same host as the Host field does.
-Accepted<std::string_view> strip_authority(std::string_view target, std::string_view host_field) {
+// Cuts "http://here" off an absolute target and gives "here"; nullopt if it is none.
+std::optional<std::string_view> take_authority(std::string_view& target) {
   constexpr std::string_view scheme = "http://";
-  if (!target.starts_with(scheme)) return target;
+  if (!target.starts_with(scheme)) return std::nullopt;
   target.remove_prefix(scheme.size());
   const std::string_view authority = target.substr(0, target.find_first_of("/?"));
-  if (!equals_ignoring_case(authority, host_field)) {
+  target.remove_prefix(authority.size());
+  return authority;
+}
+
+// The origin form of an absolute one, which must name the same host as the Host field does.
+Accepted<std::string_view> strip_authority(std::string_view target, std::string_view host_field) {
+  const auto authority = take_authority(target);
+  if (!authority) return target;
+  if (!equals_ignoring_case(*authority, host_field)) {
     return refuse("an absolute target whose host is not the Host header's");
   }
-  target.remove_prefix(authority.size());
   return target.empty() ? std::string_view("/") : target;
 }
 
@@ -372,6 +379,15 @@ Accepted<std::optional<std::size_t>> find_head_end(std::string_view buffer, std:
   }
   if (buffer.size() < limits.bytes_max) return std::nullopt;
   return refuse("a head that is too long", 431);
+}
+
+std::string_view path_in(std::string_view buffer) {
+  const std::string_view line = buffer.substr(0, buffer.find_first_of("\r\n"));
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos) return {};
+  std::string_view target = line.substr(space + 1);
+  (void)take_authority(target);
+  return target.substr(0, target.find_first_of(" ?"));
 }
 
 Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits) {

@@ -35,6 +35,10 @@ struct HeadLimits {
 Accepted<std::optional<std::size_t>> find_head_end(std::string_view buffer, std::size_t scanned,
                                                    const HeadLimits&);
 
+// The path in a request line at the start of `buffer`, as it came: not checked, not decoded, and
+// cut off where the buffer is. Empty if there is none. For who says why a head was refused.
+std::string_view path_in(std::string_view buffer);
+
 // `raw` is a whole head, its empty line included.
 Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits&);
 

@@ -389,6 +389,38 @@ TEST(Head, IsFoundInPiecesOfAnySize) {
   }
 }
 
+TEST(Head, HasAPathAsSoonAsThatIsThere) {
+  struct {
+    const char* buffer;
+    const char* path;
+  } rows[] = {
+      {"GET /a/b HTTP/1.1\r\nHost: a\r\n", "/a/b"},
+      {"GET /a%2Fb?c=/d HTTP/1.1\r\n", "/a%2Fb"},
+      {"GET http://a:80/b?c HTTP/1.1\r\n", "/b"},
+      {"GET http://a", ""},
+      {"GET /a/b", "/a/b"},
+      {"GET /a\nb /c", "/a"},
+      {"GET ", ""},
+      {"GET", ""},
+      {"GET\r\nHost: /a", ""},
+      {"", ""},
+  };
+  for (const auto& row : rows) EXPECT_EQ(path_in(row.buffer), row.path) << row.buffer;
+}
+
+TEST(Target, TellsAnEncodedSlashFromOtherEscapes) {
+  for (const char* raw : {"/a%2Fb", "/a%2fb", "/%2F..", "/a/.%2Fb%00"}) {
+    const auto target = parse_target(raw);
+    ASSERT_FALSE(target) << raw;
+    EXPECT_EQ(std::string_view(target.error().why), encoded_slash) << raw;
+  }
+  for (const char* raw : {"/a%5Cb", "/a%252Fb", "/a%00%2F", "/a%3Bb"}) {
+    const auto target = parse_target(raw);
+    ASSERT_FALSE(target) << raw;
+    EXPECT_NE(std::string_view(target.error().why), encoded_slash) << raw;
+  }
+}
+
 TEST(Target, HasOnePathOrNone) {
   struct {
     const char* raw;

@@ -23,6 +23,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "async/clock.h"
@@ -88,8 +89,11 @@ class Handler {
   virtual void grace_is_over() {}
 };
 
-// The response for requests that no Handler saw: the server's own 4xx and 503.
-using Refusal = std::function<Response(int status, const std::string& message)>;
+// The response that the server itself gives: its own 4xx, 5xx and 503. `path` is how that of the
+// request begins, as far as it was read: not decoded if the request was refused for its head, and
+// empty if not even a request line came.
+using Refusal =
+    std::function<Response(int status, std::string_view message, std::string_view path)>;
 
 struct Counters {
   std::uint64_t connections_open = 0;

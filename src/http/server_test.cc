@@ -155,8 +155,9 @@ class Peer {
 };
 
 struct World {
-  explicit World(Limits limits = {}) {
-    auto listening = listen(io.get_executor(), &clock, &handler, {.port = 0, .limits = limits});
+  explicit World(Limits limits = {}, Refusal refusal = {}) {
+    auto listening = listen(io.get_executor(), &clock, &handler,
+                            {.port = 0, .limits = limits, .refusal = std::move(refusal)});
     EXPECT_TRUE(listening);
     server = *std::move(listening);
   }
@@ -410,6 +411,60 @@ TEST(Server, RefusesAndClosesWithTheStatusThatFits) {
   EXPECT_EQ(world.server->counters().refused_total, std::size(rows));
 }
 
+Response say_path(int status, std::string_view, std::string_view path) {
+  return {.status = status, .body = Body("of [" + std::string(path) + "]")};
+}
+
+TEST(Server, WhoSaysWhyARequestIsRefusedKnowsItsPath) {
+  const std::string chunked = "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string long_path = "/" + std::string(10'000, 'a');
+  struct {
+    int status;
+    std::string raw;
+    std::string path;
+  } rows[] = {
+      {400, "GET /v1/models/a%2Fb?c HTTP/1.1\r\nHost: a\r\n\r\n", "/v1/models/a%2Fb"},
+      {400, "GET /v1/%zz HTTP/1.1\r\nHost: a\r\n\r\n", "/v1/%zz"},
+      {400, "GET http://a/v1/%zz HTTP/1.1\r\nHost: a\r\n\r\n", "/v1/%zz"},
+      {400, "GET /a HTTP/1.1\r\nContent-Type: b\r\nContent-Type: b\r\n\r\n", "/a"},
+      {400, "POST /echo HTTP/1.1\r\n" + chunked + "x\r\n", "/echo"},
+      {400, "\x16\x03\x01", ""},
+      {413, "POST /small HTTP/1.1\r\n" + chunked + "b\r\n", "/small"},
+      {413, "POST /sm%61ll HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", "/small"},
+      {414, "GET " + long_path, long_path},
+      {415, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n\r\n", "/a"},
+      {431, "GET /a HTTP/1.1\r\nHost: a\r\nX: " + std::string(40'000, 'a'), "/a"},
+      {500, get("/split") + "GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", "/split"},
+  };
+  World world({}, say_path);
+  for (const auto& row : rows) {
+    Peer peer = world.peer();
+    peer.send(row.raw);
+    world.expect_closed(peer);
+    const std::string wanted = "\r\n\r\nof [" + row.path + "]";
+    EXPECT_TRUE(peer.text.starts_with("HTTP/1.1 " + std::to_string(row.status))) << peer.text;
+    EXPECT_TRUE(peer.text.contains(wanted)) << row.raw.substr(0, 100) << "\n" << peer.text;
+  }
+}
+
+TEST(Server, WhoSaysWhyARequestIsTooSlowKnowsItsPath) {
+  World world({.header_timeout = 10s, .body_bytes_per_second_min = 1024}, say_path);
+  Peer kept = world.peer();
+  kept.send(post("/echo", "hello"));
+  world.answer(kept, "hello");
+  kept.send("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+  Peer head = world.peer();
+  head.send("GET /head HTTP/1.1\r\nHost: ");
+  Peer line = world.peer();
+  line.send("GE");
+  for (int i = 0; i < 30; ++i) world.pass(1s);
+  for (Peer* each : {&kept, &head, &line}) world.expect_closed(*each);
+  EXPECT_TRUE(kept.text.starts_with("HTTP/1.1 408 ")) << kept.text;
+  EXPECT_TRUE(kept.text.ends_with("of [/body]")) << kept.text;
+  EXPECT_TRUE(head.text.ends_with("of [/head]")) << head.text;
+  EXPECT_TRUE(line.text.ends_with("of []")) << line.text;
+}
+
 // A client that is still sending must not have its connection reset before it reads why.
 TEST(Server, TheAnswerOfARefusedUploadArrives) {
   World world;
@@ -558,7 +613,7 @@ TEST(Server, OneWhoReadsTooSlowlyIsCut) {
 }
 
 TEST(Server, OneConnectionTooManyIsToldSo) {
-  World world({.connections_max = 2});
+  World world({.connections_max = 2}, say_path);
   Peer one = world.peer();
   Peer two = world.peer();
   one.send(post("/echo", "1"));
@@ -569,6 +624,7 @@ TEST(Server, OneConnectionTooManyIsToldSo) {
   three.send(get("/echo"));
   world.expect_closed(three);
   EXPECT_TRUE(three.text.starts_with("HTTP/1.1 503 ")) << three.text;
+  EXPECT_TRUE(three.text.ends_with("of []")) << "nothing was read of it";
   three.hang_up();
   two.hang_up();
   world.pass(3s);

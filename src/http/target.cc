@@ -82,8 +82,9 @@ Accepted<std::string> decode_path(std::string_view raw) {
     const int byte = decode_percent(raw.substr(i));
     if (byte < 0) return refuse("a '%' without two hexadecimal digits");
     const char c = static_cast<char>(byte);
-    if (byte < 0x20 || byte == 0x7F || std::string_view("/\\;%").contains(c)) {
-      return refuse("an encoded control byte, '/', '\\', ';' or '%' in the path");
+    if (c == '/') return refuse(encoded_slash);
+    if (byte < 0x20 || byte == 0x7F || std::string_view("\\;%").contains(c)) {
+      return refuse("an encoded control byte, '\\', ';' or '%' in the path");
     }
     path += c;
     decoded = true;

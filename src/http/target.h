@@ -15,6 +15,10 @@
 
 namespace dormouse::http {
 
+// Why an encoded '/' is refused: so that a place whose names could have one can say it in its
+// words.
+inline constexpr const char* encoded_slash = "an encoded '/' in the path";
+
 struct Target {
   std::string path;   // Decoded: "/f/caf\xc3\xa9".
   std::string query;  // Raw, without the '?'.
