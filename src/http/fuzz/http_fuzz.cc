@@ -49,6 +49,12 @@ void check_path(const std::string& path) {
   for (const char c : path) CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
 }
 
+// What a refusal is worded by is the path that the head would have had.
+void compare_with_refusals(std::string_view raw, const std::string& path) {
+  const auto said = parse_target(path_in(raw));
+  CHECK(said ? said->path == path : path == "*" || path == "/");
+}
+
 // Whole and byte by byte must come to the same.
 void read_chunks(std::string_view input) {
   ChunkedFraming whole;
@@ -98,12 +104,14 @@ void read_response(std::string_view input) {
 }
 
 void read_all(std::string_view input) {
+  CHECK(!path_in(input).contains(' '));
   const auto end = find_head_end(input, 0, limits);
   if (end && *end) {
     const std::string_view raw = input.substr(0, **end);
     if (const auto received = parse_head(raw, limits)) {
       check_path(received->head.path);
       compare_with_beast(raw, *received);
+      compare_with_refusals(raw, received->head.path);
       (void)query_value(received->head.query, "a");
       if (received->chunked) read_chunks(input.substr(**end));
     }
