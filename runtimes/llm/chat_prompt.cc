@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <span>
 
 #include "base/bytes.h"
 #include "runtimes/llm/json_values.h"
@@ -29,20 +30,88 @@ Error refused(const std::exception& failure) {
   return {Code::invalid_argument, "messages: the model's chat template: " + std::string(what)};
 }
 
-void take_marks_out(common_chat_msg& message, const std::vector<std::string>& marks) {
-  message.content = without_marks(message.content, marks);
-  message.reasoning_content = without_marks(message.reasoning_content, marks);
-  for (auto& part : message.content_parts) part.text = without_marks(part.text, marks);
-  for (auto& call : message.tool_calls) call.arguments = without_marks(call.arguments, marks);
+using Marks = std::vector<std::string>;
+
+// Out of all texts in it, names of members too. False: there was none.
+bool take_marks_out(common_json& value, const Marks& marks) {
+  if (value.is_string()) {
+    const std::string said = value;
+    std::string clean = without_marks(said, marks);
+    if (clean == said) return false;
+    value = std::move(clean);
+    return true;
+  }
+  bool any = false;
+  if (value.is_array()) {
+    for (common_json& element : value) any = take_marks_out(element, marks) || any;
+  } else if (value.is_object()) {
+    common_json clean = common_json::object();
+    for (const auto& [key, member] : value.items()) {
+      std::string name = without_marks(key, marks);
+      any = take_marks_out(member, marks) || any || name != key;
+      clean[name] = member;
+    }
+    if (any) value = std::move(clean);
+  }
+  return any;
 }
 
-common_chat_templates_inputs inputs_of(const Request& request,
-                                       const std::vector<std::string>& marks) {
+// A template may write the values of them, and what was escaped is a mark there.
+std::string arguments_without_marks(const std::string& arguments, const Marks& marks) {
+  std::string clean = without_marks(arguments, marks);
+  if (!clean.contains('\\')) return clean;
+  common_json values = common_json::parse_no_throw(clean);
+  if (values.is_discarded() || !take_marks_out(values, marks)) return clean;
+  return values.dump_safe();
+}
+
+// Templates may write parts one behind the other, and so put a mark together.
+void take_marks_out(std::vector<common_chat_msg_content_part>& parts, const Marks& marks) {
+  std::string whole;
+  for (auto& part : parts) {
+    part.text = without_marks(part.text, marks);
+    whole += part.text;
+  }
+  if (without_marks(whole, marks) == whole) return;
+  for (auto& part : std::span(parts).first(parts.size() - 1)) part.text += mark_break;
+}
+
+void take_marks_out(common_chat_msg& message, const Marks& marks) {
+  for (std::string* said :
+       {&message.content, &message.reasoning_content, &message.tool_name, &message.tool_call_id}) {
+    *said = without_marks(*said, marks);
+  }
+  take_marks_out(message.content_parts, marks);
+  for (common_chat_tool_call& call : message.tool_calls) {
+    call.name = without_marks(call.name, marks);
+    call.id = without_marks(call.id, marks);
+    call.arguments = arguments_without_marks(call.arguments, marks);
+  }
+}
+
+// What tools say of themselves may be of others than the rest of them, of which a grammar is made.
+void take_marks_out_of_descriptions(common_json& value, const Marks& marks) {
+  if (value.is_array()) {
+    for (common_json& element : value) take_marks_out_of_descriptions(element, marks);
+  }
+  if (!value.is_object()) return;
+  for (const auto& [key, member] : value.items()) {
+    if (key == "description" && member.is_string()) {
+      take_marks_out(member, marks);
+    } else {
+      take_marks_out_of_descriptions(member, marks);
+    }
+  }
+}
+
+common_chat_templates_inputs inputs_of(const Request& request, const Marks& marks) {
   common_chat_templates_inputs inputs;
   inputs.messages = common_chat_msgs_parse_oaicompat(common_json::parse(request.messages));
   for (common_chat_msg& message : inputs.messages) take_marks_out(message, marks);
   if (!request.tools.empty()) {
-    inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(request.tools));
+    common_json tools = common_json::parse(request.tools);
+    take_marks_out_of_descriptions(tools, marks);
+    inputs.tools = common_chat_tools_parse_oaicompat(tools);
   }
   switch (request.tool_choice) {
     case ToolChoice::automatic: inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_AUTO; break;
