@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
 #include "runtimes/llm/call.h"
 #include "runtimes/llm/conversation.h"
 
@@ -58,7 +59,7 @@ class GeneratingCall final : public Call, public Choice::Listener {
   static std::string echo_of(const Model& model, const std::vector<Token>& prompt) {
     std::string text;
     for (const Token token : prompt) text += model.piece(token);
-    return text;
+    return valid_utf8(text);  // A token may be part of a character.
   }
 
   // The first word of a choice.

@@ -166,6 +166,26 @@ TEST_F(Generate, StreamsTheSame) {
   EXPECT_EQ(finish, "length");
 }
 
+TEST_F(Generate, EchoesInWholeCharacters) {
+  const std::vector<Token> bytes = model->tokens("\u00df", false);  // Two tokens of a byte each.
+  const Token first = bytes[bytes.size() - 2], second = bytes.back();
+  ASSERT_EQ(model->piece(first) + model->piece(second), "\u00df");
+  const std::pair<std::vector<Token>, std::string> rows[] = {
+      {{first, second}, "\u00df"}, {{second}, "\uFFFD"}, {{second, first}, "\uFFFD\uFFFD"}};
+  for (const auto& [tokens, echo] : rows) {
+    const std::string body = R"({"max_tokens":4,"temperature":0,"ignore_eos":true,"prompt":)" +
+                             json::serialize(json::value_from(tokens));
+    const std::string said = asked(body + "}").text();
+    EXPECT_EQ(asked(body + R"(,"echo":true})").text(), echo + said);
+    std::string streamed;
+    for (const json::value& event :
+         events_of(asked(body + R"(,"echo":true,"stream":true})").body)) {
+      streamed += event.at("choices").at(0).at("text").as_string();
+    }
+    EXPECT_EQ(streamed, echo + said);
+  }
+}
+
 TEST_F(Generate, StopsWhereItIsTold) {
   const std::string all = asked(prompt("Hello")).text();
   const std::string stop = all.substr(all.size() / 2, 3);
