@@ -42,7 +42,25 @@ TEST_F(Choose, FailsACallThatNothingMayFollow) {
       R"(},"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":
           {"enum":[1]}}}})");
   ASSERT_TRUE(kept.error);
-  EXPECT_EQ(kept.error->code, Code::function_failed);
+  EXPECT_EQ(kept.error->code, Code::invalid_argument);
+  EXPECT_EQ(kept.error->message, "logit_bias: it leaves no token to go on with");
+  EXPECT_EQ(asked(prompt("still here")).usage.generated, 24U);
+}
+
+TEST_F(Choose, NamesTheBiasesThatRuleOutEveryToken) {
+  std::string bans;
+  for (Token token = 0; model->has(token); ++token) {
+    bans += (bans.empty() ? "\"" : ",\"") + std::to_string(token) + "\":-100";
+  }
+  const char* const wishes[] = {R"("temperature":0)", R"("temperature":1,"seed":1)",
+                                R"("temperature":1,"top_p":0.5,"n":2)",
+                                R"("temperature":0,"presence_penalty":1)", R"("stream":true)"};
+  for (const char* wish : wishes) {
+    const Kept kept = asked(R"({"prompt":"x","logit_bias":{)" + bans + "}," + wish + "}");
+    ASSERT_TRUE(kept.error) << wish;
+    EXPECT_EQ(kept.error->code, Code::invalid_argument) << wish;
+    EXPECT_EQ(kept.error->message, "logit_bias: it leaves no token to go on with") << wish;
+  }
   EXPECT_EQ(asked(prompt("still here")).usage.generated, 24U);
 }
 

@@ -24,8 +24,8 @@ wire::Answer head(std::string_view type) {
 
 void Outgoing::answer(std::string body) {
   if (body.size() > bytes_max_) {
-    return fail({Code::too_large, "the answer has " + std::to_string(body.size()) +
-                                      " bytes, the limit is " + std::to_string(bytes_max_)});
+    return fail({Code::function_failed, "the answer has " + std::to_string(body.size()) +
+                                            " bytes, the limit is " + std::to_string(bytes_max_)});
   }
   over_ = true;
   if (body.size() > wire::inline_body_bytes_max) {

@@ -46,6 +46,18 @@ class OutgoingTest : public testing::Test {
   std::optional<wire::FrameReceiver> receiver_;
 };
 
+TEST_F(OutgoingTest, CallsAnAnswerThatIsTooLargeTheFunctionsFailure) {
+  outgoing_->answer(std::string((1 << 20) + 1, 'a'));
+  EXPECT_TRUE(outgoing_->over());
+  const auto said = received();
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_EQ(said[0].type, wire::Type::failed);
+  const auto failure = wire::decode_failure(said[0].payload);
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->code, Code::function_failed);
+  EXPECT_EQ(failure->message, "the answer has 1048577 bytes, the limit is 1048576");
+}
+
 TEST_F(OutgoingTest, AnnouncesByWhatItHasCounted) {
   outgoing_->begin_stream();
   EXPECT_FALSE(outgoing_->announce());

@@ -102,10 +102,6 @@ std::size_t index_of_greatest(std::span<const float> values) {
   return static_cast<std::size_t>(std::ranges::find(values, most) - values.begin());
 }
 
-Error no_token_may_follow() {
-  return {Code::function_failed, "no token may follow, by what the request asks for"};
-}
-
 // The field of the request that a grammar is of; "": there is none.
 std::string_view held_by(const ChatPrompt& prompt) {
   if (prompt.grammar.empty()) return "";
@@ -134,6 +130,12 @@ void Sampler::Free::operator()(common_sampler* sampler) const {
   common_sampler_free(sampler);
 }
 
+Sampler::Sampler(const Model* model, const Sampling& wishes, std::string_view held_by)
+    : model_(model), held_by_(held_by), ruled_out_by_(held_by) {
+  if (wishes.ignore_eos) ruled_out_by_ = "ignore_eos";
+  if (!wishes.logit_bias.empty()) ruled_out_by_ = "logit_bias";
+}
+
 Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Sampling& wishes,
                                                const ChatPrompt* prompt, std::uint32_t seed) {
   for (const auto& [token, bias] : wishes.logit_bias) {
@@ -146,20 +148,20 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Samplin
   if (prompt != nullptr) {
     if (auto good = check_grammar(*prompt); !good) return good.error();
   }
-  if (is_greedy(params)) {
-    Biases biases;
-    for (const auto& one : params.logit_bias) biases.emplace_back(one.token, one.bias);
-    return std::unique_ptr<Sampler>(new Sampler(model, std::move(biases)));
-  }
   const std::string_view by = prompt == nullptr ? std::string_view() : held_by(*prompt);
+  std::unique_ptr<Sampler> sampler(new Sampler(model, wishes, by));
+  if (is_greedy(params)) {
+    for (const auto& one : params.logit_bias) sampler->biases_.emplace_back(one.token, one.bias);
+    return sampler;
+  }
   const Error unreadable =
       by.empty() ? Error{Code::function_failed, "llama.cpp could not make a sampler"}
                  : Error{Code::invalid_argument,
                          std::string(by) + ": it has a schema that cannot be followed"};
   try {
-    Chain chain(common_sampler_init(model->model(), params));
-    if (!chain) return unreadable;
-    return std::unique_ptr<Sampler>(new Sampler(model, std::move(chain), by));
+    sampler->chain_.reset(common_sampler_init(model->model(), params));
+    if (!sampler->chain_) return unreadable;
+    return sampler;
   } catch (const std::exception&) {
     return unreadable;
   }
@@ -178,8 +180,17 @@ Result<Token> Sampler::likeliest(std::int32_t row) {
     from = biased_;
   }
   const std::size_t index = index_of_greatest(from);
-  if (index == from.size() || !std::isfinite(from[index])) return no_token_may_follow();
+  if (index == from.size() || !std::isfinite(from[index])) return nothing_may_follow(row);
   return static_cast<Token>(index);
+}
+
+Error Sampler::nothing_may_follow(std::int32_t row) const {
+  const auto is_finite = [](float logit) { return std::isfinite(logit); };
+  if (ruled_out_by_.empty() || std::ranges::none_of(logits(row), is_finite)) {
+    return {Code::function_failed, "the model finds no token likely"};
+  }
+  return {Code::invalid_argument,
+          std::string(ruled_out_by_) + ": it leaves no token to go on with"};
 }
 
 Result<Token> Sampler::choose(std::int32_t row) {
@@ -192,7 +203,7 @@ Result<Token> Sampler::choose(std::int32_t row) {
       common_sampler_get_candidates(chain_.get(), false);
   const bool may_follow =
       candidates->selected >= 0 && std::isfinite(candidates->data[candidates->selected].logit);
-  if (!may_follow) return no_token_may_follow();
+  if (!may_follow) return nothing_may_follow(row);
   common_sampler_accept(chain_.get(), token, true);
   if (!held_by_.empty() && time_of_this_thread() - began > patience) {
     return Error{Code::invalid_argument,

@@ -33,8 +33,8 @@ class Sampler {
   static Result<std::unique_ptr<Sampler>> make(const Model*, const Sampling&, const ChatPrompt*,
                                                std::uint32_t seed);
 
-  // function_failed: nothing may follow, by what the request wants. invalid_argument: to find out
-  // what may takes so long that all others wait for it.
+  // invalid_argument: nothing may follow, by what the request wants, or to find out what may takes
+  // so long that all others wait for it. function_failed: the model finds no token likely at all.
   Result<Token> choose(std::int32_t row);
 
   // Of `chosen`, then of the `count` likeliest, at `row`.
@@ -46,18 +46,18 @@ class Sampler {
   };
   using Chain = std::unique_ptr<common_sampler, Free>;
   using Biases = std::vector<std::pair<Token, float>>;
-  Sampler(const Model* model, Biases biases) : model_(model), biases_(std::move(biases)) {}
-  Sampler(const Model* model, Chain chain, std::string_view held_by)
-      : model_(model), chain_(std::move(chain)), held_by_(held_by) {}
+  Sampler(const Model* model, const Sampling& wishes, std::string_view held_by);
 
   std::span<const float> logits(std::int32_t row) const;
   Result<Token> likeliest(std::int32_t row);
+  Error nothing_may_follow(std::int32_t row) const;
 
   const Model* model_;
   Biases biases_;  // Added to logits before the likeliest is taken, if there is no chain.
   std::vector<float> biased_;  // Logits, with them.
   Chain chain_;
-  std::string_view held_by_;  // The field of the request that a grammar is of; "": none is.
+  std::string_view held_by_;       // The field of the request that a grammar is of; "": none is.
+  std::string_view ruled_out_by_;  // The one to name if it leaves no token; "": none does.
 };
 
 }  // namespace dormouse::llm
