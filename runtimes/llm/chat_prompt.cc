@@ -171,12 +171,62 @@ void put(std::string& out, const std::vector<std::string>& texts) {
   for (const std::string& text : texts) put_sized(out, text);
 }
 
+void put(std::string& out, const ChatPrompt& prompt) {
+  put_sized(out, prompt.text);
+  put_sized(out, prompt.grammar);
+  dormouse::put(out, static_cast<std::uint8_t>(prompt.of_tools ? 1 : 0));
+  dormouse::put(out, static_cast<std::uint8_t>(prompt.lazy ? 1 : 0));
+  dormouse::put(out, static_cast<std::uint32_t>(prompt.triggers.size()));
+  for (const Trigger& trigger : prompt.triggers) {
+    dormouse::put(out, static_cast<std::int32_t>(trigger.type));
+    put_sized(out, trigger.value);
+    dormouse::put(out, trigger.token);
+  }
+  put(out, prompt.kept_tokens);
+  put(out, prompt.stops);
+  put_sized(out, prompt.thinking_start);
+  put(out, prompt.thinking_ends);
+  put_sized(out, prompt.parser);
+  dormouse::put(out, static_cast<std::int32_t>(prompt.format));
+  put_sized(out, prompt.begun);
+}
+
 std::vector<std::string> strings(Reader& reader) {
   std::vector<std::string> texts;
   for (auto left = reader.get<std::uint32_t>(); left > 0 && reader.ok(); --left) {
     texts.emplace_back(reader.get_sized());
   }
   return texts;
+}
+
+ChatPrompt prompt_said(Reader& reader) {
+  ChatPrompt prompt;
+  prompt.text = reader.get_sized();
+  prompt.grammar = reader.get_sized();
+  prompt.of_tools = reader.get<std::uint8_t>() != 0;
+  prompt.lazy = reader.get<std::uint8_t>() != 0;
+  for (auto left = reader.get<std::uint32_t>(); left > 0 && reader.ok(); --left) {
+    const auto type = reader.get<std::int32_t>();
+    std::string value(reader.get_sized());
+    prompt.triggers.push_back({type, std::move(value), reader.get<Token>()});
+  }
+  prompt.kept_tokens = strings(reader);
+  prompt.stops = strings(reader);
+  prompt.thinking_start = reader.get_sized();
+  prompt.thinking_ends = strings(reader);
+  prompt.parser = reader.get_sized();
+  prompt.format = reader.get<std::int32_t>();
+  prompt.begun = reader.get_sized();
+  return prompt;
+}
+
+Error error_said(Reader& reader) {
+  const auto said = reader.get<std::uint8_t>();
+  Code code = Code::invalid_argument;
+  for (const Code known : {Code::unsupported, Code::too_large}) {
+    if (said == static_cast<std::uint8_t>(known)) code = known;
+  }
+  return {code, std::string(reader.rest())};
 }
 
 }  // namespace
@@ -291,47 +341,24 @@ ChatPrompt ChatTemplates::rendered(const Request& request) const {
   return prompt;
 }
 
-std::string encode(const ChatPrompt& prompt) {
+// The first byte says whether it is a prompt; of an error the second is its code.
+std::string encode(const Result<ChatPrompt>& rendered) {
   std::string out;
-  put_sized(out, prompt.text);
-  put_sized(out, prompt.grammar);
-  dormouse::put(out, static_cast<std::uint8_t>(prompt.of_tools ? 1 : 0));
-  dormouse::put(out, static_cast<std::uint8_t>(prompt.lazy ? 1 : 0));
-  dormouse::put(out, static_cast<std::uint32_t>(prompt.triggers.size()));
-  for (const Trigger& trigger : prompt.triggers) {
-    dormouse::put(out, static_cast<std::int32_t>(trigger.type));
-    put_sized(out, trigger.value);
-    dormouse::put(out, trigger.token);
+  if (rendered) {
+    out = "+";
+    put(out, *rendered);
+  } else {
+    out = "-";
+    dormouse::put(out, static_cast<std::uint8_t>(rendered.error().code));
+    out += rendered.error().message;
   }
-  put(out, prompt.kept_tokens);
-  put(out, prompt.stops);
-  put_sized(out, prompt.thinking_start);
-  put(out, prompt.thinking_ends);
-  put_sized(out, prompt.parser);
-  dormouse::put(out, static_cast<std::int32_t>(prompt.format));
-  put_sized(out, prompt.begun);
   return out;
 }
 
 Result<ChatPrompt> decode_chat_prompt(std::string_view payload) {
   Reader reader(payload);
-  ChatPrompt prompt;
-  prompt.text = reader.get_sized();
-  prompt.grammar = reader.get_sized();
-  prompt.of_tools = reader.get<std::uint8_t>() != 0;
-  prompt.lazy = reader.get<std::uint8_t>() != 0;
-  for (auto left = reader.get<std::uint32_t>(); left > 0 && reader.ok(); --left) {
-    const auto type = reader.get<std::int32_t>();
-    std::string value(reader.get_sized());
-    prompt.triggers.push_back({type, std::move(value), reader.get<Token>()});
-  }
-  prompt.kept_tokens = strings(reader);
-  prompt.stops = strings(reader);
-  prompt.thinking_start = reader.get_sized();
-  prompt.thinking_ends = strings(reader);
-  prompt.parser = reader.get_sized();
-  prompt.format = reader.get<std::int32_t>();
-  prompt.begun = reader.get_sized();
+  if (reader.get<char>() != '+') return error_said(reader);
+  ChatPrompt prompt = prompt_said(reader);
   if (!reader.ok()) return Error{Code::function_failed, "a rendered chat is cut off"};
   return prompt;
 }

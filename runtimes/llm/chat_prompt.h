@@ -3,7 +3,8 @@
 // their own, with a limit (renderer.h).
 //
 // Errors  invalid_argument: the template refuses these messages, with its own words, or has not
-//         come to an end.
+//         come to an end. unsupported, too_large: the request asks for what it does not know of, or
+//         for too much.
 #pragma once
 
 #include <memory>
@@ -75,8 +76,9 @@ class ChatTemplates {
   bool calls_tools_ = false;
 };
 
-// For the way between two processes.
-std::string encode(const ChatPrompt&);
+// For the way from a process that has run a template, which may say anything: an error is the
+// caller's, by one of the codes above, or else invalid_argument.
+std::string encode(const Result<ChatPrompt>&);
 Result<ChatPrompt> decode_chat_prompt(std::string_view);
 
 }  // namespace dormouse::llm

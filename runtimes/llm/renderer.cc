@@ -88,12 +88,10 @@ void confine() {
   setrlimit(RLIMIT_CORE, &none);
 }
 
-// The first byte says whether it is a prompt, or what is wrong.
-std::string answer(const ChatTemplates& templates, std::string_view body) {
-  const auto request = read_request("chat.completions", body);
-  if (!request) return "-" + request.error().message;
-  const auto prompt = templates.apply(*request);
-  return prompt ? "+" + encode(*prompt) : "-" + prompt.error().message;
+Result<ChatPrompt> rendered(const ChatTemplates& templates, std::string_view body) {
+  auto request = read_request("chat.completions", body);
+  if (!request) return std::move(request).error();
+  return templates.apply(*request);
 }
 
 void serve(const Model& model, const ChatTemplates* templates, const std::string& source,
@@ -103,10 +101,10 @@ void serve(const Model& model, const ChatTemplates* templates, const std::string
     set_alarm(limit_ms(body->size(), templates == nullptr));
     if (!own && templates == nullptr) {
       auto read = ChatTemplates::read(model, source);
-      if (!read) return (void)send_message(socket, "-" + read.error().message);
+      if (!read) return (void)send_message(socket, encode(std::move(read).error()));
       own = std::move(*read);
     }
-    const std::string said = answer(own ? *own : *templates, *body);
+    const std::string said = encode(rendered(own ? *own : *templates, *body));
     set_alarm(0);
     if (!send_message(socket, said)) return;
   }
@@ -175,9 +173,7 @@ Result<ChatPrompt> Renderer::render(std::string_view body) {
   constexpr int slack = 40;
   auto said = ask(body, limit_ms(body.size(), templates_ == nullptr) * slack);
   if (!said) return std::move(said).error();
-  const std::string_view rest = std::string_view(*said).substr(1);
-  if (said->front() == '+') return decode_chat_prompt(rest);
-  return Error{Code::invalid_argument, std::string(rest)};
+  return decode_chat_prompt(*said);
 }
 
 }  // namespace dormouse::llm

@@ -4,7 +4,7 @@
 //
 // Threads    One.
 // Errors     invalid_argument: what the template says against the request, or that it came to no
-//            end, or died; unavailable: no process.
+//            end, or died; unsupported, too_large: as chat_prompt.h says; unavailable: no process.
 #pragma once
 
 #include <sys/types.h>

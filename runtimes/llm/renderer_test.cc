@@ -60,6 +60,38 @@ TEST_F(Rendered, SaysWhatIsWrongWithTheTemplate) {
       << prompt.error().message;
 }
 
+TEST_F(Rendered, SaysWhatIsNotSupportedByThatCode) {
+  const std::string templates = "{% for m in messages %}{{ m.content }}{% endfor %}";
+  const std::string chat = R"({"messages":[{"role":"user","content":"x"}],)";
+  const std::pair<std::string, std::string> rows[] = {
+      {R"("reasoning_effort":"high"})", "reasoning_effort: "},
+      {R"("tools":[{"type":"function","function":{"name":"f"}}]})", "tools: "}};
+  for (const auto& [fields, message] : rows) {
+    const auto prompt = render(templates, chat + fields);
+    ASSERT_FALSE(prompt) << fields;
+    EXPECT_EQ(prompt.error().code, Code::unsupported) << fields;
+    EXPECT_TRUE(prompt.error().message.starts_with(message)) << prompt.error().message;
+  }
+}
+
+// Whoever makes a template run what it likes there may say what it likes.
+TEST(Rendering, BelievesNoErrorThatIsNotTheCallers) {
+  for (int code = 0; code < 256; ++code) {
+    const auto prompt = decode_chat_prompt(std::string{'-', static_cast<char>(code)} + "x: no");
+    ASSERT_FALSE(prompt) << code;
+    const bool is_known =
+        code == static_cast<int>(Code::unsupported) || code == static_cast<int>(Code::too_large);
+    const Code expected = is_known ? static_cast<Code>(code) : Code::invalid_argument;
+    EXPECT_EQ(prompt.error(), (Error{expected, "x: no"})) << code;
+  }
+  for (const std::string_view said : {"", "-", "?", "?y"}) {
+    const auto prompt = decode_chat_prompt(said);
+    ASSERT_FALSE(prompt) << said;
+    EXPECT_EQ(prompt.error(), (Error{Code::invalid_argument, ""})) << said;
+  }
+  EXPECT_EQ(decode_chat_prompt("+").error().code, Code::function_failed);
+}
+
 TEST_F(Rendered, KeepsAnswerAndGrammarOfASchema) {
   const auto prompt = render(
       "{% for m in messages %}{{ m.content }}{% endfor %}",
