@@ -80,14 +80,16 @@ Result<> check_part(const std::string& field, const json::value& part) {
   }
   const json::value* said = object->if_contains(type->get_string());
   if (said == nullptr || !said->is_string()) return refused(field, "has no text");
-  if (auto good = check_members(field, *object, {"type", "text", "refusal"}); !good) return good;
-  return check_if_given(field, *object, "text", check_text);
+  return check_members(field, *object, {"type", type->get_string()});
 }
 
-// One that a model has made, as a client sends it back.
+// One that a model has made, as a client sends it back: an SDK with what it has parsed, and with
+// which of a stream's calls it was.
 Result<> check_call(const std::string& field, const json::value& call) {
   const json::object* object = call.if_object();
   if (object == nullptr) return refused(field, "expected an object");
+  auto known = check_members(field, *object, {"id", "type", "function", "index"});
+  if (!known) return known;
   const json::value* type = member(*object, "type");
   if (type != nullptr && *type != "function") {
     return not_done(field + ".type", "only \"function\" is understood");
@@ -96,6 +98,9 @@ Result<> check_call(const std::string& field, const json::value& call) {
   if (function == nullptr || !function->is_object()) {
     return refused(field + ".function", "expected an object");
   }
+  known = check_members(field + ".function", function->get_object(),
+                        {"name", "arguments", "parsed_arguments"});
+  if (!known) return known;
   for (const char* name : {"name", "arguments"}) {
     const json::value* value = member(function->get_object(), name);
     if (value == nullptr || !value->is_string()) {
@@ -158,21 +163,65 @@ Result<> check_message(const std::string& field, const json::value& message) {
     if (known == std::end(message_fields)) return not_done(at, "is not supported");
     if (auto good = known->check(at, value); !good) return good;
   }
-  if (member(*object, "content") == nullptr && *role != "assistant") {
-    return refused(field + ".content", "is missing");
+  // A model may have said nothing, or only called.
+  const bool may_be_null = *role == "assistant";
+  const bool has_content = may_be_null ? object->contains("content") ||
+                                             member(*object, "refusal") != nullptr ||
+                                             member(*object, "tool_calls") != nullptr
+                                       : member(*object, "content") != nullptr;
+  return has_content ? Result<>(ok) : refused(field + ".content", "is missing");
+}
+
+json::value text_part(const json::value& said) {
+  return {{"type", "text"}, {"text", said}};
+}
+
+// What a message says: what a model has refused, too, of which no template knows.
+json::value content_of(const json::object& message) {
+  const json::value* refusal = member(message, "refusal");
+  const json::value* given = member(message, "content");
+  const bool says_nothing = given == nullptr || *given == "";
+  if (refusal == nullptr || *refusal == "") refusal = nullptr;
+  if (says_nothing) return refusal == nullptr ? json::value("") : *refusal;
+  if (given->is_string() && refusal == nullptr) return *given;
+  json::array parts;
+  if (given->is_string()) {
+    parts.push_back(text_part(*given));
+  } else {
+    for (const json::value& part : given->get_array()) {
+      parts.push_back(text_part(part.at(part.at("type").get_string())));
+    }
   }
-  return ok;
+  if (refusal != nullptr) parts.push_back(text_part(*refusal));
+  return parts;
+}
+
+// As llama.cpp reads it: with what says nothing left out, and what may be left out put in.
+json::object readable(const json::object& message) {
+  json::object out;
+  for (const MessageField& field : message_fields) {
+    const json::value* given = member(message, field.name);
+    const bool is_read = field.check != pass_over && field.name != "refusal";
+    if (field.name == "content") {
+      out["content"] = content_of(message);
+    } else if (given != nullptr && is_read) {
+      out[field.name] = *given;
+    }
+  }
+  json::value* calls = out.if_contains("tool_calls");
+  if (calls == nullptr) return out;
+  for (json::value& call : calls->get_array()) {
+    call.get_object()["type"] = "function";
+    if (member(call.get_object(), "id") == nullptr) call.get_object().erase("id");
+  }
+  return out;
 }
 
 std::size_t content_bytes(const json::object& message) {
-  const json::value* content = message.if_contains("content");
-  if (content == nullptr || content->is_null()) return 0;
-  if (content->is_string()) return content->get_string().size();
+  const json::value& content = message.at("content");
+  if (content.is_string()) return content.get_string().size();
   std::size_t bytes = 0;
-  for (const json::value& part : content->get_array()) {
-    const json::value* text = part.get_object().if_contains("text");
-    if (text != nullptr) bytes += text->get_string().size();
-  }
+  for (const json::value& part : content.get_array()) bytes += part.at("text").get_string().size();
   return bytes;
 }
 
@@ -218,10 +267,13 @@ Result<> read_messages(Request& request, Field field, Value value) {
     return refused(field, "expected an array of at least one message");
   }
   if (auto good = check_each(field, value.get_array(), check_message); !good) return good;
+  json::array messages;
   for (const json::value& message : value.get_array()) {
-    request.message_bytes += content_bytes(message.get_object());
+    json::object one = readable(message.get_object());
+    request.message_bytes += content_bytes(one);
+    messages.push_back(std::move(one));
   }
-  request.messages = json::serialize(value);
+  request.messages = json::serialize(messages);
   return ok;
 }
 

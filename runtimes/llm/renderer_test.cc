@@ -60,6 +60,20 @@ TEST_F(Rendered, SaysWhatIsWrongWithTheTemplate) {
       << prompt.error().message;
 }
 
+TEST_F(Rendered, WhatAModelRefusedAsWhatItSaid) {
+  const std::string source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+  for (const char* refused :
+       {R"("refusal":"No.")", R"("content":null,"refusal":"No.","name":null)",
+        R"("content":[{"type":"refusal","refusal":"No."}],"reasoning_content":null)"}) {
+    const auto prompt =
+        render(source, R"({"messages":[{"role":"user","content":"x"},
+                                            {"role":"assistant",)" +
+                           std::string(refused) + R"(},{"role":"user","content":"y"}]})");
+    ASSERT_TRUE(prompt) << refused << prompt.error().message;
+    EXPECT_EQ(prompt->text, "<user>x<assistant>No.<user>y") << refused;
+  }
+}
+
 TEST_F(Rendered, SaysWhatIsNotSupportedByThatCode) {
   const std::string templates = "{% for m in messages %}{{ m.content }}{% endfor %}";
   const std::string chat = R"({"messages":[{"role":"user","content":"x"}],)";

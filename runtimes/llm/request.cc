@@ -50,10 +50,27 @@ Result<> read_count(Request& request, Field field, Value value) {
   return ok;
 }
 
-// Whoever sent the request here has read which it is.
-Result<> read_model(Request&, Field field, Value value) {
+// What only labels a request, for whoever reads logs elsewhere, and the model's name, which whoever
+// sent the request here has read.
+Result<> read_label(Request&, Field field, Value value) {
   const auto given = text(field, value);
   return given ? Result<>(ok) : given.error();
+}
+Result<> read_labels(Request&, Field field, Value value) {
+  return value.is_object() ? Result<>(ok) : refused(field, "expected an object");
+}
+
+// The daemon has read it.
+Result<> read_conversation(Request& request, Field field, Value value) {
+  const json::object* object = value.if_object();
+  if (object == nullptr) return read_label(request, field, value);
+  for (const auto& [key, given] : *object) {
+    if (key == "id" || given.is_null()) continue;
+    return not_done(std::string(field) + "." + std::string(std::string_view(key).substr(0, 64)),
+                    "is not supported");
+  }
+  const json::value* id = object->if_contains("id");
+  return read_label(request, "conversation.id", id == nullptr ? json::value() : *id);
 }
 
 Result<> read_texts(Request& request, Field field, Value value) {
@@ -164,11 +181,6 @@ Result<> read_encoding(Request& request, Field field, Value value) {
   return ok;
 }
 
-// What only labels a request, for whoever reads logs elsewhere.
-Result<> read_label(Request&, Field, Value) {
-  return ok;
-}
-
 // What is fine as long as it asks for nothing.
 Result<> read_false(Request&, Field field, Value value) {
   if (value.is_bool() && !value.get_bool()) return ok;
@@ -210,7 +222,7 @@ struct Entry {
 // In the order in which they are read: `tools` before what chooses among them, a limit before its
 // other name.
 constexpr Entry entries[] = {
-    {"model", all, read_model},
+    {"model", all, read_label},
     {"messages", chat, read_messages},
     {"prompt", completion, read_texts},
     {"input", embedding, read_texts},
@@ -245,8 +257,8 @@ constexpr Entry entries[] = {
     {"service_tier", generating, read_service_tier},
     {"store", chat, read_false},
     {"user", all, read_label},
-    {"metadata", chat, read_label},
-    {"conversation", generating, read_label},  // The daemon has read it.
+    {"metadata", chat, read_labels},
+    {"conversation", generating, read_conversation},
     {"prompt_cache_key", chat, read_label},
     {"prompt_cache_retention", chat, read_label},
     {"safety_identifier", chat, read_label},

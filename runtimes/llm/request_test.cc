@@ -77,6 +77,15 @@ TEST(Request, NamesTheFieldThatIsWrong) {
        "tools[0].function.description: "},
       {R"("stream_options":{"include_usage":true})", "stream_options: "},
       {R"("reasoning_effort":"a lot")", "reasoning_effort: "},
+      {R"("user":5)", "user: expected a string"},
+      {R"("metadata":7)", "metadata: expected an object"},
+      {R"("metadata":["a"])", "metadata: expected an object"},
+      {R"("prompt_cache_key":[])", "prompt_cache_key: expected a string"},
+      {R"("prompt_cache_retention":24)", "prompt_cache_retention: expected a string"},
+      {R"("safety_identifier":{})", "safety_identifier: expected a string"},
+      {R"("conversation":7)", "conversation: expected a string"},
+      {R"("conversation":{"id":7})", "conversation.id: expected a string"},
+      {R"("conversation":{"of":null})", "conversation.id: expected a string"},
   };
   for (const auto& [fields, message] : wrong) {
     EXPECT_TRUE(error_of(chat, with(fields)).starts_with(message))
@@ -112,6 +121,7 @@ TEST(Request, NeverPassesOverWhatItDoesNotDo) {
       {R"("tools":[{"type":"function","function":{"name":"a","returns":{}}}])",
        "tools[0].function.returns: "},
       {R"("tool_choice":{"type":"allowed_tools","allowed_tools":{}})", "tool_choice.type: "},
+      {R"("conversation":{"id":"a","foo":1})", "conversation.foo: "},
       {R"("tool_choice":{"type":"function","function":{"name":"a","strict":true}})",
        "tool_choice.function.strict: "},
   };
@@ -124,6 +134,7 @@ TEST(Request, NeverPassesOverWhatItDoesNotDo) {
 
 TEST(Request, LeavesConversationsToTheDialectThatReadsThem) {
   EXPECT_EQ(error_of(chat, with(R"("conversation":"c")")), "none");
+  EXPECT_EQ(error_of(chat, with(R"("conversation":{"id":"c"})")), "none");
   EXPECT_TRUE(error_of("", with(R"("conversation":"c")")).starts_with("conversation: "));
 }
 
@@ -135,6 +146,10 @@ TEST(Request, ChecksMessages) {
   EXPECT_TRUE(of(R"("Hi")").starts_with("messages: "));
   EXPECT_TRUE(of(R"([{"content":"x"}])").starts_with("messages[0].role: "));
   EXPECT_TRUE(of(R"([{"role":"user"}])").starts_with("messages[0].content: "));
+  EXPECT_EQ(of(R"([{"role":"assistant"}])"), "messages[0].content: is missing");
+  EXPECT_EQ(of(R"([{"role":"assistant","name":"a","reasoning_content":"x","refusal":null}])"),
+            "messages[0].content: is missing");
+  EXPECT_EQ(of(R"([{"role":"user","refusal":"No."}])"), "messages[0].content: is missing");
   EXPECT_TRUE(of(R"([{"role":"user","content":""},{"role":"king","content":""}])")
                   .starts_with("messages[1].role: "));
   EXPECT_TRUE(of(R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])")
@@ -162,6 +177,47 @@ TEST(Request, NamesTheFieldOfAMessageThatNothingObeys) {
   const std::string called = R"("tool_calls":[{"id":"c","type":"function","function":{"name":"f")";
   EXPECT_TRUE(of(called + "}}]").starts_with("messages[0].tool_calls[0].function.arguments: "));
   EXPECT_EQ(of(called + R"(,"arguments":"{}"}}])"), "none");
+  EXPECT_EQ(of(called + R"(,"arguments":"{}","parsed_arguments":{}},"index":0}])"), "none");
+  EXPECT_TRUE(of(called + R"(,"arguments":"{}"},"cache_control":{}}])")
+                  .starts_with("messages[0].tool_calls[0].cache_control: "));
+  EXPECT_TRUE(of(called + R"(,"arguments":"{}","strict":true}}])")
+                  .starts_with("messages[0].tool_calls[0].function.strict: "));
+}
+
+TEST(Request, HasWhatAModelRefusedAmongWhatItSaid) {
+  const std::pair<std::string, std::string> rows[] = {
+      {R"("refusal":"No.")", R"("No.")"},
+      {R"("content":null,"refusal":"No.")", R"("No.")"},
+      {R"("content":"","refusal":"No.")", R"("No.")"},
+      {R"("content":"x","refusal":"")", R"("x")"},
+      {R"("content":null,"refusal":null)", R"("")"},
+      {R"("content":"x","refusal":"No.")",
+       R"([{"type":"text","text":"x"},{"type":"text","text":"No."}])"},
+      {R"("content":[{"type":"refusal","refusal":"No."}])", R"([{"type":"text","text":"No."}])"},
+      {R"("content":[{"type":"text","text":"x","refusal":null}],"refusal":"No.")",
+       R"([{"type":"text","text":"x"},{"type":"text","text":"No."}])"}};
+  for (const auto& [fields, content] : rows) {
+    const auto request =
+        read_request(chat, R"({"messages":[{"role":"assistant",)" + fields + "}]}");
+    ASSERT_TRUE(request) << fields << request.error().message;
+    EXPECT_EQ(request->messages, R"([{"role":"assistant","content":)" + content + "}]");
+    const std::size_t refused = content.contains("No.") ? 3 : 0, said = content.contains("\"x");
+    EXPECT_EQ(request->message_bytes, refused + said) << fields;
+  }
+  EXPECT_TRUE(error_of(chat, R"({"messages":[{"role":"assistant","content":[{"type":"text",
+                                "text":"x","refusal":"No."}]}]})")
+                  .starts_with("messages[0].content[0].refusal: "));
+}
+
+TEST(Request, LeavesOutOfMessagesWhatSaysNothing) {
+  const auto request =
+      read_request(chat, R"({"messages":[{"role":"user","name":null,"content":"x","annotations":[]},
+                {"content":null,"reasoning_content":null,"parsed":{},"role":"assistant",
+                 "tool_calls":[{"id":null,"function":{"name":"f","arguments":"{}"}}]}]})");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->messages,
+            R"([{"role":"user","content":"x"},{"role":"assistant","content":"","tool_calls":)"
+            R"([{"type":"function","function":{"name":"f","arguments":"{}"}}]}])");
 }
 
 TEST(Request, OffersOnlyTheToolThatIsChosen) {
@@ -290,7 +346,7 @@ TEST(Request, RefusesSoManyValuesThatTheyWouldTakeItsMemory) {
     std::string numbers = "0";
     numbers.reserve(2 * count);
     while (numbers.size() / 2 + 1 < count) numbers += ",0";
-    return with(R"("metadata":[)" + numbers + "]");
+    return with(R"("metadata":{"a":[)" + numbers + "]}");
   };
   const auto all = read_request(chat, labelled(8'000'000));
   ASSERT_FALSE(all);
