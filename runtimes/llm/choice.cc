@@ -52,6 +52,7 @@ std::optional<Token> Choice::next(std::int32_t row) {
   const std::string piece = model_->piece(token, shows_marks_);
   if (logprobs_) report(row, token, piece);
   std::string text = text_.add(piece);
+  if (logprobs_) free_characters_ += characters(text);
   const bool over = text_.stopped() || generated_ >= tokens_max_;
   listener_->said(*this, reader_.add(std::move(text)));
   if (!over) return token;
@@ -62,9 +63,21 @@ std::optional<Token> Choice::next(std::int32_t row) {
 
 void Choice::finish(Finish why) {
   sampler_.reset();  // It is as large as the vocabulary, and others of this call may run for long.
+  if (text_.stopped()) {
+    reports_.clear();  // Of the stop sequence.
+  } else {
+    free_characters_ = characters_ + 1;  // All of it; the last may be part of a character.
+  }
   Delta delta = reader_.end(text_.stopped() ? "" : text_.rest());
-  if (!delta.empty()) listener_->said(*this, std::move(delta));
+  if (!delta.empty() || !reports_.empty()) listener_->said(*this, std::move(delta));
   listener_->ended(*this, why == Finish::stop && reader_.called() ? Finish::tool_calls : why);
+}
+
+std::vector<TokenReport> Choice::take_reports() {
+  const auto held = std::ranges::lower_bound(reports_, free_characters_, {}, &TokenReport::offset);
+  std::vector<TokenReport> free(std::move_iterator(reports_.begin()), std::move_iterator(held));
+  reports_.erase(reports_.begin(), held);
+  return free;
 }
 
 void Choice::report(std::int32_t row, Token chosen, std::string_view piece) {

@@ -28,7 +28,7 @@ class Choice final : public Run {
   class Listener {
    public:
     virtual ~Listener() = default;
-    virtual void said(Choice&, Delta) = 0;  // `reports()` has what came since the last time.
+    virtual void said(Choice&, Delta) = 0;  // take_reports() has what came with it.
     virtual void ended(Choice&, Finish) = 0;
     virtual void failed(Choice&, const Error&) = 0;
     virtual bool stalled() const = 0;
@@ -40,7 +40,8 @@ class Choice final : public Run {
   std::size_t index() const { return index_; }
   std::size_t generated() const { return generated_; }   // Tokens, also the one that only ends it.
   std::span<const Token> tail() const { return tail_; }  // What it said last, for want of room.
-  std::vector<TokenReport> take_reports() { return std::exchange(reports_, {}); }
+  // Since the last time, of tokens that begin in what was said: none of a stop sequence is.
+  std::vector<TokenReport> take_reports();
 
   std::optional<Token> next(std::int32_t row) override;
   bool stalled() const override { return listener_->stalled(); }
@@ -63,7 +64,8 @@ class Choice final : public Run {
   std::size_t generated_ = 0;
   std::vector<TokenReport> reports_;
   TextStream reported_{{}};
-  std::size_t characters_ = 0;  // Whole ones, of what was reported.
+  std::size_t characters_ = 0;       // Whole ones, of what was reported,
+  std::size_t free_characters_ = 0;  // and of what was free to go.
   std::vector<Token> tail_;
 };
 

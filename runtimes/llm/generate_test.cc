@@ -262,6 +262,43 @@ TEST_F(Generate, TellsWhereTokensBeginInCharacters) {
   EXPECT_EQ(streamed, offsets);
 }
 
+TEST_F(Generate, TellsNothingOfTheTokensOfAStopSequence) {
+  const std::string likely = R"(,"logprobs":1)";
+  const json::array tokens = asked(prompt("Hello", likely))
+                                 .json()
+                                 .at("choices")
+                                 .at(0)
+                                 .at("logprobs")
+                                 .at("tokens")
+                                 .as_array();
+  const auto piece = [&](std::size_t i) { return std::string(tokens[i].as_string()); };
+  const auto piece_size = [&](std::size_t i) { return piece(i).size(); };
+  std::size_t first = 5;  // Of three that it stops at.
+  while (first + 3 < tokens.size() && piece_size(first) < 2) ++first;
+  ASSERT_LT(first + 3, tokens.size());
+  const std::string stop = piece(first) + piece(first + 1) + piece(first + 2);
+  // From the first character of a token on, or from its second: then it is half said.
+  for (const std::size_t said : {0U, 1U}) {
+    const std::string wishes =
+        likely + R"(,"stop":)" + json::serialize(json::value(stop.substr(said)));
+    const Kept kept = asked(prompt("Hello", wishes));
+    const json::value choice = kept.json().at("choices").at(0);
+    ASSERT_EQ(choice.at("finish_reason"), "stop");
+    const json::value logprobs = choice.at("logprobs");
+    EXPECT_EQ(logprobs.at("tokens"),
+              json::value(json::array(tokens.begin(),
+                                      tokens.begin() + static_cast<std::ptrdiff_t>(first + said))));
+    json::array streamed;
+    for (const json::value& event :
+         events_of(asked(prompt("Hello", wishes + R"(,"stream":true)")).body)) {
+      const json::value& some = event.at("choices").at(0).at("logprobs");
+      if (some.is_null()) continue;
+      for (const json::value& each : some.at("tokens").as_array()) streamed.push_back(each);
+    }
+    EXPECT_EQ(json::value(streamed), logprobs.at("tokens"));
+  }
+}
+
 TEST_F(Generate, EndsWhenTheContextIsFull) {
   for (const char* body :
        {R"({"prompt":"Hello","ignore_eos":true,"temperature":0,"max_tokens":9999})",
