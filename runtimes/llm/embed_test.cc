@@ -1,5 +1,6 @@
 // Texts to vectors, on a tiny model of random weights.
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "runtimes/llm/test_calls.h"
@@ -33,6 +34,33 @@ class Embed : public Generating {
     }
     while (!(*call)->over()) (*call)->step(embedder.get());
     return kept;
+  }
+
+  // As numbers, or as base64 of their bytes (RFC 4648, 4).
+  static std::vector<float> floats(const json::value& vector) {
+    std::vector<float> all;
+    if (vector.is_array()) {
+      for (const json::value& each : vector.as_array()) all.push_back(each.to_number<float>());
+      return all;
+    }
+    constexpr std::string_view letters =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string_view text = vector.as_string();
+    EXPECT_EQ(text.size() % 4, 0U);
+    std::string bytes;
+    unsigned bits = 0, count = 0;
+    for (text = text.substr(0, text.find('=')); !text.empty(); text.remove_prefix(1)) {
+      EXPECT_TRUE(letters.contains(text.front())) << text;
+      bits = (bits << 6) | static_cast<unsigned>(letters.find(text.front()));
+      count += 6;
+      if (count < 8) continue;
+      count -= 8;
+      bytes += static_cast<char>(bits >> count);
+    }
+    all.resize(bytes.size() / sizeof(float));
+    EXPECT_EQ(bytes.size() % sizeof(float), 0U);
+    std::memcpy(all.data(), bytes.data(), bytes.size());
+    return all;
   }
 
   static std::vector<Token> tokens_of(const llama_model* of, const std::string& text) {
@@ -120,8 +148,25 @@ TEST_F(Embed, GivesTheSameInCompanyAndAsBytes) {
   for (std::size_t i = 0; i < alone.as_array().size(); ++i) {
     EXPECT_NEAR(alone.at(i).to_number<double>(), company.at(i).to_number<double>(), 1e-3);
   }
-  EXPECT_EQ(bytes.as_string().size(), (alone.as_array().size() * 4 + 2) / 3 * 4);
-  EXPECT_EQ(first(R"({"input":"one mouse","dimensions":8})").as_array().size(), 8U);
+  EXPECT_EQ(floats(bytes), floats(alone));
+}
+
+TEST_F(Embed, MakesThemOfLengthOneAgainWhereOnlyTheFirstAreAskedFor) {
+  const std::string body = R"({"input":"one mouse")";
+  const auto made = [&](const std::string& wishes) {
+    return floats(embedded(body + wishes + "}").json().at("data").at(0).at("embedding"));
+  };
+  const std::vector<float> all = made("");
+  for (const std::size_t count : {std::size_t{1}, std::size_t{2}, std::size_t{3}, all.size()}) {
+    const std::string asked = R"(,"dimensions":)" + std::to_string(count);
+    const std::vector<float> some = made(asked);
+    ASSERT_EQ(some.size(), count);
+    EXPECT_EQ(made(asked + R"(,"encoding_format":"base64")"), some);
+    const auto end = all.begin() + static_cast<std::ptrdiff_t>(count);
+    const double length = std::sqrt(std::inner_product(all.begin(), end, all.begin(), 0.0));
+    EXPECT_NEAR(std::inner_product(some.begin(), some.end(), some.begin(), 0.0), 1, 1e-5);
+    for (std::size_t i = 0; i < count; ++i) EXPECT_NEAR(some[i], all[i] / length, 1e-5) << i;
+  }
 }
 
 TEST_F(Embed, RefusesWhatItCannot) {

@@ -9,20 +9,6 @@ namespace {
 
 class Generate : public Generating {};
 
-// Of a stream that has come to its end.
-json::array events_of(std::string_view body) {
-  constexpr std::string_view begin = "data: ", end = "\n\n", last = "data: [DONE]\n\n";
-  EXPECT_TRUE(body.ends_with(last));
-  json::array events;
-  for (body.remove_suffix(last.size()); !body.empty();) {
-    EXPECT_TRUE(body.starts_with(begin));
-    const std::size_t size = body.find(end);
-    events.push_back(json::parse(body.substr(begin.size(), size - begin.size())));
-    body.remove_prefix(size + end.size());
-  }
-  return events;
-}
-
 TEST_F(Generate, SaysWhatLlamaCppSays) {
   const auto tokens = model->tokens("Hello world", false);
   const std::string expected = text_of(greedy(tokens, 24));
@@ -213,89 +199,6 @@ TEST_F(Generate, ComputesAPromptOnceForAllChoices) {
   EXPECT_EQ(kept.usage.generated, 4 * 24U);
   for (const json::value& choice : kept.json().at("choices").as_array()) {
     EXPECT_EQ(choice.at("text"), kept.json().at("choices").at(0).at("text"));
-  }
-}
-
-TEST_F(Generate, TellsHowLikelyTokensWere) {
-  const Kept kept = asked(prompt("Hello", R"(,"logprobs":3,"max_tokens":4)"));
-  const json::value logprobs = kept.json().at("choices").at(0).at("logprobs");
-  ASSERT_EQ(logprobs.at("tokens").as_array().size(), 4U);
-  for (std::size_t i = 0; i < 4; ++i) {
-    const double chosen = logprobs.at("token_logprobs").at(i).as_double();
-    EXPECT_LE(chosen, 0);
-    const json::object top = logprobs.at("top_logprobs").at(i).as_object();
-    EXPECT_FALSE(top.empty());
-    // The likeliest was chosen, so none is likelier.
-    for (const auto& [token, value] : top) EXPECT_LE(value.as_double(), chosen);
-  }
-}
-
-TEST_F(Generate, TellsWhereTokensBeginInCharacters) {
-  std::string wanted;  // Halves of characters, in any order, and whole ones.
-  for (const Token token : model->tokens("ß😀a", false)) {
-    wanted += (wanted.empty() ? "\"" : ",\"") + std::to_string(token) + "\":100";
-  }
-  const std::string body =
-      R"({"prompt":"x","temperature":2,"seed":1,"ignore_eos":true,"logprobs":0,"max_tokens":64,
-          "logit_bias":{)" +
-      wanted + "}}";
-  const Kept whole = asked(body);
-  const json::value logprobs = whole.json().at("choices").at(0).at("logprobs");
-  const json::array offsets = logprobs.at("text_offset").as_array();
-  ASSERT_EQ(offsets.size(), 64U);
-  EXPECT_EQ(offsets[0], 0);
-  const auto characters = [](const std::string& text) {
-    return std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; });
-  };
-  EXPECT_LT(characters(whole.text()), std::ssize(whole.text()));  // So it counts otherwise.
-  EXPECT_TRUE(std::ranges::is_sorted(
-      offsets, {}, [](const json::value& each) { return each.to_number<std::int64_t>(); }));
-  EXPECT_LE(offsets.back().to_number<std::int64_t>(), characters(whole.text()));
-  EXPECT_GE(offsets.back().to_number<std::int64_t>(), characters(whole.text()) - 4);
-  json::array streamed;
-  for (const json::value& event :
-       events_of(asked(body.substr(0, body.size() - 1) + R"(,"stream":true})").body)) {
-    const json::value& some = event.at("choices").at(0).at("logprobs");
-    if (some.is_null()) continue;
-    for (const json::value& each : some.at("text_offset").as_array()) streamed.push_back(each);
-  }
-  EXPECT_EQ(streamed, offsets);
-}
-
-TEST_F(Generate, TellsNothingOfTheTokensOfAStopSequence) {
-  const std::string likely = R"(,"logprobs":1)";
-  const json::array tokens = asked(prompt("Hello", likely))
-                                 .json()
-                                 .at("choices")
-                                 .at(0)
-                                 .at("logprobs")
-                                 .at("tokens")
-                                 .as_array();
-  const auto piece = [&](std::size_t i) { return std::string(tokens[i].as_string()); };
-  const auto piece_size = [&](std::size_t i) { return piece(i).size(); };
-  std::size_t first = 5;  // Of three that it stops at.
-  while (first + 3 < tokens.size() && piece_size(first) < 2) ++first;
-  ASSERT_LT(first + 3, tokens.size());
-  const std::string stop = piece(first) + piece(first + 1) + piece(first + 2);
-  // From the first character of a token on, or from its second: then it is half said.
-  for (const std::size_t said : {0U, 1U}) {
-    const std::string wishes =
-        likely + R"(,"stop":)" + json::serialize(json::value(stop.substr(said)));
-    const Kept kept = asked(prompt("Hello", wishes));
-    const json::value choice = kept.json().at("choices").at(0);
-    ASSERT_EQ(choice.at("finish_reason"), "stop");
-    const json::value logprobs = choice.at("logprobs");
-    EXPECT_EQ(logprobs.at("tokens"),
-              json::value(json::array(tokens.begin(),
-                                      tokens.begin() + static_cast<std::ptrdiff_t>(first + said))));
-    json::array streamed;
-    for (const json::value& event :
-         events_of(asked(prompt("Hello", wishes + R"(,"stream":true)")).body)) {
-      const json::value& some = event.at("choices").at(0).at("logprobs");
-      if (some.is_null()) continue;
-      for (const json::value& each : some.at("tokens").as_array()) streamed.push_back(each);
-    }
-    EXPECT_EQ(json::value(streamed), logprobs.at("tokens"));
   }
 }
 

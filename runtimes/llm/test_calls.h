@@ -57,6 +57,20 @@ class Kept final : public Outlet {
   bool streams = false, ended = false, stuck = false;
 };
 
+// Of a stream that has come to its end.
+inline json::array events_of(std::string_view body) {
+  constexpr std::string_view begin = "data: ", end = "\n\n", last = "data: [DONE]\n\n";
+  EXPECT_TRUE(body.ends_with(last));
+  json::array events;
+  for (body.remove_suffix(last.size()); !body.empty();) {
+    EXPECT_TRUE(body.starts_with(begin));
+    const std::size_t size = body.find(end);
+    events.push_back(json::parse(body.substr(begin.size(), size - begin.size())));
+    body.remove_prefix(size + end.size());
+  }
+  return events;
+}
+
 inline Settings settings(const std::string& name) {
   return {.path = std::string(LLM_TESTDATA) + "/" + name, .context = 256, .sequences = 4};
 }
