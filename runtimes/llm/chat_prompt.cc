@@ -44,16 +44,18 @@ bool take_marks_out(common_json& value, const Marks& marks) {
   bool any = false;
   if (value.is_array()) {
     for (common_json& element : value) any = take_marks_out(element, marks) || any;
-  } else if (value.is_object()) {
-    common_json clean = common_json::object();
-    for (const auto& [key, member] : value.items()) {
-      std::string name = without_marks(key, marks);
-      any = take_marks_out(member, marks) || any || name != key;
-      clean[name] = member;
-    }
-    if (any) value = std::move(clean);
   }
-  return any;
+  if (!value.is_object()) return any;
+  bool any_name = false;
+  for (const auto& [name, member] : value.items()) {
+    any = take_marks_out(member, marks) || any;
+    any_name = any_name || without_marks(name, marks) != name;
+  }
+  if (!any_name) return any;
+  common_json clean = common_json::object();
+  for (const auto& [name, member] : value.items()) clean[without_marks(name, marks)] = member;
+  value = std::move(clean);
+  return true;
 }
 
 // A template may write the values of them, and what was escaped is a mark there.
