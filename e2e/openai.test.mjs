@@ -303,8 +303,17 @@ test("a worker that dies mid-stream ends it with an error, and a receipt", async
 
 test("a deadline mid-stream ends it with an error, too", async () => {
   await deploy("hasty", { timeout: "500ms" });
-  const error = await failure(ask("stall 2", { model: "hasty", stream: true }).then(read));
-  assert.equal(error.code, "timeout");
+  for (const content of ["stall 2", "break 2"]) {
+    const error = await failure(ask(content, { model: "hasty", stream: true }).then(read));
+    assert.ok(error instanceof OpenAI.APIError, `${content}: ${error}`);
+    assert.equal(error.code, "timeout");
+  }
+  const { text } = await post("/v1/chat/completions", { model: "hasty", stream: true, messages: [{ content: "break 2" }] });
+  const events = text.split("\n\n");
+  assert.equal(events.pop(), "");
+  const [first, second, last, ...more] = events.map((event) => JSON.parse(event.replace("data: ", "")));
+  assert.deepEqual([first, second].map(({ choices }) => choices[0].delta.content), ["w1 ", "w2 "]);
+  assert.deepEqual([last.error.code, more], ["timeout", []]);
 });
 
 test("tokens are summed, shown and measured", async () => {

@@ -72,10 +72,24 @@ void Outgoing::add_credit(std::uint32_t bytes) {
   post_chunks();
 }
 
+// Of what is held, what can leave in one frame: whole events, so that a stream that fails ends
+// between two. One that is larger than a frame leaves in parts; any other has credit in the end, of
+// which its reader keeps back a quarter of a window at most.
+std::size_t Outgoing::next_bytes() const {
+  constexpr std::string_view event_end = "\n\n";
+  static_assert(wire::payload_bytes_max <= wire::credit_window_bytes * 3 / 4);
+  const std::string_view held = held_;
+  const auto fits = held.substr(0, std::min<std::uint64_t>(credit_, wire::payload_bytes_max));
+  if (fits.size() == held.size()) return held.size();
+  const auto last_end = fits.rfind(event_end);
+  if (last_end != fits.npos) return last_end + event_end.size();
+  const auto first_end = held.substr(0, wire::payload_bytes_max).find(event_end);
+  return first_end == held.npos ? fits.size() : 0;
+}
+
 void Outgoing::post_chunks() {
   do {
-    const std::size_t size =
-        std::min<std::uint64_t>({held_.size(), credit_, wire::payload_bytes_max});
+    const std::size_t size = next_bytes();
     const bool last = ends_ && size == held_.size();
     if (size == 0 && !last) return;
     wire_->post(wire::Type::chunk, handle_, std::string_view(held_).substr(0, size),

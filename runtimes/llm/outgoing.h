@@ -18,7 +18,7 @@ class Outgoing final : public Outlet {
 
   void answer(std::string body) override;
   void begin_stream() override;
-  void send(std::string events) override;
+  void send(std::string events) override;  // Whole ones.
   void end_stream() override;
   void fail(const Error&) override;
   void count(const Usage&) override;
@@ -32,6 +32,7 @@ class Outgoing final : public Outlet {
   bool over() const { return over_ && held_.empty(); }  // All of it is at the wire.
 
  private:
+  std::size_t next_bytes() const;
   void post_chunks();
 
   wire::WorkerEnd* const wire_;

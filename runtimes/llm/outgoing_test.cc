@@ -29,9 +29,9 @@ class OutgoingTest : public testing::Test {
     bool operator==(const Received&) const = default;
   };
   std::vector<Received> received() {
-    EXPECT_TRUE(wire_->flush());
     std::vector<Received> all;
     for (;;) {
+      EXPECT_TRUE(wire_->flush());
       auto frame = receiver_->receive();
       CHECK(frame);
       if (!*frame) return all;
@@ -39,6 +39,16 @@ class OutgoingTest : public testing::Test {
       all.push_back({(*frame)->header.type, std::string((*frame)->payload)});
     }
   }
+
+  // Of the chunks among them.
+  std::string passed() {
+    std::string all;
+    for (const auto& [type, payload] : received()) {
+      if (type == wire::Type::chunk) all += payload;
+    }
+    return all;
+  }
+  static std::string event(std::size_t bytes) { return std::string(bytes - 2, 'a') + "\n\n"; }
 
   wire::Descriptor there_, here_;
   std::optional<wire::WorkerEnd> wire_;
@@ -61,11 +71,11 @@ TEST_F(OutgoingTest, CallsAnAnswerThatIsTooLargeTheFunctionsFailure) {
 TEST_F(OutgoingTest, AnnouncesByWhatItHasCounted) {
   outgoing_->begin_stream();
   EXPECT_FALSE(outgoing_->announce());
-  outgoing_->send("a word");
+  outgoing_->send("a word\n\n");
   outgoing_->count({.prompt = 5, .reused = 2, .generated = 1});
   const auto said = received();
   ASSERT_EQ(said.size(), 3U);
-  EXPECT_EQ(said[1], (Received{wire::Type::chunk, "a word"}));
+  EXPECT_EQ(said[1], (Received{wire::Type::chunk, "a word\n\n"}));
   EXPECT_EQ(said[2].type, wire::Type::stats);
   EXPECT_TRUE(outgoing_->announce());
   EXPECT_EQ(received(), std::vector{said[2]});
@@ -74,13 +84,51 @@ TEST_F(OutgoingTest, AnnouncesByWhatItHasCounted) {
 TEST_F(OutgoingTest, AnnouncesNothingThatDoesNotCome) {
   outgoing_->begin_stream();
   outgoing_->count({.prompt = 5});
-  outgoing_->send(std::string(wire::credit_window_bytes + 1, 'a'));
+  outgoing_->send(event(wire::credit_window_bytes));
+  EXPECT_FALSE(outgoing_->stalled());
+  outgoing_->send(event(100));
   EXPECT_TRUE(outgoing_->stalled());
   EXPECT_FALSE(outgoing_->announce());
-  outgoing_->add_credit(1);
+  outgoing_->add_credit(100);
   EXPECT_TRUE(outgoing_->announce());
   outgoing_->end_stream();
   EXPECT_FALSE(outgoing_->announce());
+}
+
+TEST_F(OutgoingTest, EndsAStreamThatFailsBetweenTwoEvents) {
+  outgoing_->begin_stream();
+  std::string sent;
+  for (std::size_t i = 0; !outgoing_->stalled(); ++i) {
+    const std::string next = event(100 + i * 37 % 3000);
+    sent += next;
+    outgoing_->send(next);
+  }
+  for (const std::uint32_t credit : {1U, 30U, 4000U}) outgoing_->add_credit(credit);
+  outgoing_->send(event(5000));
+  outgoing_->fail({Code::deadline_exceeded, "late"});
+  // The last before the failure has come as soon as there was credit for it, and none in part.
+  EXPECT_TRUE(passed() == sent);
+}
+
+TEST_F(OutgoingTest, SendsEveryEventWhateverCreditItHas) {
+  constexpr std::size_t told_at = wire::credit_window_bytes / 4;  // That so much was taken.
+  for (const std::size_t size : {100U, 3000U, 65'535U, 65'536U, 65'537U, 300'000U}) {
+    Outgoing one(&*wire_, 7, 1 << 20);
+    one.begin_stream();
+    std::size_t sent = 0, taken = 0, told = 0;
+    while (sent < 2'000'000) {
+      for (; !one.stalled(); sent += size) one.send(event(size));
+      while (one.stalled()) {
+        taken += passed().size();
+        EXPECT_LE(taken, told + wire::credit_window_bytes);
+        ASSERT_GE(taken - told, told_at) << size << ": nothing would ever come again";
+        one.add_credit(static_cast<std::uint32_t>(taken - told));
+        told = taken;
+      }
+    }
+    one.end_stream();
+    EXPECT_EQ(taken + passed().size(), sent) << size;
+  }
 }
 
 }  // namespace

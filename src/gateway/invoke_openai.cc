@@ -36,21 +36,27 @@ Error nothing_here(const std::string& path) {
 // A stream on its way out. One that fails says so in a last event.
 struct OpenAiStream {
   std::shared_ptr<fleet::Stream> pieces;
-  bool failed = false;
+  OpenAiEvents events;
+  bool is_over = false;
 };
 
 asio::awaitable<Result<std::optional<std::string>>> next_piece(
     std::shared_ptr<OpenAiStream> stream) {
-  if (stream->failed) co_return std::nullopt;
-  auto taking = stream->pieces->next();
-  auto piece = co_await std::move(taking);
-  if (piece || piece.error().code == Code::cancelled) co_return piece;
-  stream->failed = true;
-  co_return openai_error_event(piece.error());
+  while (!stream->is_over) {
+    auto taking = stream->pieces->next();
+    auto piece = co_await std::move(taking);
+    if (!piece && piece.error().code == Code::cancelled) co_return piece;
+    stream->is_over = !piece || !*piece;
+    std::string passing = !piece   ? stream->events.fail(piece.error())
+                          : *piece ? stream->events.add(**std::move(piece))
+                                   : stream->events.rest();
+    if (!passing.empty()) co_return passing;
+  }
+  co_return std::nullopt;
 }
 
 http::Response stream_response(fleet::Answer answer) {
-  auto stream = std::make_shared<OpenAiStream>(std::move(answer.stream));
+  auto stream = std::make_shared<OpenAiStream>(OpenAiStream{.pieces = std::move(answer.stream)});
   http::Response response = bytes_response(std::move(answer));
   response.fields.add("Cache-Control", "no-cache");
   response.body = http::Pieces([stream] { return next_piece(stream); });

@@ -17,6 +17,20 @@ using Failure = json::error_code;
 constexpr std::size_t depth_max = 100;  // Schemas of answers are nested.
 constexpr std::size_t name_bytes_max = 256;
 
+// An empty line ends an event, in whichever way lines end.
+constexpr std::string_view event_ends[] = {"\n\n", "\r\n\r\n", "\r\r"};
+constexpr std::size_t event_end_bytes_max = 4;
+
+// 0: none ends behind `from`.
+std::size_t end_of_last_event(std::string_view text, std::size_t from) {
+  std::size_t end = 0;
+  for (const std::string_view each : event_ends) {
+    const auto found = text.substr(from).rfind(each);
+    if (found != text.npos) end = std::max(end, from + found + each.size());
+  }
+  return end;
+}
+
 // Keeps the two names at the top of a document, and lets everything else pass by.
 class Head {
  public:
@@ -252,8 +266,25 @@ http::Response openai_error(const Error& error, Duration retry_after) {
   return response;
 }
 
-std::string openai_error_event(const Error& error) {
-  return "data: " + openai_error_json(error) + "\n\n";
+std::string OpenAiEvents::add(std::string piece) {
+  constexpr std::size_t held_bytes_max = 64 << 10;
+  // An end may have begun in what is held, and is looked for from there on.
+  const std::size_t from = held_.size() - std::min(held_.size(), event_end_bytes_max - 1);
+  held_ = held_.empty() ? std::move(piece) : std::move(held_) + piece;
+  std::size_t whole = end_of_last_event(held_, from);
+  is_begun_ = is_begun_ && whole == 0;
+  if (held_.size() - whole > held_bytes_max) {
+    whole = held_.size();
+    is_begun_ = true;
+  }
+  std::string waiting = held_.substr(whole);
+  held_.resize(whole);
+  return std::exchange(held_, std::move(waiting));
+}
+
+std::string OpenAiEvents::fail(const Error& error) {
+  held_.clear();
+  return (is_begun_ ? "\n\ndata: " : "data: ") + openai_error_json(error) + "\n\n";
 }
 
 std::string openai_model(const OpenAiModel& model) {

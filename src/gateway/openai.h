@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -35,8 +36,18 @@ http::Response openai_error(const Error&, Duration retry_after = {});
 // A refusal of no parameter that its status says all of: HTTP's own, or 403.
 http::Response openai_refusal(int status, const std::string& message);
 
-// What ends a stream that failed half-way.
-std::string openai_error_event(const Error&);
+// What a worker streams, as it passes on: whole events, wherever its chunks were cut, so that an
+// error behind them is an event, too. An event that is very large passes in parts.
+class OpenAiEvents {
+ public:
+  std::string add(std::string piece);  // What of it, and of what came before, can pass on.
+  std::string rest() { return std::move(held_); }  // Of a stream that came to its end.
+  std::string fail(const Error&);                  // The last event of one that did not.
+
+ private:
+  std::string held_;
+  bool is_begun_ = false;  // Part of the event that is held has passed.
+};
 
 struct OpenAiModel {
   std::string id;

@@ -161,6 +161,51 @@ TEST(OpenAiError, HasTheFieldsThatClientsHaveClassesFor) {
       "7");
 }
 
+// Sent in pieces of so many bytes, and what of it has passed.
+std::string passed(OpenAiEvents& events, std::string_view text, std::size_t piece_bytes) {
+  std::string all;
+  for (; !text.empty(); text.remove_prefix(std::min(piece_bytes, text.size()))) {
+    all += events.add(std::string(text.substr(0, piece_bytes)));
+  }
+  return all;
+}
+
+TEST(OpenAiEvents, AreWholeBeforeAnErrorWhereverTheirStreamBreaksOff) {
+  const Error late{Code::deadline_exceeded, "late"};
+  const std::string error = "data: " + openai_error_json(late) + "\n\n";
+  for (const std::string end : {"\n\n", "\r\n\r\n", "\r\r"}) {
+    const std::string first = "data: {\"n\":1}" + end, both = first + "data: {\"n\":22}" + end;
+    for (std::size_t bytes = 0; bytes <= both.size(); ++bytes) {
+      for (const std::size_t piece : {1, 2, 3, 7, 100}) {
+        OpenAiEvents events;
+        const std::string whole = bytes == both.size() ? both : bytes >= first.size() ? first : "";
+        EXPECT_EQ(passed(events, both.substr(0, bytes), piece), whole) << bytes << " by " << piece;
+        EXPECT_EQ(events.fail(late), error);
+      }
+    }
+  }
+}
+
+TEST(OpenAiEvents, OfAStreamThatEndsPassToItsLastByte) {
+  OpenAiEvents events;
+  EXPECT_EQ(events.add("data: 1\n\ndata: [DO"), "data: 1\n\n");
+  EXPECT_EQ(events.add("NE]\n"), "");
+  EXPECT_EQ(events.rest(), "data: [DONE]\n");
+}
+
+TEST(OpenAiEvents, ThatAreVeryLargePassInPartsAndEndBeforeAnError) {
+  const Error late{Code::deadline_exceeded, "late"};
+  const std::string error = "data: " + openai_error_json(late) + "\n\n";
+  const std::string large = "data: " + std::string(1 << 20, 'a');
+  OpenAiEvents events;
+  const std::string some = passed(events, large, 1000);
+  EXPECT_TRUE(large.starts_with(some));
+  EXPECT_GT(some.size(), large.size() - (65 << 10));  // More is not kept in memory.
+  EXPECT_EQ(events.fail(late), "\n\n" + error);
+  EXPECT_EQ(passed(events, "b\n\ndata: 2\n\ndat", 3).substr(0, 3), "b\n\n");
+  EXPECT_EQ(events.fail(late), error);
+}
+
 TEST(OpenAiModels, AreListedWithWhenTheyWereDeployed) {
   EXPECT_EQ(openai_models({{"chat", {1'700'000'000'999}}}),
             R"({"object":"list","data":[{"id":"chat","object":"model","created":1700000000,)"

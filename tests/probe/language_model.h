@@ -3,6 +3,7 @@
 //
 //   words N             N words, each a chunk with its count of tokens, then the end
 //   stall N             N words, and then nothing
+//   break N             N words, half of the next one's event, and then nothing
 //   slowly N MS         N words, one each MS ms
 //   torn                one event in pieces, cut within characters
 //   die N               N words, and then the worker is gone

@@ -173,7 +173,9 @@ class Probe {
     }
     while (call.words < said.count) say_word(item.handle, call);
     if (said.verb == "die") std::_Exit(1);
-    if (said.verb != "stall") end_words(item.handle, call);
+    if (said.verb == "stall") return;
+    if (said.verb == "break") return break_off(item.handle, call);
+    end_words(item.handle, call);
   }
 
   // What is kept is the words themselves. What a fresh instance was handed over goes first.
@@ -235,6 +237,11 @@ class Probe {
 
   void tear(std::uint64_t handle) {
     for (const std::string& piece : torn_event()) say(wire::Type::chunk, handle, piece);
+  }
+
+  void break_off(std::uint64_t handle, const Call& call) {
+    const std::string event = word_event(call.operation, call.words + 1);
+    say(wire::Type::chunk, handle, event.substr(0, event.size() / 2));
   }
 
   void end_words(std::uint64_t handle, const Call& call) {
