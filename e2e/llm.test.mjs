@@ -233,14 +233,32 @@ test("a deploy's own chat template is used, and tools are told by it", async () 
     { role: "tool", tool_call_id: "1", content: "done" },
   ];
   assert.ok((await ask("", { model: "caller", tools, messages })).usage.prompt_tokens > told.usage.prompt_tokens);
-  const { choices } = await ask("wake me", { model: "caller", tools, tool_choice: "required", parallel_tool_calls: false, max_tokens: 300, ignore_eos: false });
-  assert.equal(choices[0].finish_reason, "tool_calls");
-  const { name, arguments: given } = choices[0].message.tool_calls[0].function;
-  assert.equal(name, "wake");
-  assert.ok([6, 7].includes(JSON.parse(given).hour), given);
+  const { choices } = await ask("wake me", { model: "caller", tools, tool_choice: "required", parallel_tool_calls: false, max_tokens: 300, ignore_eos: false, n: 8, temperature: 1, seed: 3 });
+  for (const { finish_reason, message } of choices) {
+    assert.deepEqual([finish_reason, message.tool_calls.length], ["tool_calls", 1]);
+    const { name, arguments: given } = message.tool_calls[0].function;
+    assert.equal(name, "wake");
+    assert.ok([6, 7].includes(JSON.parse(given).hour), given);
+  }
   const broken = await platform.deploy({ ...manifest, name: "odd" }, { "model.gguf": llama, "chat.jinja": "{% for" });
   assert.notEqual(broken.code, 0);
   assert.match(broken.stderr, /chat template: it is no template that can be read/);
+});
+
+test("a stream whose reader is slow until its deadline has whole events, and its error is one", async () => {
+  await deploy("hasty", llama, { timeout: "2s" });
+  const body = JSON.stringify({ model: "hasty", prompt: "Once", n: 16, stream: true, logprobs: 20, max_tokens: 1000, ignore_eos: true });
+  const head = `POST /v1/completions HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const reading = run(path.join(repository, "e2e/late_reader.py"), [platform.port, head + body], { maxBuffer: 1 << 26 });
+  await eventually("it runs", async () => (await platform.status("hasty")).running === 1);
+  await eventually("it has ended", async () => (await platform.status("hasty")).running === 0);
+  reading.child.stdin.end();
+  const { stdout } = await reading;
+  const events = stdout.slice(stdout.indexOf("\r\n\r\n") + 4).split("\n\n");
+  assert.equal(events.pop(), "");
+  const all = events.map((event) => JSON.parse(event.replace(/^data: /, "")));
+  assert.equal(all.pop().error.code, "timeout");
+  assert.ok(all.length > 100 && all.every(({ choices }) => choices.length === 1), `${all.length} events`);
 });
 
 test("completions go on from a text, or from several", async () => {

@@ -31,7 +31,8 @@ Choice::Choice(Listener* listener, const Model* model, std::size_t index, std::v
       logprobs_(request.logprobs),
       tokens_max_(static_cast<std::size_t>(model->context_tokens()) - prompt_tokens()),
       ignores_end_(request.sampling.ignore_eos),
-      shows_marks_(chat != nullptr && !chat->parser.empty()) {
+      shows_marks_(chat != nullptr && !chat->parser.empty()),
+      calls_once_(!request.parallel_tool_calls) {
   if (request.tokens_max) {
     tokens_max_ = std::min(tokens_max_, static_cast<std::size_t>(*request.tokens_max));
   }
@@ -53,23 +54,31 @@ std::optional<Token> Choice::next(std::int32_t row) {
   if (logprobs_) report(row, token, piece);
   std::string text = text_.add(piece);
   if (logprobs_) free_characters_ += characters(text);
-  const bool over = text_.stopped() || generated_ >= tokens_max_;
-  listener_->said(*this, reader_.add(std::move(text)));
-  if (!over) return token;
+  say(reader_.add(std::move(text)));
+  // The grammars of some templates let one call follow another, whatever is asked for.
+  const bool has_called = calls_once_ && reader_.has_whole_call();
+  const bool stops = text_.stopped() || has_called;
+  if (!stops && generated_ < tokens_max_) return token;
   if (!text_.stopped()) tail_ = {token};
-  finish(text_.stopped() ? Finish::stop : Finish::length);
+  finish(stops ? Finish::stop : Finish::length);
   return std::nullopt;
+}
+
+void Choice::say(Delta delta) {
+  if (calls_once_) std::erase_if(delta.calls, [](const ToolCall& call) { return call.index > 0; });
+  listener_->said(*this, std::move(delta));
 }
 
 void Choice::finish(Finish why) {
   sampler_.reset();  // It is as large as the vocabulary, and others of this call may run for long.
+  const bool is_over = text_.stopped() || (calls_once_ && reader_.has_whole_call());
   if (text_.stopped()) {
     reports_.clear();  // Of the stop sequence.
   } else {
     free_characters_ = characters_ + 1;  // All of it; the last may be part of a character.
   }
-  Delta delta = reader_.end(text_.stopped() ? "" : text_.rest());
-  if (!delta.empty() || !reports_.empty()) listener_->said(*this, std::move(delta));
+  Delta delta = reader_.end(is_over ? "" : text_.rest());
+  if (!delta.empty() || !reports_.empty()) say(std::move(delta));
   listener_->ended(*this, why == Finish::stop && reader_.called() ? Finish::tool_calls : why);
 }
 

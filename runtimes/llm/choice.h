@@ -49,6 +49,7 @@ class Choice final : public Run {
 
  private:
   void report(std::int32_t row, Token, std::string_view piece);
+  void say(Delta);
   void finish(Finish);
 
   Listener* const listener_;
@@ -61,6 +62,7 @@ class Choice final : public Run {
   std::size_t tokens_max_;
   bool ignores_end_;
   bool shows_marks_;
+  bool calls_once_;  // At most.
   std::size_t generated_ = 0;
   std::vector<TokenReport> reports_;
   TextStream reported_{{}};

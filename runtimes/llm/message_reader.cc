@@ -132,6 +132,10 @@ bool MessageReader::called() const {
   return parsing_ && !parsing_->message.tool_calls.empty();
 }
 
+bool MessageReader::has_whole_call() const {
+  return called() && !parsing_->is_broken_off && parsing_->is_whole(parsing_->text.size());
+}
+
 Delta MessageReader::add(std::string text) {
   constexpr std::size_t patience = 256;  // What looks broken may be the half of a mark.
   if (!parsing_ || parsing_->is_broken_off) return Delta{.content = std::move(text)};

@@ -32,7 +32,8 @@ class MessageReader {
 
   Delta add(std::string text);
   Delta end(std::string rest);
-  bool called() const;  // A tool.
+  bool called() const;          // A tool.
+  bool has_whole_call() const;  // And nothing of it is to come.
 
  private:
   struct Parsing;

@@ -21,6 +21,17 @@ constexpr const char* tagged_template = R"({%- if tools %}<|im_start|>system
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %})";
 
+// Its calls begin and end with a character, of which a bias makes the model say one.
+constexpr const char* marked_template = R"({%- if tools %}<|im_start|>system
+{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+@{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+@{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %})";
+
 // So many tools of eight parameters. `more` is of each, beside its name.
 std::string with_tools(int count, const std::string& kind, const std::string& more = "") {
   std::string tools;
@@ -122,6 +133,40 @@ TEST_F(Tools, ThatAreStrictAndTooManyAreRefusedByTheirName) {
   ASSERT_FALSE(sampler);
   EXPECT_EQ(sampler.error().code, Code::too_large);
   EXPECT_TRUE(sampler.error().message.starts_with("tools: ")) << sampler.error().message;
+}
+
+TEST_F(Tools, AreCalledOnceIfParallelCallsAreNotWanted) {
+  Settings long_enough = settings("llama.gguf");
+  long_enough.context = 2048;
+  use(long_enough);
+  const std::string at = std::to_string(model->tokens("@", true, false).front());
+  const std::pair<const char*, std::string> rows[] = {
+      {calling_template, R"("tool_choice":"required")"},
+      {calling_template, R"("tool_choice":{"type":"function","function":{"name":"wake"}})"},
+      {marked_template, R"("tool_choice":"auto","logit_bias":{")" + at + R"(":100})"}};
+  for (const auto& [source, choice] : rows) {
+    use_template(source);
+    std::size_t calls = 0;
+    for (const char* parallel : {"true", "false"}) {
+      const Kept kept = asked(
+          R"({"messages":[{"role":"user","content":"x"}],"max_tokens":300,"n":8,"seed":3,"tools":
+              [{"type":"function","function":{"name":"wake","parameters":{"type":"object",
+              "properties":{"hour":{"enum":[6,7]}},"required":["hour"],
+              "additionalProperties":false}}}],"parallel_tool_calls":)" +
+          std::string(parallel) + "," + choice + "}");
+      ASSERT_FALSE(kept.error) << kept.error->message;
+      calls = 0;
+      for (const json::value& said : kept.json().at("choices").as_array()) {
+        const json::array& made = said.at("message").at("tool_calls").as_array();
+        calls += made.size();
+        if (parallel == std::string("true")) continue;
+        EXPECT_EQ(said.at("finish_reason"), "tool_calls") << kept.body;
+        const json::value given = json::parse(made[0].at("function").at("arguments").as_string());
+        EXPECT_TRUE(given.at("hour") == 6 || given.at("hour") == 7) << kept.body;
+      }
+      EXPECT_EQ(calls == 8, parallel == std::string("false")) << choice << ": " << calls;
+    }
+  }
 }
 
 TEST_F(Tools, AreNotAskedForByASchemaThatIsTooLarge) {
