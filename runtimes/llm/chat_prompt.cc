@@ -155,17 +155,38 @@ boost::json::object without_details(const boost::json::object& parameters) {
   return bare;
 }
 
+bool is_strict(const boost::json::object& function) {
+  const auto* const strict = function.if_contains("strict");
+  return strict != nullptr && *strict == true;
+}
+
 std::string without_details(std::string_view tools) {
   boost::json::value all = boost::json::parse(tools, {}, parsing());
   for (boost::json::value& tool : all.as_array()) {
     boost::json::object& function = tool.at("function").as_object();
-    const auto* const strict = function.if_contains("strict");
     auto* const parameters = function.if_contains("parameters");
-    if (parameters == nullptr || !parameters->is_object()) continue;
-    if (strict != nullptr && *strict == true) continue;
+    if (parameters == nullptr || !parameters->is_object() || is_strict(function)) continue;
     *parameters = without_details(parameters->as_object());
   }
   return boost::json::serialize(all);
+}
+
+// An answer can be held to what the request asks of its calls.
+Result<> check_holds(const ChatPrompt& prompt, const Request& request) {
+  if (request.tool_choice == ToolChoice::required && (prompt.grammar.empty() || prompt.lazy)) {
+    return Error{Code::unsupported,
+                 "tool_choice: by this model's chat template a call is the model's own choice"};
+  }
+  const bool is_free = request.tool_choice == ToolChoice::automatic && prompt.grammar.empty();
+  if (!is_free || request.tools.empty()) return ok;
+  const boost::json::value tools = boost::json::parse(request.tools, {}, parsing());
+  const auto is_held = [](const auto& tool) { return is_strict(tool.at("function").as_object()); };
+  if (std::ranges::none_of(tools.as_array(), is_held)) return ok;
+  return Error{
+      Code::unsupported,
+      "tools: by this model's chat template nothing marks the beginning of a call, and one "
+      "that is the model's own choice is held to no schema; leave out \"strict\", or ask "
+      "with tool_choice \"required\""};
 }
 
 void put(std::string& out, const std::vector<std::string>& texts) {
@@ -284,12 +305,10 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
   }
   try {
     ChatPrompt prompt = loosened(rendered(request), request);
-    if (request.tool_choice != ToolChoice::required) return prompt;
-    if (prompt.grammar.empty() || prompt.lazy) {
-      return Error{Code::unsupported,
-                   "tool_choice: by this model's chat template a call is the model's own choice"};
+    if (auto good = check_holds(prompt, request); !good) return good.error();
+    if (request.tool_choice == ToolChoice::required) {
+      prompt.grammar = calling_at_once(std::move(prompt.grammar));
     }
-    prompt.grammar = calling_at_once(std::move(prompt.grammar));
     return prompt;
   } catch (const std::exception& failure) {
     return refused(failure);

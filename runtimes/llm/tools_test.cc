@@ -32,6 +32,16 @@ constexpr const char* marked_template = R"({%- if tools %}<|im_start|>system
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %})";
 
+// As Llama's models have it: nothing stands before a call.
+constexpr const char* bare_template = R"({%- if tools %}<|im_start|>system
+{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% for call in message.tool_calls or [] %}
+{"name": {{ call.function.name | tojson }}, "parameters": {{ call.function.arguments | tojson }}}{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %})";
+
 // So many tools of eight parameters. `more` is of each, beside its name.
 std::string with_tools(int count, const std::string& kind, const std::string& more = "") {
   std::string tools;
@@ -133,6 +143,29 @@ TEST_F(Tools, ThatAreStrictAndTooManyAreRefusedByTheirName) {
   ASSERT_FALSE(sampler);
   EXPECT_EQ(sampler.error().code, Code::too_large);
   EXPECT_TRUE(sampler.error().message.starts_with("tools: ")) << sampler.error().message;
+}
+
+TEST_F(Tools, ThatAreStrictAreRefusedWhereNothingHoldsACall) {
+  const std::string strict = R"(,"strict":true)", none = R"(,"tool_choice":"none"})",
+                    required = R"(,"tool_choice":"required"})";
+  const auto asked = [](const std::string& more, const std::string& choice) {
+    return with_tools(2, R"({"type":"integer"})", more) + choice;
+  };
+  use_template(bare_template);
+  const auto refused = rendered(asked(strict, "}"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::unsupported);
+  EXPECT_TRUE(refused.error().message.starts_with("tools: ")) << refused.error().message;
+  EXPECT_TRUE(refused.error().message.contains("tool_choice \"required\""));
+  for (const std::string& body : {asked(strict, none), asked("", "}"), asked(strict, required)}) {
+    const auto prompt = rendered(body);
+    ASSERT_TRUE(prompt) << prompt.error().message;
+    EXPECT_EQ(prompt->grammar.empty(), !body.ends_with(required)) << body;
+  }
+  use_template(calling_template);
+  const auto held = rendered(asked(strict, "}"));
+  ASSERT_TRUE(held) << held.error().message;
+  EXPECT_FALSE(held->grammar.empty());
 }
 
 TEST_F(Tools, AreCalledOnceIfParallelCallsAreNotWanted) {
