@@ -305,8 +305,10 @@ Result<> read_response_format(Request& request, Field field, Value value) {
   auto described = check_described("response_format.json_schema", format->get_object(), "schema");
   if (!described) return described;
   json::value held = *schema;
-  auto good = check_schema("response_format.json_schema.schema", held, holds(format->get_object()));
+  const Holds how = holds(format->get_object());
+  auto good = check_schema("response_format.json_schema.schema", held, how);
   if (good) request.json_schema = json::serialize(held);
+  request.schema_is_strict = how == Holds::all;
   return good;
 }
 

@@ -140,7 +140,7 @@ std::string calling_at_once(std::string grammar) {
 }
 
 // Which parameters there are, and of which types: some templates write each by itself, not JSON.
-boost::json::object without_details(const boost::json::object& parameters) {
+boost::json::object names_and_types(const boost::json::object& parameters) {
   boost::json::object bare{{"type", "object"}};
   const auto* const properties = parameters.if_contains("properties");
   if (properties == nullptr) return bare;
@@ -160,15 +160,26 @@ bool is_strict(const boost::json::object& function) {
   return strict != nullptr && *strict == true;
 }
 
-std::string without_details(std::string_view tools) {
+// Those of the tools that need not be followed.
+template <class Change>
+std::string with_parameters(std::string_view tools, Change change) {
   boost::json::value all = boost::json::parse(tools, {}, parsing());
   for (boost::json::value& tool : all.as_array()) {
     boost::json::object& function = tool.at("function").as_object();
     auto* const parameters = function.if_contains("parameters");
     if (parameters == nullptr || !parameters->is_object() || is_strict(function)) continue;
-    *parameters = without_details(parameters->as_object());
+    *parameters = change(parameters->as_object());
   }
   return boost::json::serialize(all);
+}
+
+// Of whatever has its type.
+std::string without_details(const std::string& schema) {
+  const boost::json::value all = boost::json::parse(schema, {}, parsing());
+  const auto* const type = all.as_object().if_contains("type");
+  const boost::json::array any{"object", "array", "string", "number", "boolean", "null"};
+  return boost::json::serialize(
+      boost::json::object{{"type", type == nullptr ? boost::json::value(any) : *type}});
 }
 
 // An answer can be held to what the request asks of its calls.
@@ -280,6 +291,7 @@ ChatTemplates::~ChatTemplates() = default;
 Result<std::unique_ptr<ChatTemplates>> ChatTemplates::read(const Model& model,
                                                            const std::string& source) {
   std::unique_ptr<ChatTemplates> read(new ChatTemplates());
+  read->vocabulary_ = model.vocabulary();
   read->marks_ = model.marks();
   try {
     read->templates_.reset(common_chat_templates_init(model.model(), source).release());
@@ -315,15 +327,44 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
   }
 }
 
-// A grammar of too many schemas is made without what is within a tool's parameters, which the model
-// is told all the same. What is strict stays.
+bool ChatTemplates::can_read(const std::string& grammar) const {
+  llama_sampler* const read = llama_sampler_init_grammar(vocabulary_, grammar.c_str(), "root");
+  if (read != nullptr) llama_sampler_free(read);
+  return read != nullptr;
+}
+
+// What no grammar can be made of, or too large a one, is left out of it, and the model is told all
+// the same: what is within the parameters of those tools, or of all, or an answer's schema but for
+// its type. What is strict stays.
 ChatPrompt ChatTemplates::loosened(ChatPrompt prompt, const Request& request) const {
-  if (!prompt.of_tools || prompt.grammar.size() <= tools_grammar_bytes_max) return prompt;
+  const auto is_too_large = [](const ChatPrompt& made) {
+    return made.grammar.size() > (made.of_tools ? tools_grammar_bytes_max : grammar_bytes_max);
+  };
+  const auto can_hold = [&](const ChatPrompt& made) {
+    return made.grammar.empty() || (!is_too_large(made) && can_read(made.grammar));
+  };
+  if (can_hold(prompt) || (!prompt.of_tools && request.schema_is_strict)) return prompt;
+  const auto of = [&](const Request& less) {
+    ChatPrompt loose = rendered(less);
+    loose.text = prompt.text;
+    return loose;
+  };
   Request less = request;
-  less.tools = without_details(request.tools);
-  ChatPrompt loose = rendered(less);
-  loose.text = std::move(prompt.text);
-  return loose;
+  if (!prompt.of_tools) {
+    less.json_schema = without_details(request.json_schema);
+    return of(less);
+  }
+  if (!is_too_large(prompt)) {
+    less.tools = with_parameters(request.tools, [this](const boost::json::object& parameters) {
+      const auto schema = common_json::parse(boost::json::serialize(parameters));
+      const bool is_good = can_read(json_schema_to_grammar(schema, true));
+      return is_good ? parameters : names_and_types(parameters);
+    });
+    ChatPrompt loose = of(less);
+    if (can_hold(loose)) return loose;
+  }
+  less.tools = with_parameters(request.tools, names_and_types);
+  return of(less);
 }
 
 ChatPrompt ChatTemplates::rendered(const Request& request) const {

@@ -65,11 +65,13 @@ class ChatTemplates {
   ChatTemplates() = default;
   ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws; so does
   ChatPrompt loosened(ChatPrompt, const Request&) const;
+  bool can_read(const std::string& grammar) const;
 
   struct Free {
     void operator()(common_chat_templates*) const;
   };
   std::unique_ptr<common_chat_templates, Free> templates_;
+  const llama_vocab* vocabulary_ = nullptr;
   std::string source_;
   std::vector<std::string> marks_;
   bool thinks_ = false;  // Its answers may have a part that is thought and not said.

@@ -49,6 +49,7 @@ struct Request {
   ToolChoice tool_choice = ToolChoice::automatic;
   bool parallel_tool_calls = true;
   std::string json_schema;       // Of the answer; "": any text.
+  bool schema_is_strict = false;
   std::string reasoning_effort;  // "": the model's own.
 
   std::vector<Text> texts;  // Prompts of a completion, or what to embed.

@@ -202,15 +202,63 @@ TEST_F(Tools, AreCalledOnceIfParallelCallsAreNotWanted) {
   }
 }
 
+std::string formatted(const std::string& schema, const std::string& more = "") {
+  return R"({"messages":[{"role":"user","content":"x"}],"max_tokens":200,"seed":1,
+             "response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" +
+         schema + more + "}}}";
+}
+
 TEST_F(Tools, AreNotAskedForByASchemaThatIsTooLarge) {
-  const auto prompt = rendered(
-      R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",
-          "json_schema":{"name":"n","schema":)" +
-      choice_of(6000) + "}}}");
+  const auto prompt = rendered(formatted(choice_of(6000), R"(,"strict":true)"));
   ASSERT_TRUE(prompt) << prompt.error().message;
   const auto sampler = Sampler::make(model.get(), {}, &*prompt, 1);
   ASSERT_FALSE(sampler);
   EXPECT_EQ(sampler.error().message, "response_format: its schema is too large; make it simpler");
+}
+
+const std::string endless[] = {
+    R"({"$defs":{"a":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"})",
+    R"({"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"anyOf":[{"type":"null"},{"$ref":"#/$defs/a"}]}},
+        "type":"object","properties":{"p":{"$ref":"#/$defs/a"}},"required":["p"]})"};
+
+TEST_F(Tools, ThatNeedNotBeFollowedTakeAnyObjectWhereNoGrammarFollows) {
+  for (const std::string& schema : endless) {
+    const std::string body =
+        R"({"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":
+            {"name":"other","parameters":{"properties":{"a":{"items":{"enum":["red","green"]}}}}}},
+            {"type":"function","function":{"name":"odd","parameters":)" +
+        schema + "}}]";
+    const std::string strict = body.substr(0, body.size() - 3) + R"(,"strict":true}}])";
+    for (const char* source : {calling_template, tagged_template, bare_template}) {
+      use_template(source);
+      const auto prompt = rendered(body + R"(,"tool_choice":"required"})");
+      ASSERT_TRUE(prompt) << prompt.error().message;
+      EXPECT_TRUE(Sampler::make(model.get(), {}, &*prompt, 1)) << schema;
+      EXPECT_TRUE(prompt->text.contains("$defs"));
+      EXPECT_TRUE(prompt->grammar.contains("green"));
+      EXPECT_EQ(prompt->grammar.contains("tool-odd-schema ::= object"),
+                source != tagged_template && schema == endless[0]);
+      EXPECT_EQ(prompt->grammar.contains("tool-odd-arg-p"),
+                source == tagged_template && schema == endless[1]);
+      if (source == tagged_template && schema == endless[0]) continue;  // Of no parameter.
+      const auto refused = rendered(strict + R"(,"tool_choice":"required"})");
+      ASSERT_TRUE(refused) << refused.error().message;
+      EXPECT_FALSE(Sampler::make(model.get(), {}, &*refused, 1)) << schema;
+    }
+  }
+}
+
+TEST_F(Tools, OrAnAnswerThatNeedNotBeFollowedIsJsonWhereNoGrammarFollows) {
+  const std::string typed = R"({"type":"array","items":)" + choice_of(6000) + "}";
+  for (const std::string& schema : {endless[0], endless[1], choice_of(6000), typed}) {
+    const Kept kept = asked(formatted(schema));
+    ASSERT_FALSE(kept.error) << kept.error->message;
+    EXPECT_TRUE(kept.text().starts_with("[") || schema != typed) << kept.text();
+    EXPECT_TRUE(kept.text().starts_with("{") || schema != endless[1]) << kept.text();
+    const Kept refused = asked(formatted(schema, R"(,"strict":true)"));
+    ASSERT_TRUE(refused.error);
+    EXPECT_TRUE(refused.error->message.starts_with("response_format: ")) << refused.error->message;
+  }
 }
 
 }  // namespace
