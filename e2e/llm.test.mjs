@@ -259,6 +259,9 @@ test("a stream whose reader is slow until its deadline has whole events, and its
   const all = events.map((event) => JSON.parse(event.replace(/^data: /, "")));
   assert.equal(all.pop().error.code, "timeout");
   assert.ok(all.length > 100 && all.every(({ choices }) => choices.length === 1), `${all.length} events`);
+  const delivered = all.map(({ choices }) => choices[0].logprobs?.tokens.length ?? 0).reduce((sum, each) => sum + each);
+  const { generated } = (await receiptOf(/^dormouse-invocation: (.*)$/im.exec(stdout)[1].trim())).tokens;
+  assert.ok(Math.abs(generated - delivered) <= 16, `${generated} counted, ${delivered} delivered`);
 });
 
 test("completions go on from a text, or from several", async () => {

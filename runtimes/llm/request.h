@@ -48,7 +48,7 @@ struct Request {
   std::string tools;              // JSON; "": none.
   ToolChoice tool_choice = ToolChoice::automatic;
   bool parallel_tool_calls = true;
-  std::string json_schema;       // Of the answer; "": any text.
+  std::string json_schema;  // Of the answer; "": any text.
   bool schema_is_strict = false;
   std::string reasoning_effort;  // "": the model's own.
 
