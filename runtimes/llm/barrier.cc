@@ -74,6 +74,7 @@ extern "C" {
 void ggml_barrier(ggml_threadpool*);
 
 void ggml_barrier(ggml_threadpool*) {
+  dormouse::llm::placement().release();  // Who comes here is awake.
   dormouse::llm::barrier().arrive_and_wait();
 }
 

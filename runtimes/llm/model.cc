@@ -202,9 +202,13 @@ Result<> Model::make_context() {
 
 void Model::start_threads() {
   if (settings_.threads <= 1) return;
+  const std::vector<pid_t> before = other_threads();  // Of a card, say.
   threads_ = std::make_unique<Threads>(settings_.threads);
   if (threads_->pool == nullptr) return threads_.reset();
-  placement() = Placement::of_others();
+  std::vector<pid_t> made = other_threads();
+  std::erase_if(made,
+                [&](pid_t thread) { return std::ranges::find(before, thread) != before.end(); });
+  placement().take(std::move(made));
   llama_attach_threadpool(context_.get(), threads_->pool, threads_->pool);
 }
 

@@ -10,16 +10,21 @@
 
 namespace dormouse::llm {
 
-Placement Placement::of_others() {
-  Placement placement;
+std::vector<pid_t> other_threads() {
+  std::vector<pid_t> threads;
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", failed)) {
     const std::string name = entry.path().filename();
     pid_t thread = 0;
     std::from_chars(name.data(), name.data() + name.size(), thread);
-    if (thread > 0 && thread != gettid()) placement.others_.push_back(thread);
+    if (thread > 0 && thread != gettid()) threads.push_back(thread);
   }
-  return placement;
+  return threads;
+}
+
+void Placement::take(std::vector<pid_t> others) {
+  release();
+  others_ = std::move(others);
 }
 
 void Placement::part() {
@@ -29,12 +34,12 @@ void Placement::part() {
   if (here < 0 || here >= CPU_SETSIZE) return;
   CPU_CLR(here, &elsewhere);
   if (CPU_COUNT(&elsewhere) == 0) return;
-  is_parted_ = true;
   allow(elsewhere);
+  is_parted_ = true;
 }
 
-void Placement::release() {
-  if (std::exchange(is_parted_, false)) allow(allowed_);
+void Placement::let_go() {
+  if (is_parted_.exchange(false)) allow(allowed_);
 }
 
 // A thread that has ended needs no place.

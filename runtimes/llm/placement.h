@@ -4,33 +4,40 @@
 // after a rest the others are woken anywhere but there. Afterwards they may run where they could
 // before.
 //
-// Threads  One: the one that computes with the others.
+// Threads  One, the one that computes with the others, but for release().
 #pragma once
 
 #include <sched.h>
 #include <sys/types.h>
 
+#include <atomic>
 #include <vector>
 
 namespace dormouse::llm {
 
+// The threads that this process has beside the calling one.
+std::vector<pid_t> other_threads();
+
 class Placement {
  public:
-  Placement() = default;  // Of no thread.
-  // Of all threads that this process has beside the calling one.
-  static Placement of_others();
+  // From now on it is about these, which compute with the calling thread. None computes.
+  void take(std::vector<pid_t> others);
 
-  // Until release(), they are not woken on the processor that the caller is on, if it may use
-  // another. Where the kernel does not let them be placed, they are woken as it likes.
+  // None computes. Until release(), they are not woken on the processor that the caller is on, if
+  // it may use another. Where the kernel does not let them be placed, they are woken as it likes.
   void part();
-  void release();
+  // Any thread: they are awake. Costs nothing if they are not parted.
+  void release() {
+    if (is_parted_.load(std::memory_order_relaxed)) let_go();
+  }
 
  private:
+  void let_go();
   void allow(const cpu_set_t&) const;
 
   std::vector<pid_t> others_;
   cpu_set_t allowed_{};  // The caller's own, while they are parted.
-  bool is_parted_ = false;
+  std::atomic<bool> is_parted_ = false;
 };
 
 // Of the threads of this process's one model that computes.

@@ -54,7 +54,8 @@ class Parted : public testing::Test {
 
 TEST_F(Parted, AreOthersUntilTheyAreReleased) {
   const Waiting first, second;
-  Placement placement = Placement::of_others();
+  Placement placement;
+  placement.take(other_threads());
   placement.part();
   for (const pid_t thread : {first.id(), second.id()}) {
     const cpu_set_t its = allowed(thread);
@@ -68,7 +69,8 @@ TEST_F(Parted, AreOthersUntilTheyAreReleased) {
 
 TEST_F(Parted, AreNotThoseThatCameLater) {
   const Waiting first;
-  Placement placement = Placement::of_others();
+  Placement placement;
+  placement.take(other_threads());
   const Waiting later;
   placement.part();
   EXPECT_FALSE(equal(allowed(first.id()), mine));
@@ -77,7 +79,8 @@ TEST_F(Parted, AreNotThoseThatCameLater) {
 
 TEST_F(Parted, IsNobodyWhereThereIsOneProcessor) {
   const Waiting other;
-  Placement placement = Placement::of_others();
+  Placement placement;
+  placement.take(other_threads());
   cpu_set_t one;
   CPU_ZERO(&one);
   CPU_SET(sched_getcpu(), &one);
@@ -90,17 +93,19 @@ TEST_F(Parted, IsNobodyWhereThereIsOneProcessor) {
 }
 
 // Threads of a model's, which end with it.
-class OfAModel : public Generating {
- protected:
-  std::vector<pid_t> others() const {
-    std::vector<pid_t> found;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
-      const pid_t thread = std::stoi(entry.path().filename());
-      if (thread != gettid()) found.push_back(thread);
-    }
-    return found;
-  }
-};
+class OfAModel : public Generating {};
+
+TEST_F(OfAModel, AreNoneThatWereThereBefore) {
+  const cpu_set_t mine = allowed(0);
+  const Waiting stranger;
+  Settings both = settings("llama.gguf");
+  both.threads = 2;
+  use(both);
+  model->start_threads();
+  placement().part();
+  EXPECT_TRUE(equal(allowed(stranger.id()), mine));
+  placement().release();
+}
 
 TEST_F(OfAModel, MayRunAnywhereOnceAStepIsComputed) {
   const cpu_set_t mine = allowed(0);
@@ -109,7 +114,7 @@ TEST_F(OfAModel, MayRunAnywhereOnceAStepIsComputed) {
   both.threads = 2;
   use(both);
   model->start_threads();
-  const auto threads = others();
+  const auto threads = other_threads();
   ASSERT_EQ(threads.size(), 1U);
   placement().part();
   EXPECT_FALSE(equal(allowed(threads[0]), mine));

@@ -214,7 +214,7 @@ class Server {
   std::optional<int> turn() {
     if (!has_work()) {
       if (await_work() < 0) return 1;
-      placement().part();
+      has_rested_ = true;
     }
     for (;;) {
       auto frame = receiver_.receive();
@@ -266,6 +266,7 @@ class Server {
 
   void step() {
     has_computed_ = true;
+    if (std::exchange(has_rested_, false)) placement().part();
     if (engine_) {
       const auto computed = engine_->step();  // Its runs know of a failure.
       if (!computed) std::fprintf(stderr, "llm: %s\n", computed.error().message.c_str());
@@ -439,6 +440,7 @@ class Server {
   std::map<std::uint64_t, Running> running_;
   std::uint64_t embedded_ = 0;  // Whose texts were last.
   bool has_computed_ = false;   // Since what it computed in was given back.
+  bool has_rested_ = false;     // Since its last step.
   bool draining_ = false;
 };
 

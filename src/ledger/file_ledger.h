@@ -39,6 +39,7 @@ class FileLedger final : public Ledger {
     std::int64_t created_ms = 0;
   };
   static constexpr int cycles_per_write = 20;  // Of sums, while calls keep coming.
+  static constexpr Duration stuck_pause = std::chrono::seconds(1);  // Between two tries to write.
 
   // Start-up.
   Result<> adopt(Recovered);
@@ -52,13 +53,16 @@ class FileLedger final : public Ledger {
   Result<> count_batch(std::uint64_t offset);
   Result<> put(std::string_view batch);
 
+  // Writes to the segment's end, which is at `size`. unavailable: nothing of it stays there.
+  Result<> write(std::string_view bytes, std::uint64_t size);
   // Writes what only the tail has to the segment. unavailable: all is as it was, to be tried again.
   Result<> spill();
 
   // Segments.
   Result<Next> prepare(std::uint32_t number) const;
   Result<> switch_to(const Next&);
-  Result<> begin_segment(const Next&, const SegmentHeader&, std::optional<Active>* next);
+  Result<> begin_segment(const Next&, const SegmentHeader&, const std::vector<BegunRecord>& running,
+                         const std::vector<Subject>&, std::optional<Active>* next);
   asio::awaitable<void> make_room();
 
   // Syncing, while there is something to sync.
@@ -81,7 +85,7 @@ class FileLedger final : public Ledger {
   std::optional<Active> active_;
   std::optional<Next> next_;
   std::unique_ptr<Tail> tail_;  // nullptr: each batch is written to the segment at once.
-  bool is_stuck_ = false;       // The last spill() failed.
+  bool is_stuck_ = false;       // The last write() failed.
   std::vector<std::shared_ptr<File>> unsynced_;  // Sealed since the last sync.
   std::unordered_map<Key, BegunRecord, KeyHash> open_;
 

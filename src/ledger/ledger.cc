@@ -51,10 +51,14 @@ Result<> FileLedger::adopt(Recovered found) {
     const auto next = prepare(found.next_number);
     if (!next) return next.error();
     const SegmentHeader header{found.next_number, next->created_ms, found.chain.value_or(Chain{})};
-    if (auto begun = begin_segment(*next, header, &active_); !begun) return begun;
+    std::vector<BegunRecord> running;
+    for (const auto& [_, each] : found.open) running.push_back(each);
+    auto begun = begin_segment(*next, header, running, found.subjects, &active_);
+    if (!begun) return begun;
   }
   if (options_.has_tail) tail_ = Tail::make_in(options_.dir);
   if (tail_) tail_->begin(active_->number, active_->size);
+  if (!tail_) Tail::remove_from(options_.dir);
   batch_subjects_ = active_->contents.subjects().size();
   if (auto ended = interrupt_open(found.open, found.subjects); !ended) return ended;
   return catch_up(found);
@@ -134,7 +138,7 @@ Result<> FileLedger::flush() {
 }
 
 Result<> FileLedger::put(std::string_view batch) {
-  if (!tail_) return active_->file->append(batch, active_->size);
+  if (!tail_) return write(batch, active_->size);
   if (is_stuck_ || !tail_->has_room_for(batch.size())) {
     if (auto spilled = spill(); !spilled) return spilled;
   }
@@ -142,15 +146,24 @@ Result<> FileLedger::put(std::string_view batch) {
     tail_->add(batch);
     return ok;
   }
-  auto wrote = active_->file->append(batch, active_->size);
+  auto wrote = write(batch, active_->size);
   if (wrote) tail_->begin(active_->number, active_->size + batch.size());
+  return wrote;
+}
+
+// What one that failed may have left behind goes first: else the next would lie behind it.
+Result<> FileLedger::write(std::string_view bytes, std::uint64_t size) {
+  if (is_stuck_) {
+    if (auto cut = active_->file->truncate(size); !cut) return cut;
+  }
+  auto wrote = active_->file->append(bytes, size);
+  is_stuck_ = !wrote;
   return wrote;
 }
 
 Result<> FileLedger::spill() {
   if (!tail_ || tail_->bytes().empty()) return ok;
-  auto wrote = active_->file->append(tail_->bytes(), tail_->offset());
-  is_stuck_ = !wrote;
+  auto wrote = write(tail_->bytes(), tail_->offset());
   if (wrote) tail_->begin(active_->number, active_->size);
   return wrote;
 }
@@ -224,15 +237,18 @@ asio::awaitable<Result<std::vector<Sum>>> FileLedger::usage(Query query) {
 }
 
 asio::awaitable<Result<std::optional<Receipt>>> FileLedger::find(Key key) {
-  if (auto spilled = spill(); !spilled) co_return std::move(spilled).error();
   const std::int64_t ms = key.id.time().unix_ms;
   std::vector<std::filesystem::path> sealed;
   for (const Sealed& segment : sealed_) {
     if (segment.first_ms <= ms && ms <= segment.last_ms) sealed.push_back(segment.path);
   }
   IndexRecord active{active_->contents.subjects(), active_->contents.blocks(), active_->size};
-  auto search = [key, sealed = std::move(sealed), active = std::move(active),
-                 path = active_->path]() -> Result<std::optional<Receipt>> {
+  std::string recent(tail_ ? tail_->bytes() : std::string_view());  // Later it may be in the file.
+  auto search = [key, sealed = std::move(sealed), active = std::move(active), path = active_->path,
+                 recent = std::move(recent)]() -> Result<std::optional<Receipt>> {
+    auto in_tail = find_ended(recent, key);
+    if (!in_tail) return std::move(in_tail).error();
+    if (*in_tail) return resolve(**in_tail, active.subjects[(*in_tail)->begun.subject]);
     auto found = find_in(path, active, key);
     for (auto old = sealed.rbegin(); old != sealed.rend() && found && !*found; ++old) {
       const auto index = read_index(*old);

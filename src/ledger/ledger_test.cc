@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <limits>
+#include <sstream>
 
 #include "ledger/fake_world.h"
 #include "ledger/segment.h"
@@ -133,6 +134,43 @@ TEST(Ledger, GoesOnInTheNextSegmentWithWhatIsRunning) {
   EXPECT_TRUE(read) << read.error().message;
   EXPECT_EQ(begun, 101);
   EXPECT_EQ(ended, 101);
+}
+
+// A power cut has taken the segment after the sealed one, and the start after it died early.
+TEST(Ledger, InterruptsWhatWasRunningAlsoAtTheStartAfterAnother) {
+  World world;
+  world.crash();
+  world.options.segment_bytes_max = 2000;
+  world.start();
+  world.ledger->begin(world.begun(1000));
+  for (std::uint64_t n = 1; world.segments().size() < 2 || fs::file_size(world.segments()[1]) == 0;
+       ++n) {
+    world.call(n);
+    if (n % 4 == 0) world.settle();
+    ASSERT_LT(n, 200u);
+  }
+  world.crash();
+  fs::remove(world.segments()[1]);
+  fs::remove(world.dir / "x.db");
+  world.start();
+  ASSERT_EQ(world.problem, "");
+  world.crash();
+  const fs::path begun = world.segments()[1];
+  std::stringstream bytes;
+  bytes << std::ifstream(begun, std::ios::binary).rdbuf();
+  std::uint64_t ended = bytes.view().size();
+  (void)scan(bytes.view(), [&](std::uint64_t batch, const Record& record) {
+    if (std::holds_alternative<EndedRecord>(record)) ended = std::min(ended, batch);
+  });
+  ASSERT_LT(ended, bytes.view().size());
+  fs::resize_file(begun, ended);  // It died before that was on record.
+  fs::remove(world.options.dir / "tail");
+  fs::remove(world.dir / "x.db");
+  world.start();
+  ASSERT_EQ(world.problem, "");
+  const auto found = world.run(world.ledger->find(world.begun(1000).key));
+  ASSERT_TRUE(found && *found);
+  EXPECT_TRUE((*found)->interrupted);
 }
 
 TEST(Ledger, ForgetsABatchThatTheDiskRefusesAndGoesOnWhenItHasRoom) {

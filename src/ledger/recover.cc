@@ -132,6 +132,10 @@ Result<> follow_one(Recovered& found, Follower& follower, const Named& segment, 
   if (is_last && !scanned->finished) return take_last(found, segment, *std::move(scanned));
   found.chain = scanned->chain;
   found.next_number = segment.number + 1;
+  // What comes after it is about to be counted; who died may not have synced it.
+  const auto sealed = open_to_append(segment.path);
+  if (!sealed) return sealed.error();
+  if (auto done = (*sealed)->sync(); !done) return done;
   return take_sealed(found, segment);
 }
 
@@ -155,10 +159,12 @@ struct Joined {
   std::string rest;       // What is good in the tail and follows it.
 };
 
-// A tail that is not of this segment's end, or does not continue its chain, adds nothing.
+// A tail that is not of this segment's end, or does not continue its chain, adds nothing. One that
+// a power cut left may be of long ago: what goes on behind it is for recover() to judge.
 Joined join(const Named& segment, std::string_view bytes, const Tail::Left& left) {
   const auto nothing = [](std::uint64_t, const Record&) {};
   if (left.bytes.empty() || left.segment != segment.number) return {};
+  if (bytes.size() > left.offset + left.bytes.size()) return {};
   const auto alone = scan(bytes, nothing);
   if (!alone || alone->end < left.offset) return {};
   const std::uint64_t known = alone->end - left.offset;
@@ -255,8 +261,12 @@ Result<std::optional<Receipt>> find_in(const std::filesystem::path& segment,
 
 Result<> read_all(const std::filesystem::path& dir, const Visit& visit) {
   const Tail::Left left = Tail::left_in(dir);  // Before the segments, into which it goes.
-  const auto segments = segments_in(dir);
+  auto segments = segments_in(dir);
   if (!segments) return segments.error();
+  std::error_code gone;
+  while (!segments->empty() && file_size(segments->back().path, gone) < header_bytes) {
+    segments->pop_back();  // Being created.
+  }
   std::optional<Chain> chain;
   for (const Named& segment : *segments) {
     auto bytes = read_whole(segment.path);
@@ -266,7 +276,6 @@ Result<> read_all(const std::filesystem::path& dir, const Visit& visit) {
       bytes->resize(joined.end);
       *bytes += joined.rest;
     }
-    if (is_last && bytes->size() < header_bytes) break;  // Being created.
     std::vector<Subject> subjects;
     const auto scanned = scan(*bytes, [&](std::uint64_t, const Record& record) {
       if (const auto* s = std::get_if<Subject>(&record)) subjects.push_back(*s);

@@ -28,15 +28,13 @@ asio::awaitable<void> FileLedger::sync_until_idle() {
   TimePoint next = clock_->now() + options_.sync_every;
   for (int cycle = 1;; ++cycle) {
     co_await clock_->sleep_until(next);
-    next = clock_->now() + options_.sync_every;  // However long this one takes.
     co_await make_room();
-    if (!spill()) {  // There will be room on the disk again, or a next start.
-      if (closing_) break;
-      continue;
-    }
-    if (!counting_) stage_sums();
+    const bool is_written = spill().has_value();
+    next = clock_->now() + (is_written ? options_.sync_every : stuck_pause);
+    if (is_written && !counting_) stage_sums();
     if (!co_await sync_files()) break;
-    if (counting_) continue;
+    if (closing_ && !is_written) break;  // There will be room at a next start.
+    if (counting_ || !is_written) continue;
     const bool quiet = staged_to_ == active_->position();
     if (closing_ || (quiet && is_counted())) co_return;
     if (quiet || cycle % cycles_per_write == 0) start_counting();
@@ -69,6 +67,7 @@ asio::awaitable<bool> FileLedger::sync_files() {
   auto files = std::move(unsynced_);
   unsynced_.clear();
   files.push_back(active_->file);
+  if (tail_ && !tail_->bytes().empty()) files.push_back(tail_->file());  // It could not be written.
   auto sync = [files = std::move(files)]() -> Result<> {
     for (const auto& file : files) {
       if (auto synced = file->sync(); !synced) return synced;
@@ -137,10 +136,13 @@ Result<> FileLedger::switch_to(const Next& next) {
       record, IndexRecord{active_->contents.subjects(), active_->contents.blocks(), active_->size});
   Chain after;
   const std::string batch = frame_batch(record, active_->chain, chainer_, &after);
-  if (auto sealed = active_->file->append(batch, active_->size); !sealed) return sealed;
+  if (auto sealed = write(batch, active_->size); !sealed) return sealed;
   std::optional<Active> begun;
   const SegmentHeader header{active_->number + 1, next.created_ms, after};
-  if (auto good = begin_segment(next, header, &begun); !good) {
+  std::vector<BegunRecord> running;
+  for (const auto& [_, each] : open_) running.push_back(each);
+  auto good = begin_segment(next, header, running, active_->contents.subjects(), &begun);
+  if (!good) {
     if (auto taken_back = active_->file->truncate(active_->size); !taken_back) {
       broken_ = taken_back.error();
     }
@@ -166,18 +168,21 @@ Result<> FileLedger::switch_to(const Next& next) {
 // The header and, in the first batch, every attempt that is running: so the last segment alone
 // tells what was open at a crash.
 Result<> FileLedger::begin_segment(const Next& next, const SegmentHeader& header,
+                                   const std::vector<BegunRecord>& running,
+                                   const std::vector<Subject>& subjects,
                                    std::optional<Active>* begun) {
   Active segment{next.file, next.path, header.number, 0, header.chain, {}};
   std::string bytes = encode(header), records;
-  for (const auto& [key, open] : open_) {
-    const Subject& subject = active_->contents.subjects()[open.subject];
+  for (const BegunRecord& each : running) {
+    const Subject& subject = subjects[each.subject];
     const auto place = segment.contents.place_of(subject);
     if (place.is_new) append_record(records, subject);
-    append_record(records, CarriedRecord{{key, place.at, open.at_ms}});
+    append_record(records, CarriedRecord{{each.key, place.at, each.at_ms}});
   }
   if (!records.empty()) {
     bytes += frame_batch(records, header.chain, chainer_, &segment.chain);
   }
+  if (auto empty = next.file->truncate(0); !empty) return empty;  // Of an earlier try.
   if (auto wrote = next.file->append(bytes, 0); !wrote) return wrote;
   segment.size = bytes.size();
   *begun = std::move(segment);

@@ -9,9 +9,9 @@
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "base/check.h"
-#include "ledger/file.h"
 
 namespace dormouse::ledger {
 namespace {
@@ -24,21 +24,20 @@ std::filesystem::path file_in(const std::filesystem::path& folder) {
 }
 
 bool keeps_room(int file) {
-  constexpr std::uint32_t ext4 = 0xEF53, xfs = 0x58465342, tmpfs = 0x01021994;
+  constexpr std::uint32_t ext4 = 0xEF53, tmpfs = 0x01021994;
   struct statfs found{};
   if (::fstatfs(file, &found) != 0) return false;
   const auto kind = static_cast<std::uint32_t>(found.f_type);
-  return kind == ext4 || kind == xfs || kind == tmpfs;
+  return kind == ext4 || kind == tmpfs;
 }
 
-// All of a new one is written once, so that no page of it lacks a block later.
+// So that no page of it lacks a block later.
 bool is_whole(int opened, const File& file, std::size_t size) {
   struct stat found{};
   if (::fstat(opened, &found) != 0 || !S_ISREG(found.st_mode)) return false;
-  constexpr std::size_t block = 512;  // Of st_blocks, on any file system.
-  const bool has_all = static_cast<std::size_t>(found.st_blocks) * block >= size;
-  if (static_cast<std::size_t>(found.st_size) == size && has_all) return true;
-  return file.truncate(0) && file.append(std::string(size, '\0'), 0);
+  const bool is_new = static_cast<std::size_t>(found.st_size) != size;
+  if (is_new && !(file.truncate(0) && file.append(std::string(size, '\0'), 0))) return false;
+  return ::posix_fallocate(opened, 0, static_cast<off_t>(size)) == 0;
 }
 
 }  // namespace
@@ -71,20 +70,26 @@ Tail::Left Tail::left_in(const std::filesystem::path& folder) {
   return left;
 }
 
+void Tail::remove_from(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  std::filesystem::remove(file_in(folder), ignored);
+}
+
 std::unique_ptr<Tail> Tail::make_in(const std::filesystem::path& folder) {
   constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
   const int opened = ::open(file_in(folder).c_str(), flags, 0600);
   if (opened < 0) return nullptr;
-  const File file(opened);
-  if (!keeps_room(opened) || !is_whole(opened, file, sizeof(Page))) return nullptr;
+  auto file = std::make_shared<File>(opened);
+  if (!keeps_room(opened) || !is_whole(opened, *file, sizeof(Page))) return nullptr;
   void* const mapped = ::mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, opened, 0);
   if (mapped == MAP_FAILED) return nullptr;
   (void)::madvise(mapped, sizeof(Page), MADV_DONTFORK);
   (void)::mlock(mapped, sizeof(Page));  // Else the kernel may have to read a page again.
-  return std::unique_ptr<Tail>(new Tail(mapped));
+  return std::unique_ptr<Tail>(new Tail(std::move(file), mapped));
 }
 
-Tail::Tail(void* mapped) : page_(static_cast<Page*>(mapped)) {
+Tail::Tail(std::shared_ptr<File> file, void* mapped)
+    : file_(std::move(file)), page_(static_cast<Page*>(mapped)) {
   std::memcpy(page_->magic, magic, sizeof magic);
   page_->version = version;
 }

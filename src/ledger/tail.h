@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "ledger/file.h"
 
 namespace dormouse::ledger {
 
@@ -29,10 +30,11 @@ class Tail {
   };
   // Without any bytes if there is none, or none that can be read.
   static Left left_in(const std::filesystem::path& folder);
+  static void remove_from(const std::filesystem::path& folder);
 
   // Holds nothing of a segment until it begins. nullptr where a mapped page that is written to
-  // might find no room, which would end this process: of file systems, ext4, XFS and tmpfs are
-  // known to keep the room that a file has.
+  // might find no room, which would end this process: of file systems, ext4 and tmpfs are known to
+  // keep the room that a file has. Others share it with the file's copies.
   static std::unique_ptr<Tail> make_in(const std::filesystem::path& folder);
   ~Tail();
   Tail(const Tail&) = delete;
@@ -45,12 +47,14 @@ class Tail {
 
   std::uint64_t offset() const;
   std::string_view bytes() const;
+  const std::shared_ptr<File>& file() const { return file_; }  // To be synced.
 
  private:
   struct Page;
 
-  explicit Tail(void* mapped);
+  Tail(std::shared_ptr<File>, void* mapped);
 
+  const std::shared_ptr<File> file_;
   Page* const page_;
 };
 

@@ -19,7 +19,10 @@ TEST(Tail, HasWhatTheDiskRefusesUntilThereIsRoom) {
     EXPECT_EQ(fs::file_size(world.segments().front()), size);
     world.ledger->begin(world.begun(3));
     EXPECT_EQ(world.ledger->flush().error().code, Code::unavailable);
-    EXPECT_FALSE(world.run(world.ledger->find(world.begun(2).key)));
+    for (const std::uint64_t known : {1, 2}) {
+      const auto found = world.run(world.ledger->find(world.begun(known).key));
+      EXPECT_TRUE(found && *found) << known;
+    }
   }
   world.call(4);
   EXPECT_EQ(world.total(), (Sum{"", 3, 0, 6, 768, {300}}));
@@ -135,6 +138,25 @@ TEST_F(TailLeft, IsNothingIfItIsOfAnotherTime) {
   expect_calls(4);
 }
 
+// Which a power cut may leave, and then what is damaged is to be seen, and not to be cut off.
+TEST_F(TailLeft, IsNothingIfItsSegmentGoesOnBehindIt) {
+  fs::copy(world.options.dir / "tail", world.dir / "old");
+  world.start();
+  for (std::uint64_t n = 4; n < 20; ++n) world.call(n);
+  world.settle();
+  world.crash();
+  fs::copy(world.dir / "old", world.options.dir / "tail", fs::copy_options::overwrite_existing);
+  const auto whole = size();
+  std::fstream file(segment(), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(written + left.bytes.size() / 2));
+  file.put('\x55');
+  file.close();
+  EXPECT_FALSE(read_all(world.options.dir, [](const Begun*, const Receipt*) {}));
+  world.start();
+  EXPECT_NE(world.problem, "");
+  EXPECT_EQ(size(), whole);
+}
+
 TEST_F(TailLeft, IsNothingIfItsSegmentEndsBeforeIt) {
   fs::resize_file(segment(), written - 1);
   EXPECT_EQ(read_calls(), 0);
@@ -143,6 +165,16 @@ TEST_F(TailLeft, IsNothingIfItsSegmentEndsBeforeIt) {
 TEST_F(TailLeft, IsNothingIfItMakesNoSense) {
   overwrite(24, std::string(8, '\xff'));  // Its length.
   expect_calls(1);
+}
+
+TEST(Tail, IsRemovedWhereItIsNotUsed) {
+  World world;
+  world.call(1);
+  world.crash();
+  world.options.has_tail = false;
+  world.start();
+  EXPECT_FALSE(fs::exists(world.options.dir / "tail"));
+  EXPECT_EQ(world.total().calls, 1);
 }
 
 TEST(Tail, IsPassedByABatchThatIsLargerThanIt) {
