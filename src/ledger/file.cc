@@ -18,11 +18,15 @@ Error failed(std::string_view what, const std::filesystem::path& file) {
   return system_error(Code::unavailable, std::string(what) + " " + file.string());
 }
 
-std::optional<std::uint32_t> number_in(std::string_view name) {
-  std::uint32_t number = 0;
-  const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
-  const bool good = parsed.ec == std::errc() && *parsed.ptr == '-' && name.ends_with(suffix);
-  return good ? std::optional(number) : std::nullopt;
+std::optional<Named> named(const std::filesystem::path& path) {
+  const std::string name = path.filename();
+  const char* const end = name.data() + name.size();
+  Named segment{0, 0, path};
+  const auto number = std::from_chars(name.data(), end, segment.number);
+  if (number.ec != std::errc() || *number.ptr != '-') return std::nullopt;
+  const auto created = std::from_chars(number.ptr + 1, end, segment.created_ms);
+  const bool is_one = created.ec == std::errc() && std::string_view(created.ptr, end) == suffix;
+  return is_one ? std::optional(std::move(segment)) : std::nullopt;
 }
 
 }  // namespace
@@ -99,8 +103,7 @@ Result<std::vector<Named>> segments_in(const std::filesystem::path& dir) {
   std::error_code error;
   std::filesystem::directory_iterator at(dir, error), end;
   for (; !error && at != end; at.increment(error)) {
-    const auto number = number_in(at->path().filename().string());
-    if (number) segments.push_back({*number, at->path()});
+    if (auto segment = named(at->path())) segments.push_back(*std::move(segment));
   }
   if (error) return system_error(Code::unavailable, "reading " + dir.string(), error.value());
   std::ranges::sort(segments, {}, &Named::number);

@@ -37,6 +37,7 @@ Result<std::string> read_whole(const std::filesystem::path& file);
 // "00000007-1700000000000.ledger": the segment's number, and when it was created.
 struct Named {
   std::uint32_t number;
+  std::int64_t created_ms;
   std::filesystem::path path;
 };
 std::filesystem::path path_of(const std::filesystem::path& dir, std::uint32_t number,

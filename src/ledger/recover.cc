@@ -108,7 +108,9 @@ Result<> take_last(Recovered& found, const Named& last, Scan scanned) {
 Result<> take_sealed(Recovered& found, const Named& segment) {
   const auto index = read_index(segment.path);
   if (!index) return damaged(segment, 0, index.error().message);
-  Sealed sealed{segment.number, segment.path, std::numeric_limits<std::int64_t>::max(), 0};
+  // One without a receipt is as old as itself.
+  Sealed sealed{segment.number, segment.path, std::numeric_limits<std::int64_t>::max(),
+                segment.created_ms};
   for (const Block& block : index->blocks) {
     sealed.first_ms = std::min(sealed.first_ms, block.first_ms);
     sealed.last_ms = std::max(sealed.last_ms, block.last_ms);

@@ -148,7 +148,7 @@ Result<> FileLedger::switch_to(const Next& next) {
     }
     return good;
   }
-  Sealed done{active_->number, active_->path, INT64_MAX, 0};
+  Sealed done{active_->number, active_->path, INT64_MAX, clock_->wall().unix_ms};
   for (const Block& block : active_->contents.blocks()) {
     done.first_ms = std::min(done.first_ms, block.first_ms);
     done.last_ms = std::max(done.last_ms, block.last_ms);
