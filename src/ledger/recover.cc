@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/bytes.h"
 #include "ledger/tail.h"
@@ -24,11 +25,17 @@ class Follower {
 
   Result<Scan> follow(const Named& segment, std::string_view bytes) {
     subjects_.clear();
-    found_.open.clear();  // A segment repeats what was open when it began.
+    // A segment repeats what was open when it began, in its first batch.
+    OpenAttempts before = std::exchange(found_.open, {});
     auto scanned = scan(bytes, [&](std::uint64_t offset, const Record& record) {
       note({segment.number, offset, {}}, record);
     });
-    found_.subjects = subjects_;
+    const bool lacks_first = scanned && scanned->end == header_bytes;
+    if (lacks_first) {
+      found_.open = std::move(before);
+    } else {
+      found_.subjects = subjects_;
+    }
     if (!failed_) return failed_.error();
     return scanned;
   }
