@@ -52,6 +52,7 @@ const app = createServer(async (request, response) => {
     method: request.method, url: request.url, headers: request.headers,
     body: Buffer.concat(body).toString(), env: { K_SERVICE, K_REVISION, K_CONFIGURATION, PORT } }));
 });
+app.on("upgrade", (request, socket) => socket.end("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: other\\r\\n\\r\\n"));
 app.listen(process.env.PORT);
 process.on("SIGTERM", () => process.exit(0));
 `;
@@ -198,11 +199,11 @@ async function stall(target) {
 }
 
 // A WebSocket client, as far as the test needs one.
-async function webSocket(target, headers = "") {
+async function webSocket(target, protocols = "websocket") {
   const socket = createConnection(platform.port, "127.0.0.1");
   const key = randomBytes(16).toString("base64");
-  socket.write(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n` +
-    `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n${headers}\r\n`);
+  socket.write(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: ${protocols}\r\n` +
+    `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`);
   let received = Buffer.alloc(0);
   let closed = false;
   socket.on("data", (part) => (received = Buffer.concat([received, part])));
@@ -251,6 +252,19 @@ test("a WebSocket stays open, and its receipt is one of a call that ended well",
   const { outcome, run_ms } = await receipt(id);
   assert.equal(outcome, "answered");
   assert.ok(run_ms >= 300);
+});
+
+test("a WebSocket may be one of several protocols that are asked for, and another is not gone on with", async () => {
+  for (const protocols of ["websocket, foo", "foo/2,WebSocket"]) {
+    const it = await webSocket("/f/web-socket/echo", protocols);
+    assert.match(it.head, /^HTTP\/1\.1 101 /);
+    it.send("hello");
+    assert.equal(await it.next(), "hello");
+    it.socket.destroy();
+  }
+  const other = await webSocket("/f/app/x", "websocket, other");
+  assert.match(other.head, /^HTTP\/1\.1 502 /);
+  other.socket.destroy();
 });
 
 test("no other protocol is let through, and an upgrade that nobody asked for is not passed on", async () => {

@@ -202,6 +202,9 @@ asio::awaitable<Result<>> WebCall::respond(http::ReceivedResponse received) {
   if (received.status == 101) {
     const bool was_asked = !client_->wanted_upgrade().empty();
     if (!was_asked) co_return Error{Code::function_failed, "the program upgraded unasked"};
+    if (!http::lists(received.fields, "Upgrade", client_->wanted_upgrade())) {
+      co_return Error{Code::function_failed, "the program upgraded to what nobody asked for"};
+    }
     auto tunnelling = tunnel(std::move(begun));
     co_return co_await std::move(tunnelling);
   }

@@ -171,13 +171,13 @@ Accepted<Persistence> read_connection_field(const Fields& fields) {
   return found;
 }
 
-// Of all protocols only WebSocket: it begins with a request without a body, and ends with its
-// connection. h2c, for one, would carry further requests past everybody who checks them.
+// Of all protocols that are asked for only WebSocket: it begins with a request without a body, and
+// ends with its connection. h2c, for one, would carry further requests past everybody who checks
+// them.
 void read_upgrade(ReceivedHead& received) {
   const Head& head = received.head;
-  const auto protocol = head.fields.find("Upgrade");
-  const bool is_asked = protocol && equals_ignoring_case(*protocol, "websocket") &&
-                        head.method == "GET" && !received.version_1_0 && !received.has_body() &&
+  const bool is_asked = lists(head.fields, "Upgrade", "websocket") && head.method == "GET" &&
+                        !received.version_1_0 && !received.has_body() &&
                         has_option(head.fields, "upgrade");
   if (is_asked) received.wanted_upgrade = "websocket";
 }
@@ -350,16 +350,20 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
   return a.size() == b.size() && std::ranges::equal(a, b, {}, lower, lower);
 }
 
-bool has_option(const Fields& fields, std::string_view wanted) {
+bool lists(const Fields& fields, std::string_view wanted_name, std::string_view wanted) {
   for (const auto& [name, value] : fields.all()) {
-    if (!equals_ignoring_case(name, "connection")) continue;
+    if (!equals_ignoring_case(name, wanted_name)) continue;
     for (std::string_view rest = value; !rest.empty();) {
-      const std::string_view option = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(rest.size(), option.size() + 1));
-      if (equals_ignoring_case(trim(option), wanted)) return true;
+      const std::string_view element = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), element.size() + 1));
+      if (equals_ignoring_case(trim(element), wanted)) return true;
     }
   }
   return false;
+}
+
+bool has_option(const Fields& fields, std::string_view wanted) {
+  return lists(fields, "Connection", wanted);
 }
 
 Accepted<std::optional<std::size_t>> find_head_end(std::string_view buffer, std::size_t scanned,

@@ -59,7 +59,9 @@ Accepted<ReceivedResponse> parse_response_head(std::string_view raw, const HeadL
 // The fields of a trailer section, one CRLF-terminated line each, without the empty line.
 Accepted<Fields> parse_fields(std::string_view raw, std::size_t fields_max);
 
-bool has_option(const Fields&, std::string_view);  // Among those that Connection fields list.
+// Among the elements, which the fields of this name list.
+bool lists(const Fields&, std::string_view name, std::string_view element);
+bool has_option(const Fields&, std::string_view);  // Connection lists it.
 bool is_token(std::string_view);                   // RFC 9110 §5.6.2: what a field name is made of.
 bool is_field_value(std::string_view);             // No control byte but HTAB.
 bool equals_ignoring_case(std::string_view, std::string_view);
