@@ -321,6 +321,29 @@ test("a client that hangs up frees its slot at once", async () => {
   assert.ok(performance.now() - began < 200, `${performance.now() - began} ms`);
 });
 
+// To whom a program that reads nothing has its body held back.
+async function hangUpInAnUpload(framing, size) {
+  const socket = createConnection(platform.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(`POST /f/deaf/hang HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n${size}`);
+  socket.write(Buffer.alloc(100_000, "x"));
+  await eventually("it runs", async () => (await platform.status("deaf")).running === 1);
+  await eventually("all is sent", () => socket.writableLength === 0);
+  socket.destroy();
+  const began = performance.now();
+  assert.equal((await get("/f/deaf/x")).status, 200);
+  return performance.now() - began;
+}
+
+test("a client that hangs up in an upload that nobody reads frees its slot, too", async () => {
+  await deploy("deaf", { concurrency: 1, max_instances: 1, timeout: "30s" });
+  for (const [framing, size] of [["Content-Length: 200000", ""], ["Transfer-Encoding: chunked", "30d40\r\n"]]) {
+    const attempts = [];
+    for (let i = 0; i < 3; ++i) attempts.push(await hangUpInAnUpload(framing, size));
+    assert.ok(Math.min(...attempts) < 200, `${framing}: ${attempts} ms`);
+  }
+});
+
 test("what two readers could understand differently reaches no program", async () => {
   const count = async () => Number((await get("/f/app/count")).text);
   const before = await count();
