@@ -91,6 +91,55 @@ test("any method and path goes to the program, with the container contract in it
   assert.deepEqual([head.status, head.headers["content-length"], head.text], [200, "70000", ""]);
 });
 
+// What the program was told of a request that begins with these lines.
+async function told(...lines) {
+  const answer = await platform.raw(lines.concat("Connection: close", "", "").join("\r\n"));
+  assert.match(answer, /^HTTP\/1\.1 200 /, answer);
+  return JSON.parse(/{.*}/s.exec(answer)[0]);
+}
+
+test("whom a request is from is told as the ones in front of us have it, and cannot be taken away", async () => {
+  const several = await told("GET /f/app/x HTTP/1.1", "Host: x", "X-Forwarded-For: 6.6.6.6", "x-forwarded-for:", "X-Forwarded-For: 203.0.113.7");
+  assert.equal(several.headers["x-forwarded-for"], "6.6.6.6, 203.0.113.7, 127.0.0.1");
+  const empty = await told("GET /f/app/x HTTP/1.1", "Host: x", "X-Forwarded-For:", "X-Forwarded-Host:", "X-Forwarded-Proto: ");
+  assert.equal(empty.headers["x-forwarded-for"], "127.0.0.1");
+  assert.equal(empty.headers["x-forwarded-host"], "x");
+  assert.equal(empty.headers["x-forwarded-proto"], "http");
+  const behind = await told("GET /f/app/x HTTP/1.1", "Host: x", "X-Forwarded-Proto:", "X-Forwarded-Proto: https");
+  assert.equal(behind.headers["x-forwarded-proto"], "https");
+  const { headers } = await told("GET /f/app/x HTTP/1.1", "Host: x", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Host: shop.example",
+    "X-Real-IP: 203.0.113.7", "Authorization: Basic b3duOm93bg==", "X-Own: 1",
+    "Connection: host, X-Forwarded-For, X-Forwarded-Host, x-real-ip, authorization, dormouse-invocation, X-Forwarded-Prefix, x-own");
+  assert.equal(headers.host, "x");
+  assert.equal(headers["x-forwarded-for"], "203.0.113.7, 127.0.0.1");
+  assert.equal(headers["x-forwarded-host"], "shop.example");
+  assert.equal(headers["x-forwarded-prefix"], "/f/app");
+  assert.equal(headers["x-real-ip"], "203.0.113.7");
+  assert.equal(headers.authorization, "Basic b3duOm93bg==");
+  assert.ok(headers["dormouse-invocation"]);
+  assert.equal(headers["x-own"], undefined);
+  const old = await told("GET /f/app/x HTTP/1.0");
+  assert.deepEqual([old.headers.host, old.headers["x-forwarded-host"]], ["localhost", "localhost"]);
+});
+
+test("a path reaches the program as it was written, and none that is read in two ways does", async () => {
+  const paths = ["/a%2Cb%3D1%26c", "/%7e%41", "/%c3%bc%C3%BC", "/c?", "/c??a=/f/app/x", "/%3f%23?", "/", "/.a/..b/%2ea", "/x?%2e%2e//"];
+  for (const each of paths) {
+    assert.equal((await told(`GET /f/app${each} HTTP/1.1`, "Host: x")).url, each);
+    assert.equal((await told(`GET ${each} HTTP/1.1`, "Host: app.localhost")).url, each);
+    assert.equal((await told(`GET http://app.localhost${each} HTTP/1.1`, "Host: app.localhost")).url, each);
+  }
+  for (const [asked, url] of [["/%66/%61pp/%41", "/%41"], ["/f/app?", "/?"], ["/f/app?a=/b", "/?a=/b"], ["/f/app", "/"]]) {
+    assert.equal((await told(`GET ${asked} HTTP/1.1`, "Host: x")).url, url);
+  }
+  const refused = ["%2e%2e/x", ".%2e", "%2E", "a/%2e/b", "a%2Fb", "a%2f", "%5Cb", "a%3bb", "%00", "%0d%0aX:1", "%7f", "%c3", "%c0%ae", "%25", "%252e", "%zz", "/x", "a|b"];
+  for (const each of refused) {
+    for (const [path, host] of [[`/f/app/${each}`, "x"], [`/${each}`, "app.localhost"]]) {
+      assert.match(await platform.raw(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`), /^HTTP\/1\.1 400 /, path);
+    }
+  }
+});
+
 test("it is reached by its host name, where its paths are its own", async () => {
   const answer = await get("/api/v1/functions?x", { host: `app.localhost:${platform.port}` });
   const said = JSON.parse(answer.text);

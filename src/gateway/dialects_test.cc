@@ -9,6 +9,7 @@
 #include "gateway/outcome.h"
 #include "gateway/route.h"
 #include "gateway/tensor_json.h"
+#include "http/target.h"
 
 namespace dormouse::gateway {
 namespace {
@@ -62,20 +63,20 @@ TEST(Route, NamesThePlace) {
       {"/v1", Place::openai_nowhere, "", ""},
   };
   for (const auto& row : rows) {
-    const Route got = route({.method = "GET", .path = row.path});
+    const Route got = route({.method = "GET", .path = row.path, .target = row.path});
     EXPECT_EQ(got.place, row.place) << row.path;
     EXPECT_EQ(got.name, row.name) << row.path;
     EXPECT_EQ(got.version, row.version) << row.path;
   }
   EXPECT_TRUE(allows(route({.path = "/v2"}), "HEAD"));
   EXPECT_FALSE(allows(route({.path = "/f/a"}), "GET"));
-  EXPECT_TRUE(allows(route({.path = "/f/a/b"}), "DELETE"));
+  EXPECT_TRUE(allows(route({.path = "/f/a/b", .target = "/f/a/b"}), "DELETE"));
 }
 
 TEST(Route, FindsAFunctionsOwnPath) {
   struct {
     const char* host;
-    const char* path;
+    const char* target;
     Place place;
     const char* name;
     const char* own;
@@ -83,6 +84,9 @@ TEST(Route, FindsAFunctionsOwnPath) {
   } rows[] = {
       {"here:8080", "/f/app/", Place::beneath, "app", "/", "/f/app"},
       {"here", "/f/app/a/b", Place::beneath, "app", "/a/b", "/f/app"},
+      {"here", "/%66/%61pp/%61%2Cb/?", Place::beneath, "app", "/%61%2Cb/?", "/f/app"},
+      {"here", "/f/app/?/c/d", Place::beneath, "app", "/?/c/d", "/f/app"},
+      {"app.localhost", "/%61?", Place::beneath, "app", "/%61?", ""},
       {"app.localhost:8080", "/f/other/x", Place::beneath, "app", "/f/other/x", ""},
       {"app.localhost", "/api/v1/functions", Place::beneath, "app", "/api/v1/functions", ""},
       {"App.LocalHost.:8080", "/x", Place::beneath, "app", "/x", ""},
@@ -91,13 +95,15 @@ TEST(Route, FindsAFunctionsOwnPath) {
       {".localhost", "/metrics", Place::metrics, "", "", ""},
   };
   for (const auto& row : rows) {
-    http::Head head{.method = "GET", .path = row.path};
+    const auto read = http::parse_target(row.target);
+    ASSERT_TRUE(read) << row.target;
+    http::Head head{.method = "GET", .path = read->path, .target = row.target};
     head.fields.add("Host", row.host);
     const Route got = route(head);
-    EXPECT_EQ(got.place, row.place) << row.host << row.path;
-    EXPECT_EQ(got.name, row.name) << row.host << row.path;
-    EXPECT_EQ(got.path, row.own) << row.host << row.path;
-    EXPECT_EQ(got.prefix, row.prefix) << row.host << row.path;
+    EXPECT_EQ(got.place, row.place) << row.host << row.target;
+    EXPECT_EQ(got.name, row.name) << row.host << row.target;
+    EXPECT_EQ(got.target, row.own) << row.host << row.target;
+    EXPECT_EQ(got.prefix, row.prefix) << row.host << row.target;
   }
 }
 

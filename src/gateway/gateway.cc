@@ -238,8 +238,10 @@ asio::awaitable<void> Gateway::pass(http::Exchange* client) {
     co_return co_await send(client, std::move(refused));
   }
   const bool is_root = to.place == Place::native;
+  const std::string_view target = client->head().target;
+  const std::string_view query = target.substr(std::min(target.size(), target.find('?')));
   WebRequest request{.id = id,
-                     .path = is_root ? "/" : std::move(to.path),
+                     .target = is_root ? "/" + std::string(query) : std::move(to.target),
                      .prefix = is_root ? "/f/" + to.name : std::move(to.prefix)};
   request.left_out = parts_.keys->accepted_fields(client->head().fields);
   auto serving =

@@ -25,6 +25,12 @@ Route of(Place place, std::string_view methods, std::string_view name = {}) {
   return {.place = place, .name = std::string(name), .methods = methods};
 }
 
+// "/any/p%61th?query" of "/f/%61pp/any/p%61th?query": no '/' is encoded in a path, so its elements
+// are those of the decoded one.
+std::string_view behind_name(std::string_view target) {
+  return target.substr(target.find('/', target.find('/', 1) + 1));
+}
+
 // "app" of "app.localhost:8080", which browsers take to this machine; empty of other hosts. Hosts
 // are the same in capitals, and with the root's dot at their end.
 std::string name_of_host(std::string_view host) {
@@ -123,7 +129,7 @@ bool speaks_lambda(Place place) {
 Route route(const http::Head& head) {
   if (const auto name = name_of_host(head.fields.find("Host").value_or("")); !name.empty()) {
     Route on_host = of(Place::beneath, "", name);
-    on_host.path = head.path;
+    on_host.target = head.target;
     return on_host;
   }
   const auto path = elements(head.path);
@@ -135,7 +141,7 @@ Route route(const http::Head& head) {
     if (path.size() == 2) return of(Place::native, "POST", path[1]);
     Route route = of(Place::beneath, "", path[1]);
     route.prefix = "/f/" + route.name;
-    route.path = head.path.substr(route.prefix.size());
+    route.target = behind_name(head.target);
     return route;
   }
   if (path[0] == "v2") return kserve(path);

@@ -35,7 +35,7 @@ struct Route {
   Place place = Place::nowhere;
   std::string name;          // Of a function, where there is one; of OpenAI's operation.
   std::string version;       // KServe's: a revision's number; "" if not given.
-  std::string path;          // Beneath: the function's own, "/any/path".
+  std::string target;        // Beneath: the function's own, as it came: "/any/p%61th?query".
   std::string prefix;        // Beneath: what stood before it, "/f/name"; empty on its host.
   std::string_view methods;  // Those that are allowed: "POST", or "GET, HEAD".
 };

@@ -70,23 +70,36 @@ class WebCall {
 
 // ---- the request ----
 
+// All lines of a field that is a list, in one. Whoever passed the request on may have said its part
+// in a line of its own: the first alone is what a client can say as it likes.
+std::string joined(const http::Fields& fields, std::string_view wanted) {
+  std::string all;
+  for (const auto& [name, value] : fields.all()) {
+    if (value.empty() || !http::equals_ignoring_case(name, wanted)) continue;
+    if (!all.empty()) all.append(", ");
+    all.append(value);
+  }
+  return all;
+}
+
 std::string WebCall::head(std::optional<std::uint64_t> size) const {
   const http::Head& from = client_->head();
+  const std::string host(from.fields.find("Host").value_or("localhost"));
   http::Fields further;
-  const auto before = from.fields.find("X-Forwarded-For");
+  if (!from.fields.find("Host")) further.add("Host", host);  // HTTP/1.1 does not do without.
+  const std::string before = joined(from.fields, "X-Forwarded-For");
   further.add("X-Forwarded-For",
-              before ? std::string(*before) + ", " + client_->peer() : client_->peer());
+              before.empty() ? client_->peer() : before + ", " + client_->peer());
   // Somebody in front of us, who ended TLS, knows these better.
-  if (!from.fields.find("X-Forwarded-Host")) {
-    further.add("X-Forwarded-Host", std::string(from.fields.find("Host").value_or("")));
-  }
-  if (!from.fields.find("X-Forwarded-Proto")) further.add("X-Forwarded-Proto", "http");
+  const std::string asked_host = joined(from.fields, "X-Forwarded-Host");
+  further.add("X-Forwarded-Host", asked_host.empty() ? host : asked_host);
+  const std::string protocol = joined(from.fields, "X-Forwarded-Proto");
+  further.add("X-Forwarded-Proto", protocol.empty() ? "http" : protocol);
   if (!request_.prefix.empty()) further.add("X-Forwarded-Prefix", request_.prefix);
   further.add("Dormouse-Invocation", request_.id.text());
   return http::request_head(
       {.method = from.method,
-       .path = request_.path,
-       .query = from.query,
+       .target = request_.target,
        .fields = from.fields,
        .left_out = {request_.left_out[0], request_.left_out[1], "X-Forwarded-Prefix"},
        .further = further,

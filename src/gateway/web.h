@@ -2,7 +2,7 @@
 // come, and its responses back, WebSockets included.
 //
 //   /f/{name}/any/path?query    → /any/path?query, with X-Forwarded-Prefix: /f/{name}
-//   http://{name}.localhost/…   → the path as it is
+//   http://{name}.localhost/…   → the path as it is, and in both cases as it was spelled
 //
 // The program is told X-Forwarded-For, -Host, -Proto and -Prefix and Dormouse-Invocation, and is
 // not told the caller's key. The client is told Dormouse-Invocation; and what add_fields() has,
@@ -20,7 +20,7 @@ namespace dormouse::gateway {
 
 struct WebRequest {
   InvocationId id;
-  std::string path;         // For the program.
+  std::string target;       // For the program: path and query as they came.
   std::string prefix;       // "/f/name", or empty.
   Keys::Accepted left_out;  // The fields that hold the caller's key.
 };

@@ -239,7 +239,7 @@ Accepted<std::string_view> strip_authority(std::string_view target, std::string_
 Accepted<std::monostate> read_target(std::string_view raw, std::string_view host_field,
                                      Head& head) {
   if (raw == "*" && head.method == "OPTIONS") {
-    head.path = "*";
+    head.path = head.target = "*";
     return {};
   }
   const auto origin_form = strip_authority(raw, host_field);
@@ -248,6 +248,7 @@ Accepted<std::monostate> read_target(std::string_view raw, std::string_view host
   if (!target) return std::unexpected(target.error());
   head.path = std::move(target->path);
   head.query = std::move(target->query);
+  head.target = *origin_form;
   return {};
 }
 

@@ -351,6 +351,7 @@ TEST(Head, SaysWhatTheRequestIs) {
   EXPECT_EQ(received->head.method, "POST");
   EXPECT_EQ(received->head.path, "/f/caf\xC3\xA9");
   EXPECT_EQ(received->head.query, "q=%20");
+  EXPECT_EQ(received->head.target, "/f/caf%C3%A9?q=%20");
   EXPECT_EQ(received->head.fields.find("x-ONE"), "1");
   EXPECT_EQ(received->head.fields.find("x-two"), std::nullopt);
   EXPECT_EQ(received->head.content_length, 7);

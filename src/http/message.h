@@ -27,13 +27,14 @@ class Fields {
   std::vector<std::pair<std::string, std::string>> all_;
 };
 
-// What a request says before its body. `path` is the one form that router, key check and function
-// all see: percent-decoded once, and refused beforehand (400) if it holds "//", "/./", "/../", a
-// backslash, a control character or NUL in any spelling, or is not UTF-8.
+// What a request says before its body. `path` is the one form that router and key check see:
+// percent-decoded once, and refused beforehand (400) if it holds "//", "/./", "/../", a backslash,
+// a control character or NUL in any spelling, or is not UTF-8. `target` is what it was read from.
 struct Head {
   std::string method;  // "GET"
   std::string path;    // "/f/read text"
   std::string query;   // Raw, without the "?".
+  std::string target;  // "/f/read%20text?": path and query as they came, to be passed on.
   Fields fields;
   std::optional<std::uint64_t> content_length;  // nullopt: chunked, or no body.
 };

@@ -1,6 +1,7 @@
-// The request target of HTTP/1.1, read once and for all. Router, key check and function see the
-// same canonical path because there is only this reading of it; whatever two readers could
-// understand differently is refused. Pure.
+// The request target of HTTP/1.1, read once and for all. Router and key check see the same
+// canonical path because there is only this reading of it; whatever two readers could understand
+// differently is refused, so that a server that is passed the target as it came, and decodes it
+// itself, reads the same. Pure.
 //
 // Refused in the path: '/', '\', ';' and '%' in their encoded spellings (so that decoding a second
 // time changes nothing), raw '\' and ';', control bytes, raw bytes that are not ASCII, decoded

@@ -29,23 +29,16 @@ Error malformed(const Rejection& why) {
   return {Code::function_failed, std::string("the program answered with ") + why.why};
 }
 
-// RFC 3986's pchar and '/', without what some servers read in a way of their own.
-bool stays_as_it_is(char c) {
-  const bool alphanumeric =
-      (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-  return alphanumeric || (c != '\0' && std::string_view("/-._~!$&'()*+,=:@").contains(c));
-}
-
-void append_path(std::string& out, std::string_view path) {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  for (const char c : path) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (stays_as_it_is(c)) {
-      out += c;
-    } else {
-      out.append({'%', digits[byte >> 4], digits[byte & 15]});
-    }
-  }
+// Fields that nobody can take from a request by naming them in Connection: what a proxy in front
+// has said of who calls would be gone, and the program believe that it was called without one.
+bool is_for_the_end(std::string_view name) {
+  constexpr std::string_view forwarded = "x-forwarded-";
+  constexpr std::array<std::string_view, 9> all{"authorization", "content-encoding", "content-type",
+                                                "cookie",        "forwarded",        "host",
+                                                "origin",        "x-api-key",        "x-real-ip"};
+  const auto same = [&](std::string_view one) { return equals_ignoring_case(one, name); };
+  return std::ranges::any_of(all, same) ||
+         equals_ignoring_case(name.substr(0, forwarded.size()), forwarded);
 }
 
 // Fields that are about one connection, those that its Connection fields name, and those whose
@@ -55,7 +48,7 @@ bool is_of_connection(std::string_view name, const Fields& fields) {
       "connection", "content-length", "expect",  "keep-alive",     "proxy-connection",
       "te",         "trailer",        "upgrade", "http2-settings", "transfer-encoding"};
   const auto same = [&](std::string_view one) { return equals_ignoring_case(one, name); };
-  return std::ranges::any_of(always, same) || has_option(fields, name);
+  return std::ranges::any_of(always, same) || (has_option(fields, name) && !is_for_the_end(name));
 }
 
 }  // namespace
@@ -63,10 +56,7 @@ bool is_of_connection(std::string_view name, const Fields& fields) {
 std::string request_head(const OutgoingHead& it) {
   std::string out;
   out.reserve(1024);
-  out.append(it.method).append(" ");
-  append_path(out, it.path);
-  if (!it.query.empty()) out.append("?").append(it.query);
-  out.append(" HTTP/1.1\r\n");
+  out.append(it.method).append(" ").append(it.target).append(" HTTP/1.1\r\n");
   const auto append = [&](std::string_view name, std::string_view value) {
     out.append(name).append(": ").append(value).append("\r\n");
   };

@@ -31,8 +31,7 @@ namespace dormouse::http {
 // connection, then `further`, then the body's framing (chunked unless `size` is known).
 struct OutgoingHead {
   std::string_view method;
-  std::string_view path;   // Decoded; encoded anew here, in one way.
-  std::string_view query;  // Raw.
+  std::string_view target;  // As a Head has it: nothing of it is encoded here.
   const Fields& fields;
   std::array<std::string_view, 3> left_out;  // Fields that do not go either.
   const Fields& further;                     // Instead of those of the same name.

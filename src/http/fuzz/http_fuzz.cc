@@ -49,6 +49,14 @@ void check_path(const std::string& path) {
   for (const char c : path) CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
 }
 
+// A server that is passed the target reads of it what we have read.
+void check_target(const Head& head) {
+  if (head.target == "*") return;
+  const auto again = parse_target(head.target);
+  CHECK(again && again->path == head.path && again->query == head.query);
+  for (const char c : head.target) CHECK(c > 0x20 && c < 0x7F && c != '#');
+}
+
 // What a refusal is worded by is the path that the head would have had.
 void compare_with_refusals(std::string_view raw, const std::string& path) {
   const auto said = parse_target(path_in(raw));
@@ -110,6 +118,7 @@ void read_all(std::string_view input) {
     const std::string_view raw = input.substr(0, **end);
     if (const auto received = parse_head(raw, limits)) {
       check_path(received->head.path);
+      check_target(received->head);
       compare_with_beast(raw, *received);
       compare_with_refusals(raw, received->head.path);
       (void)query_value(received->head.query, "a");
