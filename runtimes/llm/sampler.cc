@@ -41,13 +41,14 @@ void put_grammar(common_params_sampling& params, const Model& model, const ChatP
     one.type = static_cast<common_grammar_trigger_type>(trigger.type);
     one.value = trigger.value;
     one.token = trigger.token;
-    if (one.type == COMMON_GRAMMAR_TRIGGER_TYPE_WORD) {
-      // A word that is one token is waited for as that.
-      const auto tokens = tokens_of(one.value);
-      if (tokens.size() == 1 && params.preserved_tokens.contains(tokens.front())) {
-        one.type = COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN;
-        one.token = tokens.front();
-      }
+    // A word that is one token is waited for as that, and as what others may spell together.
+    const bool is_word = one.type == COMMON_GRAMMAR_TRIGGER_TYPE_WORD;
+    const auto tokens = is_word ? tokens_of(one.value) : std::vector<Token>();
+    if (tokens.size() == 1 && params.preserved_tokens.contains(tokens.front())) {
+      common_grammar_trigger whole = one;
+      whole.type = COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN;
+      whole.token = tokens.front();
+      params.grammar_triggers.push_back(std::move(whole));
     }
     params.grammar_triggers.push_back(std::move(one));
   }

@@ -202,6 +202,30 @@ TEST_F(Tools, AreCalledOnceIfParallelCallsAreNotWanted) {
   }
 }
 
+// Of a mark that is one token, the characters may be said by others.
+TEST_F(Tools, AreHeldHoweverTheirMarkIsSpelled) {
+  Settings long_enough = settings("llama.gguf");
+  long_enough.context = 2048;
+  use(long_enough);
+  use_template(marked_template);
+  const Token whole = model->tokens("@", true, false).front();
+  Token other = 0;
+  while (model->has(other) && (other == whole || model->piece(other) != "@")) ++other;
+  ASSERT_TRUE(model->has(other));
+  const Kept kept =
+      asked(R"({"messages":[{"role":"user","content":"x"}],"max_tokens":300,"seed":3,"tools":
+          [{"type":"function","function":{"name":"wake","strict":true,"parameters":{"type":"object",
+          "properties":{"hour":{"enum":[6,7]}},"required":["hour"],
+          "additionalProperties":false}}}],"parallel_tool_calls":false,"logit_bias":{")" +
+            std::to_string(other) + R"(":100}})");
+  ASSERT_FALSE(kept.error) << kept.error->message;
+  const json::value message = kept.json().at("choices").at(0).at("message");
+  ASSERT_TRUE(message.as_object().contains("tool_calls")) << kept.body;
+  const auto& call = message.at("tool_calls").at(0).at("function");
+  const json::value given = json::parse(call.at("arguments").as_string());
+  EXPECT_TRUE(given.at("hour") == 6 || given.at("hour") == 7) << kept.body;
+}
+
 std::string formatted(const std::string& schema, const std::string& more = "") {
   return R"({"messages":[{"role":"user","content":"x"}],"max_tokens":200,"seed":1,
              "response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" +
