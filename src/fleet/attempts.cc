@@ -96,8 +96,10 @@ asio::awaitable<void> Shard::mind_cancelling(InstanceKey where, CallKey key) {
   if (it != nullptr && it->cancelling.contains(key)) happen(scheduling::Left{key});
 }
 
-// Its worker has done with it.
+// Its worker has done with it. What it printed until then is no other call's.
 void Shard::end_aborted(Instance& where, CallKey key) {
+  drain_output(where, nullptr);
+  end_line(where, nullptr);
   where.aborted.erase(key);
   const auto since = where.cancelling.extract(key);
   const Duration run = since ? parts_.clock->now() - since.mapped() : Duration(0);
@@ -147,7 +149,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   // has failed is said after it.
   if (it.flow) written.tokens = it.why_left ? it.flow->tokens_taken() : it.flow->tokens_counted();
   parts_.ledger->end(written);
-  if (where != nullptr && where->worker && reports(it)) report(*where, it, written);
+  if (where != nullptr && where->worker) report(*where, it, written);
   finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
   return measured.cpu;
 }

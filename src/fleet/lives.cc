@@ -4,10 +4,8 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <sstream>
 
 #include "fleet/network.h"
-#include "fleet/report.h"
 #include "fleet/revision_files.h"
 #include "fleet/shard.h"
 
@@ -18,8 +16,6 @@ constexpr int frames_a_turn = 64;
 // Of what is killed from outside while it starts, or forked of a template that a secret, which was
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
-constexpr std::size_t last_line_bytes_max = 500;
-constexpr std::size_t output_line_bytes = 96;  // What a line counts for beside its text.
 
 // What a worker has to load in, and a fork of it to be ready: so that it can say itself what hangs.
 wire::Options patience(Duration to_load, Duration to_settle) {
@@ -323,90 +319,6 @@ asio::awaitable<void> Shard::write_rest(InstanceKey key) {
     where->writing = false;
     if (!left) break_off(key, left.error().message);
     co_return;
-  }
-}
-
-// A function that floods its output is read at output_bytes_per_second, a little at a time: whoever
-// the daemon woke meanwhile may wait for its processor.
-asio::awaitable<void> Shard::follow_output(InstanceKey key) {
-  const auto takes = [&](std::uint64_t bytes) {
-    return Duration(bytes * 1'000'000 / options_.output_bytes_per_second);
-  };
-  const Duration ahead = takes(options_.output_bytes_ahead);
-  TimePoint paid_for = parts_.clock->now();  // When all that was read would have come at that rate.
-  for (;;) {
-    Instance* where = instance(key);
-    // Without a worker: it was killed as it started, and another is on its way.
-    if (where == nullptr || !where->worker) co_return;
-    auto waiting = where->worker->has_output();
-    if (!co_await std::move(waiting)) co_return;
-    where = instance(key);
-    std::size_t bytes = 0;
-    if (where == nullptr || !where->worker || !log_output(*where, &bytes).open) co_return;
-    const TimePoint now = parts_.clock->now();
-    paid_for = std::max(paid_for, now) + takes(bytes);
-    if (paid_for > now + ahead) co_await parts_.clock->sleep_until(paid_for - ahead);
-  }
-}
-
-// Takes a buffer's worth of what there is to read at once.
-Worker::Took Shard::log_output(Instance& where, std::size_t* bytes, const Call* ended) {
-  Worker::Took took = where.worker->take_output();
-  if (!took.lines) return took;
-  if (bytes != nullptr) {
-    const auto breaks = static_cast<std::size_t>(std::ranges::count(*took.lines, '\n'));
-    *bytes += took.lines->size() + (1 + breaks) * output_line_bytes;
-  }
-  const bool is_of_one = where.running.size() <= 1;
-  where.last_line = is_of_one ? took.last_line().substr(0, last_line_bytes_max) : "";
-  if (where.trial) {
-    std::istringstream lines(*took.lines += '\n');  // Else the last one, if empty, is none.
-    for (std::string line; std::getline(lines, line);) where.printed(line);
-  } else if (served_.contains(where.function)) {
-    log_line(where, only_call(where, ended), std::move(*took.lines));
-  }
-  return took;
-}
-
-// Of one that has ended: what a pipe holds at most. Somebody else may have its other end, and go
-// on.
-void Shard::log_rest(Instance& dead) {
-  constexpr std::size_t pipe_bytes_max = 1 << 20;
-  for (std::size_t i = 0; i < pipe_bytes_max / Worker::line_bytes_max; ++i) {
-    if (!log_output(dead).any) return;
-  }
-}
-
-// The call that what is printed is of: the only one that runs, or has just `ended`.
-const Shard::Call* Shard::only_call(const Instance& where, const Call* ended) {
-  const bool beside = ended != nullptr && !where.running.contains(ended->key);
-  if (where.running.size() + (beside ? 1 : 0) != 1) return nullptr;
-  return beside ? ended : call(*where.running.begin());
-}
-
-void Shard::log_line(const Instance& where, const Call* runs, std::string text) {
-  const Served& served = served_.at(where.function);
-  if (served.removed) return;  // Its log is gone, and another may have its name.
-  const catalog::Revision& revision = *served.revision;
-  parts_.logs->append(revision.manifest.name,
-                      {.at = parts_.clock->wall(),
-                       .revision = revision.number,
-                       .instance = where.name,
-                       .invocation = runs != nullptr ? runs->invocation.id.text() : "",
-                       .text = std::move(text)});
-}
-
-bool Shard::reports(const Call& it) const {
-  return runtime_of(options_.runtimes, it.invocation.revision->manifest.runtime).reports;
-}
-
-// After what it printed: all of it is there, since a worker answers after that.
-void Shard::report(Instance& where, const Call& it, const ledger::Receipt& receipt) {
-  constexpr int reads_max = 16;  // A flood is follow_output()'s.
-  for (int i = 0; i < reads_max && log_output(where, nullptr, &it).any; ++i) {
-  }
-  for (std::string& line : report_lines(receipt, it.invocation.revision->manifest)) {
-    log_line(where, &it, std::move(line));
   }
 }
 

@@ -164,6 +164,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   it->begun = true;
   it->record = begun(it->invocation, options_.node_name, parts_.clock->wall());
   parts_.ledger->begin(it->record);
+  if (where->running.empty()) end_line(*where, nullptr);
   if (reports(*it)) log_line(*where, it, start_line(it->record));
   where->fresh = false;
   where->last_line.clear();  // Another call's is not this one's to know.

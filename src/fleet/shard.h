@@ -152,6 +152,7 @@ class Shard final : public Fleet {
     bool settled = true;   // False: a fork that has not yet said that it is ready.
     bool minded = false;   // mind_forks() runs.
     bool in_flush = false;
+    bool mixed_line = false;  // The line that it is amid may have begun as another call's.
     bool writing = false;
     bool trial = false;  // Of a deploy: scheduling does not know it.
     std::function<void(std::string)>
@@ -286,7 +287,6 @@ class Shard final : public Fleet {
   bool hear(InstanceKey, const wire::Frame&);
   void ask_room(InstanceKey, const wire::Frame&);
   asio::awaitable<void> write_rest(InstanceKey);
-  asio::awaitable<void> follow_output(InstanceKey);
   asio::awaitable<void> mind_forks(InstanceKey);
   void hold_back(InstanceKey);
   asio::awaitable<void> mourn(InstanceKey);
@@ -294,8 +294,15 @@ class Shard final : public Fleet {
   void bury(InstanceKey);
   void flush(InstanceKey);
   void to_flush(InstanceKey, Instance&);
+
+  // output.cc: what they print.
+  asio::awaitable<void> follow_output(InstanceKey);
   Worker::Took log_output(Instance&, std::size_t* bytes = nullptr, const Call* ended = nullptr);
+  void drain_output(Instance&, const Call* ended);
   void log_rest(Instance& dead);
+  void log_lines(Instance&, std::string lines, const Call* ended);
+  void end_line(Instance&, const Call* ended);
+  static std::size_t calls_of(const Instance&, const Call* ended);
   const Call* only_call(const Instance&, const Call* ended);
   void log_line(const Instance&, const Call*, std::string text);
   bool reports(const Call&) const;

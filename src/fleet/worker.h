@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "async/clock.h"
@@ -86,6 +87,9 @@ class Worker {
     }
   };
   Took take_output();
+  // What was printed since the last line's end, and taken by take_output() already.
+  bool is_amid_line() const { return !partial_line_.empty(); }
+  std::string take_partial_line() { return std::exchange(partial_line_, {}); }
 
   // Awaits the one frame of `type`, for as long as nothing else is expected: hello, ready, … An
   // init_failed gives the worker's own error; anything else breaks the protocol. Meanwhile it minds

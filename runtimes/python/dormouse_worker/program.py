@@ -142,6 +142,7 @@ class Worker:
         context = handler.Context(item, self._settings)
         content_type, body = handler.call(lambda event, _: event, handler.event_of(item), context)
         context.get_remaining_time_in_millis()
+        _flush_printed()
         wire.answer(content_type, body, False, len(body))
 
     def _set_environment(self, options):
@@ -213,6 +214,7 @@ class Worker:
             raise
         except BaseException as error:  # A handler may raise SystemExit: that fails its call only.
             _print_user_traceback(error)
+            _flush_printed()
             document = handler.error_document(error, _user_frames(error), item.id)
             said = wire.failure(handler.last_words(error), document=document)
             self._socket.send(wire.FAILED, item.handle, said)
@@ -225,6 +227,7 @@ class Worker:
             )
         finally:
             _leave_unless(worker)
+            _flush_printed()
 
     def _answer(self, item, content_type, body):
         if len(body) > item.result_max:
@@ -264,6 +267,7 @@ class Worker:
                 self._socket.send(wire.CHUNK, item.handle, now)
                 credit -= len(now)
                 piece = piece[len(now) :]
+        _flush_printed()
         self._socket.send(wire.CHUNK, item.handle, b"", wire.FLAG_END)
 
     def _await(self, type, handle):
@@ -356,6 +360,15 @@ def _leave_unless(worker):
         print("a process that the handler forked came back from it, and is ended: a child must end "
               "itself with os._exit", file=sys.stderr, flush=True)
         os._exit(1)
+
+
+def _flush_printed():
+    """What has no line's end yet: before its call is answered, since it is of that call's log."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # The handler's own, or closed.
+            pass
 
 
 def _last_words(error):
