@@ -1,8 +1,10 @@
 // Functions in Node: Lambda's handlers, streams, and a booted Node that waits for its first function.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { on } from "node:events";
+import { createConnection } from "node:net";
 import path from "node:path";
-import { Platform, eventually, repository } from "./platform.mjs";
+import { Platform, eventually, promptly, repository } from "./platform.mjs";
 
 let platform;
 before(async () => (platform = await Platform.start()));
@@ -133,6 +135,69 @@ export const lambda = awslambda.streamifyResponse(async (event, stream) => {
   assert.equal(answer.text, [0, 1, 2, 3, 4].map((i) => `data: ${i}\n\n`).join(""));
 });
 
+test("what a handler does after its stream's end is of its call: it is waited for, and what it throws fails it", async () => {
+  const code = `import { setTimeout as sleep } from "node:timers/promises";
+import { pipeline } from "node:stream/promises";
+let running = 0;
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  const beside = running++;
+  if (event.http) stream = awslambda.HttpResponseStream.from(stream, { statusCode: 200 });
+  await pipeline([\`beside \${beside}\`], stream);
+  await sleep(100);
+  console.log("after", event.id);
+  --running;
+  if (event.throws) throw new Error("after its end");
+});`;
+  await deploy("afterwards", code, { max_instances: 1 });
+  const ask = (event) => platform.invoke("afterwards", JSON.stringify(event), json);
+  for (const http of [false, true]) {
+    const answers = await Promise.all([0, 1].map((id) => ask({ id, http })));
+    for (const { text } of answers) assert.equal(text, "beside 0");
+    const ids = answers.map(({ headers }) => headers["dormouse-invocation"]);
+    for (const id of ids) assert.match((await platform.cli("logs", "afterwards", "--invocation", id)).stdout, /after [01]/);
+    await assert.rejects(ask({ id: 2, http, throws: true }));
+    await eventually("what was thrown is in the log", async () =>
+      /Error: after its end\n.* at .*app\.mjs:\d+/.test((await platform.cli("logs", "afterwards")).stdout));
+  }
+});
+
+test("who hangs up in the middle of a stream gives its place back within 200 ms", async () => {
+  const code = `import { setTimeout as sleep } from "node:timers/promises";
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream.write("first");
+  if (event.ends) stream.end();
+  if (!event.brief) await sleep(50_000);
+});`;
+  await deploy("left", code, { max_instances: 1, timeout: "60s" });
+  for (const ends of [false, true]) {
+    await promptly("its place is free", 200, async () => {
+      const socket = createConnection(platform.port, "127.0.0.1");
+      const body = JSON.stringify({ ends });
+      const head = `POST /f/left HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
+      socket.write(`${head}Content-Length: ${body.length}\r\n\r\n${body}`);
+      for await (const piece of on(socket, "data")) if (piece.toString().includes("first")) break;
+      assert.equal((await platform.status("left")).running, 1);
+      return { cause: () => socket.destroy(), came: async () => (await platform.status("left")).running === 0 };
+    });
+    const after = await platform.invoke("left", '{"brief": true}', json);
+    assert.equal(after.text, "first");
+  }
+});
+
+test("a promise that nothing is left to settle fails its call, and says so", async () => {
+  const code = `const never = () => new Promise(() => {});
+let calls = 0;
+export const returned = async (event) => { ++calls; if (event) await never(); return calls; };
+export async function* generated() { await never(); yield 1; }
+export const streamed = awslambda.streamifyResponse(async () => never());`;
+  for (const name of ["returned", "generated", "streamed"]) {
+    await deploy(`never-${name}`, code, { handler: `app.${name}` });
+    const why = "HandlerError: its promise was never settled: nothing was left that could settle it";
+    assert.deepEqual(await failure(`never-${name}`, 1), [502, "function", why]);
+  }
+  assert.equal(await call("never-returned", 0), 2, "the same instance");
+});
+
 test("what HttpResponseStream says of HTTP is answered with, or named", async () => {
   const code = `export const handler = awslambda.streamifyResponse(async (event, stream) => {
   stream = awslambda.HttpResponseStream.from(stream, event.metadata);
@@ -220,6 +285,8 @@ test("a deploy that cannot work says why, in the code's own words", async () => 
     ["JSON.parse('{');", "app.handler", /SyntaxError: Expected property name/],
     ["process.exit(4);", "app.handler", /exited with status 4/],
     ["throw new RangeError('no');", "app.handler", /RangeError: no/],
+    ["throw null;", "app.handler", /object: null/],
+    ["throw undefined;", "app.handler", /undefined: undefined/],
   ];
   for (const [code, handler, why] of cases) {
     const manifest = { name: "broken", runtime: "node", handler, memory: "256MiB" };

@@ -126,9 +126,22 @@ export async function call(handler, event, context, isAlone) {
   return { type: "application/json", body: JSON.stringify(value) ?? "null" };
 }
 
-// The answers of those that returned none, and may still call back.
+// How to end what waits for what the handler has yet to do: when nothing goes on in here, it never will.
 const open = new Set();
 process.on("beforeExit", () => open.forEach((end) => end()));
+
+function neverSettled() {
+  return Object.assign(new Error("its promise was never settled: nothing was left that could settle it"), { name: "HandlerError" });
+}
+
+// The promise, or its failure once nothing is left that could settle it.
+function settling(promise) {
+  return new Promise((resolve, reject) => {
+    const end = () => reject(neverSettled());
+    open.add(end);
+    promise.then(resolve, reject).finally(() => open.delete(end));
+  });
+}
 
 // By whichever comes first. What returns nothing may call back as long as anything goes on in here, as
 // on Lambda; beside other calls that is not to be seen, and only who takes the callback is waited for.
@@ -138,8 +151,10 @@ function answered(handler, event, context, isAlone) {
     const callback = (error, value) => (error == null ? resolve(value) : reject(error));
     Object.assign(context, { succeed: resolve, fail: reject, done: callback });
     const value = handler(event, context, callback);
-    if (typeof value?.then === "function") value.then(resolve, reject);
-    else if (handler.length < 3 && (value !== undefined || !isAlone)) resolve(value);
+    if (typeof value?.then === "function") {
+      open.add((end = () => reject(neverSettled())));
+      value.then(resolve, reject);
+    } else if (handler.length < 3 && (value !== undefined || !isAlone)) resolve(value);
     else if (isAlone) open.add((end = resolve));
   });
   return end ? answer.finally(() => open.delete(end)) : answer;
@@ -147,11 +162,12 @@ function answered(handler, event, context, isAlone) {
 
 function streamed(handler, event, context) {
   const stream = new PassThrough();
-  const answer = { type: "application/octet-stream", stream };
+  const answer = { type: "application/octet-stream" };
   stream.setContentType = (type) => (answer.type = type);
-  stream.setPrelude = (prelude) => (answer.stream = after(prelude, stream));
-  const ends = Promise.resolve(handler(event, stream, context));
-  ends.then(() => stream.writableEnded || stream.end(), (error) => stream.destroy(error));
+  stream.setPrelude = (prelude) => (stream.prelude = prelude);
+  const handled = settling(Promise.resolve(handler(event, stream, context)));
+  handled.then(() => stream.writableEnded || stream.end(), (error) => stream.destroy(error));
+  answer.stream = whole(stream, handled);
   return new Promise((resolve, reject) => {
     // Its type may be set until it writes; what fails before that fails as a whole.
     stream.once("readable", () => resolve(answer));
@@ -160,14 +176,16 @@ function streamed(handler, event, context) {
   });
 }
 
-async function* after(prelude, stream) {
-  yield prelude;
+// What the handler does after its stream's end is of its call, too, and so is what it throws there.
+async function* whole(stream, handled) {
+  if (stream.prelude !== undefined) yield stream.prelude;
   yield* stream;
+  await handled;
 }
 
 // What fails before its first piece fails as a whole.
 async function begun(values) {
-  const first = await values.next();
+  const first = await settling(values.next());
   return (async function* () {
     if (first.done) return;
     yield first.value;

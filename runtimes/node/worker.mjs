@@ -45,7 +45,7 @@ async function load() {
   try {
     return await find(CODE, process.env._HANDLER);
   } catch (error) {
-    if (!error.isOurs) console.error(error);
+    if (!error?.isOurs) console.error(error);
     await api.failToBegin(errorDocument(error));
     process.exit(1);
   }
