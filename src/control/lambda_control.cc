@@ -263,6 +263,10 @@ LambdaControl::Answer LambdaControl::list(const Asked& asked) const {
     return Error{Code::invalid_argument,
                  "FunctionVersion is not to be had here; ask for the versions of one function"};
   }
+  if (http::query_value(asked.query, "MasterRegion")) {
+    return Error{Code::invalid_argument,
+                 "MasterRegion is not to be had here; no function is another region's copy"};
+  }
   json::array shown;
   const auto& all = deps_.catalog->all();
   auto at = page->after.empty() ? all.begin() : all.upper_bound(page->after);

@@ -154,6 +154,11 @@ TEST(LambdaFunctions, ComeInPages) {
   EXPECT_EQ(rest.json().at("Functions").as_array().size(), 1u);
   EXPECT_FALSE(rest.json().as_object().contains("NextMarker"));
   EXPECT_EQ(ask(world, "GET", std::string(functions) + "/?MaxItems=x").status, 400);
+  for (const std::string field : {"FunctionVersion", "MasterRegion"}) {
+    const Reply refused = ask(world, "GET", std::string(functions) + "/?" + field + "=ALL");
+    EXPECT_EQ(refused.status, 400);
+    EXPECT_TRUE(text_at(refused, "Message").starts_with(field)) << refused.body;
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 #include <utility>
 
 #include "control/lambda_configuration.h"
@@ -85,14 +86,31 @@ Result<> read_name(const json::value& value, Draft& draft) {
   return ok;
 }
 
+// The version that `name` has between the two; 0 if it is none.
+int version_in(std::string_view name, std::string_view before, std::string_view after) {
+  if (!name.starts_with(before) || !name.ends_with(after)) return 0;
+  name.remove_prefix(before.size());
+  if (name.size() < after.size()) return 0;
+  name.remove_suffix(after.size());
+  int version = 0;
+  const auto [end, wrong] = std::from_chars(name.data(), name.data() + name.size(), version);
+  const bool is_plain = wrong == std::errc() && end == name.data() + name.size() && name[0] != '0';
+  return is_plain ? version : 0;
+}
+
+// The runtime here that AWS's `name` means; "" if none is.
+std::string_view runtime_of(std::string_view name) {
+  constexpr int oldest_node = 20;
+  if (version_in(name, "python3.", "") > 0) return "python";
+  if (version_in(name, "nodejs", ".x") >= oldest_node) return "node";
+  return name == "provided.al2" || name == "provided.al2023" ? "executable" : "";
+}
+
 Result<> read_runtime(const json::value& value, Draft& draft) {
-  constexpr std::pair<std::string_view, std::string_view> known[] = {
-      {"python3.", "python"}, {"nodejs", "node"}, {"provided", "executable"}};
   constexpr std::size_t bytes_max = 60;
   const auto read = text(value, bytes_max);
   if (!read) return read.error();
-  for (const auto& [prefix, runtime] : known) {
-    if (!read->starts_with(prefix)) continue;
+  if (const auto runtime = runtime_of(*read); !runtime.empty()) {
     draft.manifest["runtime"] = runtime;
     return read_label(value, draft, "aws.runtime");
   }

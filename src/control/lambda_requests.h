@@ -5,7 +5,7 @@
 // nothing, and is left out. A variable whose value is "dormouse:secret:NAME" is that secret, given
 // at `init`, as the code is loaded.
 //
-//   Runtime        python3.x: python · nodejs20.x: node · provided…: executable
+//   Runtime        python3.x: python · nodejs20.x and later: node · provided.al2…: executable
 //   Handler        handler
 //   MemorySize     memory, in MiB        Timeout     timeout, in seconds
 //   Environment    env and secrets       Role, Description, Tags    labels

@@ -64,4 +64,8 @@ Error too_long(std::string_view function, std::int64_t bytes_max) {
                                "\" takes; `max_body` in its manifest sets that"};
 }
 
+Error became_another() {
+  return {Code::unavailable, "the function has just become another one; call it again"};
+}
+
 }  // namespace dormouse::gateway

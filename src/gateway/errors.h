@@ -24,5 +24,7 @@ http::Response error_response(const Error&, std::string_view invocation = {},
 
 // A body that has more bytes than its function takes.
 Error too_long(std::string_view function, std::int64_t bytes_max);
+// A function that was deployed anew, with another runtime, since its request was admitted.
+Error became_another();
 
 }  // namespace dormouse::gateway

@@ -85,11 +85,6 @@ Error no_tensors(const catalog::Manifest& manifest) {
 
 constexpr std::size_t content_type_bytes_max = 1024;  // It shares a frame with a body.
 
-// It was deployed anew, with another runtime, since its request was admitted.
-Error became_another() {
-  return {Code::unavailable, "the function has just become another one; call it again"};
-}
-
 }  // namespace
 
 // Random bits for invocation ids, fetched a page at a time.

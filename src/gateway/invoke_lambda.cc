@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/errors.h"
 #include "gateway/gateway.h"
 #include "gateway/lambda.h"
 #include "gateway/native_call.h"
@@ -94,6 +95,10 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   if (!named) co_return lambda_response(lambda_fault(named.error()));
   auto revision = find_qualified(*parts_.catalog, *named);
   if (!revision) co_return lambda_response(lambda_fault(revision.error()));
+  if (listens(**revision)) {
+    co_return lambda_response(lambda_fault(
+        Error{Code::unsupported, "the function is an HTTP server: call it at /f/NAME/"}));
+  }
   const auto wishes = read_lambda_wishes(request.head.fields);
   if (!wishes) co_return lambda_response(lambda_fault(wishes.error()));
   if (wishes->call == LambdaCall::dry_run) {
@@ -116,10 +121,7 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   if (!filled) co_return lambda_response(not_json(filled.error()));
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
-  if (outcome.answer && outcome.answer->lease) {
-    outcome.answer =
-        Error{Code::unsupported, "the function is an HTTP server: call it at /f/NAME/"};
-  }
+  if (outcome.answer && outcome.answer->lease) outcome.answer = became_another();
   if (to.place != Place::lambda_stream && outcome.answer && outcome.answer->stream) {
     auto gathering = lambda_gathered(std::move(outcome));
     outcome = co_await std::move(gathering);
