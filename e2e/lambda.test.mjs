@@ -1,7 +1,7 @@
 // AWS Lambda's API, through AWS's own client for JavaScript, unmodified: only its endpoint is ours.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
-import { eventually } from "./platform.mjs";
+import { eventually, promptly } from "./platform.mjs";
 import { aws, client, refusal, startSigned, utf8 } from "./aws.mjs";
 
 let platform;
@@ -10,6 +10,12 @@ after(() => platform.stop());
 
 const invoke = (name, event, more = {}, by = client(platform)) =>
   by.send(new aws.InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event), ...more }));
+
+// What the control API answers to who has the key.
+async function control(target) {
+  const headers = { authorization: `Bearer ${platform.options.env.DORMOUSE_KEY}` };
+  return JSON.parse((await platform.request("GET", target, { headers })).text);
+}
 
 async function deploy(name, code, more = {}) {
   const manifest = { name, runtime: "python", handler: "app.handler", memory: "128MiB", ...more };
@@ -139,6 +145,50 @@ test("every line is of its call, though it is read as the call ends", async () =
   }
 });
 
+test("what a call printed without a line's end is in its own tail, and in no later one's", async () => {
+  const python = `
+import os, sys
+def handler(event, context):
+    sys.stdout.write(event["says"])
+    if event.get("exit"): sys.stdout.flush(); os._exit(3)
+`;
+  const node = `export const handler = async (event) => {
+    process.stdout.write(event.says);
+    if (event.exit) process.exit(3);
+  };`;
+  await deploy("unended", python);
+  const manifest = { name: "unended-node", runtime: "node", handler: "app.handler", memory: "256MiB" };
+  const done = await platform.deploy(manifest, { "app.mjs": node });
+  assert.equal(done.code, 0, done.stderr);
+  for (const name of ["unended", "unended-node"]) {
+    for (const says of ["alice-secret", "bob", "a line\nand more"]) {
+      const { LogResult, $metadata } = await invoke(name, { says }, { LogType: "Tail" });
+      const tail = Buffer.from(LogResult, "base64").toString();
+      assert.ok(tail.startsWith(`START RequestId: ${$metadata.requestId} Version: 1\n${says}\nEND `), tail);
+      const { stdout } = await platform.cli("logs", name, "--invocation", $metadata.requestId);
+      assert.ok(stdout.includes(says.split("\n").at(-1)), stdout);
+    }
+    const exits = async (says) => JSON.parse(utf8((await invoke(name, { says, exit: true })).Payload)).errorMessage;
+    assert.match(await exits(""), /exited with status 3 \(/);
+    await invoke(name, { says: "alice-secret" });
+    assert.match(await exits("my last"), /exited with status 3; it last printed: my last \(/);
+  }
+});
+
+test("an HTTP server is not called by Invoke: nothing of it runs", async () => {
+  const server = `require("http").createServer((_, answer) => { console.log("called"); answer.end("x"); }).listen(8080);`;
+  const manifest = { name: "site", runtime: "web", command: ["node", "app.js"], memory: "256MiB" };
+  const done = await platform.deploy(manifest, { "app.js": server });
+  assert.equal(done.code, 0, done.stderr);
+  for (const InvocationType of ["RequestResponse", "DryRun"]) {
+    const refused = await refusal(invoke("site", {}, { InvocationType }));
+    assert.deepEqual(refused.slice(0, 2), ["UnsupportedMediaTypeException", 415]);
+    assert.match(refused[2], /is an HTTP server: call it at \/f\/NAME\//);
+  }
+  const { sums } = await control("/api/v1/usage?by=function");
+  assert.ok(sums.length > 0 && !JSON.stringify(sums).includes('"site"'), JSON.stringify(sums));
+});
+
 test("DryRun is 204 and runs nothing", async () => {
   const dry = await invoke("greet", { lines: 1 }, { InvocationType: "DryRun" });
   assert.equal(dry.StatusCode, 204);
@@ -169,18 +219,22 @@ test("a full queue is a TooManyRequestsException with its reason", async () => {
   assert.ok(Number(refused[0].retryAfterSeconds) >= 1);
 });
 
-test("a client that hangs up gives its slot back", async () => {
+test("a client that hangs up gives its slot back within 200 ms", async () => {
   await deploy("held", GREET, { timeout: "60s", max_instances: 1, memory: "128MiB" });
   for (const Command of [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand]) {
-    const leave = new AbortController();
-    const input = { FunctionName: "held", Payload: JSON.stringify({ sleep: 50 }) };
-    const call = client(platform).send(new Command(input), { abortSignal: leave.signal });
-    const status = async () =>
-      (await platform.json("list")).functions.find((each) => each.name === "held").running;
-    await eventually("it runs", async () => (await status()) === 1);
-    leave.abort();
-    await assert.rejects(call);
-    await eventually("its slot is free", async () => (await status()) === 0, 2000);
+    await promptly("its slot is free", 200, async () => {
+      const leave = new AbortController();
+      const input = { FunctionName: "held", Payload: JSON.stringify({ sleep: 50 }) };
+      const call = client(platform).send(new Command(input), { abortSignal: leave.signal });
+      const running = async () =>
+        (await control("/api/v1/functions")).functions.find((each) => each.name === "held").running;
+      await eventually("it runs", async () => (await running()) === 1);
+      const cause = () => {
+        leave.abort();
+        return assert.rejects(call);
+      };
+      return { cause, came: async () => (await running()) === 0 };
+    });
   }
 });
 

@@ -7,7 +7,7 @@ import http from "node:http";
 import { createConnection } from "node:net";
 import path from "node:path";
 import { openLoop, outlive, triesWithin } from "./load.mjs";
-import { Platform, eventually, program, roots, sleep } from "./platform.mjs";
+import { Platform, eventually, program, promptly, roots, sleep } from "./platform.mjs";
 
 const nightly = Boolean(process.env.DORMOUSE_NIGHTLY);
 
@@ -295,9 +295,12 @@ test("O5, O6: readers that do not read cost little, and are cut; those that leav
   const grown = platform.memoryOfDaemon() - before;
   assert.ok(grown <= readers * (64 << 10) + (8 << 20), `the daemon has grown by ${grown} bytes`);
   assert.equal((await invoke("web-slow", "beside")).text, '"beside"');
-  // Half of them leave, the others are cut at their deadline.
-  for (const socket of slow.slice(readers / 2)) socket.destroy();
-  await eventually("who left is gone", async () => (await platform.status("web-slow")).running <= readers / 2, 2000);
+  // Half of them leave in three crowds, the others are cut at their deadline.
+  const crowd = Math.floor(readers / 6);
+  await promptly("who left is gone", 200, (i) => ({
+    cause: () => slow.slice(i * crowd, (i + 1) * crowd).forEach((socket) => socket.destroy()),
+    came: async () => (await platform.status("web-slow")).running <= readers - (i + 1) * crowd,
+  }));
   await eventually("the others are cut", () => platform.isIdle("web-slow"), 15_000);
   for (const socket of slow) socket.destroy();
 });
