@@ -32,6 +32,31 @@ def dial(host, port, kind="stream"):
     finally:
         made.close()
 
+def sweep(places):
+    reached = []
+    for at in range(0, len(places), 100):
+        trying = []
+        for place in places[at:at + 100]:
+            family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as sent:
+                try:
+                    sent.sendto(b"anybody?", tuple(place))
+                except OSError:
+                    pass
+            made = socket.socket(family)
+            made.setblocking(False)
+            made.connect_ex(tuple(place))
+            trying.append((place, made))
+        time.sleep(0.3)
+        for place, made in trying:
+            try:
+                made.getpeername()
+                reached.append(place)
+            except OSError:
+                pass
+            made.close()
+    return reached
+
 def address():
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     probe.connect(("203.0.113.7", 9))
@@ -61,7 +86,7 @@ def raw():
 
 def handler(event, context):
     verb, *words = event
-    return {"fetch": fetch, "dial": dial, "address": address, "listen": listen, "raw": raw,
+    return {"fetch": fetch, "dial": dial, "sweep": sweep, "address": address, "listen": listen, "raw": raw,
             "hosts": lambda: open("/etc/hosts").read(),
             "authorities": lambda: len(ssl.create_default_context().get_ca_certs())}[verb](*words)
 `;
@@ -177,6 +202,47 @@ done
     for (const each of [world.ofAPrivateNetwork, world.ofTheLink]) assert.equal(after[each], before[each]);
     assert.deepEqual(await ask("out", "raw"), Array(6).fill("denied"));
     await everywhere.stop();
+  });
+
+  // Any address of these, by a seed.
+  function placesIn(networks, each) {
+    let seed = 20_15;
+    const below = (end) => (seed = (seed * 48_271) % 0x7fff_ffff) % end;
+    const places = [];
+    for (const [prefix, bits] of networks) {
+      for (let i = 0; i < each; ++i) {
+        const host = prefix.includes(":")
+          ? `${prefix}${below(0x10000).toString(16)}:${below(0x10000).toString(16)}`
+          : prefix.split(".").map((byte, at) => (at * 8 >= bits ? below(256) : Number(byte))).join(".");
+        places.push([host, 1 + below(65_535)]);
+      }
+    }
+    return places;
+  }
+
+  test("S13: of a thousand probes of what is denied none leaves, and none connects", async () => {
+    const networks = [
+      ["10.0.0.0", 8], ["172.16.0.0", 16], ["172.31.0.0", 16], ["192.168.0.0", 16], ["169.254.0.0", 16],
+      ["100.64.0.0", 16], ["100.127.0.0", 16], ["127.0.0.0", 8], ["198.18.0.0", 16], ["198.19.0.0", 16],
+      ["192.0.0.0", 24], ["255.255.255.255", 32], ["172.20.0.0", 16], ["203.0.113.255", 32], ["224.0.0.0", 8],
+      ["239.0.0.0", 8], ["240.0.0.0", 8], ["0.0.0.0", 8], [world.theHosts, 32], ["10.77.0.1", 32],
+      ["fd00:ec2::", 0], ["fe80::", 0], ["fc00::", 0], ["ff02::", 0], ["2001:db8::", 0],
+    ];
+    const places = placesIn(networks, 20);
+    world.nft("add table inet counted");
+    try {
+      world.nft("add chain inet counted out { type filter hook postrouting priority 300; }");
+      world.nft("add rule inet counted out oifname eth0 meta l4proto { tcp, udp, icmp, sctp } counter");
+      const left = () => Number(/packets (\d+)/.exec(world.nft("list", "table", "inet", "counted"))[1]);
+      const before = left();
+      assert.deepEqual(await ask("out", "sweep", places), []);
+      assert.equal(left(), before, "packets left");
+      assert.match(await ask("out", "fetch", `http://${world.theWorlds}/`), /heard/);
+      assert.ok(left() > before, "nothing is counted: the test proves nothing");
+      console.log(`S13: ${places.length * 2} probes of ${networks.length} networks, none left`);
+    } finally {
+      world.nft("delete", "table", "inet", "counted");
+    }
   });
 
   test("S13: a port of the host's that is somewhere else's is the host's", async () => {
