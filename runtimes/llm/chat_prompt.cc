@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "runtimes/llm/json_values.h"
+#include "runtimes/llm/sampler.h"
 
 namespace dormouse::llm {
 namespace {
@@ -327,12 +328,6 @@ Result<ChatPrompt> ChatTemplates::apply(const Request& request) const {
   }
 }
 
-bool ChatTemplates::can_read(const std::string& grammar) const {
-  llama_sampler* const read = llama_sampler_init_grammar(vocabulary_, grammar.c_str(), "root");
-  if (read != nullptr) llama_sampler_free(read);
-  return read != nullptr;
-}
-
 // What no grammar can be made of, or too large a one, is left out of it, and the model is told all
 // the same: what is within the parameters of those tools, or of all, or an answer's schema but for
 // its type. What is strict stays.
@@ -341,7 +336,7 @@ ChatPrompt ChatTemplates::loosened(ChatPrompt prompt, const Request& request) co
     return made.grammar.size() > (made.of_tools ? tools_grammar_bytes_max : grammar_bytes_max);
   };
   const auto can_hold = [&](const ChatPrompt& made) {
-    return made.grammar.empty() || (!is_too_large(made) && can_read(made.grammar));
+    return made.grammar.empty() || (!is_too_large(made) && is_readable(vocabulary_, made.grammar));
   };
   if (can_hold(prompt) || (!prompt.of_tools && request.schema_is_strict)) return prompt;
   const auto of = [&](const Request& less) {
@@ -357,7 +352,7 @@ ChatPrompt ChatTemplates::loosened(ChatPrompt prompt, const Request& request) co
   if (!is_too_large(prompt)) {
     less.tools = with_parameters(request.tools, [this](const boost::json::object& parameters) {
       const auto schema = common_json::parse(boost::json::serialize(parameters));
-      const bool is_good = can_read(json_schema_to_grammar(schema, true));
+      const bool is_good = is_readable(vocabulary_, json_schema_to_grammar(schema, true));
       return is_good ? parameters : names_and_types(parameters);
     });
     ChatPrompt loose = of(less);

@@ -65,7 +65,6 @@ class ChatTemplates {
   ChatTemplates() = default;
   ChatPrompt rendered(const Request&) const;  // Throws what llama.cpp throws; so does
   ChatPrompt loosened(ChatPrompt, const Request&) const;
-  bool can_read(const std::string& grammar) const;
 
   struct Free {
     void operator()(common_chat_templates*) const;

@@ -137,6 +137,12 @@ Sampler::Sampler(const Model* model, const Sampling& wishes, std::string_view he
   if (!wishes.logit_bias.empty()) ruled_out_by_ = "logit_bias";
 }
 
+bool is_readable(const llama_vocab* vocabulary, const std::string& grammar) {
+  llama_sampler* const read = llama_sampler_init_grammar(vocabulary, grammar.c_str(), "root");
+  if (read != nullptr) llama_sampler_free(read);
+  return read != nullptr;
+}
+
 Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Sampling& wishes,
                                                const ChatPrompt* prompt, std::uint32_t seed) {
   for (const auto& [token, bias] : wishes.logit_bias) {
@@ -159,6 +165,8 @@ Result<std::unique_ptr<Sampler>> Sampler::make(const Model* model, const Samplin
       by.empty() ? Error{Code::function_failed, "llama.cpp could not make a sampler"}
                  : Error{Code::invalid_argument,
                          std::string(by) + ": it has a schema that cannot be followed"};
+  // llama.cpp loses what it has begun where it cannot read a grammar: that is seen before.
+  if (!by.empty() && !is_readable(model->vocabulary(), prompt->grammar)) return unreadable;
   try {
     sampler->chain_.reset(common_sampler_init(model->model(), params));
     if (!sampler->chain_) return unreadable;

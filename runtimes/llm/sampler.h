@@ -27,6 +27,8 @@ struct Likelihood {
   float logarithm = 0;
 };
 
+bool is_readable(const llama_vocab*, const std::string& grammar);
+
 class Sampler {
  public:
   // `prompt`: of a chat, nullptr otherwise. `seed` in place of the one that is wished for.
