@@ -12,7 +12,7 @@ from rig.machine import REPOSITORY
 from rig.peers import load
 from rig.ratios import Section, spread
 
-ROUNDS, READERS, SETTLED = 9, 1000, 1.0
+ROUNDS, READERS, SETTLED = 7, 1000, 1.0
 CALLS = {"connections": 1, "requests": 3000, "warm_up": 200}
 # Of the first, the kernel takes all that they do not read; of the others the platform holds it.
 KINDS = {"as any client is": (600, ()), "that leave the kernel little room": (1700, ("--narrow",))}
@@ -30,10 +30,18 @@ class Readers:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.process.stdout.readline()  # All have asked.
         eventually("all are served", lambda: self.running() == READERS)
-        time.sleep(SETTLED)
+        eventually("all have stalled", self.rests)
 
     def running(self):
         return self.daemon.function("slowly")["summary"]["running"]
+
+    def rests(self):
+        """Nothing of the platform's computes for a while: each stream has stopped where it is told to."""
+        pids = [self.daemon.process.pid, *self.daemon.workers()]
+        used = lambda: sum(int(word) for pid in pids for word in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13])
+        before = used()
+        time.sleep(SETTLED)
+        return used() - before <= 3  # Of a hundred in a second.
 
     def __enter__(self):
         return self
