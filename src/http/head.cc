@@ -391,8 +391,9 @@ std::string_view path_in(std::string_view buffer) {
   const std::size_t space = line.find(' ');
   if (space == std::string_view::npos) return {};
   std::string_view target = line.substr(space + 1);
+  target = target.substr(0, target.find(' '));  // The version has a '/', too.
   (void)take_authority(target);
-  return target.substr(0, target.find_first_of(" ?"));
+  return target.substr(0, target.find('?'));
 }
 
 Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits) {

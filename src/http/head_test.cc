@@ -399,6 +399,7 @@ TEST(Head, HasAPathAsSoonAsThatIsThere) {
       {"GET /a%2Fb?c=/d HTTP/1.1\r\n", "/a%2Fb"},
       {"GET http://a:80/b?c HTTP/1.1\r\n", "/b"},
       {"GET http://a", ""},
+      {"GET http://a HTTP/1.0\r\nHost: a\r\n", ""},
       {"GET /a/b", "/a/b"},
       {"GET /a\nb /c", "/a"},
       {"GET ", ""},
