@@ -73,14 +73,20 @@ Bytes bytes_of(const Output& output) {
   return {static_cast<const std::byte*>(output.value.GetTensorRawData()), output.place.size};
 }
 
+constexpr std::uint64_t beyond_all_memory = std::uint64_t{1} << 60;  // 256 of them do not overflow.
+
 // One behind the other, each where its elements may lie. Gives the size of all.
-std::uint64_t place_all(std::vector<Output>& outputs) {
+Result<std::uint64_t> place_all(std::vector<Output>& outputs) {
   std::uint64_t end = 0;
   for (Output& output : outputs) {
     const std::size_t alignment =
         std::max<std::size_t>(1, wire::element_size(output.port->spec.type));
     output.place.offset = (end + alignment - 1) / alignment * alignment;
     end = output.place.offset + output.place.size;
+    if (end >= beyond_all_memory) {
+      return Error{Code::function_failed,
+                   "output \"" + output.port->spec.name + "\" is larger than all memory"};
+    }
   }
   return end;
 }
@@ -350,10 +356,17 @@ class OrtSession final : public Session {
     execute(bound, outputs);
     for (Output& output : outputs) read_back(output);
     learn_from(bound.dimensions, outputs);
-    const auto room = answer_to.make_room(place_all(outputs));
+    const auto room = room_for(outputs, answer_to);
     if (!room) return room.error();
     copy_out(outputs, *room);
     return reply_with(outputs);
+  }
+
+  static Result<std::span<std::byte>> room_for(std::vector<Output>& outputs,
+                                               wire::Invocation& answer_to) {
+    const auto size = place_all(outputs);
+    if (!size) return size.error();
+    return answer_to.make_room(*size);
   }
 
   // Whether the shape of each output is known before the run: it follows from the inputs' shapes,
@@ -365,7 +378,8 @@ class OrtSession final : public Session {
       const auto count = shape ? wire::element_count(*shape) : std::nullopt;
       if (!count) return false;
       output.place.spec = {output.port->spec.name, output.port->spec.type, *shape};
-      output.place.size = *count * wire::element_size(output.port->spec.type);
+      const std::uint64_t elements = std::min(*count, beyond_all_memory);
+      output.place.size = elements * wire::element_size(output.port->spec.type);
     }
     return true;
   }
@@ -381,26 +395,31 @@ class OrtSession final : public Session {
 
   Result<wire::Reply> run_in_place(const Bound& bound, std::vector<Output>& outputs,
                                    wire::Invocation& answer_to) {
-    const auto room = answer_to.make_room(place_all(outputs));
+    const auto room = room_for(outputs, answer_to);
     if (!room) return room.error();
     for (Output& output : outputs) {
       output.value = tensor_over(memory_, output.place.spec, room->data() + output.place.offset,
                                  output.place.size);
     }
-    const auto ran = guarded("running the model", [&] { execute(bound, outputs); });
-    if (ran) return reply_with(outputs);
-    return run_again(bound, outputs, *room, ran.error());
+    if (guarded("running the model", [&] { execute(bound, outputs); })) return reply_with(outputs);
+    return run_again(bound, outputs, *room, answer_to);
   }
 
   // A model may break the shape it declares, on this input only: then the answer is brought to the
-  // room that was made for it, if it fits there.
+  // room that was made for it, or to a larger one.
   Result<wire::Reply> run_again(const Bound& bound, std::vector<Output>& outputs,
-                                std::span<std::byte> room, const Error& why) {
+                                std::span<std::byte> room, wire::Invocation& answer_to) {
     for (Output& output : outputs) output.value = Ort::Value(nullptr);
     execute(bound, outputs);
     for (Output& output : outputs) read_back(output);
     learn_from(bound.dimensions, outputs);
-    if (place_all(outputs) > room.size()) return why;
+    const auto size = place_all(outputs);
+    if (!size) return size.error();
+    if (*size > room.size()) {
+      const auto larger = answer_to.make_room(*size);
+      if (!larger) return larger.error();
+      room = *larger;
+    }
     copy_out(outputs, room);
     return reply_with(outputs);
   }

@@ -135,6 +135,83 @@ TEST(Tensors, OutputsMayBreakTheShapeTheyDeclare) {
   }
 }
 
+// A detector declares a row for each picture, and gives one for each thing that it finds there.
+TEST(Tensors, OutputsMayOutgrowTheShapeTheyDeclare) {
+  const std::int64_t few = 2, many = 10'000;  // In the frame, and in a memfd.
+  const struct {
+    std::int64_t batch, then;
+  } rows[] = {{1, 3}, {few, many}, {many, 2 * many}, {few, 0}, {many, 1}};
+  for (const auto& row : rows) {
+    WorkerDriver worker(models);
+    ASSERT_TRUE(worker.load({{"model", "grows.onnx"}}));
+    const auto counted = [&](std::int64_t total) {
+      Given counts{{"counts", DataType::int64, {row.batch}}, raw({total})};
+      counts.bytes.resize(static_cast<std::size_t>(row.batch) * 8);
+      return worker.invoke({counts});
+    };
+    for (const std::int64_t total : {row.batch, row.then, row.batch, row.then}) {
+      const auto answer = counted(total);
+      ASSERT_TRUE(answer) << answer.error().message;
+      const wire::Tensor& tensor = answer->content.tensors.at(0);
+      EXPECT_EQ(tensor.spec.shape, std::vector<std::int64_t>{total});
+      ASSERT_EQ(tensor.size, static_cast<std::size_t>(total) * 8);
+      const std::string bytes = answer->body.substr(tensor.offset, tensor.size);
+      if (total > 0) EXPECT_EQ(bytes.substr(bytes.size() - 8), raw({total - 1}));
+    }
+  }
+}
+
+TEST(Tensors, AForetoldSizeMayBeBeyondAllMemory) {
+  WorkerDriver worker(models);
+  ASSERT_TRUE(worker.load({{"model", "sums.onnx"}}));
+  const auto small = worker.invoke({{{"x", DataType::fp32, {2, 1}}, raw({1.f, 2.f})}});
+  ASSERT_TRUE(small) << small.error().message;
+  EXPECT_EQ(small->body, raw<std::int64_t>({1, 2}) + raw({3.f, 3.f, 3.f, 3.f}));
+  const auto sums_of = [&](std::int64_t n) {
+    return worker.invoke({{{"x", DataType::fp32, {n, 0}}, ""}});
+  };
+  for (const int bits : {40, 48, 56, 60, 61}) {
+    for (const std::int64_t less : {0, 1, 2}) {
+      const auto huge = sums_of((std::int64_t{1} << bits) - less);
+      ASSERT_FALSE(huge) << bits;
+      EXPECT_EQ(huge.error().code, Code::function_failed);
+      EXPECT_TRUE(bits < 60 || huge.error().message == "output \"sums\" is larger than all memory")
+          << huge.error().message;
+    }
+  }
+  const auto some = sums_of(2);
+  ASSERT_TRUE(some) << some.error().message;
+  EXPECT_EQ(some->body, std::string(32, '\0'));
+}
+
+// ONNX Runtime reads it as no dimensions: what does not fit is the model's to say.
+TEST(Tensors, AModelMayLeaveItsNumberOfDimensionsOpen) {
+  WorkerDriver worker(models);
+  const auto ready = worker.load({{"model", "unranked.onnx"}});
+  ASSERT_TRUE(ready) << ready.error().message;
+  EXPECT_EQ(ready->signature.inputs.at(0), (wire::TensorSpec{"x", DataType::fp32, {}}));
+  const std::vector<std::int64_t> shapes[] = {{}, {1}, {2, 3}, {1, 0, 2}, {2, 3}};
+  for (const auto& shape : shapes) {
+    const std::size_t size = *wire::element_count(shape) * 4;
+    const auto answer = worker.invoke({{{"x", DataType::fp32, shape}, std::string(size, '\0')}});
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->content.tensors.at(0).spec.shape, shape);
+    EXPECT_EQ(answer->body.size(), size);
+  }
+}
+
+TEST(Tensors, AModelMayTakeNothing) {
+  WorkerDriver worker(models);
+  const auto ready = worker.load({{"model", "constant.onnx"}});
+  ASSERT_TRUE(ready) << ready.error().message;
+  EXPECT_TRUE(ready->signature.inputs.empty());
+  for (int round = 0; round < 2; ++round) {
+    const auto answer = worker.invoke({});
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->body, raw({1.5f, -2.f}));
+  }
+}
+
 TEST(Tensors, SaysWhatDoesNotFit) {
   WorkerDriver worker(models);
   ASSERT_TRUE(worker.load({{"model", "add.onnx"}}));

@@ -138,7 +138,7 @@ Result<Answered> WorkerDriver::send_item(wire::Item item, std::string_view body,
   send(wire::Type::invoke, wire::encode(std::span(&item, 1)), std::move(descriptors));
   wire::Frame frame = receive();
   wire::Descriptor room;
-  if (frame.header.type == wire::Type::ask_room) {
+  while (frame.header.type == wire::Type::ask_room) {
     room = memfd({}, 0, *wire::decode_ask_room(frame.payload));
     send(wire::Type::room, "", {room.number()}, frame.header.handle);
     frame = receive();

@@ -435,6 +435,35 @@ TEST(Fleet, BreaksOffAnInstanceThatAsksForRoomItMayNotHave) {
   }
 }
 
+// Asks for room, then for more, and answers from there.
+void ask_for_more(int socket) {
+  Talker talker(socket);
+  int given = 0;
+  while (const auto frame = talker.hear()) {
+    const std::uint64_t handle = frame->header.handle;
+    if (frame->header.type == wire::Type::invoke) {
+      const auto items = wire::decode_items(frame->payload);
+      talker.say(wire::Type::ask_room, items->front().handle, wire::encode_ask_room(100'000));
+    } else if (frame->header.type == wire::Type::room && ++given == 1) {
+      talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(200'000));
+    } else if (frame->header.type == wire::Type::room) {
+      CHECK(pwrite(frame->descriptors.front().number(), "end", 3, 199'997) == 3);
+      wire::Answer answer;
+      answer.in_memfd = true;
+      answer.body_size = 200'000;
+      talker.say(wire::Type::result, handle, wire::encode(answer));
+    }
+  }
+}
+
+TEST(Fleet, GivesMoreRoomForAnAnswerThatTurnsOutLonger) {
+  World world(ask_for_more);
+  world.deploy("f");
+  const std::string text = World::text(world.run(world.call("f", "x")));
+  EXPECT_EQ(text.size(), 200'000u) << text.substr(0, 200);
+  EXPECT_TRUE(text.ends_with("end"));
+}
+
 // Somebody else has the other end of its output, and fills it for as long as it is read.
 TEST(Fleet, ReadsNotForEverWhatIsPrintedForTheDead) {
   std::signal(SIGPIPE, SIG_IGN);  // The reader goes first.

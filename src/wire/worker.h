@@ -34,7 +34,8 @@ class Invocation {
   virtual Bytes body() const = 0;  // Lives as long as the Invocation.
 
   // Room for an answer of `size` bytes: a memfd of the daemon's if it is large, memory otherwise.
-  // Called at most once. function_failed if it exceeds item().result_bytes_max.
+  // Called again only for more: then that room is in place of the first. function_failed if it
+  // exceeds item().result_bytes_max.
   virtual Result<std::span<std::byte>> make_room(std::uint64_t size) = 0;
 };
 

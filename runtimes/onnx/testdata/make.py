@@ -118,3 +118,29 @@ save("random", [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
                                  then_branch=drawn("draws", helper.make_node("RandomUniformLike", ["x"], ["drawn"])),
                                  else_branch=drawn("keeps", helper.make_node("Identity", ["x"], ["drawn"])))],
      [tensor("x", F, ["n"])], [tensor("y", F, ["n"])])
+
+# Declares as many rows as it is given counts, and gives as many as these say together: detections.
+I = TensorProto.INT64
+zero, one = (numpy_helper.from_array(np.array(k, dtype=np.int64), name) for k, name in [(0, "zero"), (1, "one")])
+save("grows", [helper.make_node("ReduceSum", ["counts"], ["total"], keepdims=0),
+               helper.make_node("Range", ["zero", "total", "one"], ["rows"])],
+     [tensor("counts", I, ["batch"])], [tensor("rows", I, ["batch"])], [zero, one])
+
+# Says nothing of its shape, not even how many dimensions there are.
+save("unranked", [helper.make_node("Neg", ["x"], ["y"])], [tensor("x", F, None)], [tensor("y", F, None)])
+
+# Takes nothing.
+save("constant", [helper.make_node("Constant", [], ["y"], value_floats=[1.5, -2.0])], [], [tensor("y", F, [2])])
+
+# Of more dimensions than are carried.
+save("deep", [helper.make_node("Identity", ["x"], ["y"])],
+     [tensor("x", F, [1] * 17)], [tensor("y", F, [1] * 17)])
+
+# An output as long as the first dimension, however short the second is, and one behind it.
+four = numpy_helper.from_array(np.array([4], dtype=np.int64), "four")
+axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "axis")
+save("sums", [helper.make_node("ReduceSum", ["x", "axis"], ["each"], keepdims=0),
+              helper.make_node("Cast", ["each"], ["sums"], to=I),
+              helper.make_node("ReduceSum", ["x"], ["all"], keepdims=0),
+              helper.make_node("Expand", ["all", "four"], ["total"])],
+     [tensor("x", F, ["n", "m"])], [tensor("sums", I, ["n"]), tensor("total", F, [4])], [four, axis])
