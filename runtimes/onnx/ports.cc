@@ -16,7 +16,13 @@ Result<Port> tensor_port(std::string name, const Ort::TypeInfo& type) {
                                         std::to_string(tensor.GetElementType()) +
                                         ") that cannot be carried"};
   }
-  Port port{.spec = {std::move(name), *element, tensor.GetShape()}};
+  auto shape = tensor.GetShape();
+  if (shape.size() > wire::dimensions_max) {
+    return Error{Code::unsupported, "\"" + name + "\" has " + std::to_string(shape.size()) +
+                                        " dimensions, and at most " +
+                                        std::to_string(wire::dimensions_max) + " can be carried"};
+  }
+  Port port{.spec = {std::move(name), *element, std::move(shape)}};
   std::vector<const char*> names(port.spec.shape.size());
   if (!names.empty()) tensor.GetSymbolicDimensions(names.data(), names.size());
   for (const char* const dimension : names) {

@@ -265,6 +265,7 @@ TEST(Tensors, SaysWhyAModelDoesNotLoad) {
       {models, {{"model", "add.onnx"}, {"threads", "many"}}, "threads: expected 1 to 64"},
       {models, {{"model", "complex.onnx"}}, "complex64"},
       {models, {{"model", "float8.onnx"}}, "cannot be carried"},
+      {models, {{"model", "deep.onnx"}}, "input: \"x\" has 17 dimensions, and at most 16"},
       {folder, {{"model", "garbage.onnx"}}, "not a well-formed ONNX file"},
       {folder, {{"model", "empty.onnx"}}, "model"},
   };
