@@ -8,7 +8,7 @@ const testdata = path.join(repository, "runtimes/onnx/testdata");
 let platform;
 before(async () => {
   platform = await Platform.start({ onnxBlanks: 1 });
-  for (const name of ["matmul", "add", "types", "strings"]) {
+  for (const name of ["matmul", "add", "types", "strings", "grows", "unranked", "constant"]) {
     const { code, stderr } = await platform.cli("deploy", path.join(testdata, `${name}.onnx`));
     assert.equal(code, 0, stderr);
   }
@@ -29,6 +29,19 @@ const numbers = {
   FP32: [4, "writeFloatLE", "readFloatLE"],
   FP64: [8, "writeDoubleLE", "readDoubleLE"],
 };
+// Of the numbers that are sent here.
+const halves = {
+  FP16: new Map([[-0.5, 0xb800], [65504, 0x7bff], [2 ** -24, 0x0001]]),
+  BF16: new Map([[-0.5, 0xbf00], [2 ** 127, 0x7f00], [2 ** -133, 0x0001]]),
+};
+const isLong = (datatype) => /INT64$/.test(datatype);
+
+// JSON with all digits of long integers, which are BigInts here.
+const toJson = (value) =>
+  JSON.stringify(value, (_, each) => (typeof each === "bigint" ? `${each}n` : each)).replace(/"(-?\d+)n"/g, "$1");
+const fromJson = (text) =>
+  JSON.parse(text.replace(/(?<=[[,])-?\d{16,}(?=[\],])/g, '"$&n"'), (_, each) =>
+    /^-?\d+n$/.test(each) ? BigInt(each.slice(0, -1)) : each);
 
 function toBytes(datatype, values) {
   if (datatype === "BOOL") return Buffer.from(values.map(Number));
@@ -41,11 +54,10 @@ function toBytes(datatype, values) {
     });
     return Buffer.concat(parts);
   }
+  if (halves[datatype]) return Buffer.from(Uint16Array.from(values, (value) => halves[datatype].get(value)).buffer);
   const [size, write] = numbers[datatype];
   const out = Buffer.alloc(values.length * size);
-  values.forEach((value, i) =>
-    out[write](size === 8 && write.includes("Big") ? BigInt(value) : value, i * size),
-  );
+  values.forEach((value, i) => out[write](isLong(datatype) ? BigInt(value) : value, i * size));
   return out;
 }
 
@@ -60,9 +72,10 @@ function fromBytes(datatype, bytes) {
     }
     return values;
   }
-  const [size, , read] = numbers[datatype];
-  for (let at = 0; at < bytes.length; at += size) values.push(Number(bytes[read](at)));
-  return values;
+  const valueOf = (bits) => [...halves[datatype]].find(([, each]) => each === bits)[0];
+  const [size, , read] = numbers[datatype] ?? [2, , "readUInt16LE"];
+  for (let at = 0; at < bytes.length; at += size) values.push(bytes[read](at));
+  return halves[datatype] ? values.map(valueOf) : values;
 }
 
 const count = (shape) => shape.reduce((a, b) => a * b, 1);
@@ -80,7 +93,7 @@ async function infer(model, inputs, { id, outputs, allBinary, target } = {}) {
   if (id !== undefined) request.id = id;
   if (outputs) request.outputs = outputs;
   if (allBinary) request.parameters = { binary_data_output: true };
-  const header = Buffer.from(JSON.stringify(request));
+  const header = Buffer.from(toJson(request));
   const headers = tails.length
     ? {
         "content-type": "application/octet-stream",
@@ -102,7 +115,7 @@ function read({ headers, body }, { model, id }) {
     headers["content-type"],
     length === undefined ? "application/json" : "application/octet-stream",
   );
-  const document = JSON.parse(body.subarray(0, size).toString());
+  const document = fromJson(body.subarray(0, size).toString());
   assert.equal(document.model_name, model);
   assert.match(document.model_version, /^\d+$/);
   assert.equal(document.id, id);
@@ -117,7 +130,8 @@ function read({ headers, body }, { model, id }) {
     at += binary ?? 0;
     let values = binary === undefined ? output.data : fromBytes(output.datatype, bytes);
     // JSON has the shortest digits.
-    if (output.datatype === "FP32") values = values.map(Math.fround);
+    if (["FP32", "FP16", "BF16"].includes(output.datatype)) values = values.map(Math.fround);
+    if (isLong(output.datatype)) values = values.map(BigInt);
     assert.equal(values.length, count(output.shape));
     return {
       name: output.name,
@@ -212,51 +226,102 @@ test("two inputs, one in JSON and one in binary, in any order, of any length", a
   }
 });
 
+const edges = {
+  BOOL: [true, false, true],
+  UINT8: [0, 1, 255],
+  UINT16: [0, 1, 65535],
+  UINT32: [0, 1, 4294967295],
+  UINT64: [0n, 9007199254740993n, 18446744073709551615n],
+  INT8: [-128, 0, 127],
+  INT16: [-32768, 0, 32767],
+  INT32: [-2147483648, 0, 2147483647],
+  INT64: [-9223372036854775808n, 9007199254740993n, 9223372036854775807n],
+  FP16: [...halves.FP16.keys()],
+  FP32: [Math.fround(3.4028234e38), -0.5, Math.fround(1e-40)],
+  FP64: [1.7976931348623157e308, -0.1, 5e-324],
+  BF16: [...halves.BF16.keys()],
+};
+const named = { FP16: "FLOAT16", FP32: "FLOAT", FP64: "DOUBLE", BF16: "BFLOAT16" };
+const inputsOf = (values, shapeOf, binary) =>
+  Object.keys(edges).map((datatype) => ({
+    name: `in_${named[datatype] ?? datatype}`,
+    datatype,
+    shape: shapeOf(values[datatype]),
+    values: values[datatype],
+    binary,
+  }));
+
 test("every datatype survives the way there and back, at its edges", async () => {
-  const edges = {
-    BOOL: [true, false, true],
-    UINT8: [0, 1, 255],
-    UINT16: [0, 1, 65535],
-    UINT32: [0, 1, 4294967295],
-    UINT64: [0, 1, 9007199254740991],
-    INT8: [-128, 0, 127],
-    INT16: [-32768, 0, 32767],
-    INT32: [-2147483648, 0, 2147483647],
-    INT64: [-9007199254740991, 0, 9007199254740991],
-    FP32: [Math.fround(3.4028234e38), -0.5, Math.fround(1e-40)],
-    FP64: [1.7976931348623157e308, -0.1, 5e-324],
-  };
-  const named = { FP32: "FLOAT", FP64: "DOUBLE" };
-  const half = { FP16: ["FLOAT16", [1, -0.5, 65504]], BF16: ["BFLOAT16", [1, -0.5, 256]] };
-  const inputs = (binary) => [
-    ...Object.entries(edges).map(([datatype, values]) => ({
-      name: `in_${named[datatype] ?? datatype}`,
-      datatype,
-      shape: [values.length],
-      values,
-      binary,
-    })),
-    ...Object.entries(half).map(([datatype, [name, values]]) => ({
-      name: `in_${name}`,
-      datatype,
-      shape: [values.length],
-      values,
-    })),
-  ];
+  const shapeOf = (values) => [values.length];
   for (const binary of [false, true]) {
-    const chosen = Object.keys(edges).map((datatype) => ({
-      name: `out_${named[datatype] ?? datatype}`,
-      parameters: { binary_data: !binary },
-    }));
-    const outputs = [...chosen, { name: "out_FLOAT16" }, { name: "out_BFLOAT16" }];
-    const answer = await infer("types", inputs(binary), { outputs });
-    assert.equal(answer.status, 200, answer.text);
-    assert.equal(answer.outputs.length, 13);
-    for (const output of answer.outputs) {
-      const wanted = edges[output.datatype] ?? half[output.datatype][1];
-      assert.deepEqual(output.values, wanted, output.datatype);
+    for (const allBinary of [false, true]) {
+      const answer = await infer("types", inputsOf(edges, shapeOf, binary), { allBinary });
+      assert.equal(answer.status, 200, answer.text);
+      assert.equal(answer.outputs.length, 13);
+      for (const output of answer.outputs) {
+        assert.equal(output.binary, allBinary);
+        assert.deepEqual(output.values, edges[output.datatype], output.datatype);
+      }
     }
   }
+  for (const [datatype, value] of [
+    ["INT64", 9223372036854775808n],
+    ["INT64", -9223372036854775809n],
+    ["UINT64", 18446744073709551616n],
+    ["UINT64", -1n],
+  ]) {
+    const { status, text } = await infer("types", inputsOf({ ...edges, [datatype]: [value] }, shapeOf, false));
+    assert.equal(status, 400, `${datatype} ${value}: ${text}`);
+    assert.match(JSON.parse(text).error, new RegExp(`${datatype} holds`));
+  }
+});
+
+test("tensors without elements survive it, too", async () => {
+  const none = Object.fromEntries(Object.keys(edges).map((datatype) => [datatype, []]));
+  const strings = { name: "in", datatype: "BYTES", shape: [0], values: [] };
+  for (const binary of [false, true]) {
+    for (const allBinary of [false, true]) {
+      const answer = await infer("types", inputsOf(none, () => [0], binary), { allBinary });
+      assert.equal(answer.status, 200, answer.text);
+      for (const { shape, values } of answer.outputs) assert.deepEqual([shape, values], [[0], []]);
+      const [a, b] = ["a", "b"].map((name) => ({ name, datatype: "FP32", shape: [0, 3], values: [], binary }));
+      const { outputs } = await infer("add", [a, b], { allBinary });
+      assert.deepEqual(outputs, [{ name: "sum", datatype: "FP32", shape: [0, 3], values: [], binary: allBinary }]);
+      const words = await infer("strings", [{ ...strings, binary }], { allBinary });
+      assert.deepEqual([words.outputs[0].shape, words.outputs[0].values], [[0], []]);
+      const any = await infer("unranked", [{ name: "x", datatype: "FP32", shape: [2, 0, 3], values: [], binary }]);
+      assert.deepEqual(any.outputs[0].shape, [2, 0, 3]);
+    }
+  }
+});
+
+test("a model may give more rows than its shape declares, from the first call of an instance on", async () => {
+  for (const total of [1, 3, 1, 20_000, 0, 40_000]) {
+    const counts = { name: "counts", datatype: "INT64", shape: [1], values: [BigInt(total)] };
+    const answer = await infer("grows", [counts], { allBinary: true });
+    assert.equal(answer.status, 200, answer.text);
+    assert.deepEqual(answer.outputs[0].shape, [total]);
+    assert.equal(answer.outputs[0].values.at(-1), total ? BigInt(total - 1) : undefined);
+  }
+});
+
+test("a model may leave open how many dimensions there are, or take nothing", async () => {
+  const { inputs } = JSON.parse((await platform.request("GET", "/v2/models/unranked")).text);
+  assert.deepEqual(inputs, [{ name: "x", datatype: "FP32", shape: [] }]);
+  for (const [shape, values] of [[[], [1]], [[2], [1, 2]], [[2, 3], [1, 2, 3, 4, 5, 6]], [[1, 1, 2], [1, 2]]]) {
+    for (const binary of [false, true]) {
+      const answer = await infer("unranked", [{ name: "x", datatype: "FP32", shape, values, binary }]);
+      assert.equal(answer.status, 200, answer.text);
+      assert.deepEqual([answer.outputs[0].shape, answer.outputs[0].values], [shape, values.map((each) => -each)]);
+    }
+  }
+  assert.deepEqual(await platform.callJson("unranked", { x: [[1, 2], [3, 4]] }), { y: [[-1, -2], [-3, -4]] });
+  assert.deepEqual(await platform.callJson("unranked", 5), { y: -5 });
+  const { outputs } = await infer("constant", []);
+  assert.deepEqual(outputs, [{ name: "y", datatype: "FP32", shape: [2], values: [1.5, -2], binary: false }]);
+  assert.deepEqual(await platform.callJson("constant", {}), { y: [1.5, -2] });
+  const more = await infer("constant", [x]);
+  assert.equal(more.status, 400);
 });
 
 test("strings of any length and script", async () => {

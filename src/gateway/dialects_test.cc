@@ -146,6 +146,42 @@ TEST(Native, SaysWhatIsWrong) {
   EXPECT_TRUE(tensors_from_native("[[1,2]]", one_input()));
 }
 
+// Which reads as no dimensions.
+TEST(Native, TakesAnyShapeWhereTheModelLeavesItOpen) {
+  const wire::Signature open{{{"x", DataType::fp32, {}}}, {{"y", DataType::fp32, {}}}};
+  const struct {
+    const char* json;
+    std::vector<std::int64_t> shape;
+  } rows[] = {{"5", {}}, {"[1,2]", {2}}, {"[[1,2,3],[4,5,6]]", {2, 3}}, {"[]", {0}}};
+  for (const auto& row : rows) {
+    const auto got = tensors_from_native(row.json, open);
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(got->tensors.at(0).spec.shape, row.shape);
+  }
+  const std::string deep = std::string(17, '[') + "1" + std::string(17, ']');
+  EXPECT_FALSE(tensors_from_native(deep, open));
+  EXPECT_TRUE(tensors_from_native(deep.substr(1, 33), open));
+  const auto infer = parse_infer(
+      R"({"inputs":[{"name":"x","shape":[2,3],"datatype":"FP32","data":[1,2,3,4,5,6]}]})",
+      std::nullopt, open);
+  ASSERT_TRUE(infer) << infer.error().message;
+  EXPECT_EQ(infer->tensors.at(0).spec.shape, (std::vector<std::int64_t>{2, 3}));
+}
+
+TEST(Native, CallsAModelThatTakesNothing) {
+  const wire::Signature nothing{{}, {{"y", DataType::fp32, {2}}}};
+  const auto got = tensors_from_native("{}", nothing);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(got->tensors.empty() && got->bytes.empty());
+  EXPECT_EQ(tensors_from_native("[1]", nothing).error().message, "there are no inputs: send {}");
+  EXPECT_EQ(tensors_from_native(R"({"x":1})", nothing).error().message,
+            "there is no input \"x\"; there are none: send {}");
+  const auto infer = parse_infer(R"({"inputs":[]})", std::nullopt, nothing);
+  ASSERT_TRUE(infer) << infer.error().message;
+  EXPECT_TRUE(infer->tensors.empty() && infer->bytes.empty());
+  EXPECT_FALSE(infer->in_place);  // The body is no tensor's.
+}
+
 TEST(Native, KeepsTheSignOfZero) {
   const auto there = tensors_from_native("[[0.0, -0.0]]", one_input());
   ASSERT_TRUE(there);
@@ -211,6 +247,36 @@ TEST(KServe, LeavesBinaryTensorsWhereTheyAre) {
   EXPECT_TRUE(got->in_place);
   EXPECT_TRUE(got->bytes.empty());
   EXPECT_EQ(got->tensors[0].size, 16u);
+}
+
+// Also beside a length that no memory holds.
+TEST(KServe, TakesAndGivesEmptyTensors) {
+  for (const char* rows : {"0", "4611686018427387903"}) {
+    const bool is_first = rows[0] == '0';
+    const wire::Signature signature{{{"x", DataType::fp32, {-1, is_first ? 2 : 0}}}, {}};
+    const std::string shape = is_first ? "[0, 2]" : "[" + std::string(rows) + ", 0]";
+    const std::string json =
+        R"({"inputs":[{"name":"x","shape":)" + shape + R"(,"datatype":"FP32",)";
+    const auto written = parse_infer(json + R"("data":[]}]})", std::nullopt, signature);
+    ASSERT_TRUE(written) << written.error().message;
+    EXPECT_EQ(written->tensors.at(0).size, 0u);
+    const std::string header = json + R"("parameters":{"binary_data_size":0}}]})";
+    const auto binary = parse_infer(header, header.size(), signature);
+    ASSERT_TRUE(binary) << binary.error().message;
+    EXPECT_EQ(binary->tensors.at(0).spec, written->tensors.at(0).spec);
+    EXPECT_EQ(binary->tensors.at(0).size, 0u);
+    EXPECT_FALSE(parse_infer(json + R"("data":[1]}]})", std::nullopt, signature));
+    for (const bool all_binary : {false, true}) {
+      const auto got =
+          infer_response({.all_binary = all_binary}, "m", 1, written->tensors, written->bytes);
+      ASSERT_TRUE(got) << got.error().message;
+      EXPECT_EQ(got->header, R"({"model_name":"m","model_version":"1","outputs":[{"name":"x",)"
+                             R"("datatype":"FP32","shape":)" +
+                                 shape +
+                                 (all_binary ? R"(,"parameters":{"binary_data_size":0}}]})"
+                                             : R"(,"data":[]}]})"));
+    }
+  }
 }
 
 TEST(KServe, TakesARawBodyForOneInput) {

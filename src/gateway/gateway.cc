@@ -281,7 +281,8 @@ http::Response bytes_response(fleet::Answer answer) {
 
 const wire::Signature* raw_signature(const catalog::Revision& revision) {
   const wire::Signature& signature = revision.ready.signature;
-  return revision.manifest.task.empty() && !signature.inputs.empty() ? &signature : nullptr;
+  const bool is_model = !signature.inputs.empty() || !signature.outputs.empty();
+  return revision.manifest.task.empty() && is_model ? &signature : nullptr;
 }
 
 namespace {

@@ -124,7 +124,8 @@ class Inputs {
       }
     }
     if (taken_ != binary_.size()) return wrong("the body has bytes that belong to no input");
-    out.in_place = std::ranges::all_of(read_, [](const Read& each) { return !each.data; });
+    out.in_place =
+        !read_.empty() && std::ranges::all_of(read_, [](const Read& each) { return !each.data; });
     for (const Read& each : read_) {
       auto tensor = place(each, out);
       if (!tensor) return std::move(tensor).error();

@@ -14,6 +14,7 @@ Error wrong(std::string what) {
 }
 
 std::string known_names(const wire::Signature& signature) {
+  if (signature.inputs.empty()) return "none: send {}";
   std::string names;
   for (const wire::TensorSpec& each : signature.inputs) {
     names += (names.empty() ? "" : ", ") + ("\"" + each.name + "\"");
@@ -42,6 +43,7 @@ Result<TensorBody> tensors_from_native(std::string_view text, const wire::Signat
   TensorBody out;
   const auto* object = document->if_object();
   if (object == nullptr) {
+    if (signature.inputs.empty()) return wrong("there are no inputs: send {}");
     if (signature.inputs.size() != 1) {
       return wrong("send an object with the inputs " + known_names(signature));
     }

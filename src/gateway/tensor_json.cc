@@ -223,6 +223,7 @@ Result<std::vector<std::int64_t>> shape_of(const json::value& data) {
 }
 
 bool fits(const std::vector<std::int64_t>& shape, const wire::TensorSpec& spec) {
+  if (spec.shape.empty()) return shape.size() <= wire::dimensions_max;
   if (shape.size() != spec.shape.size()) return false;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (spec.shape[i] >= 0 && spec.shape[i] != shape[i]) return false;

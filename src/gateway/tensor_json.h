@@ -30,6 +30,7 @@ Result<wire::Tensor> put_tensor(std::string& body, const wire::TensorSpec& spec,
 Result<std::vector<std::int64_t>> shape_of(const boost::json::value& data);
 
 // Whether `shape` is one that `spec` takes: the same rank, and the same where a dimension is fixed.
+// A model may leave its rank open, which reads as no dimensions: then what fits is its to say.
 bool fits(const std::vector<std::int64_t>& shape, const wire::TensorSpec& spec);
 std::string text(const std::vector<std::int64_t>& shape);  // "[1, -1, 3]"
 
