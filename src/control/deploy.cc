@@ -33,15 +33,9 @@ Error refused(std::string why) {
   return {Code::invalid_argument, std::move(why)};
 }
 
-// What its runtime loads.
-std::string_view model_of(const catalog::Manifest& manifest) {
-  if (!manifest.model.empty() || !runs_models(manifest.runtime)) return manifest.model;
-  return manifest.runtime == "onnx" ? "model.onnx" : "model.gguf";
-}
-
 Result<> check_model(const catalog::Draft& draft) {
   constexpr std::size_t shown_max = 5;
-  const std::string_view model = model_of(draft.manifest);
+  const std::string& model = draft.manifest.model;
   const auto& files = draft.files;
   const bool is_there = std::ranges::find(files, model, &catalog::File::path) != files.end();
   if (model.empty() || is_there) return ok;
@@ -50,7 +44,7 @@ Result<> check_model(const catalog::Draft& draft) {
     there += (i == 0 ? ": " : ", ") + files[i].path;
   }
   if (files.size() > shown_max) there += ", …";
-  return refused("model: \"" + std::string(model) + "\" is not among the files" + there);
+  return refused("model: \"" + model + "\" is not among the files" + there);
 }
 
 Result<> check_fields(const json::object& object, std::span<const std::string_view> known) {

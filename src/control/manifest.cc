@@ -180,6 +180,9 @@ Result<Manifest> read_manifest(const json::value& value) {
     }
   }
   if (auto good = check_together(manifest); !good) return good.error();
+  if (manifest.model.empty() && runs_models(manifest.runtime)) {
+    manifest.model = manifest.runtime == "onnx" ? "model.onnx" : "model.gguf";
+  }
   return manifest;
 }
 

@@ -11,7 +11,7 @@
 
 namespace dormouse::control {
 
-// invalid_argument names the field, what was given and what is allowed.
+// invalid_argument names the field, what was given and what is allowed. `model` has a default.
 Result<catalog::Manifest> read_manifest(const json::value&);
 
 // What comes with the program: models, which have no code, and of those the language models.

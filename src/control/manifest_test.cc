@@ -25,6 +25,7 @@ TEST(Manifest, HasDefaultsForAllButNameAndRuntime) {
   catalog::Manifest expected;
   expected.name = "a";
   expected.runtime = "onnx";
+  expected.model = "model.onnx";
   const auto read = read_manifest(*value);
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, expected);
@@ -89,6 +90,26 @@ TEST(Manifest, TellsTheWorkerWhatItMustKnow) {
       {"concurrency", "1"},      {"python.packages", "host"}, {"env.A", "b"},
       {"handler", "app.handler"}};
   EXPECT_EQ(fleet::options_of(draft), expected);
+}
+
+// By its digest a worker knows a model again, and what was made of it.
+TEST(Manifest, TellsTheWorkerOfItsModelAlsoIfThatIsNotNamed) {
+  const struct {
+    const char* runtime;
+    const char* file;
+  } rows[] = {{"onnx", "model.onnx"}, {"llm", "model.gguf"}};
+  const Digest digest = *Digest::parse("sha256:" + std::string(64, 'a'));
+  for (const auto& row : rows) {
+    const auto value =
+        gateway::parse_json(R"({"name":"a","runtime":")" + std::string(row.runtime) + "\"}");
+    catalog::Draft draft;
+    draft.manifest = *read_manifest(*value);
+    draft.files = {{row.file, digest, 11}};
+    const wire::Options options = fleet::options_of(draft);
+    ASSERT_TRUE(options.contains("model.digest")) << row.runtime;
+    EXPECT_EQ(options.at("model"), row.file);
+    EXPECT_EQ(options.at("model.digest"), digest.text());
+  }
 }
 
 TEST(Manifest, RefusesWhatMeansNothingToItsRuntime) {
