@@ -7,10 +7,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include "store/sqlite_store.h"
@@ -232,6 +234,68 @@ TEST(Store, ServesManyThreadsAtOnce) {
   }
   for (auto& thread : running) thread.join();
   EXPECT_EQ(count(*store), threads * each);
+}
+
+// By how many descriptors this process has a file of the database's.
+std::map<std::string, int> held_of(const fs::path& file) {
+  std::map<std::string, int> held;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const std::string target = fs::read_symlink(entry, gone);
+    if (target.starts_with(file.string())) ++held[target.substr(file.string().size())];
+  }
+  return held;
+}
+
+// Of both rows of each pair, or of none; and never fewer than before.
+void expect_pairs(Store& store, std::int64_t* before) {
+  const std::int64_t now = count(store);
+  EXPECT_EQ(now % 2, 0);
+  EXPECT_GE(now, *before);
+  *before = now;
+}
+
+// D9. The log is checkpointed by the thousand pages.
+TEST(Store, KeepsItsIntegrityBesideEightReadersAndCheckpoints) {
+  Folder folder;
+  const fs::path file = fs::canonical(folder.path) / "x.db";
+  constexpr int readers = 8, pairs = 200;
+  {
+    const auto store = *open(file, animals);
+    std::atomic<bool> done = false;
+    std::vector<std::thread> running;
+    for (int n = 0; n < readers; ++n) {
+      running.emplace_back([&store, &done] {
+        for (std::int64_t seen = 0; !done;) {
+          expect_pairs(*store, &seen);
+          std::this_thread::sleep_for(std::chrono::microseconds(200));  // The writer's turn.
+        }
+      });
+    }
+    const std::string tail(20'000, 'x');
+    for (int pair = 0; pair < pairs; ++pair) {
+      const std::string name = std::to_string(pair) + tail;
+      const auto added = store->transact_now([&](Transaction& t) {
+        const auto left = add(t, "left " + name, 2);
+        return left ? add(t, "right " + name, 2) : left;
+      });
+      ASSERT_TRUE(added) << added.error().message;
+    }
+    done = true;
+    for (auto& thread : running) thread.join();
+    EXPECT_EQ(count(*store), 2 * pairs);
+    EXPECT_GT(fs::file_size(file), 4u << 20);  // It went there from the log, a few times.
+    EXPECT_EQ(held_of(file), (std::map<std::string, int>{{"", 1}, {"-wal", 1}}));
+  }
+  const auto store = *open(file, animals);
+  const auto whole = store->transact_now([](Transaction& t) -> Result<> {
+    const auto rows = t.run("PRAGMA integrity_check");
+    if (!rows) return rows.error();
+    EXPECT_EQ(std::get<std::string>(rows->front().front()), "ok");
+    return ok;
+  });
+  EXPECT_TRUE(whole);
+  EXPECT_EQ(count(*store), 2 * pairs);
 }
 
 }  // namespace

@@ -1,13 +1,17 @@
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 
 #include "invariants.h"
 #include "leftovers.h"
+#include "records.h"
 
 namespace dormouse::oracle {
 namespace {
@@ -109,6 +113,32 @@ TEST(Oracle, SeesEachKindOfViolation) {
     row.spoil(e);
     EXPECT_EQ(violated(e), row.wanted) << row.why;
   }
+}
+
+// An index that has another name than its table.
+TEST(Records, SeeDamageWhereverItLies) {
+  const auto file =
+      std::filesystem::temp_directory_path() / ("oracle." + std::to_string(::getpid()) + ".db");
+  std::filesystem::remove(file);
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(file.c_str(), &database), SQLITE_OK);
+  const char* sql =
+      "CREATE TABLE ledger_sums (function, revision, hour, calls, failed, billed_ms, mib_ms, price,"
+      " prompt_read, prompt_reused, generated);"
+      "CREATE TABLE others (name PRIMARY KEY);"
+      "INSERT INTO others VALUES ('needle')";
+  EXPECT_EQ(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+  Evidence evidence;
+  EXPECT_TRUE(read_sums(file, &evidence));
+  std::fstream damaged(file, std::ios::in | std::ios::out | std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(damaged), {}};
+  damaged.seekp(static_cast<std::streamoff>(bytes.rfind("needle")));
+  damaged << "beetle" << std::flush;
+  const auto read = read_sums(file, &evidence);
+  ASSERT_FALSE(read);
+  EXPECT_NE(read.error().message.find("is damaged"), std::string::npos) << read.error().message;
+  std::filesystem::remove(file);
 }
 
 TEST(Leftovers, SeeAProcessThatNamesTheMark) {

@@ -41,6 +41,17 @@ bool take_id(std::istringstream& words, InvocationId* id) {
   return parsed.has_value();
 }
 
+// SQLite's own word on the whole file: "ok", or what is wrong with it.
+std::string integrity_of(sqlite3* database) {
+  sqlite3_stmt* prepared = nullptr;
+  if (sqlite3_prepare_v2(database, "PRAGMA integrity_check", -1, &prepared, nullptr) != SQLITE_OK) {
+    return sqlite3_errmsg(database);
+  }
+  const std::unique_ptr<sqlite3_stmt, FinalizeStatement> statement(prepared);
+  if (sqlite3_step(prepared) != SQLITE_ROW) return sqlite3_errmsg(database);
+  return reinterpret_cast<const char*>(sqlite3_column_text(prepared, 0));
+}
+
 }  // namespace
 
 Result<> read_ledger(const std::filesystem::path& dir, Evidence* evidence) {
@@ -58,6 +69,9 @@ Result<> read_sums(const std::filesystem::path& database, Evidence* evidence) {
     return Error{Code::unavailable, database.string() + ": " + sqlite3_errmsg(opened)};
   };
   if (code != SQLITE_OK) return failed();
+  if (const std::string found = integrity_of(opened); found != "ok") {
+    return Error{Code::unavailable, database.string() + " is damaged: " + found};
+  }
   sqlite3_stmt* prepared = nullptr;
   const char* sql =
       "SELECT function, revision, hour, calls, failed, billed_ms, mib_ms, price, prompt_read,"

@@ -8,7 +8,7 @@
 namespace dormouse::oracle {
 
 Result<> read_ledger(const std::filesystem::path& dir, Evidence*);
-// Opened for reading only, so it must not be in use.
+// It must not be in use. A damaged database is unavailable, wherever the damage lies.
 Result<> read_sums(const std::filesystem::path& database, Evidence*);
 Result<> read_seen(const std::filesystem::path& file, Evidence*);
 Result<> read_answered(const std::filesystem::path& file, Evidence*);
