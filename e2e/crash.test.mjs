@@ -8,9 +8,17 @@ import { Platform, eventually, sleep } from "./platform.mjs";
 const kills = process.env.DORMOUSE_NIGHTLY ? 200 : 20;
 const clients = 8;
 
+async function descriptorsAtRest(platform) {
+  for (const name of ["one", "two"]) await platform.asleep(name);
+  await platform.blanksWait("probe");
+  return platform.descriptorsOfDaemon();
+}
+
 test(`D1: ${kills} kills under ${clients} clients`, async () => {
   const platform = await Platform.start();
-  for (const name of ["one", "two"]) await platform.deployProbe(name, { concurrency: 4 });
+  const fields = { concurrency: 4, keep_alive: "1s" };
+  for (const name of ["one", "two"]) await platform.deployProbe(name, fields);
+  const descriptors = await descriptorsAtRest(platform);
   let stop = false;
   const client = async (number) => {
     for (let call = 0; !stop; ++call) {
@@ -26,10 +34,12 @@ test(`D1: ${kills} kills under ${clients} clients`, async () => {
   };
   const running = Array.from({ length: clients }, (_, number) => client(number));
   const restarts = [];
+  const left = new Set(); // By the dead, for the next one to take away.
   try {
     for (let kill = 0; kill < kills; ++kill) {
       await sleep(50 + Math.random() * 450);
       await platform.kill("SIGKILL");
+      for (const each of platform.leftovers()) left.add(each.split(" ")[0]);
       const began = Date.now();
       await platform.serve();
       for (const name of ["one", "two"]) {
@@ -44,6 +54,9 @@ test(`D1: ${kills} kills under ${clients} clients`, async () => {
     stop = true;
   }
   await Promise.all(running);
+  for (const kind of ["cgroup", "mount", "sandbox"]) assert.ok(left.has(kind), `leftovers() sees a ${kind}`);
+  const few = async () => (await descriptorsAtRest(platform)) <= descriptors;
+  await eventually(`no more than the ${descriptors} descriptors of the first one`, few);
   assert.deepEqual(await platform.kill("SIGTERM"), { code: 0, signal: null });
   // 2 s; but one that meets the machine at its busiest may take three times as long.
   restarts.sort((a, b) => a - b);

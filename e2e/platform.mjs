@@ -96,6 +96,15 @@ function entriesOf(folder) {
   }
 }
 
+// The names of all tables of rules; none where there is no nft.
+function packetFilters() {
+  try {
+    return execFileSync("nft", ["list", "tables"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  } catch {
+    return "";
+  }
+}
+
 // No daemon outlives a test that failed halfway.
 const daemons = new Set();
 process.once("exit", () => daemons.forEach((each) => each.kill("SIGKILL")));
@@ -388,7 +397,8 @@ ${this.options.config ?? ""}`,
     });
   }
 
-  // Processes, cgroups and mounts that are still there though nothing should be.
+  // Whatever is still there though nothing should be (I5): processes, cgroups, mounts, what a sandbox
+  // lies in, and what has this platform's name of files, namespaces, interfaces and packet filters.
   leftovers() {
     const mark = this.mark();
     // What a killed daemon leaves as a zombie is only waiting for the host's own init.
@@ -405,6 +415,16 @@ ${this.options.config ?? ""}`,
     for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
       if (line.includes(this.dir)) left.push(`mount ${line}`);
     }
+    for (const folder of ["sandboxes", "oci"]) {
+      const lies = path.join(this.data, "sandboxes", folder);
+      for (const { name } of entriesOf(lies)) left.push(`sandbox ${lies}/${name}`);
+    }
+    const id = mark?.replace("dormouse-", "");
+    for (const folder of ["/tmp", "/run", "/run/netns", "/dev/shm", "/sys/class/net"]) {
+      const ours = entriesOf(folder).filter(({ name }) => id && name.includes(id));
+      for (const { name } of ours) left.push(`name ${folder}/${name}`);
+    }
+    if (id && packetFilters().includes(id)) left.push(`packet filter ${mark}`);
     return left;
   }
 
