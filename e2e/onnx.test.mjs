@@ -1,6 +1,7 @@
 // A model's template: the session is made once, and every instance is a fork of it.
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, eventually, repository } from "./platform.mjs";
@@ -40,6 +41,17 @@ test("an instance is a fork of the loaded session, and answers the same", async 
     const { said, headers } = await infer("forked");
     assert.deepEqual(said, first.said);
     assert.match(headers["server-timing"], /wake-code;dur=0.000/);
+  }
+});
+
+test("what was optimised is known by its model's digest, named in the manifest or not", async () => {
+  const model = readFileSync(path.join(testdata, "mlp.onnx"));
+  const digest = createHash("sha256").update(model).digest("hex");
+  for (const [name, fields, file] of [["named", { model: "mlp.onnx" }, "mlp.onnx"], ["unnamed", {}, "model.onnx"]]) {
+    const done = await platform.deploy({ name, runtime: "onnx", memory: "128MiB", ...fields }, { [file]: model });
+    assert.equal(done.code, 0, done.stderr);
+    const { notes } = (await platform.json("show", name)).function.revision;
+    assert.ok(notes["optimised.key"].startsWith(`sha256:${digest} onnxruntime-`), notes["optimised.key"]);
   }
 });
 
