@@ -37,6 +37,7 @@ struct OrderOptions {
 struct Room {
   SharedDescriptor file;
   std::uint64_t bytes = 0;
+  bool is_second = false;  // Given in place of one that was too small.
 };
 
 // unavailable if there is no memory or descriptor for it.

@@ -198,15 +198,17 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
   happen(scheduling::Ended{key, run, cpu});
 }
 
-// A worker with a large answer asks for a memfd to write it to, and again if that turns out to be
-// too small. Nobody waits for what was aborted: it gets none, and so its worker goes on.
+// A worker with a large answer asks for a memfd to write it to, and once more if that turns out to
+// be too small. Nobody waits for what was aborted: it gets none, and so its worker goes on.
 void Shard::give_room(InstanceKey to, const wire::Frame& frame) {
   Instance& where = *instance(to);
   const CallKey key{frame.header.handle};
   const auto bytes = wire::decode_ask_room(frame.payload);
   const bool runs = where.running.contains(key);
-  const bool may_ask = runs ? bytes && *bytes > call(key)->room.bytes : where.aborted.contains(key);
-  if (!bytes || *bytes > options_.answer_bytes_max || !may_ask) {
+  const Room had = runs ? call(key)->room : Room{};
+  const bool may_ask = runs ? !had.is_second : where.aborted.contains(key);
+  const bool is_more = bytes && (!had.file || *bytes > had.bytes);
+  if (!may_ask || !is_more || *bytes > options_.answer_bytes_max) {
     return break_off(to, "the worker asks for room that it may not have");
   }
   auto room = runs ? make_room(*bytes) : Room{};
@@ -216,6 +218,7 @@ void Shard::give_room(InstanceKey to, const wire::Frame& frame) {
   to_flush(to, where);
   if (!runs) return;
   if (room) {
+    room->is_second = had.file != nullptr;
     call(key)->room = std::move(*room);
     return;
   }

@@ -427,7 +427,7 @@ TEST(Fleet, BreaksOffAnInstanceThatAnswersForAnother) {
 }
 
 TEST(Fleet, BreaksOffAnInstanceThatAsksForRoomItMayNotHave) {
-  for (const char* how : {"twice", "another's", "too much", "overfull"}) {
+  for (const char* how : {"for no more", "thrice", "another's", "too much", "overfull"}) {
     World world(ask_too_much);
     world.deploy("f");
     const std::string text = World::text(world.run(world.call("f", how)));

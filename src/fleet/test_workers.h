@@ -146,7 +146,11 @@ inline void ask_too_much(int socket) {
     const std::uint64_t handle = how == "another's" ? 9'999 : items->front().handle;
     const std::uint64_t bytes = how == "too much" ? items->front().result_bytes_max + 1 : 100'000;
     talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes));
-    if (how == "twice") talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes));
+    if (how == "for no more")
+      talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes));
+    for (std::uint64_t more = 1; how == "thrice" && more < 3; ++more) {
+      talker.say(wire::Type::ask_room, handle, wire::encode_ask_room(bytes + more));
+    }
     if (how == "overfull") {
       wire::Answer answer;
       answer.in_memfd = true;
