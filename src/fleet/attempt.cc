@@ -36,6 +36,31 @@ Result<wire::Descriptor> outside_frame(const http::Body& body) {
   return duplicate(body.memfd());
 }
 
+std::string encode_one(const wire::Item& item) {
+  return wire::encode(std::span(&item, 1));
+}
+std::string encode_one(const wire::CallAnswer& answer) {
+  return wire::encode(answer);
+}
+
+// Makes the payload of what describes `body`: in the frame if both fit there, beside it otherwise.
+template <class Message>
+Result<> place(Order& order, Message& message, const http::Body& body) {
+  message.body_size = body.size();
+  if (body.memfd() < 0 && message.body_size <= wire::inline_body_bytes_max) {
+    message.inline_body = body.text();
+    order.payload = encode_one(message);
+    if (order.payload.size() <= wire::payload_bytes_max) return ok;
+  }
+  auto outside = outside_frame(body);
+  if (!outside) return std::move(outside).error();
+  message.has_body_memfd = true;
+  message.body_offset = body.offset();
+  order.descriptors.push_back(shared(std::move(*outside)));
+  order.payload = encode_one(message);
+  return ok;
+}
+
 }  // namespace
 
 Result<Room> make_room(std::uint64_t bytes) {
@@ -69,28 +94,17 @@ Result<http::Body> closed_to_writers(const Room& room, std::uint64_t bytes) {
 }
 
 Order answer_of_call(Result<Answer> ended) {
-  wire::CallAnswer answer;
   Order order;
+  wire::CallAnswer answer;
   if (ended) {
     answer.content = std::move(ended->content);
-    answer.body_size = ended->body.size();
-    answer.body_offset = ended->body.offset();
-    answer.has_body_memfd =
-        ended->body.memfd() >= 0 || answer.body_size > wire::inline_body_bytes_max;
-    answer.inline_body = answer.has_body_memfd ? std::string_view() : ended->body.text();
-    if (answer.has_body_memfd) {
-      auto body = outside_frame(ended->body);
-      if (body) order.descriptors.push_back(shared(std::move(*body)));
-      if (!body) ended = std::move(body).error();
-    }
+    const auto placed = place(order, answer, ended->body);
+    if (placed && order.payload.size() <= wire::payload_bytes_max) return order;
+    ended = placed ? Error{Code::too_large, "the answer's tensors take more than 64 KiB to name"}
+                   : placed.error();
   }
-  if (!ended) {
-    answer = {.failure = wire::Failure{ended.error().code, ended.error().message}};
-  }
-  order.payload = wire::encode(answer);
-  if (order.payload.size() <= wire::payload_bytes_max) return order;
-  return answer_of_call(
-      Error{Code::too_large, "the answer's tensors take more than 64 KiB to name"});
+  answer = {.failure = wire::Failure{ended.error().code, ended.error().message}};
+  return {.payload = wire::encode(answer), .descriptors = {}};
 }
 
 Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
@@ -102,18 +116,9 @@ Result<Order> order(const Invocation& invocation, const OrderOptions& options) {
       static_cast<std::uint64_t>(std::max<std::int64_t>(options.until_deadline.count(), 0));
   item.content = invocation.content;
   item.outputs = invocation.outputs;
-  item.body_size = invocation.body.size();
   item.result_bytes_max = options.answer_bytes_max;
-  if (invocation.body.memfd() >= 0 || item.body_size > wire::inline_body_bytes_max) {
-    auto body = outside_frame(invocation.body);
-    if (!body) return std::move(body).error();
-    item.has_body_memfd = true;
-    item.body_offset = invocation.body.offset();
-    order.descriptors.push_back(shared(std::move(*body)));
-  } else {
-    item.inline_body = invocation.body.text();
-  }
-  order.payload = wire::encode(std::span(&item, 1));
+  const auto placed = place(order, item, invocation.body);
+  if (!placed) return placed.error();
   if (order.payload.size() > wire::payload_bytes_max) {
     return Error{Code::too_large, "the names and shapes of the tensors take more than 64 KiB"};
   }

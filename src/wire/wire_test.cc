@@ -169,7 +169,10 @@ class Doubler final : public Program {
   Result<Prepared> prepare(const Load&) override { return Prepared{}; }
   Result<Ready> load(const Load& load) override {
     if (load.options.contains("fail")) return Error{Code::function_failed, "no such model"};
-    return Ready{};
+    const auto ports = load.options.find("ports");
+    if (ports == load.options.end()) return Ready{};
+    const std::vector<TensorSpec> many(256, {ports->second, DataType::fp32, {1}});
+    return Ready{.signature = {many, many}, .platform = {}, .notes = {}};
   }
   Result<Reply> invoke(Invocation& invocation) override {
     const auto body = invocation.body();
@@ -177,7 +180,12 @@ class Doubler final : public Program {
     if (!room) return room.error();
     std::ranges::copy(body, room->begin());
     std::ranges::copy(body, room->begin() + static_cast<std::ptrdiff_t>(body.size()));
-    return Reply{};
+    Reply reply;
+    for (const std::string& name : invocation.item().outputs) {
+      reply.content.tensors.push_back({{name, DataType::uint8, {1}}, 0, 1});
+    }
+    reply.content.is_tensors = !reply.content.tensors.empty();
+    return reply;
   }
 };
 
@@ -216,6 +224,17 @@ TEST(Worker, SaysWhyItCannotLoad) {
   const Frame frame = worker.hear();
   EXPECT_EQ(frame.header.type, Type::init_failed);
   EXPECT_EQ(decode_failure(frame.payload)->message, "no such model");
+}
+
+TEST(Worker, SaysThatItsInputsAndOutputsAreTooManyToName) {
+  Served worker;
+  worker.hear();
+  worker.say(Type::load, encode(Load{{{"ports", std::string(120, 'p')}}}));
+  const Frame frame = worker.hear();
+  ASSERT_EQ(frame.header.type, Type::init_failed);
+  EXPECT_EQ(decode_failure(frame.payload)->message,
+            "the names and shapes of the model's inputs and outputs take 68622 bytes, the limit is "
+            "65536 (64 KiB)");
 }
 
 // A program whose fork is itself. It comes to be when the test says so.
@@ -369,6 +388,51 @@ TEST(Worker, HearsWhatComesWhileItAsksForRoom) {
     EXPECT_EQ(frame.header.handle, handle);
     EXPECT_EQ(decode_answer(frame.payload)->inline_body.substr(0, 24), "from a file of its own  ");
   }
+}
+
+Item an_item_of_tensors(int count, std::size_t name_bytes, const std::string& body) {
+  Item item = an_item();
+  item.content = {.content_type = "text/plain"};
+  item.outputs.assign(static_cast<std::size_t>(count), std::string(name_bytes, 'y'));
+  item.inline_body = body;
+  item.body_size = body.size();
+  return item;
+}
+
+// A body that would fit in a frame, and its tensors too, but not both.
+TEST(Worker, WritesAnAnswerToAFileIfItDoesNotFitBesideItsTensors) {
+  Served worker;
+  worker.hear();
+  const std::string text(20'000, 'x');
+  const Item item = an_item_of_tensors(200, 100, text);
+  worker.say(Type::invoke, encode(std::span(&item, 1)));
+  const Frame asked = worker.hear();
+  ASSERT_EQ(asked.header.type, Type::ask_room);
+  EXPECT_EQ(*decode_ask_room(asked.payload), 40'000u);
+  const Descriptor room = file_of(40'000);
+  worker.say(Type::room, "", {room.number()}, item.handle);
+  const Frame frame = worker.hear();
+  ASSERT_EQ(frame.header.type, Type::result);
+  const auto answer = decode_answer(frame.payload);
+  EXPECT_TRUE(answer->in_memfd);
+  EXPECT_EQ(answer->body_size, 40'000u);
+  EXPECT_EQ(answer->content.tensors.size(), 200u);
+  EXPECT_EQ(content_of(room, 40'000), text + text);
+}
+
+TEST(Worker, FailsACallWhoseTensorsAreTooManyToName) {
+  Served worker;
+  worker.hear();
+  const std::string text(8, 'x');
+  const Item item = an_item_of_tensors(256, 240, text);
+  worker.say(Type::invoke, encode(std::span(&item, 1)));
+  worker.hear();
+  const Descriptor room = file_of(16);
+  worker.say(Type::room, "", {room.number()}, item.handle);
+  const Frame frame = worker.hear();
+  ASSERT_EQ(frame.header.type, Type::failed);
+  EXPECT_TRUE(decode_failure(frame.payload)
+                  ->message.starts_with("the names and shapes of the answer's tensors take "));
 }
 
 TEST(Worker, FailsTheOneCallThatThereIsNoRoomFor) {

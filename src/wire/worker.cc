@@ -17,6 +17,14 @@
 namespace dormouse::wire {
 namespace {
 
+// What a program makes may be more than it can say.
+Result<> check_frame(std::string_view what, std::string_view payload) {
+  if (payload.size() <= payload_bytes_max) return ok;
+  return Error{Code::unsupported, std::string(what) + " take " + std::to_string(payload.size()) +
+                                      " bytes, the limit is " + std::to_string(payload_bytes_max) +
+                                      " (64 KiB)"};
+}
+
 class OneInvocation final : public Invocation {
  public:
   using AskRoom = std::function<Result<Descriptor>(std::uint64_t bytes)>;
@@ -51,13 +59,8 @@ class OneInvocation final : public Invocation {
       room_ = std::as_writable_bytes(std::span(small_));
       return room_;
     }
-    const auto file = ask_room_(size);
-    if (!file) return file.error();
-    auto mapping = map(file->number(), size, PROT_READ | PROT_WRITE);
-    if (!mapping) return std::move(mapping).error();
-    result_mapping_ = std::move(*mapping);
-    room_ = {static_cast<std::byte*>(result_mapping_.get()), size};
-    in_memfd_ = true;
+    const auto mapped = map_room(size);
+    if (!mapped) return mapped.error();
     return room_;
   }
 
@@ -70,16 +73,39 @@ class OneInvocation final : public Invocation {
     return ok;
   }
 
-  Answer answer(Content content, std::uint64_t run_ns) const {
+  // The payload of `result`. A small body that has no room beside what describes it goes where
+  // large ones do.
+  Result<std::string> answer(Content content, std::uint64_t run_ns) {
     Answer answer{std::move(content)};
     answer.run_ns = run_ns;
     answer.body_size = room_.size();
     answer.in_memfd = in_memfd_;
     if (!in_memfd_) answer.inline_body = small_;
-    return answer;
+    std::string payload = encode(answer);
+    if (payload.size() > payload_bytes_max && !answer.inline_body.empty()) {
+      const auto mapped = map_room(small_.size());
+      if (!mapped) return mapped.error();
+      std::ranges::copy(as_bytes(small_), room_.begin());
+      answer.in_memfd = true;
+      payload = encode(answer);
+    }
+    const auto fits = check_frame("the names and shapes of the answer's tensors", payload);
+    if (!fits) return fits.error();
+    return payload;
   }
 
  private:
+  Result<> map_room(std::uint64_t size) {
+    const auto file = ask_room_(size);
+    if (!file) return file.error();
+    auto mapping = map(file->number(), size, PROT_READ | PROT_WRITE);
+    if (!mapping) return std::move(mapping).error();
+    result_mapping_ = std::move(*mapping);
+    room_ = {static_cast<std::byte*>(result_mapping_.get()), size};
+    in_memfd_ = true;
+    return ok;
+  }
+
   Item item_;
   AskRoom ask_room_;
   Descriptor body_memfd_;
@@ -195,7 +221,11 @@ class Server {
     if (!options) return options.error();
     const auto ready = program_.load(*options);
     if (!ready) return send(Type::init_failed, 0, encode(failure(ready.error())));
-    const auto sent = send(Type::ready, 0, encode(*ready));
+    const std::string payload = encode(*ready);
+    const auto fits =
+        check_frame("the names and shapes of the model's inputs and outputs", payload);
+    if (!fits) return send(Type::init_failed, 0, encode(failure(fits.error())));
+    const auto sent = send(Type::ready, 0, payload);
     const auto wanted = options->options.find("template");
     const bool forks = wanted != options->options.end() && wanted->second == "yes" &&
                        !ready->notes.contains("template");
@@ -224,7 +254,10 @@ class Server {
     if (!options) return options.error();
     const auto prepared = program_.prepare(*options);
     if (!prepared) return send(Type::init_failed, 0, encode(failure(prepared.error())));
-    return send(Type::prepared, 0, encode(*prepared));
+    const std::string payload = encode(*prepared);
+    const auto fits = check_frame("the notes on what was prepared", payload);
+    if (!fits) return send(Type::init_failed, 0, encode(failure(fits.error())));
+    return send(Type::prepared, 0, payload);
   }
 
   Result<> invoke(Frame& frame) {
@@ -257,7 +290,9 @@ class Server {
     if (!placed) return send(Type::failed, handle, encode(failure(placed.error())));
     const auto took = std::chrono::steady_clock::now() - began;
     const auto ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count());
-    return send(Type::result, handle, encode(invocation.answer(std::move(reply->content), ns)));
+    const auto answer = invocation.answer(std::move(reply->content), ns);
+    if (!answer) return send(Type::failed, handle, encode(failure(answer.error())));
+    return send(Type::result, handle, *answer);
   }
 
   static Failure failure(const Error& error) { return {error.code, error.message}; }

@@ -328,7 +328,7 @@ class Worker:
                     "which call is this thread in? Start it with contextvars.copy_context().run"
                 )
             caller = running[0]
-        in_memfd = len(body) > wire.INLINE_MAX
+        in_memfd = len(body) + len(content) > wire.INLINE_MAX
         message = wire.call(caller, name, content, body, in_memfd)
         if len(message) > wire.PAYLOAD_MAX:
             raise ValueError("the name and the tensors take more than 64 KiB to describe")
