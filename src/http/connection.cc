@@ -39,6 +39,25 @@ std::unexpected<Rejection> broken_off(const Result<std::size_t>& read) {
   return late ? refuse("a body that comes too slowly", 408) : gone();
 }
 
+// What is to be received of a request that was not refused.
+Receiving receiving(const Admission& admitted) {
+  const auto* const said = std::get_if<Receiving>(&admitted);
+  Receiving wanted = said != nullptr ? *said : Receiving{std::get<std::uint64_t>(admitted)};
+  wanted.body_bytes_max = std::min(wanted.body_bytes_max, body_bytes_max);
+  return wanted;
+}
+
+// What is sent as it lies there; nullptr if that is a stream.
+const Body* body_of(const Response& response) {
+  if (const auto* const spliced = std::get_if<Spliced>(&response.body)) return &spliced->of;
+  return std::get_if<Body>(&response.body);
+}
+
+std::uint64_t size_of(const Response& response) {
+  if (const auto* const spliced = std::get_if<Spliced>(&response.body)) return spliced->size();
+  return std::get<Body>(response.body).size();
+}
+
 }  // namespace
 
 asio::awaitable<void> Connection::serve(std::shared_ptr<Core> keep) {
@@ -107,12 +126,12 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   if (const auto* passing = std::get_if<Passing>(&admitted)) {
     co_return co_await pass(std::move(received), passing->body_bytes_max);
   }
-  const std::uint64_t bytes_max = std::min(std::get<std::uint64_t>(admitted), body_bytes_max);
+  const Receiving wanted = receiving(admitted);
   Request request{.loopback = loopback_};
-  if (auto here = take_small_body(received, bytes_max)) {
+  if (auto here = take_small_body(received, wanted.body_bytes_max)) {
     request.body = *std::move(here);
   } else if (received.has_body()) {
-    auto body = co_await read_body(&received, bytes_max);
+    auto body = co_await read_body(&received, wanted);
     if (!body) co_return co_await refuse_and_close(body.error());
     request.body = *std::move(body);
   }
@@ -159,8 +178,8 @@ std::optional<Body> Connection::take_small_body(const ReceivedHead& received,
   return body;
 }
 
-asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
-                                                      std::uint64_t bytes_max) {
+asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received, Receiving receiving) {
+  const std::uint64_t bytes_max = receiving.body_bytes_max;
   const std::uint64_t length = received->head.content_length.value_or(0);
   if (length > bytes_max) co_return std::unexpected(too_long(bytes_max));
   if (received->expects_continue && stream_.buffered().empty()) {
@@ -171,6 +190,7 @@ asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received,
   stream_.begin_body();
   IncomingBody incoming(core_->body_budget(), length, core_->limits().inline_body_bytes_max,
                         bytes_max);
+  incoming.begin_at((aligned_bytes - receiving.header_bytes % aligned_bytes) % aligned_bytes);
   Accepted<std::monostate> read;
   if (received->chunked) {
     read = co_await read_chunked(&incoming, bytes_max);
@@ -275,7 +295,7 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   }
   // It may take its client long to read, as it may to send.
   BodyShare share(core_->body_budget());
-  const Body* const whole = std::get_if<Body>(&response.body);
+  const Body* const whole = body_of(response);
   const bool needs_share = whole != nullptr && whole->memfd() >= 0 && !whole->has_share();
   if (needs_share && !share.grow_to(whole->size())) {
     response = core_->refusal(503, too_many_bytes, path_);
@@ -287,7 +307,7 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   } else if (pieces != nullptr) {
     framing.kind = manner.version_1_0 ? Framing::Kind::until_close : Framing::Kind::chunked;
   } else {
-    framing.size = std::get<Body>(response.body).size();
+    framing.size = size_of(response);
   }
   const bool keep_alive =
       manner.keep_alive && !core_->draining() && framing.kind != Framing::Kind::until_close;
@@ -303,6 +323,8 @@ asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
   } else if (pieces != nullptr) {
     const bool chunked = framing.kind == Framing::Kind::chunked;
     sent = co_await send_pieces(pieces, chunked, &response.trailers);
+  } else if (const auto* const spliced = std::get_if<Spliced>(&response.body)) {
+    sent = co_await send_spliced(spliced);
   } else if (const Body& body = std::get<Body>(response.body); body.memfd() < 0) {
     stream_.add(body.text());
     const auto all = stream_.try_flush();
@@ -322,6 +344,22 @@ asio::awaitable<bool> Connection::send_file(const Body* body) {
   if (!head || !is_file) co_return head.has_value();
   const auto sent = co_await stream_.send_file(body->memfd(), body->offset(), body->size());
   co_return sent.has_value();
+}
+
+asio::awaitable<bool> Connection::send_spliced(const Spliced* body) {
+  const bool is_file = body->of.memfd() >= 0 && !body->parts.empty();
+  stream_.add(body->head);
+  for (const Spliced::Part& each : body->parts) {
+    if (!is_file) stream_.add(std::string_view(body->of.text()).substr(each.offset, each.size));
+  }
+  const auto head = co_await stream_.flush(is_file);
+  if (!head || !is_file) co_return head.has_value();
+  for (const Spliced::Part& each : body->parts) {
+    const std::uint64_t offset = body->of.offset() + each.offset;
+    const auto sent = co_await stream_.send_file(body->of.memfd(), offset, each.size);
+    if (!sent) co_return false;
+  }
+  co_return true;
 }
 
 asio::awaitable<bool> Connection::send_pieces(Pieces* pieces, bool chunked,

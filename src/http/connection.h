@@ -60,7 +60,7 @@ class Connection {
   asio::awaitable<bool> pass(ReceivedHead received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<ReceivedHead>> read_head();
   std::optional<Body> take_small_body(const ReceivedHead& received, std::uint64_t bytes_max);
-  asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, std::uint64_t bytes_max);
+  asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, Receiving receiving);
   asio::awaitable<Accepted<std::monostate>> read_sized(IncomingBody* into, std::uint64_t size);
   asio::awaitable<Accepted<std::monostate>> read_chunked(IncomingBody* into,
                                                          std::uint64_t bytes_max);
@@ -72,6 +72,7 @@ class Connection {
 
   asio::awaitable<bool> answer(Manner manner, Response response);
   asio::awaitable<bool> send_file(const Body* body);
+  asio::awaitable<bool> send_spliced(const Spliced* body);
   asio::awaitable<bool> send_pieces(Pieces* pieces, bool chunked,
                                     const std::function<Fields()>* trailers);
 

@@ -45,22 +45,24 @@ Result<std::span<char>> IncomingBody::room(std::uint64_t wanted) {
   if (memfd_ < 0) {
     if (auto moved = move_to_memfd(); !moved) return std::move(moved).error();
   }
-  if (auto grown = grow_file(size_ + wanted); !grown) return std::move(grown).error();
-  return std::span(mapping_ + size_, wanted);
+  if (auto grown = grow_file(begin_ + size_ + wanted); !grown) {
+    return std::move(grown).error();
+  }
+  return std::span(mapping_ + begin_ + size_, wanted);
 }
 
 Result<> IncomingBody::move_to_memfd() {
   memfd_ = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (memfd_ < 0) return system_error(Code::unavailable, "a file for a body");
   // More of a file may be mapped than it has: so the mapping never moves while the file grows.
-  void* const mapping =
-      mmap(nullptr, bytes_max_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memfd_, 0);
+  void* const mapping = mmap(nullptr, begin_ + bytes_max_, PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_NORESERVE, memfd_, 0);
   if (mapping == MAP_FAILED) return system_error(Code::unavailable, "mapping a body");
   mapping_ = static_cast<char*>(mapping);
-  bytes_mapped_ = bytes_max_;
+  bytes_mapped_ = begin_ + bytes_max_;
   if (size_ == 0) return ok;
-  if (auto grown = grow_file(size_); !grown) return grown;
-  std::memcpy(mapping_, text_.data(), size_);
+  if (auto grown = grow_file(begin_ + size_); !grown) return grown;
+  std::memcpy(mapping_ + begin_, text_.data(), size_);
   text_ = {};
   return ok;
 }
@@ -68,8 +70,9 @@ Result<> IncomingBody::move_to_memfd() {
 Result<> IncomingBody::grow_file(std::uint64_t size_min) {
   if (file_size_ >= size_min) return ok;
   const std::uint64_t step = std::max(file_size_ * 2, file_step_bytes);
-  const std::uint64_t size =
-      bytes_expected_ > 0 ? bytes_expected_ : std::min(std::max(size_min, step), bytes_max_);
+  const std::uint64_t size = bytes_expected_ > 0
+                                 ? begin_ + bytes_expected_
+                                 : std::min(std::max(size_min, step), begin_ + bytes_max_);
   if (ftruncate(memfd_, static_cast<off_t>(size)) != 0) {
     return system_error(Code::unavailable, "growing a body");
   }
@@ -84,7 +87,8 @@ Result<Body> IncomingBody::finish() {
   }
   munmap(mapping_, bytes_mapped_);
   mapping_ = nullptr;
-  if (file_size_ != size_ && ftruncate(memfd_, static_cast<off_t>(size_)) != 0) {
+  const std::uint64_t end = begin_ + size_;
+  if (file_size_ != end && ftruncate(memfd_, static_cast<off_t>(end)) != 0) {
     return system_error(Code::unavailable, "cutting a body");
   }
   // Not F_SEAL_WRITE: before Linux 6.7 such a file cannot be mapped MAP_SHARED, even to read.
@@ -92,7 +96,7 @@ Result<Body> IncomingBody::finish() {
   if (fcntl(memfd_, F_ADD_SEALS, seals) != 0) {
     return system_error(Code::unavailable, "sealing a body");
   }
-  return Body(std::exchange(memfd_, -1), 0, size_, std::move(share_));
+  return Body(std::exchange(memfd_, -1), begin_, size_, std::move(share_));
 }
 
 }  // namespace dormouse::http

@@ -24,6 +24,8 @@ class IncomingBody {
   IncomingBody& operator=(const IncomingBody&) = delete;
   ~IncomingBody();
 
+  // In a memfd the body begins there, which is to be said first.
+  void begin_at(std::uint64_t offset) { begin_ = offset; }
   // Room for at least one byte and at most `wanted`, which must be within bytes_max.
   Result<std::span<char>> room(std::uint64_t wanted);
   void received(std::uint64_t bytes) { size_ += bytes; }
@@ -40,6 +42,7 @@ class IncomingBody {
   std::uint64_t bytes_expected_;
   std::uint64_t inline_bytes_max_;
   std::uint64_t bytes_max_;
+  std::uint64_t begin_ = 0;
   std::uint64_t size_ = 0;
   std::string text_;
   int memfd_ = -1;

@@ -25,17 +25,38 @@ Fields sum_trailer() {
   return trailers;
 }
 
+// The last byte, then the first two.
+Spliced spliced(Body body) {
+  const std::uint64_t end = body.size() - 1;
+  Spliced all{.head = "head:", .of = std::move(body), .parts = {}};
+  for (const Spliced::Part part : {Spliced::Part{end, 1}, {7, 0}, {0, 1}, {1, 1}}) all.add(part);
+  EXPECT_EQ(all.parts, (std::vector<Spliced::Part>{{end, 1}, {0, 2}}));
+  EXPECT_EQ(all.size(), 8u);
+  return all;
+}
+
 class Echo final : public Handler {
  public:
+  static constexpr std::uint64_t header_bytes = 131;
+
   explicit Echo(async::Clock* clock) : clock_(clock) {}
 
   Admission admit(const Head& head, bool) override {
+    if (head.path == "/behind") return Receiving{std::uint64_t{16} << 20, header_bytes};
     return head.path == "/small" ? std::uint64_t{10} : std::uint64_t{16} << 20;
   }
 
   asio::awaitable<Response> handle(Request request) override {
     Response response;
     response.fields.add("X-Path", request.head.path);
+    if (request.head.path == "/behind") {
+      const std::uint64_t begin = request.body.offset() + header_bytes;
+      response.fields.add("X-Aligned", begin % aligned_bytes == 0 ? "yes" : "no");
+    }
+    if (request.head.path == "/spliced") {
+      response.body = spliced(std::move(request.body));
+      co_return response;
+    }
     response.body = std::move(request.body);
     if (request.head.path == "/wait") co_await clock_->sleep_until(never);
     if (request.head.path == "/stream") {
@@ -91,6 +112,31 @@ TEST_F(RoundTrip, BodiesOfAnySizeGoThereAndBack) {
     EXPECT_EQ(response->status, 200);
     EXPECT_EQ(response->fields.find("x-path"), "/f/e\xC3\xA9");
     EXPECT_TRUE(response->body == body) << size;
+  }
+}
+
+TEST_F(RoundTrip, ABodyMayBePutTogetherOfPartsOfAnother) {
+  for (const std::size_t size : {5'000u, 5'000'000u}) {  // In memory, and in a memfd.
+    const std::string body = "ab" + std::string(size, 'x') + "c";
+    const ClientRequest request{.method = "POST", .target = "/spliced", .body = body};
+    for (int i = 0; i < 2; ++i) {
+      const auto response = client_->send(request);
+      ASSERT_TRUE(response) << response.error().message;
+      EXPECT_EQ(response->body, "head:cab");
+    }
+  }
+  const auto none = client_->send({.method = "POST", .target = "/spliced", .body = "ab"});
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->body, "head:bab");
+}
+
+TEST_F(RoundTrip, WhatIsBehindAHeaderIsReceivedAligned) {
+  for (const std::size_t size : {48u * 1024 + 1, 3'000'000u}) {
+    const std::string body(size, 'x');
+    const auto sent = client_->send({.method = "POST", .target = "/behind", .body = body});
+    ASSERT_TRUE(sent) << sent.error().message;
+    EXPECT_EQ(sent->fields.find("x-aligned"), "yes");
+    EXPECT_TRUE(sent->body == body);
   }
 }
 

@@ -32,6 +32,22 @@ class TcpServer final : public Server {
 
 }  // namespace
 
+void Spliced::add(Part part) {
+  if (part.size == 0) return;
+  const bool is_next = !parts.empty() && parts.back().offset + parts.back().size == part.offset;
+  if (is_next) {
+    parts.back().size += part.size;
+  } else {
+    parts.push_back(part);
+  }
+}
+
+std::uint64_t Spliced::size() const {
+  std::uint64_t all = head.size();
+  for (const Part& each : parts) all += each.size;
+  return all;
+}
+
 Result<std::unique_ptr<Server>> listen(asio::any_io_executor executor, async::Clock* clock,
                                        Handler* handler, ServerOptions options) {
   auto core =

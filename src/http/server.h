@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "async/clock.h"
 #include "base/check.h"
@@ -57,22 +58,43 @@ struct Request {
 // (the connection is closed without a last chunk, so that the client sees it was cut).
 using Pieces = std::function<asio::awaitable<Result<std::optional<std::string>>>()>;
 
+// A body that is put together as it is sent, and copied nowhere: some bytes, and parts of another.
+struct Spliced {
+  struct Part {
+    std::uint64_t offset = 0, size = 0;  // All of it within `of`.
+    friend bool operator==(const Part&, const Part&) = default;
+  };
+  std::string head;
+  Body of;
+  std::vector<Part> parts;
+
+  void add(Part);  // Behind those that are there.
+  std::uint64_t size() const;
+};
+
 struct Response {
   int status = 200;
   // Content-Length, Date, Connection and their like are the server's: left out if given. A status
   // or field that cannot be sent as it is becomes a 500.
   Fields fields;
-  std::variant<Body, Pieces> body;   // Pieces are sent chunked, as they come.
-  std::function<Fields()> trailers;  // Asked after the last piece; may be empty.
+  std::variant<Body, Pieces, Spliced> body;  // Pieces are sent chunked, as they come.
+  std::function<Fields()> trailers;          // Asked after the last piece; may be empty.
 };
 
 // The request is passed on as it comes, to pass(); its body may have so many bytes.
 struct Passing {
   std::uint64_t body_bytes_max = 0;
 };
+// The body, which may have so many bytes, is received. What is behind its first `header_bytes`
+// begins at a multiple of aligned_bytes, if it is long enough to lie in a memfd.
+struct Receiving {
+  std::uint64_t body_bytes_max = 0;
+  std::uint64_t header_bytes = 0;
+};
+inline constexpr std::uint64_t aligned_bytes = 64;
 // How many bytes the body may have, which is then received; or the response that refuses it (an
 // unknown path, no key, …).
-using Admission = std::variant<std::uint64_t, Response, Passing>;
+using Admission = std::variant<std::uint64_t, Response, Passing, Receiving>;
 
 class Handler {
  public:
