@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "runtimes/executable/error_document.h"
 #include "wire/mapping.h"
 
@@ -48,7 +49,7 @@ std::string trace_of(const InvocationId& id) {
 std::string answer_type(const http::Head& head) {
   const std::string_view type = head.fields.find("Content-Type").value_or("");
   const bool is_said = !type.empty() && type.size() <= type_bytes_max &&
-                       !type.starts_with("application/x-www-form-urlencoded");
+                       !is_media_type(type, "application/x-www-form-urlencoded");
   return is_said ? std::string(type) : "application/json";
 }
 

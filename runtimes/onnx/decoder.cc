@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "base/ascii.h"
 #include "runtimes/onnx/pictures/pictures.h"
 
 namespace dormouse::onnx {
@@ -53,8 +54,8 @@ Result<std::unique_ptr<Decoder>> Decoder::open() {
 }
 
 bool is_picture(std::string_view content_type) {
-  const std::string_view type = content_type.substr(0, content_type.find(';'));
-  return type == "image/png" || type == "image/jpeg" || type == "image/webp";
+  return is_media_type(content_type, "image/png") || is_media_type(content_type, "image/jpeg") ||
+         is_media_type(content_type, "image/webp");
 }
 
 }  // namespace dormouse::onnx

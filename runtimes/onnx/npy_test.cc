@@ -101,6 +101,7 @@ TEST(Npy, GoesThroughAModel) {
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->spec, (wire::TensorSpec{"", DataType::fp32, {1, 4}}));
   EXPECT_EQ(answer->body.substr(back->offset), values);
+  EXPECT_TRUE(worker.invoke_raw("Application/X-NPY; version=1", file));
   const auto text = worker.invoke_raw("text/plain", "hello");
   ASSERT_FALSE(text);
   EXPECT_EQ(text.error().code, Code::unsupported);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/ascii.h"
 #include "runtimes/include/dormouse.h"
 #include "runtimes/onnx/npy.h"
 #include "runtimes/onnx/optimised_key.h"
@@ -143,7 +144,7 @@ class OnnxProgram final : public wire::Program {
     if (!session_) return Error{Code::function_failed, "no model is loaded"};
     if (task_) return task_->answer(content, invocation.body());
     if (content.is_tensors) return run_tensors(invocation);
-    if (content.content_type == npy_type) return run_npy(invocation);
+    if (is_media_type(content.content_type, npy_type)) return run_npy(invocation);
     return Error{Code::unsupported, "this function takes application/json or " +
                                         std::string(npy_type) + ", not \"" + content.content_type +
                                         "\"; curl: -H 'Content-Type: application/json'"};

@@ -206,7 +206,9 @@ TEST_F(Reading, BearsHostilePictures) {
   std::string huge = png;  // 2^31 - 1 pixels wide, with the checksum that goes with it unchanged.
   huge.replace(16, 4, "\x7f\xff\xff\xff");
   refused("image/png", huge, Code::invalid_argument);
-  EXPECT_TRUE(worker.invoke_raw("image/png", png));
+  for (const char* type : {"image/png", "Image/PNG", "image/png ; name=a"}) {
+    EXPECT_TRUE(worker.invoke_raw(type, png)) << type;
+  }
 }
 
 TEST_F(Reading, SaysWhyATaskDoesNotLoad) {

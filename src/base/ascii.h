@@ -1,5 +1,5 @@
 // Text of protocols, in which only the letters of ASCII have two cases: host names, header names,
-// methods, file suffixes. Pure.
+// methods, media types, file suffixes. Pure.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,15 @@ inline std::string lower(std::string_view text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
   }
   return lowered;
+}
+
+// Whether a Content-Type, "Image/PNG; q=1", is of `type`, "image/png". Its parameters do not count.
+inline bool is_media_type(std::string_view content_type, std::string_view type) {
+  constexpr std::string_view blanks = " \t";
+  std::string_view said = content_type.substr(0, content_type.find(';'));
+  said.remove_prefix(std::min(said.find_first_not_of(blanks), said.size()));
+  said.remove_suffix(said.size() - (said.find_last_not_of(blanks) + 1));
+  return lower(said) == type;
 }
 
 // The pieces between `at`s, empty ones too. They live as long as `text` does.

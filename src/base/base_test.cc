@@ -80,6 +80,13 @@ TEST(Reader, FailsOnceAndForGood) {
 
 TEST(Ascii, HasTwoCasesOfLettersOnly) {
   EXPECT_EQ(lower("Content-TYPE: @[`{ \xC3\x84"), "content-type: @[`{ \xC3\x84");
+  EXPECT_TRUE(is_media_type("image/png", "image/png"));
+  EXPECT_TRUE(is_media_type("\tImage/PNG ; q=\"a;b\"", "image/png"));
+  EXPECT_FALSE(is_media_type("image/pngx", "image/png"));
+  EXPECT_FALSE(is_media_type("image /png", "image/png"));
+  EXPECT_FALSE(is_media_type("text/plain; image/png", "image/png"));
+  EXPECT_FALSE(is_media_type("", "image/png"));
+  EXPECT_FALSE(is_media_type(" ; ", "image/png"));
 }
 
 }  // namespace

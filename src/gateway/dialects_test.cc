@@ -201,7 +201,7 @@ TEST(Native, WritesNestedValues) {
 
 TEST(Native, KnowsJson) {
   EXPECT_TRUE(is_json("application/json"));
-  EXPECT_TRUE(is_json("Application/JSON ; charset=utf-8"));
+  EXPECT_TRUE(is_json(" Application/JSON ; charset=utf-8"));
   EXPECT_FALSE(is_json("application/jsonl"));
   EXPECT_FALSE(is_json(""));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/ascii.h"
 #include "gateway/json.h"
 #include "gateway/tensor_json.h"
 
@@ -83,11 +84,7 @@ Result<std::string> native_from_tensors(const std::vector<wire::Tensor>& tensors
 }
 
 bool is_json(std::string_view content_type) {
-  const std::string_view type = content_type.substr(0, content_type.find(';'));
-  const auto same = [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; };
-  const auto end = type.find_last_not_of(" \t");
-  return std::ranges::equal(type.substr(0, end == type.npos ? 0 : end + 1),
-                            std::string_view("application/json"), same);
+  return is_media_type(content_type, "application/json");
 }
 
 }  // namespace dormouse::gateway
