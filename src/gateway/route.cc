@@ -56,6 +56,7 @@ Route kserve(const std::vector<std::string_view>& path) {
   Route route = of(Place::nowhere, reading, path[2]);
   std::size_t at = 3;
   if (count >= 5 && path[3] == "versions") {
+    if (path[4].empty()) return {};
     route.version = path[4];
     at = 5;
   }
