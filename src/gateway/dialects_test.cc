@@ -243,6 +243,34 @@ TEST(KServe, ReadsJsonAndBinaryTogether) {
   EXPECT_EQ(got->bytes[got->tensors[1].offset], 7);
 }
 
+// Triton's: "If binary_data is specified on an output it overrides this setting."
+TEST(KServe, WhatIsSaidOfAnOutputGoesBeforeWhatIsSaidOfAll) {
+  struct {
+    const char* of_all;
+    const char* of_y;
+    bool y, z;
+  } rows[] = {
+      {"", "", false, false},
+      {"", R"("binary_data":true)", true, false},
+      {"", R"("binary_data":false)", false, false},
+      {R"("binary_data_output":true)", "", true, true},
+      {R"("binary_data_output":true)", R"("binary_data":false)", false, true},
+      {R"("binary_data_output":true)", R"("binary_data":true)", true, true},
+      {R"("binary_data_output":false)", R"("binary_data":true)", true, false},
+  };
+  for (const auto& row : rows) {
+    const std::string text =
+        R"({"inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","data":[1,2]},)"
+        R"({"name":"b","shape":[1],"datatype":"INT64","data":[1]}],"parameters":{)" +
+        std::string(row.of_all) + R"(},"outputs":[{"name":"z"},{"name":"y","parameters":{)" +
+        row.of_y + "}}]}";
+    const auto got = parse_infer(text, std::nullopt, two_inputs());
+    ASSERT_TRUE(got) << text << got.error().message;
+    EXPECT_EQ(got->wants_binary("y"), row.y) << text;
+    EXPECT_EQ(got->wants_binary("z"), row.z) << text;
+  }
+}
+
 TEST(KServe, LeavesBinaryTensorsWhereTheyAre) {
   const std::string header = R"({"inputs":[{"name":"x","shape":[2,2],"datatype":"FP32",)"
                              R"("parameters":{"binary_data_size":16}}]})";
@@ -333,7 +361,7 @@ TEST(KServe, SaysWhatIsWrong) {
 TEST(KServe, AnswersFieldByField) {
   InferRequest request;
   request.id = "7";
-  request.binary_outputs = {"z"};
+  request.binary_outputs = {{"z", true}};
   std::string bytes(8, '\0');
   const float values[] = {1.5f, 2};
   std::memcpy(bytes.data(), values, 8);

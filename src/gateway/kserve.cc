@@ -178,7 +178,8 @@ Result<> read_outputs(const json::object& document, const wire::Signature& signa
     if (std::ranges::find(out.outputs, *name) != out.outputs.end()) {
       return wrong("output " + in_quotes(*name) + " is there twice");
     }
-    if (is_true(parameter(each.get_object(), "binary_data"))) out.binary_outputs.insert(*name);
+    const auto* binary = parameter(each.get_object(), "binary_data");
+    if (binary != nullptr && binary->is_bool()) out.binary_outputs[*name] = binary->get_bool();
     out.outputs.push_back(std::move(*name));
   }
   return ok;

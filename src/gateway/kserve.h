@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -23,11 +23,12 @@ struct InferRequest {
   std::vector<wire::Tensor> tensors;
   bool in_place = false;
   std::string bytes;
-  std::vector<std::string> outputs;      // Wanted; empty: all.
-  std::set<std::string> binary_outputs;  // Of those, as bytes behind the header.
-  bool all_binary = false;
+  std::vector<std::string> outputs;            // Wanted; empty: all.
+  bool all_binary = false;                     // As bytes behind the header,
+  std::map<std::string, bool> binary_outputs;  // unless something else is said of an output.
   bool wants_binary(const std::string& output) const {
-    return all_binary || binary_outputs.contains(output);
+    const auto said = binary_outputs.find(output);
+    return said == binary_outputs.end() ? all_binary : said->second;
   }
 };
 

@@ -22,13 +22,32 @@ namespace {
 
 using wire::DataType;
 
-const wire::Signature one_input{.inputs = {{"x", DataType::fp32, {-1, 2}}}, .outputs = {}};
-const wire::Signature many_inputs{.inputs = {{"x", DataType::fp32, {-1, 2}},
-                                             {"i", DataType::int8, {2}},
-                                             {"h", DataType::fp16, {-1}},
-                                             {"b", DataType::boolean, {-1}},
-                                             {"s", DataType::bytes, {-1}}},
-                                  .outputs = {}};
+// A model that gives back what it is given.
+wire::Signature echo(std::vector<wire::TensorSpec> specs) {
+  return {.inputs = specs, .outputs = specs};
+}
+const wire::Signature one_input = echo({{"x", DataType::fp32, {-1, 2}}});
+const wire::Signature many_inputs = echo({{"x", DataType::fp32, {-1, 2}},
+                                          {"i", DataType::int8, {2}},
+                                          {"h", DataType::fp16, {-1}},
+                                          {"b", DataType::boolean, {-1}},
+                                          {"s", DataType::bytes, {-1}}});
+
+// Each output is written where the request wants it.
+void check_answer(const InferRequest& request, const InferResponse& response) {
+  const auto header = parse_json(response.header);
+  CHECK(header);
+  std::size_t binary = 0;
+  for (const json::value& each : header->get_object().at("outputs").get_array()) {
+    const json::object& output = each.get_object();
+    const bool wants_binary = request.wants_binary(std::string(output.at("name").get_string()));
+    CHECK(wants_binary == !output.contains("data"));
+    if (!wants_binary) continue;
+    const auto size = output.at("parameters").get_object().at("binary_data_size").get_int64();
+    CHECK(static_cast<std::uint64_t>(size) == response.binary.at(binary++).size);
+  }
+  CHECK(binary == response.binary.size());
+}
 
 void read_infer(std::string_view body, std::optional<std::uint64_t> header) {
   for (const wire::Signature* signature : {&one_input, &many_inputs}) {
@@ -38,7 +57,7 @@ void read_infer(std::string_view body, std::optional<std::uint64_t> header) {
         request->in_place ? body.substr(header.value_or(0)) : std::string_view(request->bytes);
     CHECK(wire::validate(request->tensors, bytes.size()));
     const auto response = infer_response(*request, "model", 1, request->tensors, bytes);
-    if (response) CHECK(parse_json(response->header));
+    if (response) check_answer(*request, *response);
   }
 }
 
