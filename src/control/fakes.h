@@ -227,6 +227,10 @@ class FakeFleet final : public fleet::Fleet {
     serving[function] = std::move(revision);
     ++served[function];
   }
+  catalog::RevisionPtr serves(const std::string& function) const override {
+    const auto found = serving.find(function);
+    return found == serving.end() ? nullptr : found->second;
+  }
   fleet::Status status(const std::string&) const override { return now; }
   asio::awaitable<fleet::Details> details(std::string) const override { co_return more; }
   fleet::Snapshot snapshot() override { return {}; }

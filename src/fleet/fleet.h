@@ -236,6 +236,8 @@ class Fleet {
   // The catalog or a secret changed: this revision serves anew from now on (nullptr: the function
   // is gone). What served before takes no new call; its calls end as they began.
   virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
+  // What serve() said last, which invoke() calls; nullptr: nothing.
+  virtual catalog::RevisionPtr serves(const std::string& function) const = 0;
 
   virtual Status status(const std::string& function) const = 0;
   virtual asio::awaitable<Details> details(std::string function) const = 0;

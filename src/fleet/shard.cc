@@ -63,6 +63,11 @@ FunctionKey Shard::serving(const std::string& function) const {
   return found == serving_.end() ? FunctionKey{} : found->second;
 }
 
+catalog::RevisionPtr Shard::serves(const std::string& function) const {
+  const auto found = served_.find(serving(function));
+  return found == served_.end() ? nullptr : found->second.revision;
+}
+
 void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
   const FunctionKey before = serving(function);
   if (before != FunctionKey{}) {

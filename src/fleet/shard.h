@@ -44,6 +44,7 @@ class Shard final : public Fleet {
   asio::awaitable<Outcome> invoke(Invocation) override;
   asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft, Witness) override;
   void serve(const std::string& function, catalog::RevisionPtr) override;
+  catalog::RevisionPtr serves(const std::string& function) const override;
   Status status(const std::string& function) const override;
   asio::awaitable<Details> details(std::string function) const override;
   Snapshot snapshot() override;

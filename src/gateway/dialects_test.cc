@@ -271,6 +271,20 @@ TEST(KServe, WhatIsSaidOfAnOutputGoesBeforeWhatIsSaidOfAll) {
   }
 }
 
+TEST(KServe, CopiesNoMoreThanItMayToBringTensorsTogether) {
+  const std::string header =
+      R"({"inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","data":[1,2]},)"
+      R"({"name":"b","shape":[1],"datatype":"INT64","parameters":{"binary_data_size":8}}]})";
+  const std::string body = header + std::string(8, 'b');
+  const auto finished = parse_infer(body, header.size(), two_inputs(), 8);
+  ASSERT_TRUE(finished);
+  EXPECT_FALSE(finished->is_unfinished);
+  const auto unfinished = parse_infer(body, header.size(), two_inputs(), 7);
+  ASSERT_TRUE(unfinished);
+  EXPECT_TRUE(unfinished->is_unfinished);
+  EXPECT_TRUE(unfinished->bytes.empty());
+}
+
 TEST(KServe, LeavesBinaryTensorsWhereTheyAre) {
   const std::string header = R"({"inputs":[{"name":"x","shape":[2,2],"datatype":"FP32",)"
                              R"("parameters":{"binary_data_size":16}}]})";
@@ -376,6 +390,7 @@ TEST(KServe, AnswersFieldByField) {
             R"({"name":"z","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":6}}]})");
   ASSERT_EQ(got->binary.size(), 1u);
   EXPECT_EQ(got->binary[0].spec.name, "z");
+  EXPECT_EQ(bytes_as_json(request, tensors), 8u);
 }
 
 TEST(Outcome, ShowsItsReceipt) {

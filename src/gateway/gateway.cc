@@ -3,7 +3,6 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "gateway/errors.h"
 #include "gateway/http_prelude.h"
@@ -16,14 +15,6 @@
 
 namespace dormouse::gateway {
 namespace {
-
-http::Response json_response(std::string body, int status = 200) {
-  http::Response response;
-  response.status = status;
-  response.fields.add("Content-Type", "application/json");
-  response.body = http::Body(std::move(body));
-  return response;
-}
 
 http::Response refuse(Place place, const Error& error, std::string_view invocation = {},
                       Duration retry_after = {}) {
@@ -75,17 +66,32 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
-Error no_tensors(const catalog::Manifest& manifest) {
-  if (manifest.task.empty()) {
-    return {Code::unsupported, "this function takes no tensors; POST to /f/" + manifest.name};
-  }
-  return {Code::unsupported, "this function takes no tensors: its task, " + manifest.task +
-                                 ", makes them of pictures; POST one to /f/" + manifest.name};
+// Tensors behind a header are received so that the worker can use them where they lie.
+http::Admission admit_infer(const http::Head& head, const catalog::Manifest& manifest) {
+  auto admitted = admit_body<http::Receiving>(Place::kserve_infer, head, manifest);
+  const auto header = header_length(head.fields);
+  auto* const receiving = std::get_if<http::Receiving>(&admitted);
+  if (receiving != nullptr && header) receiving->header_bytes = header->value_or(0);
+  return admitted;
 }
 
 constexpr std::size_t content_type_bytes_max = 1024;  // It shares a frame with a body.
 
 }  // namespace
+
+http::Response json_response(std::string body, int status) {
+  http::Response response;
+  response.status = status;
+  response.fields.add("Content-Type", "application/json");
+  response.body = http::Body(std::move(body));
+  return response;
+}
+
+Result<> check_version(const Route& to, const catalog::Revision& serving) {
+  const std::string number = std::to_string(serving.number);
+  if (to.version.empty() || to.version == number) return ok;
+  return Error{Code::not_found, "version " + to.version + " does not serve; " + number + " does"};
+}
 
 // Random bits for invocation ids, fetched a page at a time.
 struct Gateway::Ids {
@@ -129,6 +135,7 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   if (is_call && !revision) return refuse(to.place, no_function(to.name));
   if (to.place == Place::beneath) return nothing_beneath(to.name);
   if (!is_call) return std::uint64_t{0};
+  if (to.place == Place::kserve_infer) return admit_infer(head, revision->manifest);
   return admit_body<std::uint64_t>(to.place, head, revision->manifest);
 }
 
@@ -182,15 +189,14 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
   }
   auto revision = parts_.catalog->active(to.name);
   if (!revision) co_return refuse(to.place, no_function(to.name));
-  if (!to.version.empty() && to.version != std::to_string(revision->number)) {
-    co_return refuse(to.place, {Code::not_found, "version " + to.version + " does not serve; " +
-                                                     std::to_string(revision->number) + " does"});
+  if (auto serves = check_version(to, *revision); !serves) {
+    co_return refuse(to.place, serves.error());
   }
   if (to.place == Place::native) {
     co_return co_await native(std::move(request), std::move(revision));
   }
   if (to.place == Place::kserve_infer) {
-    co_return co_await infer(std::move(request), std::move(revision));
+    co_return co_await infer(std::move(request), std::move(to), std::move(revision));
   }
   if (to.place == Place::kserve_model_ready) {
     const fleet::Status status = parts_.fleet->status(to.name);
@@ -285,15 +291,10 @@ const wire::Signature* raw_signature(const catalog::Revision& revision) {
   return revision.manifest.task.empty() && is_model ? &signature : nullptr;
 }
 
-namespace {
-
-// A large one goes to the worker in a memfd: it is put there here, on the parser's thread.
 Result<http::Body> body_of(std::string bytes) {
   if (bytes.size() <= wire::inline_body_bytes_max) return http::Body(std::move(bytes));
   return http::Body::in_memfd(bytes);
 }
-
-}  // namespace
 
 Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
                       const wire::Signature& signature) {
@@ -304,6 +305,29 @@ Result<> fill_tensors(fleet::Invocation& call, std::string_view text,
   if (!body) return std::move(body).error();
   call.body = *std::move(body);
   return ok;
+}
+
+// What a request was read for need not serve any more once it is read: then it is to be read anew.
+bool Gateway::catch_up(fleet::Invocation* call) const {
+  auto serving = parts_.fleet->serves(call->revision->manifest.name);
+  if (!serving || serving == call->revision) return false;
+  call->revision = std::move(serving);
+  return true;
+}
+
+// JSON, as the tensors of the revision that serves once it is read; of one that takes none nothing
+// is filled in.
+asio::awaitable<Result<>> Gateway::fill_native(fleet::Invocation* call, const http::Body* body) {
+  const auto text = body->view();
+  if (!text) co_return text.error();
+  while (const auto* const signature = raw_signature(*call->revision)) {
+    auto work = [&] { return fill_tensors(*call, *text, *signature); };
+    auto parsing = off_loop(text->size(), work);
+    const Result<> filled = co_await std::move(parsing);
+    if (!catch_up(call)) co_return filled;
+  }
+  call->content = {};
+  co_return ok;
 }
 
 asio::awaitable<http::Response> Gateway::native(http::Request request,
@@ -318,17 +342,14 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
     co_return refuse(Place::native,
                      {Code::invalid_argument, "Content-Type: longer than 1024 bytes"}, id.text());
   }
-  const wire::Signature* const signature = is_json(type) ? raw_signature(*call.revision) : nullptr;
-  if (signature == nullptr) {
+  if (is_json(type) && raw_signature(*call.revision) != nullptr) {
+    auto filling = fill_native(&call, &request.body);
+    const Result<> filled = co_await std::move(filling);
+    if (!filled) co_return refuse(Place::native, filled.error(), id.text());
+  }
+  if (!call.content.is_tensors) {
     call.content.content_type = type.empty() ? "application/octet-stream" : type;
     call.body = std::move(request.body);
-  } else {
-    const auto text = request.body.view();
-    if (!text) co_return refuse(Place::native, text.error(), id.text());
-    auto work = [&call, &text, &signature] { return fill_tensors(call, *text, *signature); };
-    auto parsing = off_loop(text->size(), work);
-    const Result<> filled = co_await std::move(parsing);
-    if (!filled) co_return refuse(Place::native, filled.error(), id.text());
   }
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
@@ -364,103 +385,6 @@ asio::awaitable<http::Response> Gateway::tensors_response(fleet::Answer answer) 
   auto text = co_await std::move(writing);
   if (!text) co_return refuse(Place::native, text.error());
   co_return json_response(std::move(*text));
-}
-
-// ---- KServe v2 ----
-
-namespace {
-
-std::optional<std::uint64_t> header_length(const http::Head& head, bool& malformed) {
-  const auto text = head.fields.find("Inference-Header-Content-Length");
-  if (!text) return std::nullopt;
-  std::uint64_t value = 0;
-  const auto [end, failure] = std::from_chars(text->data(), text->data() + text->size(), value);
-  malformed = failure != std::errc{} || end != text->data() + text->size();
-  return value;
-}
-
-// `gathered`: the tensors' bytes, unless they lie in the request's body as they must.
-Result<> fill_request(InferRequest& out, http::Body& gathered, std::string_view body,
-                      std::optional<std::uint64_t> header, const wire::Signature& signature) {
-  auto parsed = parse_infer(body, header, signature);
-  if (!parsed) return std::move(parsed).error();
-  out = std::move(*parsed);
-  if (out.in_place) return ok;
-  auto made = body_of(std::exchange(out.bytes, {}));
-  if (!made) return std::move(made).error();
-  gathered = *std::move(made);
-  return ok;
-}
-
-http::Response binary_response(const InferResponse& infer, std::string_view bytes) {
-  http::Response response;
-  std::string body = infer.header;
-  for (const wire::Tensor& each : infer.binary) body.append(bytes.substr(each.offset, each.size));
-  response.fields.add("Content-Type", "application/octet-stream");
-  response.fields.add("Inference-Header-Content-Length", std::to_string(infer.header.size()));
-  response.body = http::Body(std::move(body));
-  return response;
-}
-
-}  // namespace
-
-asio::awaitable<http::Response> Gateway::infer(http::Request request,
-                                               catalog::RevisionPtr revision) {
-  fleet::Invocation call = invocation(std::move(revision));
-  const InvocationId id = call.id;
-  const wire::Signature* const signature = raw_signature(*call.revision);
-  if (signature == nullptr) {
-    co_return refuse(Place::kserve_infer, no_tensors(call.revision->manifest), id.text());
-  }
-  bool malformed = false;
-  const auto header = header_length(request.head, malformed);
-  if (malformed) {
-    co_return refuse(Place::kserve_infer,
-                     {Code::invalid_argument, "Inference-Header-Content-Length must be a number"},
-                     id.text());
-  }
-  const auto body = request.body.view();
-  if (!body) co_return refuse(Place::kserve_infer, body.error(), id.text());
-  InferRequest infer;
-  http::Body gathered;
-  auto work = [&] { return fill_request(infer, gathered, *body, header, *signature); };
-  auto parsing = off_loop(header.value_or(body->size()), work);
-  const Result<> parsed = co_await std::move(parsing);
-  if (!parsed) co_return refuse(Place::kserve_infer, parsed.error(), id.text());
-  call.content = {.tensors = infer.tensors, .is_tensors = true};
-  call.outputs = infer.outputs;
-  call.body =
-      infer.in_place ? std::move(request.body).behind(header.value_or(0)) : std::move(gathered);
-  const std::string model = call.revision->manifest.name;
-  const std::int32_t version = call.revision->number;
-  auto running = parts_.fleet->invoke(std::move(call));
-  fleet::Outcome outcome = co_await std::move(running);
-  if (!outcome.answer) {
-    auto refused =
-        refuse(Place::kserve_infer, outcome.answer.error(), id.text(), outcome.retry_after);
-    add_fields(refused.fields, id, outcome.receipt);
-    co_return refused;
-  }
-  auto writing = infer_answer(infer, model, version, std::move(*outcome.answer));
-  http::Response response = co_await std::move(writing);
-  add_fields(response.fields, id, outcome.receipt);
-  co_return response;
-}
-
-asio::awaitable<http::Response> Gateway::infer_answer(InferRequest infer, std::string model,
-                                                      std::int32_t version, fleet::Answer answer) {
-  const auto bytes = answer.body.view();
-  if (!bytes) co_return refuse(Place::kserve_infer, bytes.error());
-  if (!answer.content.is_tensors) {
-    co_return refuse(Place::kserve_infer,
-                     {Code::unsupported, "the function answered with something else than tensors"});
-  }
-  auto work = [&] { return infer_response(infer, model, version, answer.content.tensors, *bytes); };
-  auto writing = off_loop(bytes->size(), work);
-  const auto made = co_await std::move(writing);
-  if (!made) co_return refuse(Place::kserve_infer, made.error());
-  if (made->binary.empty()) co_return json_response(made->header);
-  co_return binary_response(*made, *bytes);
 }
 
 }  // namespace dormouse::gateway

@@ -61,11 +61,20 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> serve(http::Request, Route);
   asio::awaitable<http::Response> native(http::Request, catalog::RevisionPtr);
   asio::awaitable<http::Response> tensors_response(fleet::Answer);
-  asio::awaitable<http::Response> infer(http::Request, catalog::RevisionPtr);
-  asio::awaitable<http::Response> infer_answer(InferRequest, std::string model,
-                                               std::int32_t version, fleet::Answer);
+  asio::awaitable<Result<>> fill_native(fleet::Invocation*, const http::Body*);
+  bool catch_up(fleet::Invocation*) const;
   http::Response metrics();
   bool listens(const catalog::Revision&) const;
+
+  // In invoke_kserve.cc.
+  struct InferRead;
+  asio::awaitable<http::Response> infer(http::Request, Route, catalog::RevisionPtr);
+  asio::awaitable<Result<InferRead>> read_infer(fleet::Invocation*, const Route*,
+                                                const http::Request*);
+  asio::awaitable<Result<InferRead>> read_infer_for(const wire::Signature*, std::string_view body,
+                                                    std::optional<std::uint64_t> header);
+  asio::awaitable<http::Response> infer_answer(InferRequest, std::string model,
+                                               std::int32_t version, fleet::Answer);
 
   // In invoke_lambda.cc.
   struct LambdaInvocation;

@@ -14,13 +14,6 @@
 namespace dormouse::gateway {
 namespace {
 
-http::Response json_response(std::string body) {
-  http::Response response;
-  response.fields.add("Content-Type", "application/json");
-  response.body = http::Body(std::move(body));
-  return response;
-}
-
 Error no_model(const std::string& name) {
   return {Code::not_found, "model: there is no model \"" + name +
                                "\"; GET /v1/models lists those there are, `dormouse deploy "

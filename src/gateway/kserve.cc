@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "base/utf8.h"
 #include "gateway/json.h"
@@ -116,7 +117,7 @@ class Inputs {
     return ok;
   }
 
-  Result<> finish(InferRequest& out) const {
+  Result<> finish(InferRequest& out, std::uint64_t copy_bytes_max) const {
     for (const wire::TensorSpec& each : signature_.inputs) {
       const auto named = [&](const Read& read) { return read.spec.name == each.name; };
       if (std::ranges::none_of(read_, named)) {
@@ -126,6 +127,8 @@ class Inputs {
     if (taken_ != binary_.size()) return wrong("the body has bytes that belong to no input");
     out.in_place =
         !read_.empty() && std::ranges::all_of(read_, [](const Read& each) { return !each.data; });
+    out.is_unfinished = !out.in_place && binary_.size() > copy_bytes_max;
+    if (out.is_unfinished) return ok;
     for (const Read& each : read_) {
       auto tensor = place(each, out);
       if (!tensor) return std::move(tensor).error();
@@ -224,8 +227,18 @@ json::array specs_json(const std::vector<wire::TensorSpec>& specs) {
 
 }  // namespace
 
+Result<std::optional<std::uint64_t>> header_length(const http::Fields& fields) {
+  const auto text = fields.find("Inference-Header-Content-Length");
+  if (!text) return std::optional<std::uint64_t>();
+  std::uint64_t value = 0;
+  const auto [end, failure] = std::from_chars(text->data(), text->data() + text->size(), value);
+  const bool is_number = failure == std::errc{} && end == text->data() + text->size();
+  if (!is_number) return wrong("Inference-Header-Content-Length must be a number");
+  return std::optional(value);
+}
+
 Result<InferRequest> parse_infer(std::string_view body, std::optional<std::uint64_t> header_length,
-                                 const wire::Signature& signature) {
+                                 const wire::Signature& signature, std::uint64_t copy_bytes_max) {
   if (header_length == std::uint64_t{0}) return parse_raw(body, signature);
   if (header_length && *header_length > body.size()) {
     return wrong("Inference-Header-Content-Length says more than the body has");
@@ -250,11 +263,19 @@ Result<InferRequest> parse_infer(std::string_view body, std::optional<std::uint6
     const auto added = reader.add(each);
     if (!added) return added.error();
   }
-  const auto finished = reader.finish(out);
+  const auto finished = reader.finish(out, copy_bytes_max);
   if (!finished) return finished.error();
   const auto chosen = read_outputs(object, signature, out);
   if (!chosen) return chosen.error();
   return out;
+}
+
+std::uint64_t bytes_as_json(const InferRequest& request, const std::vector<wire::Tensor>& tensors) {
+  std::uint64_t bytes = 0;
+  for (const wire::Tensor& each : tensors) {
+    if (!request.wants_binary(each.spec.name)) bytes += each.size;
+  }
+  return bytes;
 }
 
 Result<InferResponse> infer_response(const InferRequest& request, std::string_view model,

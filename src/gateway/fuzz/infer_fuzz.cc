@@ -52,7 +52,10 @@ void check_answer(const InferRequest& request, const InferResponse& response) {
 void read_infer(std::string_view body, std::optional<std::uint64_t> header) {
   for (const wire::Signature* signature : {&one_input, &many_inputs}) {
     const auto request = parse_infer(body, header, *signature);
+    const auto here = parse_infer(body, header, *signature, 0);
+    CHECK(here.has_value() == request.has_value() || (here && here->is_unfinished));
     if (!request) continue;
+    CHECK(!request->is_unfinished);
     const std::string_view bytes =
         request->in_place ? body.substr(header.value_or(0)) : std::string_view(request->bytes);
     CHECK(wire::validate(request->tensors, bytes.size()));

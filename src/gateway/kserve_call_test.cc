@@ -1,0 +1,228 @@
+// Calls by KServe v2 and the native dialect, from the request to the response, over a fleet that
+// gives back what it is given.
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <functional>
+
+#include "gateway/gateway.h"
+
+namespace dormouse::gateway {
+namespace {
+
+catalog::RevisionPtr revision(std::int32_t number, std::int64_t width) {
+  auto made = std::make_shared<catalog::Revision>(
+      catalog::Revision{{}, "default", number, catalog::digest_of({}), {}});
+  made->manifest.name = "m";
+  made->manifest.runtime = "onnx";
+  const wire::TensorSpec x{"x", wire::DataType::fp32, {-1, width}};
+  made->ready.signature = {.inputs = {x, {"f", wire::DataType::fp32, {1}}}, .outputs = {x}};
+  return made;
+}
+
+// Of one function.
+class FakeCatalog final : public catalog::Catalog {
+ public:
+  catalog::RevisionPtr active(std::string_view) const override { return serving; }
+  const catalog::Function* find(std::string_view) const override { return nullptr; }
+  const std::map<std::string, catalog::Function, std::less<>>& all() const override {
+    return functions_;
+  }
+  std::set<Digest> live_blobs() const override { return {}; }
+  asio::awaitable<Result<catalog::RevisionPtr>> publish(catalog::Draft, WallTime) override {
+    co_return serving;
+  }
+  asio::awaitable<Result<catalog::RevisionPtr>> activate(std::string, std::int32_t) override {
+    co_return serving;
+  }
+  asio::awaitable<Result<>> remove(std::string) override { co_return ok; }
+  asio::awaitable<Result<>> remove_revision(std::string, std::int32_t) override { co_return ok; }
+
+  catalog::RevisionPtr serving;
+
+ private:
+  std::map<std::string, catalog::Function, std::less<>> functions_;
+};
+
+class EchoFleet final : public fleet::Fleet {
+ public:
+  explicit EchoFleet(const FakeCatalog* catalog) : catalog_(catalog) {}
+  asio::awaitable<fleet::Outcome> invoke(fleet::Invocation invocation) override {
+    invoked = true;
+    given_memfd = invocation.body.memfd();
+    given_revision = invocation.revision;
+    fleet::Answer answer{.content = std::move(invocation.content),
+                         .body = std::move(invocation.body),
+                         .stream = {},
+                         .lease = {}};
+    co_return fleet::Outcome{.answer = std::move(answer), .receipt = {}};
+  }
+  catalog::RevisionPtr serves(const std::string&) const override { return catalog_->serving; }
+
+  asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft draft, fleet::Witness) override {
+    co_return draft;
+  }
+  void serve(const std::string&, catalog::RevisionPtr) override {}
+  fleet::Status status(const std::string&) const override { return {}; }
+  asio::awaitable<fleet::Details> details(std::string) const override {
+    co_return fleet::Details();
+  }
+  fleet::Snapshot snapshot() override { return {}; }
+  const std::map<std::string, fleet::Runtime>& runtimes() const override { return runtimes_; }
+  void end_calls() override {}
+  asio::awaitable<void> drain(Duration) override { co_return; }
+
+  bool invoked = false;
+  int given_memfd = -1;
+  catalog::RevisionPtr given_revision;
+
+ private:
+  const FakeCatalog* catalog_;
+  std::map<std::string, fleet::Runtime> runtimes_{{"onnx", {}}};
+};
+
+struct World {
+  World() { catalog.serving = revision(1, 2); }
+
+  // Answers; `meanwhile` happens as soon as that waits for another thread.
+  http::Response call(http::Request request, const std::function<void()>& meanwhile = [] {}) {
+    io.restart();
+    std::optional<http::Response> response;
+    auto work = gateway.handle(std::move(request));
+    asio::co_spawn(io, std::move(work),
+                   [&](std::exception_ptr, http::Response made) { response = std::move(made); });
+    io.poll_one();
+    meanwhile();
+    io.run();
+    return *std::move(response);
+  }
+
+  asio::io_context io;
+  std::unique_ptr<async::Clock> clock = async::system_clock();
+  FakeCatalog catalog;
+  EchoFleet fleet{&catalog};
+  Keys keys;
+  Gateway gateway{{.clock = clock.get(),
+                   .catalog = &catalog,
+                   .fleet = &fleet,
+                   .api = nullptr,
+                   .lambda_api = nullptr,
+                   .logs = nullptr,
+                   .keys = &keys,
+                   .hosts = {},
+                   .http_counters = {},
+                   .version = "1"}};
+};
+
+http::Request request(std::string path, http::Body body) {
+  http::Request made;
+  made.head = {.method = "POST", .path = path, .target = path};
+  made.body = std::move(body);
+  return made;
+}
+
+constexpr std::size_t rows = 100'000;
+constexpr std::size_t bytes_of_x = rows * 8;
+
+// Of `x` in binary, behind its header; `f` in JSON, or in binary as well.
+http::Request infer(bool f_is_json) {
+  const std::string f = f_is_json ? R"("data":[7])" : R"("parameters":{"binary_data_size":4})";
+  const std::string header =
+      R"({"inputs":[{"name":"x","datatype":"FP32","shape":[100000,2],"parameters":)"
+      R"({"binary_data_size":800000}},{"name":"f","datatype":"FP32","shape":[1],)" +
+      f + R"(}],"parameters":{"binary_data_output":true}})";
+  auto body = http::Body::in_memfd(header + std::string(bytes_of_x, 'x') +
+                                   (f_is_json ? std::string() : std::string(4, 'f')));
+  CHECK(body);
+  auto made = request("/v2/models/m/infer", *std::move(body));
+  made.head.fields.add("Inference-Header-Content-Length", std::to_string(header.size()));
+  return made;
+}
+
+// Some 300 KB.
+std::string json_rows() {
+  std::string all;
+  for (int i = 0; i < 30'000; ++i) all += std::string(i == 0 ? "" : ",") + "[0.5,0.25]";
+  return "[" + all + "]";
+}
+
+http::Request infer_json(std::string path) {
+  return request(
+      std::move(path),
+      http::Body(R"({"inputs":[{"name":"x","datatype":"FP32","shape":[30000,2],"data":)" +
+                 json_rows() + R"(},{"name":"f","datatype":"FP32","shape":[1],"data":[7]}]})"));
+}
+
+std::string text_of(const http::Response& response) {
+  return std::get<http::Body>(response.body).text();
+}
+
+// The file that the client's bytes were received into is the worker's, and the worker's is sent.
+TEST(KServeCall, CopiesNoBinaryTensor) {
+  World world;
+  auto asked = infer(false);
+  const int received = asked.body.memfd();
+  const auto response = world.call(std::move(asked), [&] { EXPECT_TRUE(world.fleet.invoked); });
+  EXPECT_EQ(world.fleet.given_memfd, received);
+  EXPECT_EQ(response.status, 200);
+  const auto& sent = std::get<http::Spliced>(response.body);
+  EXPECT_EQ(sent.of.memfd(), received);
+  EXPECT_EQ(sent.parts, (std::vector<http::Spliced::Part>{{0, bytes_of_x + 4}}));
+  EXPECT_EQ(response.fields.find("Inference-Header-Content-Length"),
+            std::to_string(sent.head.size()));
+}
+
+TEST(KServeCall, BringsTensorsTogetherOffTheLoop) {
+  World world;
+  const auto response = world.call(infer(true), [&] { EXPECT_FALSE(world.fleet.invoked); });
+  const auto& sent = std::get<http::Spliced>(response.body);
+  EXPECT_EQ(sent.size(), sent.head.size() + bytes_of_x + 4);
+  const std::string_view bytes = *sent.of.view();
+  EXPECT_EQ(bytes.substr(sent.parts[0].offset, bytes_of_x), std::string(bytes_of_x, 'x'));
+}
+
+TEST(KServeCall, IsReadAnewForWhatServesOnceItIsRead) {
+  World world;
+  const auto second = revision(2, 2);
+  const auto response =
+      world.call(infer_json("/v2/models/m/infer"), [&] { world.catalog.serving = second; });
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(world.fleet.given_revision, second);
+  EXPECT_TRUE(text_of(response).starts_with(R"({"model_name":"m","model_version":"2",)"));
+
+  const auto other =
+      world.call(infer_json("/v2/models/m/infer"), [&] { world.catalog.serving = revision(3, 7); });
+  EXPECT_EQ(other.status, 400);
+  EXPECT_TRUE(text_of(other).contains("wants the shape [-1, 7]")) << text_of(other);
+}
+
+TEST(KServeCall, IsNotAnsweredByAnotherVersionThanItNames) {
+  World world;
+  const auto response = world.call(infer_json("/v2/models/m/versions/1/infer"),
+                                   [&] { world.catalog.serving = revision(2, 2); });
+  EXPECT_EQ(response.status, 404);
+  EXPECT_EQ(text_of(response), R"({"error":"version 1 does not serve; 2 does"})");
+  EXPECT_FALSE(world.fleet.invoked);
+}
+
+TEST(NativeCall, IsReadAnewForWhatServesOnceItIsRead) {
+  World world;
+  const auto asked = [] {
+    auto made = request("/f/m", http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
+    made.head.fields.add("Content-Type", "application/json");
+    return made;
+  };
+  const auto second = revision(2, 2);
+  EXPECT_EQ(world.call(asked(), [&] { world.catalog.serving = second; }).status, 200);
+  EXPECT_EQ(world.fleet.given_revision, second);
+
+  auto no_tensors = std::make_shared<catalog::Revision>(*second);
+  no_tensors->ready.signature = {};
+  const auto echoed = world.call(asked(), [&] { world.catalog.serving = no_tensors; });
+  EXPECT_EQ(text_of(echoed), asked().body.text());
+  EXPECT_EQ(echoed.fields.find("Content-Type"), "application/json");
+}
+
+}  // namespace
+}  // namespace dormouse::gateway
