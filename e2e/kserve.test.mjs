@@ -226,6 +226,24 @@ test("two inputs, one in JSON and one in binary, in any order, of any length", a
   }
 });
 
+// What is long goes through files, and headers of all lengths are in front of it.
+test("large tensors in binary and in JSON", async () => {
+  const shape = [50_000, 3];
+  const large = (name, of, binary) => ({
+    name, datatype: "FP32", shape, values: Array.from({ length: count(shape) }, (_, i) => (i % 1000) * of), binary,
+  });
+  const sums = large("sum", 1.25, true).values;
+  for (const [inA, inB, allBinary] of [[true, true, true], [true, true, false], [false, true, true], [true, false, true]]) {
+    for (const id of ["a", "ab", "abc"]) {
+      const inputs = [large("a", 1, inA), large("b", 0.25, inB)];
+      const answer = await infer("add", inputs, { id, allBinary });
+      assert.equal(answer.status, 200, answer.text);
+      assert.equal(answer.outputs[0].binary, allBinary);
+      assert.deepEqual(answer.outputs[0].values, sums);
+    }
+  }
+});
+
 const edges = {
   BOOL: [true, false, true],
   UINT8: [0, 1, 255],
