@@ -84,7 +84,7 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> lambda(http::Request, Route);
   asio::awaitable<http::Response> answer_lambda(http::Request, Route, InvocationId);
   asio::awaitable<http::Response> invoke_lambda(http::Request, Route, InvocationId);
-  asio::awaitable<Result<>> fill_lambda(fleet::Invocation*, http::Body);
+  asio::awaitable<Result<>> fill_lambda(fleet::Invocation*, const http::Body*);
   asio::awaitable<fleet::Outcome> lambda_gathered(fleet::Outcome);
   asio::awaitable<http::Response> lambda_whole(LambdaInvocation, fleet::Outcome);
   asio::awaitable<http::Response> lambda_streamed(LambdaInvocation, fleet::Outcome);

@@ -116,9 +116,18 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
                             .log_before = parts_.logs->last(named->name)};
   fleet::Invocation call = invocation(*std::move(revision));
   call.id = id;
-  auto filling = fill_lambda(&call, std::move(request.body));
+  auto filling = fill_lambda(&call, &request.body);
   const Result<> filled = co_await std::move(filling);
+  const auto serves = find_qualified(*parts_.catalog, *named);
+  if (!serves || *serves != it.revision) {  // What it was read for no longer does.
+    auto anew = invoke_lambda(std::move(request), std::move(to), id);
+    co_return co_await std::move(anew);
+  }
   if (!filled) co_return lambda_response(not_json(filled.error()));
+  if (!call.content.is_tensors) {
+    call.content.content_type = "application/json";
+    call.body = request.body.size() == 0 ? http::Body("{}") : std::move(request.body);
+  }
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
   if (outcome.answer && outcome.answer->lease) outcome.answer = became_another();
@@ -134,21 +143,17 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   co_return response;
 }
 
-// The payload, as what the function takes: JSON, or what tensors it is.
-asio::awaitable<Result<>> Gateway::fill_lambda(fleet::Invocation* call, http::Body body) {
-  const auto text = body.view();
+// The payload, as what the function takes: JSON, which is checked, or what tensors it is.
+asio::awaitable<Result<>> Gateway::fill_lambda(fleet::Invocation* call, const http::Body* body) {
+  const auto text = body->view();
   if (!text) co_return text.error();
   const wire::Signature* const signature = raw_signature(*call->revision);
   auto work = [&]() -> Result<> {
-    if (signature != nullptr) return fill_tensors(*call, *text, *signature);
-    return check_lambda_payload(*text);
+    if (signature == nullptr) return check_lambda_payload(*text);
+    return fill_tensors(*call, text->empty() ? "{}" : *text, *signature);
   };
   auto reading = off_loop(text->size(), work);
-  Result<> read = co_await std::move(reading);
-  if (!read || signature != nullptr) co_return read;
-  call->content.content_type = "application/json";
-  call->body = text->empty() ? http::Body("{}") : std::move(body);
-  co_return ok;
+  co_return co_await std::move(reading);
 }
 
 // What streams, as the whole answer that Invoke has of it.

@@ -1,5 +1,5 @@
-// Calls by KServe v2 and the native dialect, from the request to the response, over a fleet that
-// gives back what it is given.
+// Calls by KServe v2, AWS's Invoke and the native dialect, from the request to the response, over a
+// fleet that gives back what it is given.
 #include <gtest/gtest.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -82,6 +82,17 @@ class EchoFleet final : public fleet::Fleet {
   std::map<std::string, fleet::Runtime> runtimes_{{"onnx", {}}};
 };
 
+class NoLogs final : public logs::Logs {
+ public:
+  void append(std::string_view, logs::Line) override {}
+  asio::awaitable<Result<logs::Part>> read(std::string, logs::Wanted) override {
+    co_return logs::Part{};
+  }
+  std::uint64_t last(std::string_view) const override { return 0; }
+  asio::awaitable<void> wait(std::string, std::uint64_t, TimePoint) override { co_return; }
+  void remove(std::string_view) override {}
+};
+
 struct World {
   World() { catalog.serving = revision(1, 2); }
 
@@ -102,13 +113,14 @@ struct World {
   std::unique_ptr<async::Clock> clock = async::system_clock();
   FakeCatalog catalog;
   EchoFleet fleet{&catalog};
+  NoLogs logs;
   Keys keys;
   Gateway gateway{{.clock = clock.get(),
                    .catalog = &catalog,
                    .fleet = &fleet,
                    .api = nullptr,
                    .lambda_api = nullptr,
-                   .logs = nullptr,
+                   .logs = &logs,
                    .keys = &keys,
                    .hosts = {},
                    .http_counters = {},
@@ -222,6 +234,19 @@ TEST(NativeCall, IsReadAnewForWhatServesOnceItIsRead) {
   const auto echoed = world.call(asked(), [&] { world.catalog.serving = no_tensors; });
   EXPECT_EQ(text_of(echoed), asked().body.text());
   EXPECT_EQ(echoed.fields.find("Content-Type"), "application/json");
+}
+
+TEST(LambdaCall, IsReadAnewForWhatServesOnceItIsRead) {
+  World world;
+  const auto asked = [] {
+    return request("/2015-03-31/functions/m/invocations",
+                   http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
+  };
+  const auto second = revision(2, 2);
+  const auto answered = world.call(asked(), [&] { world.catalog.serving = second; });
+  EXPECT_EQ(answered.status, 200) << text_of(answered);
+  EXPECT_EQ(answered.fields.find("X-Amz-Executed-Version"), "2");
+  EXPECT_EQ(world.fleet.given_revision, second);
 }
 
 }  // namespace
