@@ -10,7 +10,7 @@ const clients = 8;
 
 async function descriptorsAtRest(platform) {
   for (const name of ["one", "two"]) await platform.asleep(name);
-  await platform.blanksWait("probe");
+  for (const runtime of Object.keys(platform.blanks)) await platform.blanksWait(runtime);
   return platform.descriptorsOfDaemon();
 }
 

@@ -209,7 +209,7 @@ const digestOf = (content) => "sha256:" + createHash("sha256").update(content).d
 
 test("M8: digests are digests", async () => {
   const hex = "a".repeat(64);
-  const wrong = ["sha256:..\u002f..", "sha256:../..", "sha256:../../etc/passwd", `sha256:${"A".repeat(64)}`];
+  const wrong = ["sha256:..%2f..", "sha256:../..", "sha256:../../etc/passwd", `sha256:${"A".repeat(64)}`];
   wrong.push("sha256:ab", `md5:${hex}`, hex, `sha256:${hex}0`, `sha256:${hex.slice(1)}g`, `SHA256:${hex}`);
   wrong.push(`sha256:${hex}\0`, `sha256:${hex.slice(1)}\0`, `\0sha256:${hex}`, `sha256:${hex.slice(2)}ä`);
   wrong.push(`sha256: ${hex.slice(1)}`, ` sha256:${hex}`, `sha256:${hex}\n`, `sha256:${hex.slice(1)}а`);

@@ -35,8 +35,10 @@ bool is_allowed_path(const std::string& path, const fs::path& code) {
 bool is_allowed(const std::string& call, const fs::path& code) {
   if (call.starts_with("recvmsg(3,") || call.starts_with("sendmsg(3,")) return true;
   if (call.starts_with("openat2(") && call.contains("RESOLVE_BENEATH")) return true;
-  const bool reads = call.starts_with("open(") || call.starts_with("openat(");
-  return reads && !call.contains("O_CREAT") && is_allowed_path(path_of(call), code);
+  const bool opens = call.starts_with("open(") || call.starts_with("openat(");
+  const bool reads =
+      opens && call.contains("O_RDONLY") && !call.contains("O_CREAT") && !call.contains("O_TRUNC");
+  return (reads || path_of(call) == "/dev/null") && is_allowed_path(path_of(call), code);
 }
 
 class Traced {

@@ -25,7 +25,7 @@ catalog::RevisionPtr revision(std::int32_t number, std::int64_t width) {
 class FakeCatalog final : public catalog::Catalog {
  public:
   catalog::RevisionPtr active(std::string_view) const override { return serving; }
-  const catalog::Function* find(std::string_view) const override { return nullptr; }
+  const catalog::Function* find(std::string_view) const override { return &function_; }
   const std::map<std::string, catalog::Function, std::less<>>& all() const override {
     return functions_;
   }
@@ -42,6 +42,7 @@ class FakeCatalog final : public catalog::Catalog {
   catalog::RevisionPtr serving;
 
  private:
+  catalog::Function function_;
   std::map<std::string, catalog::Function, std::less<>> functions_;
 };
 
@@ -236,14 +237,23 @@ TEST(NativeCall, IsReadAnewForWhatServesOnceItIsRead) {
   EXPECT_EQ(echoed.fields.find("Content-Type"), "application/json");
 }
 
+http::Request lambda_json(const std::string& name) {
+  return request("/2015-03-31/functions/" + name + "/invocations",
+                 http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
+}
+
+TEST(LambdaCall, IsNotAnsweredByAnotherVersionThanItNames) {
+  World world;
+  const auto response =
+      world.call(lambda_json("m:1"), [&] { world.catalog.serving = revision(2, 2); });
+  EXPECT_EQ(response.status, 404) << text_of(response);
+  EXPECT_FALSE(world.fleet.invoked);
+}
+
 TEST(LambdaCall, IsReadAnewForWhatServesOnceItIsRead) {
   World world;
-  const auto asked = [] {
-    return request("/2015-03-31/functions/m/invocations",
-                   http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
-  };
   const auto second = revision(2, 2);
-  const auto answered = world.call(asked(), [&] { world.catalog.serving = second; });
+  const auto answered = world.call(lambda_json("m"), [&] { world.catalog.serving = second; });
   EXPECT_EQ(answered.status, 200) << text_of(answered);
   EXPECT_EQ(answered.fields.find("X-Amz-Executed-Version"), "2");
   EXPECT_EQ(world.fleet.given_revision, second);

@@ -120,6 +120,7 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   const Result<> filled = co_await std::move(filling);
   const auto serves = find_qualified(*parts_.catalog, *named);
   if (!serves || *serves != it.revision) {  // What it was read for no longer does.
+    call = {};
     auto anew = invoke_lambda(std::move(request), std::move(to), id);
     co_return co_await std::move(anew);
   }
@@ -128,6 +129,7 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
     call.content.content_type = "application/json";
     call.body = request.body.size() == 0 ? http::Body("{}") : std::move(request.body);
   }
+  request.body = {};
   auto running = parts_.fleet->invoke(std::move(call));
   fleet::Outcome outcome = co_await std::move(running);
   if (outcome.answer && outcome.answer->lease) outcome.answer = became_another();

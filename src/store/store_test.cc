@@ -255,7 +255,8 @@ void expect_pairs(Store& store, std::int64_t* before) {
   *before = now;
 }
 
-// D9. The log is checkpointed by the thousand pages.
+// D9. The log is checkpointed by the thousand pages, with the one connection that all of them take
+// turns at.
 TEST(Store, KeepsItsIntegrityBesideEightReadersAndCheckpoints) {
   Folder folder;
   const fs::path file = fs::canonical(folder.path) / "x.db";
@@ -273,13 +274,15 @@ TEST(Store, KeepsItsIntegrityBesideEightReadersAndCheckpoints) {
       });
     }
     const std::string tail(20'000, 'x');
-    for (int pair = 0; pair < pairs; ++pair) {
+    bool is_written = true;
+    for (int pair = 0; is_written && pair < pairs; ++pair) {
       const std::string name = std::to_string(pair) + tail;
       const auto added = store->transact_now([&](Transaction& t) {
         const auto left = add(t, "left " + name, 2);
         return left ? add(t, "right " + name, 2) : left;
       });
-      ASSERT_TRUE(added) << added.error().message;
+      is_written = added.has_value();
+      EXPECT_TRUE(is_written) << added.error().message;
     }
     done = true;
     for (auto& thread : running) thread.join();

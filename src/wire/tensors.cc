@@ -102,6 +102,7 @@ std::optional<std::uint64_t> element_count(std::span<const std::int64_t> shape) 
 }
 
 Result<> validate(std::span<const Tensor> tensors, std::uint64_t body_size) {
+  std::uint64_t left = body_size;
   for (const Tensor& tensor : tensors) {
     const auto wrong = [&](const std::string& how) {
       return Error{Code::invalid_argument, "tensor \"" + tensor.spec.name + "\" " + how};
@@ -111,6 +112,8 @@ Result<> validate(std::span<const Tensor> tensors, std::uint64_t body_size) {
     if (tensor.offset > body_size || tensor.size > body_size - tensor.offset) {
       return wrong("does not lie within the body");
     }
+    if (tensor.size > left) return wrong("shares bytes with another");
+    left -= tensor.size;
     const bool variable = tensor.spec.type == DataType::bytes;
     const std::uint64_t each = variable ? 4 : element_size(tensor.spec.type);
     std::uint64_t needed = 0;

@@ -65,8 +65,9 @@ struct Tensor {
 // The number of elements; nullopt if a dimension is negative or the product exceeds 2^62.
 std::optional<std::uint64_t> element_count(std::span<const std::int64_t> shape);
 
-// That each tensor lies within `body_size` bytes, and has as many bytes as shape and type say
-// (BYTES: at least 4 an element). Says which tensor is wrong, and how.
+// That each tensor lies within `body_size` bytes, that they are together no more than those, and
+// that each has as many bytes as shape and type say (BYTES: at least 4 an element). Says which
+// tensor is wrong, and how.
 Result<> validate(std::span<const Tensor>, std::uint64_t body_size);
 
 std::string encode(const Signature&);

@@ -148,6 +148,18 @@ TEST(CallAnswer, SaysWhyItFailedInWordsOnly) {
   EXPECT_EQ(back->failure->document, "{}");
 }
 
+TEST(Tensors, ShareNoBytes) {
+  const auto check = [](std::uint64_t second, std::uint64_t body) {
+    const std::vector<Tensor> tensors{{{"x", DataType::fp32, {2}}, 0, 8},
+                                      {{"y", DataType::fp32, {2}}, second, 8},
+                                      {{"none", DataType::fp32, {0}}, 0, 0}};
+    return static_cast<bool>(validate(tensors, body));
+  };
+  EXPECT_TRUE(check(8, 16));
+  EXPECT_FALSE(check(4, 12));
+  EXPECT_FALSE(check(0, 8));
+}
+
 TEST(Tensors, AreHeldAgainstTheirShape) {
   const auto check = [](std::vector<std::int64_t> shape, DataType type, std::uint64_t size) {
     const Tensor tensor{{"x", type, std::move(shape)}, 8, size};
