@@ -10,7 +10,7 @@ const clients = 8;
 
 async function descriptorsAtRest(platform) {
   for (const name of ["one", "two"]) await platform.asleep(name);
-  for (const runtime of Object.keys(platform.blanks)) await platform.blanksWait(runtime);
+  for (const runtime of ["executable", "probe", "python"]) await platform.blanksWait(runtime);
   return platform.descriptorsOfDaemon();
 }
 
