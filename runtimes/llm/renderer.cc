@@ -29,12 +29,14 @@ constexpr int times_as_long = 6;
 constexpr int times_as_long = 1;
 #endif
 
-// Of processor time. Tools take a millisecond or so for each KiB of them, plain messages next to
-// none. Reading a model's templates renders them many times over.
+// Of processor time. Tools take a millisecond or two for each KiB of them, by the processor, plain
+// messages next to none. Reading a model's templates renders them many times over.
 int limit_ms(std::size_t body_bytes, bool reads_templates) {
   constexpr int rendering_ms = 50, mebibyte_ms = 50, reading_ms = 1000;
+  constexpr int kibibyte_ms = 4;
   constexpr std::size_t of_tools_kib = 512;
-  const int limit = rendering_ms + static_cast<int>(std::min(body_bytes >> 10, of_tools_kib)) +
+  const int limit = rendering_ms +
+                    static_cast<int>(std::min(body_bytes >> 10, of_tools_kib)) * kibibyte_ms +
                     static_cast<int>(body_bytes >> 20) * mebibyte_ms;
   return limit * times_as_long + (reads_templates ? reading_ms : 0);
 }
