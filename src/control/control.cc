@@ -140,7 +140,7 @@ http::Admission Control::admit(const http::Head& head, bool loopback) {
   if (auto good = check_content_type(head, found.route->accepts); !good) {
     return error_response(good.error());
   }
-  return found.route->body_bytes_max;
+  return http::Receiving{found.route->body_bytes_max};
 }
 
 asio::awaitable<http::Response> Control::handle(http::Request request) {

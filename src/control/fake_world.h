@@ -56,7 +56,8 @@ class World {
       await(read_all(std::move(*refusal), &reply, clock.now() + reading));
       return reply;
     }
-    if (request.body.size() > std::get<std::uint64_t>(admitted)) return {.status = 413};
+    if (request.body.size() > std::get<http::Receiving>(admitted).body_bytes_max)
+      return {.status = 413};
     await(ask_and_read(std::move(request), &reply, clock.now() + reading));
     return reply;
   }

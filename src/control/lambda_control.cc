@@ -175,7 +175,7 @@ http::Admission LambdaControl::admit(const http::Head& head, bool loopback) {
         {413, "RequestTooLargeException",
          "Request must be smaller than " + std::to_string(found.row->body_bytes_max) + " bytes"});
   }
-  return found.row->body_bytes_max;
+  return http::Receiving{found.row->body_bytes_max};
 }
 
 asio::awaitable<http::Response> LambdaControl::handle(http::Request request) {

@@ -85,7 +85,7 @@ TEST(LambdaOperation, IsKnownByMethodAndPath) {
   for (const auto& row : rows) {
     const auto request = request_of(row.method, row.path, "", with_any_signature());
     const auto admitted = world.control->lambda_api()->admit(request.head, true);
-    EXPECT_EQ(std::holds_alternative<std::uint64_t>(admitted), row.known) << row.path;
+    EXPECT_EQ(std::holds_alternative<http::Receiving>(admitted), row.known) << row.path;
   }
 }
 

@@ -134,9 +134,9 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   if (!allows(to, head.method)) return wrong_method(to, head.method);
   if (is_call && !revision) return refuse(to.place, no_function(to.name));
   if (to.place == Place::beneath) return nothing_beneath(to.name);
-  if (!is_call) return std::uint64_t{0};
+  if (!is_call) return http::Receiving{};
   if (to.place == Place::kserve_infer) return admit_infer(head, revision->manifest);
-  return admit_body<std::uint64_t>(to.place, head, revision->manifest);
+  return admit_body<http::Receiving>(to.place, head, revision->manifest);
 }
 
 // Whoever has a key may do with it what he likes.

@@ -60,7 +60,8 @@ http::Admission Gateway::admit_lambda(const Route& to, const http::Head& head, b
   if (head.content_length.value_or(0) > lambda_payload_bytes_max) {
     return refuse({413, "RequestTooLargeException", limit_text(lambda_payload_bytes_max)});
   }
-  return lambda_payload_bytes_max;  // Which functions there are is not said to just anybody.
+  // Which functions there are is not said to just anybody.
+  return http::Receiving{lambda_payload_bytes_max};
 }
 
 asio::awaitable<http::Response> Gateway::lambda(http::Request request, Route to) {

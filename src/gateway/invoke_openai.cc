@@ -100,7 +100,7 @@ Result<> Gateway::place_in_conversation(fleet::Invocation* call,
 // Which model is called is in the body: it may be as long as any model takes.
 http::Admission Gateway::admit_openai(const Route& to, const http::Head& head) {
   if (to.place == Place::openai_nowhere) return openai_error(nothing_here(head.path));
-  if (to.place != Place::openai_call) return std::uint64_t{0};
+  if (to.place != Place::openai_call) return http::Receiving{};
   if (!is_json(head.fields.find("Content-Type").value_or(""))) {
     return openai_error({Code::invalid_argument, "Content-Type must be application/json"});
   }
@@ -110,7 +110,7 @@ http::Admission Gateway::admit_openai(const Route& to, const http::Head& head) {
     if (is_language_model(*revision)) most = std::max(most, revision->manifest.body_bytes_max);
   }
   const auto bytes_max = static_cast<std::uint64_t>(most);
-  if (head.content_length.value_or(0) <= bytes_max) return bytes_max;
+  if (head.content_length.value_or(0) <= bytes_max) return http::Receiving{bytes_max};
   return openai_error({Code::too_large, "the body has more than the " + std::to_string(most) +
                                             " bytes that any model here takes; `max_body` in a "
                                             "model's manifest sets that"});

@@ -39,14 +39,6 @@ std::unexpected<Rejection> broken_off(const Result<std::size_t>& read) {
   return late ? refuse("a body that comes too slowly", 408) : gone();
 }
 
-// What is to be received of a request that was not refused.
-Receiving receiving(const Admission& admitted) {
-  const auto* const said = std::get_if<Receiving>(&admitted);
-  Receiving wanted = said != nullptr ? *said : Receiving{std::get<std::uint64_t>(admitted)};
-  wanted.body_bytes_max = std::min(wanted.body_bytes_max, body_bytes_max);
-  return wanted;
-}
-
 // What is sent as it lies there; nullptr if that is a stream.
 const Body* body_of(const Response& response) {
   if (const auto* const spliced = std::get_if<Spliced>(&response.body)) return &spliced->of;
@@ -126,7 +118,8 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   if (const auto* passing = std::get_if<Passing>(&admitted)) {
     co_return co_await pass(std::move(received), passing->body_bytes_max);
   }
-  const Receiving wanted = receiving(admitted);
+  Receiving wanted = std::get<Receiving>(admitted);
+  wanted.body_bytes_max = std::min(wanted.body_bytes_max, body_bytes_max);
   Request request{.loopback = loopback_};
   if (auto here = take_small_body(received, wanted.body_bytes_max)) {
     request.body = *std::move(here);

@@ -43,7 +43,7 @@ class Echo final : public Handler {
 
   Admission admit(const Head& head, bool) override {
     if (head.path == "/behind") return Receiving{std::uint64_t{16} << 20, header_bytes};
-    return head.path == "/small" ? std::uint64_t{10} : std::uint64_t{16} << 20;
+    return Receiving{head.path == "/small" ? 10 : std::uint64_t{16} << 20};
   }
 
   asio::awaitable<Response> handle(Request request) override {

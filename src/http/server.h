@@ -85,16 +85,15 @@ struct Response {
 struct Passing {
   std::uint64_t body_bytes_max = 0;
 };
-// The body, which may have so many bytes, is received. What is behind its first `header_bytes`
-// begins at a multiple of aligned_bytes, if it is long enough to lie in a memfd.
+// The body, which may have so many bytes, is received first, for handle(). What is behind its first
+// `header_bytes` begins at a multiple of aligned_bytes, if it is long enough to lie in a memfd.
 struct Receiving {
   std::uint64_t body_bytes_max = 0;
   std::uint64_t header_bytes = 0;
 };
 inline constexpr std::uint64_t aligned_bytes = 64;
-// How many bytes the body may have, which is then received; or the response that refuses it (an
-// unknown path, no key, …).
-using Admission = std::variant<std::uint64_t, Response, Passing, Receiving>;
+// What becomes of a request; or the response that refuses it (an unknown path, no key, …).
+using Admission = std::variant<Receiving, Passing, Response>;
 
 class Handler {
  public:

@@ -62,7 +62,7 @@ class FakeHandler final : public Handler {
   Admission admit(const Head& head, bool loopback) override {
     EXPECT_TRUE(loopback);
     if (head.path == "/forbidden") return Response{.status = 403, .body = Body("no")};
-    return head.path == "/small" ? std::uint64_t{10} : std::uint64_t{10'000'000};
+    return Receiving{head.path == "/small" ? 10U : 10'000'000U};
   }
 
   asio::awaitable<Response> handle(Request request) override {
