@@ -66,6 +66,11 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
+// "//host/path", which a program may take for another host's.
+bool names_host(std::string_view target) {
+  return target.starts_with("//");
+}
+
 // Tensors behind a header are received so that the worker can use them where they lie.
 http::Admission admit_infer(const http::Head& head, const catalog::Manifest& manifest) {
   auto admitted = admit_body<http::Receiving>(Place::kserve_infer, head, manifest);
@@ -125,7 +130,9 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
       to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
   const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
   const bool is_web = revision && listens(*revision) && to.place != Place::kserve_infer;
-  if (is_web) return admit_body<http::Passing>(to.place, head, revision->manifest);
+  if (is_web && !names_host(to.target)) {
+    return admit_body<http::Passing>(to.place, head, revision->manifest);
+  }
   if (auto good = check_page(head); !good) return forbidden(to.place, good.error());
   if (speaks_openai(to.place) && to.place != Place::openai_nowhere && !allows(to, head.method)) {
     return wrong_method(to, head.method);

@@ -25,7 +25,7 @@ Route of(Place place, std::string_view methods, std::string_view name = {}) {
   return {.place = place, .name = std::string(name), .methods = methods};
 }
 
-// "/any/p%61th?query" of "/f/%61pp/any/p%61th?query": no '/' is encoded in a path, so its elements
+// "/any/p%61th?query" of "/f/%61pp/any/p%61th?query": a path keeps its encoded '/', so its elements
 // are those of the decoded one.
 std::string_view behind_name(std::string_view target) {
   return target.substr(target.find('/', target.find('/', 1) + 1));

@@ -112,10 +112,14 @@ asio::awaitable<Accepted<ReceivedHead>> Connection::read_head() {
 asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   core_->count_request();
   auto admitted = core_->handler()->admit(received.head, loopback_);
+  const auto* const passing = std::get_if<Passing>(&admitted);
+  if (received.head.ambiguous != nullptr && passing == nullptr) {
+    co_return co_await refuse_and_close({400, received.head.ambiguous});
+  }
   if (auto* response = std::get_if<Response>(&admitted)) {
     co_return co_await turn_down(&received, std::move(*response));
   }
-  if (const auto* passing = std::get_if<Passing>(&admitted)) {
+  if (passing != nullptr) {
     co_return co_await pass(std::move(received), passing->body_bytes_max);
   }
   Receiving wanted = std::get<Receiving>(admitted);

@@ -248,6 +248,7 @@ Accepted<std::monostate> read_target(std::string_view raw, std::string_view host
   if (!target) return std::unexpected(target.error());
   head.path = std::move(target->path);
   head.query = std::move(target->query);
+  head.ambiguous = target->ambiguous;
   head.target = *origin_form;
   return {};
 }

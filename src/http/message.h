@@ -35,6 +35,7 @@ struct Head {
   std::string path;    // "/f/read text"
   std::string query;   // Raw, without the "?".
   std::string target;  // "/f/read%20text?": path and query as they came, to be passed on.
+  const char* ambiguous = nullptr;  // Why the path can be passed on, and no more (http/target.h).
   Fields fields;
   std::optional<std::uint64_t> content_length;  // nullopt: chunked, or no body.
 };

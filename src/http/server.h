@@ -81,7 +81,8 @@ struct Response {
   std::function<Fields()> trailers;          // Asked after the last piece; may be empty.
 };
 
-// The request is passed on as it comes, to pass(); its body may have so many bytes.
+// The request is passed on as it comes, to pass(); its body may have so many bytes. Only such a
+// request may have an ambiguous path: any other is answered with 400, whatever was said of it.
 struct Passing {
   std::uint64_t body_bytes_max = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <variant>
 
 #include "http/hex.h"
 
@@ -57,42 +58,81 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-bool has_dot_or_empty_segment(std::string_view path) {
+bool has_dot_segment(std::string_view path) {
   while (!path.empty()) {
     path.remove_prefix(1);
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
-    if (segment == "." || segment == ".." || (segment.empty() && !path.empty())) return true;
+    const std::string_view name = segment.substr(0, segment.find(';'));
+    if (name == "." || name == "..") return true;
   }
   return false;
 }
 
-Accepted<std::string> decode_path(std::string_view raw) {
-  std::string path;
-  path.reserve(raw.size());
-  bool decoded = false;
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] != '%') {
-      if (!path_bytes[static_cast<std::uint8_t>(raw[i])]) {
-        return refuse("a byte that may not stand in a path");
-      }
-      path += raw[i];
+// As a careless reader would: what is no escape stays as it is, and a '\' is a '/'.
+std::string decoded_again(std::string_view path) {
+  std::string out;
+  out.reserve(path.size());
+  while (!path.empty()) {
+    const int byte = path.front() == '%' ? decode_percent(path) : -1;
+    const char c = byte < 0 ? path.front() : static_cast<char>(byte);
+    out += c == '\\' ? '/' : c;
+    path.remove_prefix(byte < 0 ? 1 : 3);
+  }
+  return out;
+}
+
+bool hides_dot_segment(std::string path) {
+  constexpr int times = 4;
+  for (int i = 0; i < times; ++i) {
+    path = decoded_again(path);
+    if (has_dot_segment(path)) return true;
+  }
+  return false;
+}
+
+// Takes one escape off the start of `raw`.
+Accepted<std::monostate> decode_escape(std::string_view& raw, Target& target) {
+  const int byte = decode_percent(raw);
+  if (byte < 0) return refuse("a '%' without two hexadecimal digits");
+  if (byte < 0x20 || byte == 0x7F) return refuse("an encoded control byte in the path");
+  const char c = static_cast<char>(byte);
+  if (std::string_view("/\\;%").contains(c)) {
+    const char* const why = c == '/' ? encoded_slash : "an encoded '\\', ';' or '%' in the path";
+    if (target.ambiguous == nullptr) target.ambiguous = why;
+    target.path += raw.substr(0, 3);
+  } else {
+    target.path += c;
+  }
+  raw.remove_prefix(3);
+  return {};
+}
+
+Accepted<Target> decode_path(std::string_view raw) {
+  Target target;
+  target.path.reserve(raw.size());
+  const bool decodes = raw.contains('%');
+  while (!raw.empty()) {
+    const char c = raw.front();
+    if (c == '%') {
+      const auto decoded = decode_escape(raw, target);
+      if (!decoded) return std::unexpected(decoded.error());
       continue;
     }
-    const int byte = decode_percent(raw.substr(i));
-    if (byte < 0) return refuse("a '%' without two hexadecimal digits");
-    const char c = static_cast<char>(byte);
-    if (c == '/') return refuse(encoded_slash);
-    if (byte < 0x20 || byte == 0x7F || std::string_view("\\;%").contains(c)) {
-      return refuse("an encoded control byte, '\\', ';' or '%' in the path");
+    if (!path_bytes[static_cast<std::uint8_t>(c)]) {
+      const bool is_read_by_some = std::string_view(";[]|").contains(c);
+      if (!is_read_by_some) return refuse("a byte that may not stand in a path");
+      target.ambiguous = "a ';', '[', ']' or '|' in the path";
     }
-    path += c;
-    decoded = true;
-    i += 2;
+    if (raw.starts_with("//")) target.ambiguous = "an empty segment in the path";
+    target.path += c;
+    raw.remove_prefix(1);
   }
-  if (has_dot_or_empty_segment(path)) return refuse("an empty or dot segment in the path");
-  if (decoded && !is_utf8(path)) return refuse("a path that is not UTF-8");
-  return path;
+  const bool is_dotted = has_dot_segment(target.path) ||
+                         (target.ambiguous != nullptr && hides_dot_segment(target.path));
+  if (is_dotted) return refuse("a dot segment in the path");
+  if (decodes && !is_utf8(target.path)) return refuse("a path that is not UTF-8");
+  return target;
 }
 
 Accepted<std::string> check_query(std::string_view raw) {
@@ -114,12 +154,12 @@ Accepted<std::string> check_query(std::string_view raw) {
 Accepted<Target> parse_target(std::string_view target) {
   if (!target.starts_with('/')) return refuse("a target that does not start with '/'");
   const std::size_t question = target.find('?');
-  auto path = decode_path(target.substr(0, question));
-  if (!path) return std::unexpected(path.error());
-  if (question == std::string_view::npos) return Target{*std::move(path), {}};
+  auto read = decode_path(target.substr(0, question));
+  if (!read || question == std::string_view::npos) return read;
   auto query = check_query(target.substr(question + 1));
   if (!query) return std::unexpected(query.error());
-  return Target{*std::move(path), *std::move(query)};
+  read->query = *std::move(query);
+  return read;
 }
 
 }  // namespace dormouse::http

@@ -40,11 +40,14 @@ void compare_with_beast(std::string_view raw, const ReceivedHead& received) {
         ours.fields.all().size());
 }
 
-// Decoded once is decoded for good.
-void check_path(const std::string& path) {
+// Decoded once is decoded for good, or the path is ambiguous; and there is no way up in either.
+void check_path(const std::string& path, bool is_ambiguous) {
   if (path == "*") return;
   CHECK(path.starts_with('/'));
-  for (const char* banned : {"//", "/./", "/../", "\\", "%", ";"}) CHECK(!path.contains(banned));
+  for (const char* banned : {"//", "%", ";", "[", "]", "|"}) {
+    CHECK(is_ambiguous || !path.contains(banned));
+  }
+  for (const char* banned : {"/./", "/../", "\\"}) CHECK(!path.contains(banned));
   CHECK(!path.ends_with("/.") && !path.ends_with("/.."));
   for (const char c : path) CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
 }
@@ -54,6 +57,7 @@ void check_target(const Head& head) {
   if (head.target == "*") return;
   const auto again = parse_target(head.target);
   CHECK(again && again->path == head.path && again->query == head.query);
+  CHECK(again->ambiguous == head.ambiguous);
   for (const char c : head.target) CHECK(c > 0x20 && c < 0x7F && c != '#');
 }
 
@@ -117,7 +121,7 @@ void read_all(std::string_view input) {
   if (end && *end) {
     const std::string_view raw = input.substr(0, **end);
     if (const auto received = parse_head(raw, limits)) {
-      check_path(received->head.path);
+      check_path(received->head.path, received->head.ambiguous != nullptr);
       check_target(received->head);
       compare_with_beast(raw, *received);
       compare_with_refusals(raw, received->head.path);
@@ -127,7 +131,9 @@ void read_all(std::string_view input) {
   }
   read_chunks(input);
   read_response(input);
-  if (const auto target = parse_target(input)) check_path(target->path);
+  if (const auto target = parse_target(input)) {
+    check_path(target->path, target->ambiguous != nullptr);
+  }
 }
 
 }  // namespace
