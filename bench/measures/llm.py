@@ -10,6 +10,7 @@ PAIRS = 9
 PROMPT = 256
 GENERATED = {1: 96, 4: 24, 8: 24}  # Tokens for each of so many clients: about a second of them.
 SETTLED_IN = 2  # Seconds from the first call of a new function.
+RESTED_IN = 0.3  # From an answer: llama-server's second thread looks for more work that long, on a processor that another would have.
 
 WORK = {**{f"decode, {clients} client{'s' if clients > 1 else ''}":
            lambda end, clients=clients: end.generated_per_second(clients, GENERATED[clients]) for clients in GENERATED},
@@ -32,6 +33,7 @@ def pair(watch, kind, turn):
             there, back = sides, sides[::-1]
             for end in there + back + back + there:  # What drifts, and what coming next costs, is on both.
                 seconds[end] += 1 / measure(end)
+                time.sleep(RESTED_IN)
             rates[what] = (4 / seconds[ours], 4 / seconds[server.endpoint])
     return rates
 
@@ -58,8 +60,8 @@ def run(watch):
         beside(section, watch, kind, rates)
     sizes = ", ".join(f"{kind} {(MODELS / f'{kind}.gguf').stat().st_size >> 20} MiB" for kind in KINDS)
     section.note(f"Models of random weights, {sizes}; {THREADS} threads and {SLOTS} slots of {CONTEXT} tokens on both "
-                 f"sides. For each of {PAIRS} pairs both are started anew, and take turns, ABBABAAB, for who comes after the other is "
-                 f"slower than who goes on. Decoding goes on from 16 tokens for {GENERATED[1]}, with several clients for {GENERATED[8]} each; a prompt has {PROMPT}. Medians "
+                 f"sides. For each of {PAIRS} pairs both are started anew, and take turns, ABBABAAB, each {RESTED_IN} s after the one "
+                 f"before: llama-server's second thread is on a processor for up to 0.2 s after an answer, looking for work. Decoding goes on from 16 tokens for {GENERATED[1]}, with several clients for {GENERATED[8]} each; a prompt has {PROMPT}. Medians "
                  f"(quartiles), tokens a second.")
     section.table(["model", "what", "dormouse", "llama-server"], rates)
     return section
