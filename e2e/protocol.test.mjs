@@ -83,6 +83,10 @@ test("P8: one path means one thing, and what is too long is said to be", async (
     "/v2//health/live",
     "/f/%00",
     "/f/a%2Fb",
+    "/f/echo/a%2Fb",
+    "/f/echo;a",
+    "/api/v1//functions",
+    "/2015-03-31/functions/a;b/invocations",
     "/f\\echo",
     "/%",
     "/%zz",
@@ -155,6 +159,7 @@ test("a key guards everything but health, and is kept as a digest only", async (
   for (const [method, target] of [
     ["GET", "/api/v1/functions"],
     ["POST", "/f/echo"],
+    ["GET", "/f/echo/a%2Fb"],
     ["GET", "/v2/models/echo"],
     ["GET", "/metrics"],
   ]) {

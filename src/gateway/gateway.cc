@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "gateway/errors.h"
 #include "gateway/http_prelude.h"
 #include "gateway/metrics.h"
@@ -66,9 +67,10 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
-// "//host/path", which a program may take for another host's.
+// "//host/path", in any spelling, which a program may take for another host's.
 bool names_host(std::string_view target) {
-  return target.starts_with("//");
+  const std::string start = lower(target.substr(0, 4));
+  return start.starts_with("//") || start == "/%2f" || start == "/%5c";
 }
 
 // Tensors behind a header are received so that the worker can use them where they lie.

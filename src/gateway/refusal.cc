@@ -1,5 +1,6 @@
 #include "gateway/refusal.h"
 
+#include "base/ascii.h"
 #include "gateway/errors.h"
 #include "gateway/kserve.h"
 #include "gateway/lambda.h"
@@ -20,9 +21,12 @@ Code code_of(int status) {
   }
 }
 
-// "meta-llama/Llama-3", as clients send it. No function has such a name.
+// "meta-llama/Llama-3" or "./a.gguf", as clients send it. No function has such a name.
 bool is_name_with_slash(std::string_view message, std::string_view path) {
-  return message == http::encoded_slash && path.starts_with("/v1/models/");
+  const bool has_slash = lower(path).contains("%2f");
+  const bool is_by_slash =
+      message == http::encoded_slash || (message == http::dot_segment && has_slash);
+  return is_by_slash && path.starts_with("/v1/models/");
 }
 
 http::Response in_openais_words(int status, const std::string& message, std::string_view path) {

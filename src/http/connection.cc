@@ -50,6 +50,14 @@ std::uint64_t size_of(const Response& response) {
   return std::get<Body>(response.body).size();
 }
 
+// Of a request than that its path can be read in two ways.
+bool says_more(const Admission& admitted) {
+  constexpr int unauthorized = 401, content_too_large = 413;
+  const auto* const response = std::get_if<Response>(&admitted);
+  return response != nullptr &&
+         (response->status == unauthorized || response->status == content_too_large);
+}
+
 }  // namespace
 
 asio::awaitable<void> Connection::serve(std::shared_ptr<Core> keep) {
@@ -113,7 +121,8 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   core_->count_request();
   auto admitted = core_->handler()->admit(received.head, loopback_);
   const auto* const passing = std::get_if<Passing>(&admitted);
-  if (received.head.ambiguous != nullptr && passing == nullptr) {
+  const bool is_ambiguous = received.head.ambiguous != nullptr;
+  if (is_ambiguous && passing == nullptr && !says_more(admitted)) {
     co_return co_await refuse_and_close({400, received.head.ambiguous});
   }
   if (auto* response = std::get_if<Response>(&admitted)) {

@@ -38,7 +38,11 @@ class Core : public std::enable_shared_from_this<Core> {
   async::Clock* clock() const { return clock_; }
   Handler* handler() const { return handler_; }
   const Limits& limits() const { return limits_; }
-  HeadLimits head_limits() const { return {limits_.header_bytes_max, limits_.target_bytes_max}; }
+  HeadLimits head_limits() const {
+    return {.bytes_max = limits_.header_bytes_max,
+            .target_bytes_max = limits_.target_bytes_max,
+            .ambiguous_paths = true};
+  }
   async::Thread& copier() { return copier_; }
   bool draining() const { return draining_; }
   Counters counters() const;

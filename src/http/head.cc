@@ -411,6 +411,7 @@ Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits
   if (!singles) return std::unexpected(singles.error());
   read = check_host(*singles, received.version_1_0);
   if (read) read = read_target(*target, (*singles)[host].value_or(""), head);
+  if (read && head.ambiguous != nullptr && !limits.ambiguous_paths) return refuse(head.ambiguous);
   if (read) read = read_framing(*singles, received);
   if (read) read = read_expectation(*singles, received);
   if (read) read = check_encoding(*singles);

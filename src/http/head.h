@@ -1,6 +1,7 @@
 // The head of an HTTP/1.1 request (RFC 9112), from bytes to a value. One strict reading, so that
 // nobody before or behind us can read the same bytes differently: whatever is ambiguous, or legal
-// but used by nobody except in attacks, is refused. Pure. docs/formats/http.md lists what is.
+// but used by nobody except in attacks, is refused; paths may be excepted. Pure.
+// docs/formats/http.md lists what is.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +29,7 @@ struct HeadLimits {
   std::size_t bytes_max = 32 * 1024;        // All of the head: 431 above.
   std::size_t target_bytes_max = 8 * 1024;  // 414 above.
   std::size_t fields_max = 100;             // 431 above.
+  bool ambiguous_paths = false;  // Are for whoever has the head to refuse (http/target.h).
 };
 
 // Where the head in `buffer` ends (after its empty line); nullopt if more has to come. `scanned`

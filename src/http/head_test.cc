@@ -430,6 +430,7 @@ TEST(Target, IsAmbiguousWhereReadersDiffer) {
       {"//a", "//a"},
       {"/a//", "/a//"},
       {"/..a;/b", "/..a;/b"},
+      {"/a^b", "/a^b"},
       {"/a;..", "/a;.."},
   };
   for (const auto& row : rows) {
@@ -440,12 +441,36 @@ TEST(Target, IsAmbiguousWhereReadersDiffer) {
   }
 }
 
-TEST(Target, HidesNoDotSegmentFromACarelessReader) {
-  for (const char* raw : {"/%252e%252e", "/%25252e%2525252e/a", "/..;/a", "/a/.;b", "/..%2Fa",
-                          "/a%2F..", "/..%5c", "/a%5C..%5Cb", "/..%3Ba", "/a/..%253Bb", "/a%252F..",
-                          "/%2e%2e;/", "/a//../b", "/;/..", "/%2525252e."}) {
-    EXPECT_FALSE(parse_target(raw)) << raw;
+TEST(Head, HasAnAmbiguousPathOnlyForWhoTakesThem) {
+  HeadLimits taking = limits;
+  taking.ambiguous_paths = true;
+  for (const char* target : {"/a%2Fb", "http://a/b;c", "//"}) {
+    const std::string raw = std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n";
+    const auto refused = parse_head(raw, limits);
+    ASSERT_FALSE(refused) << raw;
+    EXPECT_EQ(refused.error().status, 400);
+    const auto taken = parse_head(raw, taking);
+    ASSERT_TRUE(taken) << raw;
+    EXPECT_EQ(std::string_view(taken->head.ambiguous), refused.error().why);
   }
+}
+
+TEST(Target, HidesNoDotSegmentFromACarelessReader) {
+  for (const char* raw : {"/%252e%252e", "/%25252e%2525252e/a",
+                          "/..;/a",      "/a/.;b",
+                          "/..%2Fa",     "/a%2F..",
+                          "/..%5c",      "/a%5C..%5Cb",
+                          "/..%3Ba",     "/a/..%253Bb",
+                          "/a%252F..",   "/%2e%2e;/",
+                          "/a//../b",    "/;/..",
+                          "/%2525252e.", "/..%3Fa",
+                          "/a/..%23b",   "/..%253Fa",
+                          "/..%2500",    "/.%2509./x"}) {
+    const auto target = parse_target(raw);
+    ASSERT_FALSE(target) << raw;
+    EXPECT_EQ(std::string_view(target.error().why), dot_segment) << raw;
+  }
+  EXPECT_TRUE(parse_target("/%252525252e"));  // Who decodes five times reads another path.
 }
 
 TEST(Target, TellsAnEncodedSlashFromOtherEscapes) {

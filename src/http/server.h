@@ -2,7 +2,7 @@
 // routes. Beast stays inside.
 //
 // A request is refused (400, 408, 413, 414, 431, 501, 505) and its connection closed before any
-// Handler sees it if it is ambiguous (RFC 9112: both Content-Length and Transfer-Encoding,
+// Handler handles it if it is ambiguous (RFC 9112: both Content-Length and Transfer-Encoding,
 // differing lengths, obs-fold, bare LF, whitespace before a colon, …) or over a limit. Bodies
 // longer than `inline_body_bytes_max` are received straight into a memfd. Content-Encoding is never
 // decoded.
@@ -82,7 +82,8 @@ struct Response {
 };
 
 // The request is passed on as it comes, to pass(); its body may have so many bytes. Only such a
-// request may have an ambiguous path: any other is answered with 400, whatever was said of it.
+// request may have an ambiguous path: any other is answered with 400, unless admit() answered that
+// it has no key (401) or is too long (413).
 struct Passing {
   std::uint64_t body_bytes_max = 0;
 };

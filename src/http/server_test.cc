@@ -380,6 +380,7 @@ TEST(Server, RefusesAndClosesWithTheStatusThatFits) {
       {"400 Bad Request", "GET / HTTP/1.1\r\n\r\n"},
       {"400 Bad Request", "\x16\x03\x01"},
       {"400 Bad Request", "GET /%2e%2e HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"400 Bad Request", "GET /a//b HTTP/1.1\r\nHost: a\r\n\r\n"},
       {"400 Bad Request",
        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"},
       {"400 Bad Request",

@@ -1,5 +1,6 @@
 #include "http/target.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <variant>
@@ -58,12 +59,16 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+// Also to who takes the rest of a segment for parameters, a query or the end of a string.
 bool has_dot_segment(std::string_view path) {
+  const auto is_end = [](char c) {
+    return std::string_view(";?#").contains(c) || static_cast<std::uint8_t>(c) < 0x20;
+  };
   while (!path.empty()) {
     path.remove_prefix(1);
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
-    const std::string_view name = segment.substr(0, segment.find(';'));
+    const std::string_view name(segment.begin(), std::ranges::find_if(segment, is_end));
     if (name == "." || name == "..") return true;
   }
   return false;
@@ -91,6 +96,10 @@ bool hides_dot_segment(std::string path) {
   return false;
 }
 
+void note(Target& target, const char* why) {
+  if (target.ambiguous == nullptr) target.ambiguous = why;
+}
+
 // Takes one escape off the start of `raw`.
 Accepted<std::monostate> decode_escape(std::string_view& raw, Target& target) {
   const int byte = decode_percent(raw);
@@ -98,8 +107,7 @@ Accepted<std::monostate> decode_escape(std::string_view& raw, Target& target) {
   if (byte < 0x20 || byte == 0x7F) return refuse("an encoded control byte in the path");
   const char c = static_cast<char>(byte);
   if (std::string_view("/\\;%").contains(c)) {
-    const char* const why = c == '/' ? encoded_slash : "an encoded '\\', ';' or '%' in the path";
-    if (target.ambiguous == nullptr) target.ambiguous = why;
+    note(target, c == '/' ? encoded_slash : "an encoded '\\', ';' or '%' in the path");
     target.path += raw.substr(0, 3);
   } else {
     target.path += c;
@@ -120,17 +128,17 @@ Accepted<Target> decode_path(std::string_view raw) {
       continue;
     }
     if (!path_bytes[static_cast<std::uint8_t>(c)]) {
-      const bool is_read_by_some = std::string_view(";[]|").contains(c);
+      const bool is_read_by_some = std::string_view(";[]|^").contains(c);
       if (!is_read_by_some) return refuse("a byte that may not stand in a path");
-      target.ambiguous = "a ';', '[', ']' or '|' in the path";
+      note(target, "a ';', '[', ']', '|' or '^' in the path");
     }
-    if (raw.starts_with("//")) target.ambiguous = "an empty segment in the path";
+    if (raw.starts_with("//")) note(target, "an empty segment in the path");
     target.path += c;
     raw.remove_prefix(1);
   }
   const bool is_dotted = has_dot_segment(target.path) ||
                          (target.ambiguous != nullptr && hides_dot_segment(target.path));
-  if (is_dotted) return refuse("a dot segment in the path");
+  if (is_dotted) return refuse(dot_segment);
   if (decodes && !is_utf8(target.path)) return refuse("a path that is not UTF-8");
   return target;
 }

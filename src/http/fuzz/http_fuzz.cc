@@ -16,7 +16,8 @@ namespace {
 
 namespace beast = boost::beast;
 
-constexpr HeadLimits limits{.bytes_max = 4096, .target_bytes_max = 1024, .fields_max = 50};
+constexpr HeadLimits limits{
+    .bytes_max = 4096, .target_bytes_max = 1024, .fields_max = 50, .ambiguous_paths = true};
 
 void compare_with_beast(std::string_view raw, const ReceivedHead& received) {
   beast::http::request_parser<beast::http::empty_body> parser;
@@ -47,6 +48,9 @@ void check_path(const std::string& path, bool is_ambiguous) {
   for (const char* banned : {"//", "%", ";"}) CHECK(is_ambiguous || !path.contains(banned));
   for (const char* banned : {"/./", "/../", "\\"}) CHECK(!path.contains(banned));
   CHECK(!path.ends_with("/.") && !path.ends_with("/.."));
+  for (const char* hidden : {"/..;", "/..%2f", "/..%2F", "/..%3b", "/%252e%252e/", "/..%255c"}) {
+    CHECK(!path.contains(hidden));
+  }
   for (const char c : path) CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
 }
 
