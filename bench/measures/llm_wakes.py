@@ -1,5 +1,6 @@
 """Language models from nothing, beside llama.cpp's own server on the same files."""
 import os
+import statistics
 import time
 
 from measures.llm import KINDS
@@ -9,7 +10,7 @@ from rig.language import MODELS, SERVER, LlamaServer, deploy, make_models
 from rig.machine import evict, have_memory, populate
 from rig.ratios import Section, spread
 
-FIRST_TOKENS, ARTEFACTS = 15, 9
+ROUNDS, FIRST_TOKENS, ARTEFACTS = 9, 5, 9
 MEMORY_MIB = 640  # More than any of them takes.
 
 
@@ -24,16 +25,19 @@ def spawned(kind):
 
 
 def waking(section, watch, kind, rows, touched):
-    cold, warm = [], []
+    cold, warm = [], []  # Of each round what is in the middle.
     with Daemon(watch) as daemon:
         name = kind.replace("_", "-")
         ours = deploy(daemon, kind, keep_alive="300ms")
         ours.first_token(64)
-        for _ in range(FIRST_TOKENS):
-            daemon.wait_until_cold(name)
-            time.sleep(0.5)  # A fork waits by then.
-            cold.append(ours.first_token(64))
-            warm.append(ours.first_token(64))
+        for _ in range(ROUNDS):
+            pairs = []
+            for _ in range(FIRST_TOKENS):
+                daemon.wait_until_cold(name)
+                time.sleep(0.5)  # A fork waits by then.
+                pairs.append((ours.first_token(64), ours.first_token(64)))
+            for side, seconds in zip((cold, warm), zip(*pairs)):
+                side.append(statistics.median(seconds))
             watch.look()
         section.add(f"{kind}: first token from the template / warm", "≤ 1.15×", [a / b for a, b in zip(cold, warm)], 1.15)
         # The fork that waits, and one that has answered and waits for more.
@@ -83,6 +87,7 @@ def run(watch):
     for kind in KINDS:
         waking(section, watch, kind, rows, touched)
     section.note("To the first token after a prompt of 64 that is new, ms; all over HTTP, the model in the page cache, by mincore. "
+                 f"From the template: {ROUNDS} rounds of medians of {FIRST_TOKENS} cold calls and a warm one after each. "
                  "With nothing in memory a model is woken from its snapshot; from the artefact, where that is of another kernel or "
                  "release; a blank sandbox waits for it. From disk is the snapshot with none of it in the page cache. llama-server is spawned "
                  "as it is by default, and runs the model once before it answers.")

@@ -6,7 +6,7 @@ import time
 from rig.daemon import ROOTS, Daemon, eventually
 from rig.ratios import Section, spread
 
-ROUNDS, READ, KIB = 15, 7, 32 << 10
+ROUNDS, SETTLED, READ, KIB = 15, 0.3, 7, 32 << 10
 ASKED = f"stream {KIB}"
 REQUEST = (f"POST /f/streams HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain\r\n"
            f"Content-Length: {len(ASKED)}\r\n\r\n{ASKED}").encode()
@@ -54,12 +54,13 @@ def run(watch):
         running = lambda: daemon.function("streams")["summary"]["running"]
         seconds_for_seven(daemon.port)
         for _ in range(ROUNDS):
+            time.sleep(SETTLED)
             quiet.append(seconds_for_seven(daemon.port))
             eventually("all have ended", lambda: running() == 0)
             before = resident(daemon.process.pid)
             with ask(daemon.port):
                 eventually("it has begun", lambda: running() == 1)
-                time.sleep(0.3)  # It has stalled by then.
+                time.sleep(SETTLED)  # It has stalled by then.
                 held.append((resident(daemon.process.pid) - before) / 2**20)
                 beside.append(seconds_for_seven(daemon.port))
             eventually("its slot is free", lambda: running() == 0)
