@@ -219,6 +219,16 @@ test("a full queue is a TooManyRequestsException with its reason", async () => {
   assert.ok(Number(refused[0].retryAfterSeconds) >= 1);
 });
 
+test("a call that waited for its timeout is throttled, and is no timeout of the function's", async () => {
+  await deploy("late", "import time\ntime.sleep(3)\n" + GREET, { timeout: "2s", start_timeout: "30s", template_keep_alive: "0s" });
+  const waited = await invoke("late", {}).catch((error) => error);  // The client tries no second time.
+  assert.ok(waited instanceof aws.TooManyRequestsException, JSON.stringify(waited));
+  assert.equal(waited.Reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
+  assert.match(waited.message, /still starting/);
+  assert.ok(Number(waited.retryAfterSeconds) >= 1);
+  await eventually("it has started meanwhile", async () => (await invoke("late", {}).catch(() => ({}))).StatusCode === 200, 20_000);
+});
+
 test("a client that hangs up gives its slot back within 200 ms", async () => {
   await deploy("held", GREET, { timeout: "60s", max_instances: 1, memory: "128MiB" });
   for (const Command of [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand]) {

@@ -74,12 +74,16 @@ export async function outliveKills(candidates, { quick, long }) {
 }
 
 // In waves, each of these bodies at once: `name` answers none of them in its `timeout` (ms), each call
-// is told so, and what ran it is gone within a second of that.
+// is told so, or that it never began, and what ran it is gone within a second of that.
 export async function outlive(platform, name, bodies, { timeout, waves, headers }) {
   for (let wave = 0; wave < waves; ++wave) {
     const began = performance.now();
     const answers = await Promise.all(bodies.map((body) => platform.invoke(name, body, headers)));
-    for (const { status, text } of answers) assert.equal(status, 504, text);
+    for (const { status, text } of answers) {
+      const neverBegan = status === 429 && text.includes("waiting for an instance");
+      assert.ok(status === 504 || neverBegan, `${status} ${text}`);
+    }
+    assert.ok(answers.some(({ status }) => status === 504));
     await eventually("they are gone", () => platform.isIdle(name));
     const took = performance.now() - began;
     assert.ok(took <= timeout + 1000, `wave ${wave}: gone after ${took.toFixed(0)} ms`);

@@ -157,7 +157,9 @@ void Turn::deadline_passed(Call& call) {
     return refuse(call, no_room(function, room(), node_.total), std::chrono::seconds(1));
   }
   if (!call.instance) {
-    return refuse(call, {Code::deadline_exceeded, "waiting for an instance: timed out"}, {});
+    const char* const why = function.starting > 0 ? "waiting for an instance: it was still starting"
+                                                  : "waiting for an instance: all were in use";
+    return refuse(call, {Code::throttled, why}, whole_seconds(expected_wait(demand(function))));
   }
   call.function->learned.ran_into_deadline(now_ - call.begun);
   abort(call, Code::deadline_exceeded);

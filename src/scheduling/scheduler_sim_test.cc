@@ -26,7 +26,7 @@ constexpr std::int64_t unit = std::int64_t(64) << 20;
 struct SimCall {
   enum { waiting, running, aborted, over } is = waiting;
   FunctionKey function;
-  TimePoint deadline;
+  TimePoint arrived, deadline;
   InstanceKey instance{};
 };
 
@@ -148,7 +148,7 @@ class World {
   void arrive(FunctionKey f) {
     const CallKey key{++calls_made_};
     const TimePoint deadline = now_ + (chance(0.9) ? Duration(20s) : Duration(between(1, 500'000)));
-    calls_[key] = {.function = f, .deadline = deadline};
+    calls_[key] = {.function = f, .arrived = now_, .deadline = deadline};
     open_.push_back(key);
     feed(Arrived{key, f, deadline});
   }
@@ -341,7 +341,9 @@ class World {
     expect(call.is == SimCall::waiting, "a refusal of a call that does not wait");
     expect(c.retry_after.count() % 1'000'000 == 0, "a Retry-After of part of a second");
     const bool for_room = c.why.code == Code::overloaded && c.retry_after > Duration(0);
-    const bool for_time = c.why.code == Code::deadline_exceeded || for_room;
+    // A full queue refuses who comes, and time who has waited.
+    const bool in_vain = c.why.code == Code::throttled && call.arrived < now_;
+    const bool for_time = c.why.code == Code::deadline_exceeded || for_room || in_vain;
     expect(for_time ? call.deadline <= now_ : call.deadline >= now_,
            "refused for its deadline, but not at it");
     call.is = SimCall::over;

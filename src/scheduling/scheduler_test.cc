@@ -125,7 +125,8 @@ TEST(Start, ThatTakesThreeMinutesIsNotKilledWithinItsTimeout) {
   story.at(0s, added(1, {.each = small.each, .start_timeout = 200s}));
   story.call(0s, 1, {"wake i1 for f1"}, 1, 300s);
   story.call(1s, 2, {}, 1, 30s);
-  story.until(179s, {"refuse c2 deadline_exceeded: waiting for an instance: timed out"});
+  story.until(179s, {"refuse c2 throttled: waiting for an instance: it was still starting, "
+                     "retry after 1 s"});
   story.at(180s, woke(1), {"c1 to i1"});
 }
 
@@ -441,7 +442,8 @@ TEST(Queue, NeverDispatchesWhatIsOverdueEvenIfTheTickIsLate) {
   story.awake(0s, 1, 1, 1);
   story.call(1s, 2, {"c2 to i1"});
   story.call(1s, 3, {}, 1, 500ms);
-  story.at(1501ms, ended(2), {"refuse c3 deadline_exceeded: waiting for an instance: timed out"});
+  story.at(1501ms, ended(2),
+           {"refuse c3 throttled: waiting for an instance: all were in use, retry after 1 s"});
 }
 
 TEST(Quiet, AThousandSleepingFunctionsAskForNoTick) {
