@@ -2,6 +2,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import http from "node:http";
+import { gzipSync } from "node:zlib";
 import { createConnection } from "node:net";
 import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -255,10 +256,10 @@ async function stall(target) {
 }
 
 // A WebSocket client, as far as the test needs one.
-async function webSocket(target, protocols = "websocket") {
+async function webSocket(target, protocols = "websocket", host = "x") {
   const socket = createConnection(platform.port, "127.0.0.1");
   const key = randomBytes(16).toString("base64");
-  socket.write(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: ${protocols}\r\n` +
+  socket.write(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: ${protocols}\r\n` +
     `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`);
   let received = Buffer.alloc(0);
   let closed = false;
@@ -272,16 +273,20 @@ async function webSocket(target, protocols = "websocket") {
   const accept = createHash("sha1").update(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
   return {
     head, accept, socket, isClosed: () => closed,
-    send(text, opcode = 1) {
+    send(text, opcode = 1, last = 128) {
       const payload = Buffer.from(text);
       const mask = randomBytes(4);
-      socket.write(Buffer.concat([Buffer.from([128 | opcode, 128 | payload.length]), mask, payload.map((b, i) => b ^ mask[i % 4])]));
+      socket.write(Buffer.concat([Buffer.from([last | opcode, 128 | payload.length]), mask, payload.map((b, i) => b ^ mask[i % 4])]));
     },
     async next() {
       await until("a frame", (bytes) => bytes.length >= 2 && bytes.length >= 2 + bytes[1]);
-      const frame = received.subarray(2, 2 + received[1]).toString();
+      const frame = received.subarray(2, 2 + received[1]);
       received = received.subarray(2 + received[1]);
-      return frame;
+      return frame.toString();
+    },
+    async closedWith() {
+      await eventually("closed", () => closed);
+      return [received[0] & 15, received.readUInt16BE(2)];
     },
   };
 }
@@ -308,6 +313,48 @@ test("a WebSocket stays open, and its receipt is one of a call that ended well",
   const { outcome, run_ms } = await receipt(id);
   assert.equal(outcome, "answered");
   assert.ok(run_ms >= 300);
+});
+
+test("the example is a WebSocket's server, by its host name too: fragments, and what is no frame of a client", async () => {
+  const open = () => webSocket("/echo", "websocket", "web-socket.localhost");
+  const it = await open();
+  it.send("frag", 1, 0);
+  it.send("between", 9);
+  it.send("mented", 0);
+  assert.deepEqual([await it.next(), await it.next()], ["between", "fragmented"]);
+  it.send("goes on with nothing", 0);
+  assert.deepEqual(await it.closedWith(), [8, 1002]);
+  for (const [bytes, code] of [[[0x81, 1, 65], 1002], [[0xc1, 0x81, 0, 0, 0, 0, 65], 1002], [[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], 1009]]) {
+    const other = await open();
+    other.socket.write(Buffer.from(bytes));
+    assert.deepEqual(await other.closedWith(), [8, code]);
+  }
+});
+
+test("events come as the program sends them, and who leaves ends his call", async () => {
+  const running = async () => (await platform.status("web-socket")).running;
+  await eventually("nobody is there", async () => (await running()) === 0);
+  const began = performance.now();
+  const events = await fetch(`${platform.url}/f/web-socket/clock`);
+  assert.equal(events.headers.get("content-type"), "text/event-stream");
+  const reader = events.body.getReader();
+  const times = [];
+  for (let i = 0; i < 2; ++i) {
+    assert.match(Buffer.from((await reader.read()).value).toString(), /^data: \d{4}-\d\d-\d\dT.*Z\n\n$/);
+    times.push(performance.now() - began);
+  }
+  assert.ok(times[1] - times[0] >= 500, `${times}`);  // A second apart: none waited for the next.
+  assert.equal(await running(), 1);
+  await reader.cancel();
+  await eventually("his slot is free", async () => (await running()) === 0);
+});
+
+test("an encoded body reaches the program as it is", async () => {
+  const body = gzipSync("hello");
+  const answer = await platform.request("POST", "/f/app/x", { body, headers: { "content-encoding": "gzip" } });
+  const said = JSON.parse(answer.text);
+  assert.equal(said.headers["content-encoding"], "gzip");
+  assert.equal(said.headers["content-length"], String(body.length));
 });
 
 test("a WebSocket may be one of several protocols that are asked for, and another is not gone on with", async () => {

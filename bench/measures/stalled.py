@@ -54,6 +54,7 @@ def run(watch):
         running = lambda: daemon.function("streams")["summary"]["running"]
         seconds_for_seven(daemon.port)
         for _ in range(ROUNDS):
+            daemon.ask("POST", "/f/streams", "echo up", "text/plain")  # Whoever leaves takes the instance with him.
             time.sleep(SETTLED)
             quiet.append(seconds_for_seven(daemon.port))
             eventually("all have ended", lambda: running() == 0)

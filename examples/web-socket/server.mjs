@@ -2,6 +2,9 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 
+const LARGEST = 1 << 20; // A message, in bytes.
+const PROTOCOL_ERROR = 1002, TOO_LARGE = 1009; // Why a WebSocket is closed: RFC 6455 §7.4.1.
+
 const page = `<!doctype html><meta charset="utf-8"><title>web-socket</title>
 <h1>Says it back</h1>
 <form><input autofocus autocomplete="off" aria-label="Something to say"> <button>Send</button></form>
@@ -49,17 +52,31 @@ server.on("upgrade", (request, socket) => {
       `Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
   );
   let received = Buffer.alloc(0);
+  let message = null; // Of which not all frames are here.
   socket.on("error", () => socket.destroy());
   socket.on("data", (bytes) => {
     received = Buffer.concat([received, bytes]);
-    for (let frame; (frame = takeFrame()); ) {
-      if (frame.opcode === 8) return socket.end(frameOf(8, frame.payload));
-      if (frame.opcode === 9) socket.write(frameOf(10, frame.payload));
-      if (frame.opcode === 1 || frame.opcode === 2) {
-        socket.write(frameOf(frame.opcode, frame.payload));
-      }
-    }
+    for (let frame; !socket.writableEnded && (frame = takeFrame()); ) answer(frame);
   });
+
+  function answer({ opcode, last, payload }) {
+    if (opcode === 8) return socket.end(frameOf(8, payload));
+    if (opcode === 9) return socket.write(frameOf(10, payload));
+    if (opcode === 10) return;
+    const goesOn = opcode === 0;
+    if (opcode > 2 || goesOn !== (message !== null)) return close(PROTOCOL_ERROR);
+    message ??= { opcode, payload: Buffer.alloc(0) };
+    message.payload = Buffer.concat([message.payload, payload]);
+    if (message.payload.length > LARGEST) return close(TOO_LARGE);
+    if (!last) return;
+    socket.write(frameOf(message.opcode, message.payload));
+    message = null;
+  }
+
+  function close(code) {
+    socket.end(frameOf(8, Buffer.from([code >> 8, code & 255])));
+    return null;
+  }
 
   function takeFrame() {
     if (received.length < 2) return null;
@@ -74,14 +91,17 @@ server.on("upgrade", (request, socket) => {
       size = Number(received.readBigUInt64BE(2));
       at = 10;
     }
-    if (size > 1 << 20) return socket.destroy(), null;
+    const isMasked = received[1] & 128;
+    const hasReserved = received[0] & 112;
+    if (!isMasked || hasReserved) return close(PROTOCOL_ERROR);
+    if (size > LARGEST) return close(TOO_LARGE);
     if (received.length < at + 4 + size) return null;
     const mask = received.subarray(at, at + 4);
     const payload = Buffer.from(received.subarray(at + 4, at + 4 + size));
     for (let i = 0; i < size; ++i) payload[i] ^= mask[i % 4];
-    const opcode = received[0] & 15;
+    const frame = { opcode: received[0] & 15, last: received[0] >= 128, payload };
     received = received.subarray(at + 4 + size);
-    return { opcode, payload };
+    return frame;
   }
 });
 

@@ -50,7 +50,7 @@ std::uint64_t size_of(const Response& response) {
   return std::get<Body>(response.body).size();
 }
 
-// Of a request than that its path can be read in two ways.
+// Of a request than that it could only be passed on.
 bool says_more(const Admission& admitted) {
   constexpr int unauthorized = 401, content_too_large = 413;
   const auto* const response = std::get_if<Response>(&admitted);
@@ -121,10 +121,8 @@ asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
   core_->count_request();
   auto admitted = core_->handler()->admit(received.head, loopback_);
   const auto* const passing = std::get_if<Passing>(&admitted);
-  const bool is_ambiguous = received.head.ambiguous != nullptr;
-  if (is_ambiguous && passing == nullptr && !says_more(admitted)) {
-    co_return co_await refuse_and_close({400, received.head.ambiguous});
-  }
+  const auto why = only_passed(received);
+  if (why && passing == nullptr && !says_more(admitted)) co_return co_await refuse_and_close(*why);
   if (auto* response = std::get_if<Response>(&admitted)) {
     co_return co_await turn_down(&received, std::move(*response));
   }

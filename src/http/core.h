@@ -41,7 +41,7 @@ class Core : public std::enable_shared_from_this<Core> {
   HeadLimits head_limits() const {
     return {.bytes_max = limits_.header_bytes_max,
             .target_bytes_max = limits_.target_bytes_max,
-            .ambiguous_paths = true};
+            .may_be_passed_on = true};
   }
   async::Thread& copier() { return copier_; }
   bool draining() const { return draining_; }

@@ -289,10 +289,9 @@ Accepted<std::monostate> read_expectation(const Singles& fields, ReceivedHead& r
   return {};
 }
 
-Accepted<std::monostate> check_encoding(const Singles& fields) {
+bool is_encoded(const Singles& fields) {
   const auto& encoding = fields[content_encoding];
-  if (!encoding || equals_ignoring_case(*encoding, "identity")) return {};
-  return refuse("a Content-Encoding: bodies are not decoded here", 415);
+  return encoding && !equals_ignoring_case(*encoding, "identity");
 }
 
 Accepted<std::monostate> read_persistence(ReceivedHead& received) {
@@ -397,6 +396,12 @@ std::string_view path_in(std::string_view buffer) {
   return target.substr(0, target.find('?'));
 }
 
+std::optional<Rejection> only_passed(const ReceivedHead& received) {
+  if (received.head.ambiguous != nullptr) return Rejection{400, received.head.ambiguous};
+  if (received.encoded) return Rejection{415, "a Content-Encoding: bodies are not decoded here"};
+  return std::nullopt;
+}
+
 Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits) {
   if (raw.size() > limits.bytes_max) return refuse("a head that is too long", 431);
   if (!raw.ends_with("\r\n\r\n")) return refuse("a head that does not end in an empty line");
@@ -411,13 +416,14 @@ Accepted<ReceivedHead> parse_head(std::string_view raw, const HeadLimits& limits
   if (!singles) return std::unexpected(singles.error());
   read = check_host(*singles, received.version_1_0);
   if (read) read = read_target(*target, (*singles)[host].value_or(""), head);
-  if (read && head.ambiguous != nullptr && !limits.ambiguous_paths) return refuse(head.ambiguous);
   if (read) read = read_framing(*singles, received);
   if (read) read = read_expectation(*singles, received);
-  if (read) read = check_encoding(*singles);
   if (read) read = read_persistence(received);
   if (read) read_upgrade(received);
   if (!read) return std::unexpected(read.error());
+  received.encoded = is_encoded(*singles);
+  const auto why = limits.may_be_passed_on ? std::nullopt : only_passed(received);
+  if (why) return std::unexpected(*why);
   return received;
 }
 

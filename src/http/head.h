@@ -1,6 +1,6 @@
 // The head of an HTTP/1.1 request (RFC 9112), from bytes to a value. One strict reading, so that
 // nobody before or behind us can read the same bytes differently: whatever is ambiguous, or legal
-// but used by nobody except in attacks, is refused; paths may be excepted. Pure.
+// but used by nobody except in attacks, is refused, but for what only_passed() names. Pure.
 // docs/formats/http.md lists what is.
 #pragma once
 
@@ -21,15 +21,20 @@ struct ReceivedHead {
   bool keep_alive = true;         // What the client asked for, or its version's default.
   bool expects_continue = false;  // It waits for "100 Continue" before it sends the body.
   std::string wanted_upgrade;     // "websocket", and no other protocol: to go on with, if it may.
+  bool encoded = false;           // Its body.
 
   bool has_body() const { return chunked || head.content_length.value_or(0) > 0; }
 };
+
+// Why a request can be passed on, as it came, to a server that is to make sense of it, and nothing
+// else: its path is ambiguous (http/target.h), or its body encoded.
+std::optional<Rejection> only_passed(const ReceivedHead&);
 
 struct HeadLimits {
   std::size_t bytes_max = 32 * 1024;        // All of the head: 431 above.
   std::size_t target_bytes_max = 8 * 1024;  // 414 above.
   std::size_t fields_max = 100;             // 431 above.
-  bool ambiguous_paths = false;  // Are for whoever has the head to refuse (http/target.h).
+  bool may_be_passed_on = false;            // What only_passed() names is not refused here.
 };
 
 // Where the head in `buffer` ends (after its empty line); nullopt if more has to come. `scanned`

@@ -441,9 +441,9 @@ TEST(Target, IsAmbiguousWhereReadersDiffer) {
   }
 }
 
-TEST(Head, HasAnAmbiguousPathOnlyForWhoTakesThem) {
+TEST(Head, HasWhatCanOnlyBePassedOnForWhoPassesOn) {
   HeadLimits taking = limits;
-  taking.ambiguous_paths = true;
+  taking.may_be_passed_on = true;
   for (const char* target : {"/a%2Fb", "http://a/b;c", "//"}) {
     const std::string raw = std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n";
     const auto refused = parse_head(raw, limits);
@@ -453,6 +453,11 @@ TEST(Head, HasAnAmbiguousPathOnlyForWhoTakesThem) {
     ASSERT_TRUE(taken) << raw;
     EXPECT_EQ(std::string_view(taken->head.ambiguous), refused.error().why);
   }
+  const std::string encoded = "POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n\r\n";
+  EXPECT_EQ(parse_head(encoded, limits).error().status, 415);
+  const auto taken = parse_head(encoded, taking);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(only_passed(*taken)->status, 415);
 }
 
 TEST(Target, HidesNoDotSegmentFromACarelessReader) {

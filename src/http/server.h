@@ -82,8 +82,8 @@ struct Response {
 };
 
 // The request is passed on as it comes, to pass(); its body may have so many bytes. Only such a
-// request may have an ambiguous path: any other is answered with 400, unless admit() answered that
-// it has no key (401) or is too long (413).
+// request may have an ambiguous path or an encoded body: any other is answered with 400 or 415,
+// unless admit() answered that it has no key (401) or is too long (413).
 struct Passing {
   std::uint64_t body_bytes_max = 0;
 };

@@ -17,7 +17,7 @@ namespace {
 namespace beast = boost::beast;
 
 constexpr HeadLimits limits{
-    .bytes_max = 4096, .target_bytes_max = 1024, .fields_max = 50, .ambiguous_paths = true};
+    .bytes_max = 4096, .target_bytes_max = 1024, .fields_max = 50, .may_be_passed_on = true};
 
 void compare_with_beast(std::string_view raw, const ReceivedHead& received) {
   beast::http::request_parser<beast::http::empty_body> parser;
