@@ -324,7 +324,7 @@ test("the example is a WebSocket's server, by its host name too: fragments, and 
   assert.deepEqual([await it.next(), await it.next()], ["between", "fragmented"]);
   it.send("goes on with nothing", 0);
   assert.deepEqual(await it.closedWith(), [8, 1002]);
-  for (const [bytes, code] of [[[0x81, 1, 65], 1002], [[0xc1, 0x81, 0, 0, 0, 0, 65], 1002], [[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], 1009]]) {
+  for (const [bytes, code] of [[[0x81, 1, 65], 1002], [[0xc1, 0x81, 0, 0, 0, 0, 65], 1002], [[0x09, 0x80, 0, 0, 0, 0], 1002], [[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], 1009]]) {
     const other = await open();
     other.socket.write(Buffer.from(bytes));
     assert.deepEqual(await other.closedWith(), [8, code]);

@@ -55,6 +55,7 @@ server.on("upgrade", (request, socket) => {
   let message = null; // Of which not all frames are here.
   socket.on("error", () => socket.destroy());
   socket.on("data", (bytes) => {
+    if (socket.writableEnded) return;
     received = Buffer.concat([received, bytes]);
     for (let frame; !socket.writableEnded && (frame = takeFrame()); ) answer(frame);
   });
@@ -93,15 +94,17 @@ server.on("upgrade", (request, socket) => {
     }
     const isMasked = received[1] & 128;
     const hasReserved = received[0] & 112;
-    if (!isMasked || hasReserved) return close(PROTOCOL_ERROR);
+    const last = received[0] >= 128;
+    const opcode = received[0] & 15;
+    const isControl = opcode >= 8;
+    if (!isMasked || hasReserved || (isControl && (!last || size > 125))) return close(PROTOCOL_ERROR);
     if (size > LARGEST) return close(TOO_LARGE);
     if (received.length < at + 4 + size) return null;
     const mask = received.subarray(at, at + 4);
     const payload = Buffer.from(received.subarray(at + 4, at + 4 + size));
     for (let i = 0; i < size; ++i) payload[i] ^= mask[i % 4];
-    const frame = { opcode: received[0] & 15, last: received[0] >= 128, payload };
     received = received.subarray(at + 4 + size);
-    return frame;
+    return { opcode, last, payload };
   }
 });
 

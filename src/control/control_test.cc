@@ -250,8 +250,8 @@ TEST(Deploy, NotesATimeoutThatIsShorterThanStartingIt) {
     return note == nullptr ? std::string() : std::string(note->get_string());
   };
   EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"3s")")),
-            "shorter than starting it took, 3.52s: a call that has to start it runs past its 3s; "
-            "give it more");
+            "shorter than starting it took, 3.52s: a call that has to start it may be refused "
+            "(429) before it begins, its 3s being over; give it more");
   EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"4s")")), "");
   world.fleet.template_note = "no: it holds a socket";  // It was started twice to know that.
   EXPECT_EQ(note_of(deploy(world, digest_a, R"(,"timeout":"2s")")), "");

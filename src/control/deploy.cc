@@ -98,8 +98,9 @@ void note_slow_start(catalog::Draft& draft, Duration took) {
   const Duration timeout = draft.manifest.timeout;
   if (took <= timeout) return;
   draft.notes["timeout"] = "shorter than starting it took, " + duration_text(took / shown * shown) +
-                           ": a call that has to start it runs past its " + duration_text(timeout) +
-                           "; give it more";
+                           ": a call that has to start it may be refused (429) before it "
+                           "begins, its " +
+                           duration_text(timeout) + " being over; give it more";
 }
 
 Error is_changed(const std::string& name) {

@@ -34,7 +34,7 @@ inline http::Request request_of(std::string method, std::string_view target, std
   request.head.method = std::move(method);
   const auto mark = std::min(target.find('?'), target.size());
   const auto parsed = http::parse_target(target);
-  const bool is_plain = parsed && parsed->ambiguous == nullptr;  // No other gets this far.
+  const bool is_plain = parsed && parsed->ambiguous == nullptr;  // Others are refused before.
   request.head.path = is_plain ? parsed->path : std::string(target.substr(0, mark));
   if (mark < target.size()) request.head.query = target.substr(mark + 1);
   for (auto& [name, value] : fields) request.head.fields.add(std::move(name), std::move(value));

@@ -67,7 +67,7 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
-// "//host/path", in any spelling, which a program may take for another host's.
+// "//host/path", or "/%2Fhost/path", which a program may take for another host's.
 bool names_host(std::string_view target) {
   const std::string start = lower(target.substr(0, 4));
   return start.starts_with("//") || start == "/%2f" || start == "/%5c";

@@ -50,7 +50,7 @@ std::uint64_t size_of(const Response& response) {
   return std::get<Body>(response.body).size();
 }
 
-// Of a request than that it could only be passed on.
+// Whether it says more of a request than that it could only have been passed on.
 bool says_more(const Admission& admitted) {
   constexpr int unauthorized = 401, content_too_large = 413;
   const auto* const response = std::get_if<Response>(&admitted);

@@ -470,7 +470,8 @@ TEST(Target, HidesNoDotSegmentFromACarelessReader) {
                           "/a//../b",    "/;/..",
                           "/%2525252e.", "/..%3Fa",
                           "/a/..%23b",   "/..%253Fa",
-                          "/..%2500",    "/.%2509./x"}) {
+                          "/..%2500",    "/..%257F",
+                          "/.%2509./x"}) {
     const auto target = parse_target(raw);
     ASSERT_FALSE(target) << raw;
     EXPECT_EQ(std::string_view(target.error().why), dot_segment) << raw;

@@ -113,7 +113,7 @@ class Handler {
 };
 
 // The response that the server itself gives: its own 4xx, 5xx and 503. `path` is how that of the
-// request begins, as far as it was read: not decoded if the request was refused for its head, and
+// request begins, as far as it was read: not decoded if its head could not be read, and
 // empty if not even a request line came.
 using Refusal =
     std::function<Response(int status, std::string_view message, std::string_view path)>;

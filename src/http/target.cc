@@ -62,7 +62,7 @@ bool is_utf8(std::string_view text) {
 // Also to who takes the rest of a segment for parameters, a query or the end of a string.
 bool has_dot_segment(std::string_view path) {
   const auto is_end = [](char c) {
-    return std::string_view(";?#").contains(c) || static_cast<std::uint8_t>(c) < 0x20;
+    return std::string_view(";?#\x7F").contains(c) || static_cast<std::uint8_t>(c) < 0x20;
   };
   while (!path.empty()) {
     path.remove_prefix(1);

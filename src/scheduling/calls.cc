@@ -157,7 +157,7 @@ void Turn::deadline_passed(Call& call) {
     return refuse(call, no_room(function, room(), node_.total), std::chrono::seconds(1));
   }
   if (!call.instance) {
-    const char* const why = function.starting > 0 ? "waiting for an instance: it was still starting"
+    const char* const why = function.serving == 0 ? "waiting for an instance: it was still starting"
                                                   : "waiting for an instance: all were in use";
     return refuse(call, {Code::throttled, why}, whole_seconds(expected_wait(demand(function))));
   }

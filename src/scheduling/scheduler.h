@@ -8,8 +8,8 @@
 //           └▶ queued; Wake if waking is expected sooner than waiting for a slot
 //   Woke    ─▶ Dispatch from the queue
 //   Ended   ─▶ Dispatch from the queue, or the instance dozes; after its keep-alive: Stop
-//   Refuse  : the queue is full, the deadline passed while queued (throttled, or overloaded if memory was
-//             short), the function does not start
+//   Refuse  : the queue is full, the deadline passed while queued (throttled, or overloaded if
+//             memory was short), the function does not start
 //
 // The rules are architecture §5's. Every queue is bounded; every call that arrived gets exactly one
 // of Refuse or Dispatch (neither if it Left first), and every dispatched one exactly one of Ended
