@@ -6,7 +6,7 @@ import time
 from rig.daemon import ROOTS, Daemon, eventually
 from rig.ratios import Section, spread
 
-ROUNDS, FRESH, SETTLED, READ, KIB = 16, 7, 0.3, 7, 32 << 10
+ROUNDS, FRESH, SETTLED, READ, KIB = 15, 7, 0.3, 7, 32 << 10
 ASKED = f"stream {KIB}"
 REQUEST = (f"POST /f/streams HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain\r\n"
            f"Content-Length: {len(ASKED)}\r\n\r\n{ASKED}").encode()
@@ -58,26 +58,25 @@ def run(watch):
     runtimes = {"probe": {"root": f"{ROOTS}/probe", "argv": ["/bin/worker"], "blanks": 0}}
     quiet, beside, held = [], [], []
 
-    def alone(daemon):
-        quiet.append(seconds_for_seven(daemon.port))
+    def two_in_a_row(daemon):
+        return seconds_for_seven(daemon.port) + seconds_for_seven(daemon.port)
 
     def with_the_eighth(daemon, running):
         with ask(daemon.port):
             eventually("it has begun", lambda: running() == 1)
             time.sleep(SETTLED)  # It has stalled by then.
-            beside.append(seconds_for_seven(daemon.port))
+            seconds = two_in_a_row(daemon)
         eventually("its slot is free", lambda: running() == 0)
         seconds_for_seven(daemon.port)  # Whoever leaves takes the instance with him: this is another.
+        return seconds
 
     with Daemon(watch, runtimes=runtimes) as daemon:
         running = deploy(daemon)
         seconds_for_seven(daemon.port)
-        for turn in range(ROUNDS):
-            if turn % 2 == 0:
-                alone(daemon)
-            with_the_eighth(daemon, running)
-            if turn % 2 == 1:
-                alone(daemon)
+        for _ in range(ROUNDS):
+            before, meanwhile = two_in_a_row(daemon), with_the_eighth(daemon, running)
+            quiet.append((before + two_in_a_row(daemon)) / 2)
+            beside.append(meanwhile)
             watch.look()
     for _ in range(FRESH):  # Daemons that have streamed nothing, and so have no memory over from it.
         with Daemon(watch, runtimes=runtimes) as daemon:
@@ -93,6 +92,6 @@ def run(watch):
     section.add("the daemon's memory for the eighth", "≤ 1 MiB", held, 1, unit=" MiB")
     section.note(f"Streams of {KIB >> 10} MiB each from one instance, over HTTP to seven processes that read as fast as they can; the eighth "
                  "client has asked and reads nothing. Nothing is pinned. Medians (quartiles).")
-    megabytes = lambda side: spread([READ * KIB / 1024 / each for each in side])
+    megabytes = lambda side: spread([2 * READ * KIB / 1024 / each for each in side])
     section.table(["", "the seven together, MiB/s"], [["alone", megabytes(quiet)], ["beside it", megabytes(beside)]])
     return section
