@@ -67,7 +67,8 @@ http::Admission admit_body(Place place, const http::Head& head, const catalog::M
   return refuse(place, too_long(manifest.name, manifest.body_bytes_max));
 }
 
-// "//host/path", or "/%2Fhost/path", which a program may take for another host's.
+// "//host/path", or "/%2Fhost/path", which a program may take for another host's. Such a path is
+// ambiguous, so the server answers 400 to whoever is not let pass with it.
 bool names_host(std::string_view target) {
   const std::string start = lower(target.substr(0, 4));
   return start.starts_with("//") || start == "/%2f" || start == "/%5c";
