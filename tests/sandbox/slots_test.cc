@@ -216,6 +216,7 @@ TEST(Slots, EndTheirForkBombAndNobodyElse) {
   const auto sibling = family.fork();
   Limits limits = modest;
   limits.processes_max = 40;
+  limits.memory_bytes_max = 1024 * mebibyte;  // As in limits_test: 62 MB were seen.
   const auto slot = family.fork(limits);
   ASSERT_TRUE(sibling && slot);
   Family::order(*slot, "bomb forks-everywhere 0");
