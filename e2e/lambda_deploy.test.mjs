@@ -81,6 +81,19 @@ test("its code and its configuration change, each a revision of its own", async 
   assert.deepEqual([fourth.Version, fourth.Description], ["4", "the third"]);
   const first = await send("GetFunctionConfiguration", { FunctionName: "greet", Qualifier: "1" });
   assert.equal(first.Timeout, 7);
+  // Each can be called, whichever serves, and has the name of its own.
+  const said = async (version) => {
+    const call = await send("Invoke", { FunctionName: "greet", Qualifier: version, Payload: "{}" });
+    return [JSON.parse(utf8(call.Payload)), call.ExecutedVersion];
+  };
+  assert.deepEqual(await Promise.all(["1", "2", "4", "$LATEST"].map(said)), [
+    ["hello you", "1"],
+    ["goodbye you", "2"],
+    ["goodbye moon", "4"],
+    ["goodbye moon", "4"],
+  ]);
+  await send("DeleteFunction", { FunctionName: "greet", Qualifier: "2" });
+  assert.deepEqual((await refusal(said("2"))).slice(0, 2), ["ResourceNotFoundException", 404]);
 });
 
 test("what is there is listed page by page, and removed", async () => {

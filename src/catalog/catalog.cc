@@ -318,6 +318,15 @@ std::span<const store::Migration> migrations() {
   return steps;
 }
 
+RevisionPtr find_revision(const Catalog& catalog, std::string_view name, std::string_view number) {
+  const Function* const function = catalog.find(name);
+  if (function == nullptr) return nullptr;
+  for (const auto& [each, revision] : function->revisions) {
+    if (std::to_string(each) == number) return revision;
+  }
+  return nullptr;
+}
+
 Digest digest_of(const Draft& draft) {
   return blobs::digest_of(identity(draft));
 }

@@ -156,6 +156,9 @@ class Catalog {
   virtual asio::awaitable<Result<>> remove_revision(std::string name, std::int32_t number) = 0;
 };
 
+// Of that number as people write it: "3"; nullptr if there is none.
+RevisionPtr find_revision(const Catalog&, std::string_view name, std::string_view number);
+
 std::span<const store::Migration> migrations();
 Result<std::unique_ptr<Catalog>> open(store::Store*,
                                       std::string tenant = std::string(default_tenant));

@@ -660,6 +660,19 @@ TEST(Secrets, ThatChangeMakeTheirFunctionsServeAnew) {
   EXPECT_EQ(world.fleet.served["reader"], 2);
 }
 
+// It may be called exactly, and what it has is old.
+TEST(Secrets, ThatChangeRetireTheOldRevisionsThatUseThem) {
+  SecretWorld world;
+  world.ask(put_secret("A", "1"));
+  world.ask(put_secret("B", "1"));
+  ASSERT_EQ(world.deploy_with(R"({"X":{"secret":"A"}})").status, 200);
+  ASSERT_EQ(world.deploy_with(R"({"X":{"secret":"B"}})").status, 200);
+  world.ask(put_secret("B", "2"));
+  EXPECT_TRUE(world.fleet.retired.empty());
+  world.ask(put_secret("A", "2"));
+  EXPECT_EQ(world.fleet.retired, (std::vector<std::pair<std::string, int>>{{"reader", 1}}));
+}
+
 TEST(Secrets, ThatAreUsedStayAndAnOldRevisionThatLacksItsOwnDoesNotServe) {
   SecretWorld world;
   world.ask(put_secret("A", "1"));

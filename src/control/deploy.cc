@@ -504,7 +504,9 @@ asio::awaitable<Result<>> Deploys::remove_revision(std::string name, std::int32_
 asio::awaitable<Result<>> Deploys::remove_and_discard(std::string name, std::int32_t number) {
   const std::vector<catalog::RevisionPtr> gone{catalog_->find(name)->revisions.at(number)};
   auto removed = co_await catalog_->remove_revision(name, number);
-  if (removed) garbage_->take(gone);
+  if (!removed) co_return removed;
+  fleet_->retire(name, number);
+  garbage_->take(gone);
   co_return removed;
 }
 

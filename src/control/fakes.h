@@ -227,6 +227,9 @@ class FakeFleet final : public fleet::Fleet {
     serving[function] = std::move(revision);
     ++served[function];
   }
+  void retire(const std::string& function, std::int32_t number) override {
+    retired.emplace_back(function, number);
+  }
   catalog::RevisionPtr serves(const std::string& function) const override {
     const auto found = serving.find(function);
     return found == serving.end() ? nullptr : found->second;
@@ -241,6 +244,7 @@ class FakeFleet final : public fleet::Fleet {
   std::map<std::string, fleet::Runtime> known;
   std::map<std::string, catalog::RevisionPtr> serving;
   std::map<std::string, int> served;  // How often serve() was called for it.
+  std::vector<std::pair<std::string, std::int32_t>> retired;
   fleet::Status now;
   std::vector<std::string> prints;  // As it starts.
   fleet::Details more;

@@ -111,6 +111,7 @@ TEST(Garbage, OfOneRevisionGoesWhenItIsRemoved) {
   EXPECT_EQ(world.remove("b/revisions/1").status, 404);
   EXPECT_EQ(world.remove("a/revisions/x").status, 400);
   EXPECT_EQ(world.remove("a/revisions/1").body, "{\"removed\":\"a@1\"}\n");
+  EXPECT_EQ(world.fleet.retired, (std::vector<std::pair<std::string, int>>{{"a", 1}}));
   world.fleet.serving.clear();
   world.pass(3s);
   EXPECT_FALSE(world.has(digest_a));

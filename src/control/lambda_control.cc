@@ -220,18 +220,14 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::dispatch(Asked asked) {
 
 // ---- what is there ----
 
-// Unlike a call, this may be of any revision.
 Result<catalog::RevisionPtr> LambdaControl::qualified(const Asked& asked,
                                                       std::string* version) const {
   const auto& [name, qualifier] = asked.function;
-  const auto* function = deps_.catalog->find(name);
   const auto active = deps_.catalog->active(name);
-  if (function == nullptr || !active) return no_function(name);
+  if (!active) return no_function(name);
   *version = qualifier.empty() ? "$LATEST" : qualifier;
   if (*version == "$LATEST") return active;
-  for (const auto& [number, revision] : function->revisions) {
-    if (std::to_string(number) == qualifier) return revision;
-  }
+  if (auto one = catalog::find_revision(*deps_.catalog, name, qualifier)) return one;
   return no_function(name + ":" + qualifier);
 }
 

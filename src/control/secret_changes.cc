@@ -59,6 +59,11 @@ asio::awaitable<Result<secrets::Fact>> SecretChanges::set_and_serve(std::string 
   if (!fact) co_return fact;
   // Nothing that holds the old value takes another call: no instance, no template, no spare fork.
   for (const std::string& user : users(name)) fleet_->serve(user, catalog_->active(user));
+  for (const auto& [function, its] : catalog_->all()) {
+    for (const auto& [number, revision] : its.revisions) {
+      if (number != its.active && uses(revision->manifest, name)) fleet_->retire(function, number);
+    }
+  }
   co_return fact;
 }
 

@@ -14,12 +14,12 @@ asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
 // `caller`: the call that it is made in, and ends with; 0: none.
 asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocation,
                                               std::optional<conversations::State> state) {
-  const FunctionKey key = serving(invocation.revision->manifest.name);
   if (closing_) {
     co_return Outcome{.answer = Error{Code::unavailable, "the platform is stopping"},
                       .receipt = {},
                       .retry_after = std::chrono::seconds(1)};
   }
+  const FunctionKey key = meant_by(invocation);
   if (key == FunctionKey{}) {
     co_return Outcome{.answer = Error{Code::not_found, "the function is gone"}, .receipt = {}};
   }

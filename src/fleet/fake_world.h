@@ -134,10 +134,7 @@ class World {
   void deploy(std::string name, std::map<std::string, std::string> env = {}, Duration timeout = 30s,
               std::int64_t memory_bytes = 64 << 20, std::int32_t concurrency = 1,
               std::string_view reuse = catalog::reuse_warm, std::int32_t instances_max = 32) {
-    auto revision = std::make_shared<catalog::Revision>(
-        catalog::Revision{{}, "default", 1, catalog::digest_of({}), {}});
-    revision->manifest.name = name;
-    revision->manifest.runtime = "speaker";
+    auto revision = revision_of(name);
     revision->manifest.timeout = timeout;
     revision->manifest.resources.memory_bytes = memory_bytes;
     revision->manifest.concurrency = concurrency;
@@ -145,6 +142,15 @@ class World {
     revision->manifest.instances_max = instances_max;
     for (const auto& [key, value] : env) revision->load_options["env." + key] = value;
     serve(revision);
+  }
+  static std::shared_ptr<catalog::Revision> revision_of(const std::string& name,
+                                                        std::int32_t number = 1) {
+    auto revision = std::make_shared<catalog::Revision>(
+        catalog::Revision{{}, "default", number, catalog::digest_of({}), {}});
+    revision->manifest.name = name;
+    revision->manifest.runtime = "speaker";
+    revision->manifest.resources.memory_bytes = 64 << 20;
+    return revision;
   }
   void serve(const catalog::RevisionPtr& revision) {
     revisions_[revision->manifest.name] = revision;
@@ -155,8 +161,13 @@ class World {
     return call_with(std::move(name), http::Body(std::move(text)));
   }
   asio::awaitable<Outcome> call_with(std::string name, http::Body body) {
+    return call_revision(revisions_.at(name), std::move(body), false);
+  }
+  asio::awaitable<Outcome> call_revision(catalog::RevisionPtr revision, http::Body body,
+                                         bool exactly) {
     Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
-                          .revision = revisions_.at(name),
+                          .revision = std::move(revision),
+                          .exactly = exactly,
                           .content = {.content_type = "text/plain"},
                           .body = std::move(body),
                           .accepted = clock_->now()};

@@ -66,6 +66,7 @@ inline constexpr std::uint16_t program_port = 8080;
 struct Invocation {
   InvocationId id;
   catalog::RevisionPtr revision;
+  bool exactly = false;  // That one, also beside what serves; else whichever serves.
   wire::Content content;
   http::Body body;
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
@@ -124,7 +125,8 @@ struct Outcome {
   Duration retry_after{};                  // 0: none.
 };
 
-struct Status {  // Of one function.
+// Of one function: counts and memory of all its revisions, the rest of what serves.
+struct Status {
   std::int32_t starting = 0, busy = 0, dozing = 0, stopping = 0, running = 0, queued = 0;
   std::uint64_t memory_bytes = 0;
   bool has_template = false;
@@ -238,6 +240,9 @@ class Fleet {
   virtual void serve(const std::string& function, catalog::RevisionPtr) = 0;
   // What serve() said last, which invoke() calls; nullptr: nothing.
   virtual catalog::RevisionPtr serves(const std::string& function) const = 0;
+  // A revision that does not serve was removed, or a secret of its own changed: what there is of
+  // it, for calls that were for exactly this one, takes no more.
+  virtual void retire(const std::string& function, std::int32_t number) = 0;
 
   virtual Status status(const std::string& function) const = 0;
   virtual asio::awaitable<Details> details(std::string function) const = 0;

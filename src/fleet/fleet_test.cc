@@ -554,6 +554,57 @@ bool is_ready(const std::future<Outcome>& outcome) {
   return outcome.wait_for(0s) == std::future_status::ready;
 }
 
+// As `revision` of who answered, "warm" if it was there; or why not.
+std::string answer_of(World& world, const catalog::RevisionPtr& revision, bool exactly,
+                      const char* text = "x") {
+  const auto outcome = world.run(world.call_revision(revision, http::Body(text), exactly));
+  if (!outcome.answer || !outcome.receipt) return World::text(outcome);
+  const bool warm = outcome.receipt->rung == ledger::Rung::dozing;
+  return std::to_string(outcome.receipt->begun.revision) + (warm ? " warm" : "");
+}
+
+TEST(Fleet, AnswersForExactlyTheRevisionThatIsNamedBesideTheOneThatServes) {
+  World world;
+  const auto first = World::revision_of("f", 1);
+  const auto second = World::revision_of("f", 2);
+  world.serve(first);
+  world.serve(second);
+  EXPECT_EQ(answer_of(world, first, true), "1");
+  EXPECT_EQ(answer_of(world, first, true), "1 warm");
+  EXPECT_EQ(answer_of(world, first, false), "2");
+  EXPECT_EQ(answer_of(world, second, true), "2 warm");
+  EXPECT_EQ(world.fleet->status("f").dozing, 2);
+  // What others call does not end with a deploy.
+  const auto third = World::revision_of("f", 3);
+  world.serve(third);
+  EXPECT_EQ(answer_of(world, first, true), "1 warm");
+  EXPECT_EQ(answer_of(world, second, true), "2");
+  EXPECT_EQ(answer_of(world, third, true), "3");
+  // One that comes to serve again is there once.
+  world.serve(first);
+  EXPECT_EQ(answer_of(world, first, true), "1");
+  EXPECT_EQ(answer_of(world, first, false), "1 warm");
+}
+
+TEST(Fleet, AsksNothingMoreOfARevisionThatIsRetiredNorOfAFunctionThatIsGone) {
+  World world;
+  const auto first = World::revision_of("f", 1);
+  const auto second = World::revision_of("f", 2);
+  world.serve(first);
+  world.serve(second);
+  auto runs = asio::co_spawn(world.io, world.call_revision(first, http::Body("slow"), true),
+                             asio::use_future);
+  ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
+  world.fleet->retire("f", 1);
+  world.fleet->retire("f", 7);  // Nothing is there of it.
+  ASSERT_TRUE(world.comes([&] { return is_ready(runs); }));
+  EXPECT_EQ(World::text(runs.get()), "said: slow");
+  EXPECT_EQ(answer_of(world, first, true), "1");  // Anew, as after a secret changed.
+  world.fleet->serve("f", nullptr);
+  EXPECT_EQ(answer_of(world, first, true), "not_found: the function is gone");
+  EXPECT_TRUE(world.comes([&] { return first.use_count() == 1; }));  // Its files may go.
+}
+
 TEST(Fleet, GivesManyLargeBodiesToAnInstanceThatHasJustWoken) {
   constexpr int calls = 200;  // More descriptors than one that does not read may leave unread.
   World world;

@@ -68,41 +68,74 @@ catalog::RevisionPtr Shard::serves(const std::string& function) const {
   return found == served_.end() ? nullptr : found->second.revision;
 }
 
-void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
-  const FunctionKey before = serving(function);
-  if (before != FunctionKey{}) {
-    serving_.erase(function);
-    served_.at(before).withdrawn = true;
-    served_.at(before).removed = !revision;
-    const std::string& tenant = served_.at(before).revision->tenant;
-    if (!revision) parts_.conversations->drop_function(tenant, function);
-    happen(scheduling::Withdrawn{before});
-    release(before);
-  }
-  if (!revision) {
-    counters_.erase(function);
-    return;
-  }
-  const auto& manifest = revision->manifest;
-  if (!options_.runtimes.contains(manifest.runtime)) {
-    spdlog::warn("{} cannot be called: this node has no runtime {} any more", function,
-                 manifest.runtime);
-  }
-  blanks_.expect(manifest.runtime);
+// `removed`: its function is gone.
+void Shard::withdraw(FunctionKey key, bool removed) {
+  served_.at(key).withdrawn = true;
+  served_.at(key).removed = removed;
+  happen(scheduling::Withdrawn{key});
+  release(key);
+}
+
+FunctionKey Shard::add(catalog::RevisionPtr revision, std::int32_t instances_min) {
+  const catalog::Manifest& manifest = revision->manifest;
   const FunctionKey key{++functions_made_};
-  serving_[function] = key;
   served_[key] = {.revision = revision};
   happen(scheduling::Added{key,
                            {.each = manifest.resources,
                             .concurrency = manifest.concurrency,
                             .one_call = manifest.reuse == catalog::reuse_clean,
-                            .instances_min = manifest.instances_min,
+                            .instances_min = instances_min,
                             .instances_max = manifest.instances_max,
                             .queue_max = manifest.queue_max,
                             .keep_alive = manifest.keep_alive,
                             .keep_alive_forked = options_.keep_alive_forked,
                             .template_keep_alive = manifest.template_keep_alive,
                             .start_timeout = manifest.start_timeout}});
+  return key;
+}
+
+void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
+  const FunctionKey before = serving(function);
+  if (before != FunctionKey{}) {
+    serving_.erase(function);
+    const std::string& tenant = served_.at(before).revision->tenant;
+    if (!revision) parts_.conversations->drop_function(tenant, function);
+    withdraw(before, !revision);
+  }
+  if (!revision) {
+    for (const auto& [_, key] : beside_[function]) withdraw(key, true);
+    beside_.erase(function);
+    counters_.erase(function);
+    return;
+  }
+  retire(function, revision->number);
+  const auto& manifest = revision->manifest;
+  if (!options_.runtimes.contains(manifest.runtime)) {
+    spdlog::warn("{} cannot be called: this node has no runtime {} any more", function,
+                 manifest.runtime);
+  }
+  blanks_.expect(manifest.runtime);
+  serving_[function] = add(revision, manifest.instances_min);
+}
+
+void Shard::retire(const std::string& function, std::int32_t number) {
+  const auto found = beside_.find(function);
+  if (found == beside_.end() || !found->second.contains(number)) return;
+  const FunctionKey key = found->second.at(number);
+  found->second.erase(number);
+  if (found->second.empty()) beside_.erase(found);
+  withdraw(key, false);
+}
+
+// 0: its function is gone. What is called exactly is there from its first call on.
+FunctionKey Shard::meant_by(const Invocation& it) {
+  const std::string& function = it.revision->manifest.name;
+  const FunctionKey serves = serving(function);
+  if (!it.exactly || serves == FunctionKey{}) return serves;
+  if (served_.at(serves).revision->number == it.revision->number) return serves;
+  FunctionKey& key = beside_[function][it.revision->number];
+  if (key == FunctionKey{}) key = add(it.revision, 0);
+  return key;
 }
 
 // Forgets a withdrawn revision once no call and no instance is left of it.
@@ -311,24 +344,32 @@ Status Shard::status(const std::string& function) const {
   const scheduling::View seen = scheduling::view(state_, key);
   const bool kept_back =
       parts_.clock->now() < seen.next_start_at && seen.starting + seen.busy + seen.dozing == 0;
-  Status status{.starting = seen.starting,
-                .busy = seen.busy,
-                .dozing = seen.dozing,
-                .stopping = seen.stopping,
-                .running = seen.running,
-                .queued = seen.queued,
-                .has_template = seen.has_template,
+  Status status{.has_template = seen.has_template,
                 .waits_for_memory = seen.waits_for_memory,
                 .snapshot_is_stale = lacks_snapshot(served_.at(key)),
                 .kept_back = kept_back,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = kept_back ? seen.why : served_.at(key).last_start_error};
-  for (const auto& [_, each] : instances_) {
-    if (each->function == key && each->worker) {
-      status.memory_bytes += each->worker->sandbox().memory_bytes();
-    }
+  count_in(key, &status);
+  if (const auto others = beside_.find(function); others != beside_.end()) {
+    for (const auto& [_, each] : others->second) count_in(each, &status);
   }
   return status;
+}
+
+void Shard::count_in(FunctionKey key, Status* all) const {
+  const scheduling::View seen = scheduling::view(state_, key);
+  all->starting += seen.starting;
+  all->busy += seen.busy;
+  all->dozing += seen.dozing;
+  all->stopping += seen.stopping;
+  all->running += seen.running;
+  all->queued += seen.queued;
+  for (const auto& [_, each] : instances_) {
+    if (each->function == key && each->worker) {
+      all->memory_bytes += each->worker->sandbox().memory_bytes();
+    }
+  }
 }
 
 const sandbox::Sandbox* Shard::sandbox_of_template(const std::string& function) const {

@@ -45,6 +45,7 @@ class Shard final : public Fleet {
   asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft, Witness) override;
   void serve(const std::string& function, catalog::RevisionPtr) override;
   catalog::RevisionPtr serves(const std::string& function) const override;
+  void retire(const std::string& function, std::int32_t number) override;
   Status status(const std::string& function) const override;
   asio::awaitable<Details> details(std::string function) const override;
   Snapshot snapshot() override;
@@ -211,6 +212,10 @@ class Shard final : public Fleet {
   Call* call(CallKey);
   Instance* instance(InstanceKey);
   FunctionKey serving(const std::string& function) const;
+  FunctionKey meant_by(const Invocation&);
+  FunctionKey add(catalog::RevisionPtr, std::int32_t instances_min);
+  void withdraw(FunctionKey, bool removed);
+  void count_in(FunctionKey, Status*) const;
   const sandbox::Sandbox* sandbox_of_template(const std::string& function) const;
   const sandbox::Sandbox* some_instance_of(const std::string& function) const;
 
@@ -390,6 +395,8 @@ class Shard final : public Fleet {
 
   std::unordered_map<FunctionKey, Served> served_;
   std::map<std::string, FunctionKey, std::less<>> serving_;
+  // Revisions that do not serve, and were called exactly, by number.
+  std::map<std::string, std::map<std::int32_t, FunctionKey>> beside_;
   std::unordered_map<CallKey, std::unique_ptr<Call>> calls_;
   std::unordered_map<InstanceKey, std::unique_ptr<Instance>> instances_;
   std::uint64_t functions_made_ = 0;

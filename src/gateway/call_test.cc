@@ -25,7 +25,7 @@ catalog::RevisionPtr revision(std::int32_t number, std::int64_t width) {
 class FakeCatalog final : public catalog::Catalog {
  public:
   catalog::RevisionPtr active(std::string_view) const override { return serving; }
-  const catalog::Function* find(std::string_view) const override { return &function_; }
+  const catalog::Function* find(std::string_view) const override { return &function; }
   const std::map<std::string, catalog::Function, std::less<>>& all() const override {
     return functions_;
   }
@@ -40,9 +40,9 @@ class FakeCatalog final : public catalog::Catalog {
   asio::awaitable<Result<>> remove_revision(std::string, std::int32_t) override { co_return ok; }
 
   catalog::RevisionPtr serving;
+  catalog::Function function;
 
  private:
-  catalog::Function function_;
   std::map<std::string, catalog::Function, std::less<>> functions_;
 };
 
@@ -53,6 +53,7 @@ class EchoFleet final : public fleet::Fleet {
     invoked = true;
     given_memfd = invocation.body.memfd();
     given_revision = invocation.revision;
+    given_exactly = invocation.exactly;
     fleet::Answer answer{.content = std::move(invocation.content),
                          .body = std::move(invocation.body),
                          .stream = {},
@@ -65,6 +66,7 @@ class EchoFleet final : public fleet::Fleet {
     co_return draft;
   }
   void serve(const std::string&, catalog::RevisionPtr) override {}
+  void retire(const std::string&, std::int32_t) override {}
   fleet::Status status(const std::string&) const override { return {}; }
   asio::awaitable<fleet::Details> details(std::string) const override {
     co_return fleet::Details();
@@ -77,6 +79,7 @@ class EchoFleet final : public fleet::Fleet {
   bool invoked = false;
   int given_memfd = -1;
   catalog::RevisionPtr given_revision;
+  bool given_exactly = false;
 
  private:
   const FakeCatalog* catalog_;
@@ -95,7 +98,10 @@ class NoLogs final : public logs::Logs {
 };
 
 struct World {
-  World() { catalog.serving = revision(1, 2); }
+  World() {
+    catalog.serving = revision(1, 2);
+    catalog.function.revisions = {{1, catalog.serving}};
+  }
 
   // Answers; `meanwhile` happens as soon as that waits for another thread.
   http::Response call(http::Request request, const std::function<void()>& meanwhile = [] {}) {
@@ -210,12 +216,25 @@ TEST(KServeCall, IsReadAnewForWhatServesOnceItIsRead) {
   EXPECT_TRUE(text_of(other).contains("wants the shape [-1, 7]")) << text_of(other);
 }
 
-TEST(KServeCall, IsNotAnsweredByAnotherVersionThanItNames) {
+TEST(KServeCall, IsAnsweredByTheVersionThatItNames) {
   World world;
+  const catalog::RevisionPtr first = world.catalog.serving;
   const auto response = world.call(infer_json("/v2/models/m/versions/1/infer"),
                                    [&] { world.catalog.serving = revision(2, 2); });
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(world.fleet.given_revision, first);
+  EXPECT_TRUE(world.fleet.given_exactly);
+  EXPECT_TRUE(text_of(response).starts_with(R"({"model_name":"m","model_version":"1",)"));
+}
+
+TEST(KServeCall, IsNotFoundIfTheVersionThatItNamesIsGoneOnceItIsRead) {
+  World world;
+  const auto response = world.call(infer_json("/v2/models/m/versions/1/infer"), [&] {
+    world.catalog.serving = revision(2, 2);
+    world.catalog.function.revisions.clear();
+  });
   EXPECT_EQ(response.status, 404);
-  EXPECT_EQ(text_of(response), R"({"error":"version 1 does not serve; 2 does"})");
+  EXPECT_EQ(text_of(response), R"({"error":"there is no version 1 of m; 2 serves"})");
   EXPECT_FALSE(world.fleet.invoked);
 }
 
@@ -242,10 +261,23 @@ http::Request lambda_json(const std::string& name) {
                  http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
 }
 
-TEST(LambdaCall, IsNotAnsweredByAnotherVersionThanItNames) {
+TEST(LambdaCall, IsAnsweredByTheVersionThatItNames) {
   World world;
+  const catalog::RevisionPtr first = world.catalog.serving;
   const auto response =
       world.call(lambda_json("m:1"), [&] { world.catalog.serving = revision(2, 2); });
+  EXPECT_EQ(response.status, 200) << text_of(response);
+  EXPECT_EQ(response.fields.find("X-Amz-Executed-Version"), "1");
+  EXPECT_EQ(world.fleet.given_revision, first);
+  EXPECT_TRUE(world.fleet.given_exactly);
+}
+
+TEST(LambdaCall, IsNotFoundIfTheVersionThatItNamesIsGoneOnceItIsRead) {
+  World world;
+  const auto response = world.call(lambda_json("m:1"), [&] {
+    world.catalog.serving = revision(2, 2);
+    world.catalog.function.revisions.clear();
+  });
   EXPECT_EQ(response.status, 404) << text_of(response);
   EXPECT_FALSE(world.fleet.invoked);
 }

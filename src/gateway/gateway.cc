@@ -95,10 +95,13 @@ http::Response json_response(std::string body, int status) {
   return response;
 }
 
-Result<> check_version(const Route& to, const catalog::Revision& serving) {
-  const std::string number = std::to_string(serving.number);
-  if (to.version.empty() || to.version == number) return ok;
-  return Error{Code::not_found, "version " + to.version + " does not serve; " + number + " does"};
+Result<catalog::RevisionPtr> Gateway::asked_for(const Route& to) const {
+  auto serves = parts_.catalog->active(to.name);
+  if (!serves) return no_function(to.name);
+  if (to.version.empty()) return serves;
+  if (auto one = catalog::find_revision(*parts_.catalog, to.name, to.version)) return one;
+  return Error{Code::not_found, "there is no version " + to.version + " of " + to.name + "; " +
+                                    std::to_string(serves->number) + " serves"};
 }
 
 // Random bits for invocation ids, fetched a page at a time.
@@ -131,7 +134,8 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   if (to.place == Place::nowhere) return nothing_here(head.path);
   const bool is_call =
       to.place == Place::native || to.place == Place::beneath || to.place == Place::kserve_infer;
-  const auto revision = is_call ? parts_.catalog->active(to.name) : nullptr;
+  const auto asked = is_call ? asked_for(to) : Result<catalog::RevisionPtr>(nullptr);
+  const auto revision = asked.value_or(nullptr);
   const bool is_web = revision && listens(*revision) && to.place != Place::kserve_infer;
   if (is_web && !names_host(to.target)) {
     return admit_body<http::Passing>(to.place, head, revision->manifest);
@@ -142,7 +146,7 @@ http::Admission Gateway::admit(const http::Head& head, bool loopback) {
   }
   if (speaks_openai(to.place)) return admit_openai(to, head);
   if (!allows(to, head.method)) return wrong_method(to, head.method);
-  if (is_call && !revision) return refuse(to.place, no_function(to.name));
+  if (!asked) return refuse(to.place, asked.error());
   if (to.place == Place::beneath) return nothing_beneath(to.name);
   if (!is_call) return http::Receiving{};
   if (to.place == Place::kserve_infer) return admit_infer(head, revision->manifest);
@@ -197,11 +201,9 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     case Place::openai_nowhere:
     case Place::nowhere: CHECK_UNREACHABLE("admit() let it through");
   }
-  auto revision = parts_.catalog->active(to.name);
-  if (!revision) co_return refuse(to.place, no_function(to.name));
-  if (auto serves = check_version(to, *revision); !serves) {
-    co_return refuse(to.place, serves.error());
-  }
+  auto asked = asked_for(to);
+  if (!asked) co_return refuse(to.place, asked.error());
+  catalog::RevisionPtr revision = *std::move(asked);
   if (to.place == Place::native) {
     co_return co_await native(std::move(request), std::move(revision));
   }
@@ -209,12 +211,19 @@ asio::awaitable<http::Response> Gateway::serve(http::Request request, Route to) 
     co_return co_await infer(std::move(request), std::move(to), std::move(revision));
   }
   if (to.place == Place::kserve_model_ready) {
+    if (revision != parts_.catalog->active(to.name)) {  // It is started once somebody calls it.
+      co_return json_response(model_readiness(to.name, ""), 200);
+    }
     const fleet::Status status = parts_.fleet->status(to.name);
     const std::string why_not =
         status.kept_back ? "it cannot be started: " + status.last_start_error : "";
     co_return json_response(model_readiness(to.name, why_not), status.kept_back ? 503 : 200);
   }
-  co_return json_response(model_metadata(to.name, revision->number, revision->ready));
+  std::vector<std::string> versions;
+  for (const auto& [number, _] : parts_.catalog->find(to.name)->revisions) {
+    versions.push_back(std::to_string(number));
+  }
+  co_return json_response(model_metadata(to.name, versions, revision->ready));
 }
 
 InvocationId Gateway::new_id() {

@@ -63,6 +63,8 @@ class Gateway final : public http::Handler {
   asio::awaitable<http::Response> tensors_response(fleet::Answer);
   asio::awaitable<Result<>> fill_native(fleet::Invocation*, const http::Body*);
   bool catch_up(fleet::Invocation*) const;
+  // The version that it names, or else what serves.
+  Result<catalog::RevisionPtr> asked_for(const Route&) const;
   http::Response metrics();
   bool listens(const catalog::Revision&) const;
 

@@ -67,22 +67,23 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request, Route to,
   co_return response;
 }
 
-// For the revision that serves once it is read.
+// For the version that it names, or the revision that serves once it is read.
 asio::awaitable<Result<Gateway::InferRead>> Gateway::read_infer(fleet::Invocation* call,
                                                                 const Route* to,
                                                                 const http::Request* request) {
   const auto header = header_length(request->head.fields);
   const auto body = request->body.view();
   if (!body) co_return body.error();
+  call->exactly = !to->version.empty();
   for (;;) {
-    const auto serves = check_version(*to, *call->revision);
-    if (!serves) co_return serves.error();
     const wire::Signature* const signature = raw_signature(*call->revision);
     if (signature == nullptr) co_return no_tensors(call->revision->manifest);
     if (!header) co_return header.error();
     auto reading = read_infer_for(signature, *body, *header);
     Result<InferRead> read = co_await std::move(reading);
-    if (!catch_up(call)) co_return read;
+    const auto still = asked_for(*to);
+    if (!still) co_return still.error();
+    if (call->exactly || !catch_up(call)) co_return read;
   }
 }
 

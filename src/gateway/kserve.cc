@@ -318,9 +318,10 @@ std::string model_readiness(std::string_view model, std::string_view why_not) {
   return json::serialize(said);
 }
 
-std::string model_metadata(std::string_view model, int version, const wire::Ready& ready) {
+std::string model_metadata(std::string_view model, std::span<const std::string> versions,
+                           const wire::Ready& ready) {
   json::object out{{"name", model},
-                   {"versions", json::array{std::to_string(version)}},
+                   {"versions", json::array(versions.begin(), versions.end())},
                    {"platform", valid_utf8(ready.platform)},
                    {"inputs", specs_json(ready.signature.inputs)},
                    {"outputs", specs_json(ready.signature.outputs)}};

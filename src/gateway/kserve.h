@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -56,7 +57,9 @@ Result<InferResponse> infer_response(const InferRequest&, std::string_view model
 
 // An empty reason: it is ready, also asleep.
 std::string model_readiness(std::string_view model, std::string_view why_not);
-std::string model_metadata(std::string_view model, int version, const wire::Ready&);
+// `versions`: all that can be called.
+std::string model_metadata(std::string_view model, std::span<const std::string> versions,
+                           const wire::Ready&);
 std::string server_metadata(std::string_view version);
 std::string kserve_error(std::string_view message);
 

@@ -206,17 +206,11 @@ Result<catalog::RevisionPtr> find_qualified(const catalog::Catalog& catalog,
                                             const LambdaName& named) {
   auto active = catalog.active(named.name);
   if (!active) return Error{Code::not_found, "Function not found: " + named.name};
-  const std::string serving = std::to_string(active->number);
-  if (named.qualifier.empty() || named.qualifier == "$LATEST" || named.qualifier == serving) {
-    return active;
-  }
-  const auto& revisions = catalog.find(named.name)->revisions;
-  const bool is_known = std::ranges::any_of(
-      revisions, [&](const auto& each) { return std::to_string(each.first) == named.qualifier; });
-  const std::string label = named.name + ":" + named.qualifier;
-  const std::string why = is_known ? " does not serve; version " + serving + " does"
-                                   : "; version " + serving + " serves";
-  return Error{Code::not_found, "Function not found: " + label + why + ", which is $LATEST"};
+  if (!named.is_exact()) return active;
+  if (auto one = catalog::find_revision(catalog, named.name, named.qualifier)) return one;
+  return Error{Code::not_found, "Function not found: " + named.name + ":" + named.qualifier +
+                                    "; version " + std::to_string(active->number) +
+                                    " serves, which is $LATEST"};
 }
 
 Result<LambdaWishes> read_lambda_wishes(const http::Fields& fields) {

@@ -47,11 +47,12 @@ LambdaFault lambda_fault(const Error&, Duration retry_after = {});
 struct LambdaName {
   std::string name;
   std::string qualifier;  // "": none given; "$LATEST", "3", or what there is none of: an alias.
+  bool is_exact() const { return !qualifier.empty() && qualifier != "$LATEST"; }
 };
 // invalid_argument also if `query` has another Qualifier than `text`.
 Result<LambdaName> read_lambda_name(std::string_view text, std::string_view query);
 
-// The active revision, which is what $LATEST and no qualifier mean; not_found otherwise.
+// $LATEST and no qualifier mean the active revision, a number that one; not_found otherwise.
 Result<catalog::RevisionPtr> find_qualified(const catalog::Catalog&, const LambdaName&);
 
 enum class LambdaCall : std::uint8_t { run, dry_run };

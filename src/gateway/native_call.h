@@ -24,6 +24,5 @@ http::Response bytes_response(fleet::Answer);
 http::Response json_response(std::string body, int status = 200);
 
 // That the version which the route names, if it does, is the revision that serves.
-Result<> check_version(const Route&, const catalog::Revision& serving);
 
 }  // namespace dormouse::gateway
