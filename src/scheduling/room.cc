@@ -35,7 +35,18 @@ bool Turn::may_take(const Function& function) const {
   const Function* first = shard_.favoured;
   if (!first || first == &function) return true;
   if (function.queue.empty()) return false;  // Its minimum gives way to calls.
+  if (!leaves_room(function, *first)) return false;
   return fits(overtaken(function) + function.terms.each, node_.total - first->terms.each);
+}
+
+// Whether one more instance, and the template that stays for as long as that lives, keeps nothing
+// from the favoured: neither what it is about to take nor what it counts on.
+bool Turn::leaves_room(const Function& taker, const Function& first) const {
+  Resources needed = first.terms.each + taker.terms.each;
+  if (fits(first.terms.each, room()) && !fits(needed, room())) return false;
+  const Prospect sum = prospect(first);
+  if (taker.mold.stands && taker.instances.empty()) needed = needed + taker.mold.holds;
+  return fits(needed, room() + sum.leaving + sum.busy + sum.idle);
 }
 
 // What has been woken ahead of the favoured, in its turn, and lives, with the templates that stay

@@ -86,6 +86,30 @@ TEST(RoomForAll, ThatDoesNotSufficeForTheFirstGoesToTheNextThatItDoesFor) {
   story.at(6s, lost(2), {"wake i3 for f4"});
 }
 
+// What it would leave over is not there yet: something that leaves has it.
+TEST(RoomForAll, IsNotTakenByWhoseInstanceHasJustEndedFromTheFirstThatItIsEnoughFor) {
+  Story story(node);
+  Terms once = of(400 * mib);
+  once.one_call = true;
+  story.at(0s, added(1, of(600 * mib)));
+  story.at(0s, added(2, once));
+  story.at(0s, added(3, of(200 * mib)));
+  story.call(0s, 1, {"wake i1 for f2"}, 2);
+  story.at(1s, woke(1), {"c1 to i1"});
+  story.at(2s, ended(1, 1s), {"drain i1"});
+  story.at(2s, lost(1));
+  story.call(2s, 2, {"wake i2 for f3"}, 3);
+  story.call(2s, 3, {"wake i3 for f2"}, 2);
+  story.at(3s, woke(2), {"c2 to i2"});
+  story.at(3s, woke(3), {"c3 to i3"});
+  story.at(4s, ended(2, 1s));
+  story.call(4s, 4, {"drain i2"}, 1);
+  story.call(4s, 5, {}, 2);
+  story.at(4s, ended(3, 1s), {"drain i3"});
+  story.at(4s, lost(3), {"wake i4 for f1"});
+  story.at(4s, lost(2), {"wake i5 for f2"});
+}
+
 TEST(RoomForAll, IsNotTakenByAMinimumWhileCallsWaitForIt) {
   Story story(node);
   story.at(0s, added(1, of(900 * mib)));

@@ -75,6 +75,7 @@ class Turn {
   Resources room() const { return node_.total - node_.held; }
   void choose_favoured();
   bool may_take(const Function&) const;
+  bool leaves_room(const Function& taker, const Function& first) const;
   Resources overtaken(const Function& by) const;
   void note_overtaking(Instance&);
   void set_hungry(Function&, bool);
