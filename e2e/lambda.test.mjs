@@ -219,14 +219,11 @@ test("a full queue is a TooManyRequestsException with its reason", async () => {
   assert.ok(Number(refused[0].retryAfterSeconds) >= 1);
 });
 
-test("a call that waited for its timeout is throttled, and is no timeout of the function's", async () => {
-  await deploy("late", "import time\ntime.sleep(3)\n" + GREET, { timeout: "2s", start_timeout: "30s", template_keep_alive: "0s" });
-  const waited = await invoke("late", {}).catch((error) => error);  // The client tries no second time.
-  assert.ok(waited instanceof aws.TooManyRequestsException, JSON.stringify(waited));
-  assert.equal(waited.Reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
-  assert.match(waited.message, /still starting/);
-  assert.ok(Number(waited.retryAfterSeconds) >= 1);
-  await eventually("it has started meanwhile", async () => (await invoke("late", {}).catch(() => ({}))).StatusCode === 200, 20_000);
+test("a timeout is of the run, and has no waking in it", async () => {
+  await deploy("late", "import time\ntime.sleep(1.5)\n" + GREET, { timeout: "1s", template_keep_alive: "0s" });
+  assert.equal((await invoke("late", {})).FunctionError, undefined);
+  const late = await invoke("late", { sleep: 10 });
+  assert.match(JSON.parse(utf8(late.Payload)).errorMessage, /Task timed out after 1\.00 seconds$/);
 });
 
 test("a client that hangs up gives its slot back within 200 ms", async () => {

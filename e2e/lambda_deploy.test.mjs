@@ -127,14 +127,6 @@ while True:
   assert.deepEqual(await answer("plus", { n: 1 }), [2, "whatever/it-is"]);
 });
 
-test("a timeout that is shorter than starting the function takes is noted", async () => {
-  const slow = { "index.mjs": "await new Promise((resolve) => setTimeout(resolve, 1500)); export const handler = () => 1;" };
-  const made = await create("slow", slow, { Runtime: "nodejs22.x", Handler: "index.handler", MemorySize: 256, Timeout: 1 });
-  assert.match(made.LastUpdateStatusReason, /^Timeout: shorter than starting it took, \d.*s: a call that has to start it may be refused \(429\) before it begins, its 1s being over/);
-  const longer = await send("UpdateFunctionConfiguration", { FunctionName: "slow", Timeout: 9 });
-  assert.equal(longer.LastUpdateStatusReason, undefined);
-});
-
 test("a secret is named by reference, given as the code is loaded, and never shown", async () => {
   const set = await platform.request("PUT", "/api/v1/secrets/prod-db", {
     body: "hush-hush",

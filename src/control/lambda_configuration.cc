@@ -121,10 +121,6 @@ json::object lambda_configuration(const catalog::Revision& revision, const Lambd
       {"LastUpdateStatus", view.changing ? "InProgress" : "Successful"},
       {"PackageType", "Zip"},
       {"Architectures", json::array{lambda_architecture}}};
-  const auto slow = revision.notes.find("timeout");
-  if (slow != revision.notes.end()) {
-    shown["LastUpdateStatusReason"] = "Timeout: " + valid_utf8(slow->second);
-  }
   return shown;
 }
 

@@ -264,14 +264,6 @@ TEST(LambdaConfiguration, SaysWhatTheToolsWaitFor) {
   EXPECT_EQ(view.at("LastUpdateStatus"), "InProgress");
 }
 
-TEST(LambdaConfiguration, SaysThatTheTimeoutIsTooShortToStartIn) {
-  catalog::Revision revision = revision_of(create()->manifest);
-  EXPECT_FALSE(lambda_configuration(revision, {}).contains("LastUpdateStatusReason"));
-  revision.notes["timeout"] = "shorter than starting it took";
-  EXPECT_EQ(lambda_configuration(revision, {}).at("LastUpdateStatusReason"),
-            "Timeout: shorter than starting it took");
-}
-
 // Of a function that was deployed otherwise.
 TEST(LambdaConfiguration, IsThereForEveryFunction) {
   catalog::Manifest manifest;

@@ -37,10 +37,14 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   it.state = std::move(state);
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
-  it.deadline = std::min(it.timing.accepted + it.invocation.revision->manifest.timeout,
-                         it.invocation.deadline);
+  const catalog::Manifest& terms = it.invocation.revision->manifest;
+  const bool from_begin = it.invocation.timed_from_begin;
+  const Duration patience =
+      from_begin ? std::max(terms.timeout, terms.start_timeout) : terms.timeout;
+  it.deadline = std::min(it.timing.accepted + patience, it.invocation.deadline);
   if (outer_call != nullptr) outer_call->inner.insert(name);
-  in_one_turn([&] { happen(scheduling::Arrived{name, key, it.deadline}); });
+  const Duration run_max = from_begin ? terms.timeout : Duration{};
+  in_one_turn([&] { happen(scheduling::Arrived{name, key, it.deadline, run_max}); });
   auto waiting = it.told.wait([this, name] { leave(name); });
   co_await std::move(waiting);
   Call& told = *call(name);

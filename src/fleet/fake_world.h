@@ -161,27 +161,20 @@ class World {
     return call_with(std::move(name), http::Body(std::move(text)));
   }
   asio::awaitable<Outcome> call_with(std::string name, http::Body body) {
-    return call_revision(revisions_.at(name), std::move(body), false);
+    return fleet->invoke(invocation_of(revisions_.at(name), std::move(body)));
   }
-  asio::awaitable<Outcome> call_revision(catalog::RevisionPtr revision, http::Body body,
-                                         bool exactly) {
-    Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
-                          .revision = std::move(revision),
-                          .exactly = exactly,
-                          .content = {.content_type = "text/plain"},
-                          .body = std::move(body),
-                          .accepted = clock_->now()};
-    return fleet->invoke(std::move(invocation));
+  Invocation invocation_of(catalog::RevisionPtr revision, http::Body body) {
+    return {.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
+            .revision = std::move(revision),
+            .content = {.content_type = "text/plain"},
+            .body = std::move(body),
+            .accepted = clock_->now()};
   }
 
   // One of a conversation.
   asio::awaitable<Outcome> turn(std::string name, std::string conversation, std::string text) {
-    Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
-                          .revision = revisions_.at(name),
-                          .content = {.content_type = "text/plain"},
-                          .body = http::Body(std::move(text)),
-                          .conversation = std::move(conversation),
-                          .accepted = clock_->now()};
+    Invocation invocation = invocation_of(revisions_.at(name), http::Body(std::move(text)));
+    invocation.conversation = std::move(conversation);
     return fleet->invoke(std::move(invocation));
   }
 

@@ -74,6 +74,9 @@ struct Invocation {
   TimePoint accepted;
   std::vector<std::string> callers;  // The functions that wait for it, the outermost first.
   TimePoint deadline = never;        // Its function's timeout may end sooner.
+  // That runs from when it begins, as AWS has it: it waits as long as a start may take. Else
+  // waiting is within it.
+  bool timed_from_begin = false;
 };
 
 // The body of an answer that comes piece by piece. Destroying it before its end is the client's

@@ -528,6 +528,24 @@ TEST(Fleet, EndsACallAtItsDeadlineAndItsInstanceWithIt) {
   EXPECT_GT(late.receipt->price.value, 0);
 }
 
+// As AWS's API has it.
+TEST(Fleet, CountsTheTimeoutFromTheBeginIfThatIsAsked) {
+  World world([](int socket) {
+    usleep(200'000);
+    speak(socket);
+  });
+  const auto revision = World::revision_of("f");
+  revision->manifest.timeout = 150ms;
+  world.serve(revision);
+  const auto timed = [&](const char* text) {
+    Invocation invocation = world.invocation_of(revision, http::Body(text));
+    invocation.timed_from_begin = true;
+    return World::text(world.run(world.fleet->invoke(std::move(invocation))));
+  };
+  EXPECT_EQ(timed("hello"), "said: hello");
+  EXPECT_EQ(timed("slow"), "deadline_exceeded: the function ran past its timeout");
+}
+
 TEST(Fleet, AnswersNothingThatIsNotOnRecord) {
   World world;
   world.deploy("f");
@@ -557,7 +575,9 @@ bool is_ready(const std::future<Outcome>& outcome) {
 // As `revision` of who answered, "warm" if it was there; or why not.
 std::string answer_of(World& world, const catalog::RevisionPtr& revision, bool exactly,
                       const char* text = "x") {
-  const auto outcome = world.run(world.call_revision(revision, http::Body(text), exactly));
+  Invocation invocation = world.invocation_of(revision, http::Body(text));
+  invocation.exactly = exactly;
+  const auto outcome = world.run(world.fleet->invoke(std::move(invocation)));
   if (!outcome.answer || !outcome.receipt) return World::text(outcome);
   const bool warm = outcome.receipt->rung == ledger::Rung::dozing;
   return std::to_string(outcome.receipt->begun.revision) + (warm ? " warm" : "");
@@ -592,8 +612,10 @@ TEST(Fleet, AsksNothingMoreOfARevisionThatIsRetiredNorOfAFunctionThatIsGone) {
   const auto second = World::revision_of("f", 2);
   world.serve(first);
   world.serve(second);
-  auto runs = asio::co_spawn(world.io, world.call_revision(first, http::Body("slow"), true),
-                             asio::use_future);
+  Invocation slow = world.invocation_of(first, http::Body("slow"));
+  slow.exactly = true;
+  auto runs =
+      asio::co_spawn(world.io, world.fleet->invoke(std::move(slow)), asio::use_future);
   ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
   world.fleet->retire("f", 1);
   world.fleet->retire("f", 7);  // Nothing is there of it.

@@ -194,6 +194,9 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   CHECK(it != nullptr && where != nullptr && where->ready);
   it->instance = wanted.instance;
   it->timing.dispatched = parts_.clock->now();
+  if (it->invocation.timed_from_begin) {
+    it->deadline = it->timing.dispatched + it->invocation.revision->manifest.timeout;
+  }
   const bool waited = where->fresh && it->timing.accepted < where->ready_at;
   if (waited) it->timing.wake = where->wake;
   it->timing.rung = waited                   ? where->rung

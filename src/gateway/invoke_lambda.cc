@@ -118,6 +118,7 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   fleet::Invocation call = invocation(*std::move(revision));
   call.id = id;
   call.exactly = named->is_exact();
+  call.timed_from_begin = true;
   auto filling = fill_lambda(&call, &request.body);
   const Result<> filled = co_await std::move(filling);
   const auto serves = find_qualified(*parts_.catalog, *named);

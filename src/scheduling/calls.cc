@@ -99,6 +99,7 @@ void Turn::dispatch(Call& call, Instance& instance) {
   function.queue.erase(&call);
   call.instance = &instance;
   call.begun = now_;
+  if (call.run_max > Duration{}) set_due(call, now_ + call.run_max);
   instance.calls.push_back(&call);
   if (instance.running == 0) stir(instance);
   ++instance.running;
@@ -172,8 +173,8 @@ void Turn::on(const Arrived& event) {
     out_.push_back(Refuse{event.call, std::move(refused->why), refused->retry_after});
     return;
   }
-  const auto [at, is_new] =
-      shard_.calls.try_emplace(event.call, Call{{Whose::call}, event.call, function, now_});
+  const auto [at, is_new] = shard_.calls.try_emplace(
+      event.call, Call{{Whose::call}, event.call, function, now_, event.run_max});
   CHECK(is_new);
   function->queue.push_back(&at->second);
   set_due(at->second, event.deadline);

@@ -71,7 +71,8 @@ struct Withdrawn {
 struct Arrived {
   CallKey call;
   FunctionKey function;
-  TimePoint deadline;
+  TimePoint deadline;     // To begin by, and to end by
+  Duration run_max = {};  // unless it may run so long from when it begins; 0: it may not.
 };
 struct Left {
   CallKey call;

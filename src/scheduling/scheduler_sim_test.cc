@@ -27,6 +27,7 @@ struct SimCall {
   enum { waiting, running, aborted, over } is = waiting;
   FunctionKey function;
   TimePoint arrived, deadline;
+  Duration run_max{};
   InstanceKey instance{};
 };
 
@@ -148,9 +149,10 @@ class World {
   void arrive(FunctionKey f) {
     const CallKey key{++calls_made_};
     const TimePoint deadline = now_ + (chance(0.9) ? Duration(20s) : Duration(between(1, 500'000)));
-    calls_[key] = {.function = f, .arrived = now_, .deadline = deadline};
+    const Duration run_max = chance(0.8) ? Duration{} : Duration(between(1, 5'000'000));
+    calls_[key] = {.function = f, .arrived = now_, .deadline = deadline, .run_max = run_max};
     open_.push_back(key);
-    feed(Arrived{key, f, deadline});
+    feed(Arrived{key, f, deadline, run_max});
   }
 
   void leave() {
@@ -312,11 +314,13 @@ class World {
     SimInstance& instance = instances_[c.instance];
     expect(call.is == SimCall::waiting, "a dispatch of a call that does not wait");
     expect(call.deadline > now_, "a dispatch after the deadline");
+    if (call.run_max > Duration{}) call.deadline = now_ + call.run_max;
     expect(call.function == instance.function, "a dispatch to another function's instance");
     expect(instance.is == SimInstance::serving, "a dispatch to what does not serve");
     expect(instance.aborted.empty(), "a dispatch to an instance with an aborted call");
     expect(!instance.is_spent, "a second call for an instance that takes one");
     call.is = SimCall::running;
+    unserved_for_[call.function] = {};
     call.instance = c.instance;
     instance.was_used = true;
     instance.running.insert(c.call);
@@ -485,7 +489,8 @@ class World {
     check_room(waiting);
   }
 
-  // What there is room for does not wait for long while another one waits for more than there is.
+  // What there is room for does not wait for long while another one waits for more than there is:
+  // that one's time counts over calls that gave up in between (decision 21).
   void check_room(const std::map<FunctionKey, int>& waiting) {
     const Resources room = node_ - held(state_);
     const auto starves = [&](FunctionKey key) {
@@ -493,9 +498,11 @@ class World {
     };
     Duration longest{};
     for (const auto& [key, f] : functions_) {
-      if (waiting.at(key) == 0) unserved_since_[key] = now_;
-      if (starves(key)) longest = std::max(longest, now_ - unserved_since_[key]);
+      if (waited_before_[key]) unserved_for_[key] += now_ - looked_at_;
+      waited_before_[key] = waiting.at(key) > 0;
+      if (starves(key)) longest = std::max(longest, unserved_for_[key]);
     }
+    looked_at_ = now_;
     for (const auto& [key, f] : functions_) {
       const bool may_start = now_ >= f.next_start && now_ >= f.held_until;
       const bool fits = each(f).memory_bytes <= room.memory_bytes;
@@ -538,7 +545,10 @@ class World {
   std::unordered_map<CallKey, SimCall> calls_;
   std::vector<CallKey> open_;  // Those that are not over.
   std::map<FunctionKey, int> most_queued_;
-  std::map<FunctionKey, TimePoint> unserved_since_, fits_since_;
+  std::map<FunctionKey, TimePoint> fits_since_;
+  std::map<FunctionKey, Duration> unserved_for_;  // Since its last call began.
+  std::map<FunctionKey, bool> waited_before_;
+  TimePoint looked_at_{1000s};
   std::uint64_t calls_made_ = 0;
   int templates_made_ = 0;
   InstanceKey lost_{};

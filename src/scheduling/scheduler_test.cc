@@ -130,6 +130,18 @@ TEST(Start, ThatTakesThreeMinutesIsNotKilledWithinItsTimeout) {
   story.at(180s, woke(1), {"c1 to i1"});
 }
 
+TEST(Start, IsNotWithinTheTimeOfACallThatRunsSoLongFromItsBegin) {
+  Story story;
+  story.at(0s, added(1, small));
+  story.call(0s, 1, {"wake i1 for f1"}, 1, 60s, 3s);
+  story.call(0s, 2, {}, 1, 60s, 3s);
+  story.at(50s, woke(1), {"c1 to i1"});
+  story.until(52s);
+  story.at(52s, ended(1), {"c2 to i1"});
+  story.until(54s);
+  story.until(55s, {"abort c2 in i1 deadline_exceeded", "kill i1"});
+}
+
 TEST(Start, IsGivenUpAfterItsTimeout) {
   Story story;
   story.at(0s, added(1, {.each = small.each, .start_timeout = 10s}));

@@ -89,8 +89,10 @@ class Story {
     EXPECT_EQ(step_in_words(event), expected) << "at " << time.count() << " us";
   }
   void call(Duration time, std::uint64_t key, const Words& expected = {},
-            std::uint64_t function = 1, Duration timeout = std::chrono::seconds(30)) {
-    at(time, Arrived{CallKey{key}, FunctionKey{function}, TimePoint(time + timeout)}, expected);
+            std::uint64_t function = 1, Duration timeout = std::chrono::seconds(30),
+            Duration run_max = {}) {
+    at(time, Arrived{CallKey{key}, FunctionKey{function}, TimePoint(time + timeout), run_max},
+       expected);
   }
   // Nothing happens but that time passes.
   void until(Duration time, const Words& expected = {}) {
