@@ -1,5 +1,5 @@
 // Functions that call each other: through the wire, without a network.
-import { test, before, after } from "node:test";
+import { test, describe, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -228,33 +228,6 @@ def handler(event, context):
   assert.equal(await call("self"), 16);
 });
 
-test("what it calls ends with it, at its deadline or when its client leaves", async () => {
-  await deploy("slow", `
-import time
-def handler(event, context):
-    time.sleep(20)
-`, { timeout: "30s" });
-  await deploy("waits", `
-import dormouse
-def handler(event, context):
-    return dormouse.invoke("slow")
-`, { timeout: "1s" });
-  const answer = await platform.invoke("waits", "null", { "content-type": "application/json" });
-  assert.equal(answer.status, 504);
-  await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);
-  await deploy("waits", `
-import dormouse
-def handler(event, context):
-    return dormouse.invoke("slow")
-`, { timeout: "20s" });
-  const leaving = new AbortController();
-  const left = platform.request("POST", "/f/waits", { body: "null", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
-  await eventually("it runs", async () => (await platform.status("slow")).running === 1);
-  leaving.abort();
-  await left;
-  await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);
-});
-
 const nodeOuter = `
 export async function handler(event) {
   const { what, payload } = event;
@@ -321,26 +294,6 @@ export async function handler(event) {
   assert.deepEqual(all, Array.from({ length: 20 }, (_, i) => [[i, 1], [i, 2]]));
 });
 
-test("of two calls in one Node, what the one called ends with it, and what the other called does not", async () => {
-  await deployNode("pauses", `
-export async function handler(ms) { await new Promise((done) => setTimeout(done, ms)); return "rested"; }
-`, { concurrency: 10, max_instances: 1 });
-  await deployNode("node-waits", `
-export async function handler(ms) { await null; return dormouse.invoke("pauses", ms); }
-`, { concurrency: 10, max_instances: 1 });
-  assert.equal(await call("node-waits", 1), "rested");
-  const running = async () => (await platform.status("pauses")).running;
-  const leaving = new AbortController();
-  const left = platform.request("POST", "/f/node-waits", { body: "20000", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
-  await eventually("the first runs", async () => (await running()) === 1);
-  const stays = call("node-waits", 2000);
-  await eventually("both run", async () => (await running()) === 2);
-  leaving.abort();
-  assert.equal(await left, "left");
-  await eventually("what the first called is over", async () => (await running()) === 1, 1500);
-  assert.equal(await stays, "rested");
-});
-
 test("CommonJS has the same global; what is too large is refused, and what is empty is not", async () => {
   const code = `
 exports.handler = async (event) => {
@@ -401,8 +354,57 @@ done
   }
 });
 
-test("so does an HTTP server, by the loopback that it finds in DORMOUSE_API", async () => {
-  const server = `
+// Most of it is waiting, so they wait together.
+describe("what is called ends with who called it", { concurrency: true }, () => {
+  test("what it calls ends with it, at its deadline or when its client leaves", async () => {
+    await deploy("slow", `
+import time
+def handler(event, context):
+    time.sleep(20)
+`, { timeout: "30s" });
+    await deploy("waits", `
+import dormouse
+def handler(event, context):
+    return dormouse.invoke("slow")
+`, { timeout: "1s" });
+    const answer = await platform.invoke("waits", "null", { "content-type": "application/json" });
+    assert.equal(answer.status, 504);
+    await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);
+    await deploy("waits", `
+import dormouse
+def handler(event, context):
+    return dormouse.invoke("slow")
+`, { timeout: "20s" });
+    const leaving = new AbortController();
+    const left = platform.request("POST", "/f/waits", { body: "null", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
+    await eventually("it runs", async () => (await platform.status("slow")).running === 1);
+    leaving.abort();
+    await left;
+    await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);
+  });
+
+  test("of two calls in one Node, what the one called ends with it, and what the other called does not", async () => {
+    await deployNode("pauses", `
+export async function handler(ms) { await new Promise((done) => setTimeout(done, ms)); return "rested"; }
+`, { concurrency: 10, max_instances: 1 });
+    await deployNode("node-waits", `
+export async function handler(ms) { await null; return dormouse.invoke("pauses", ms); }
+`, { concurrency: 10, max_instances: 1 });
+    assert.equal(await call("node-waits", 1), "rested");
+    const running = async () => (await platform.status("pauses")).running;
+    const leaving = new AbortController();
+    const left = platform.request("POST", "/f/node-waits", { body: "20000", headers: { "content-type": "application/json" }, agent: null, signal: leaving.signal }).catch(() => "left");
+    await eventually("the first runs", async () => (await running()) === 1);
+    const stays = call("node-waits", 2000);
+    await eventually("both run", async () => (await running()) === 2);
+    leaving.abort();
+    assert.equal(await left, "left");
+    await eventually("what the first called is over", async () => (await running()) === 1, 1500);
+    assert.equal(await stays, "rested");
+  });
+
+  test("an HTTP server calls by the loopback that it finds in DORMOUSE_API", async () => {
+    const server = `
 import http from "node:http";
 const functions = "http://" + process.env.DORMOUSE_API + "/dormouse/v1/functions/";
 const early = await fetch(functions + "inner", { method: "POST", body: "1" }).then(async (got) => [got.status, await got.json()]);
@@ -420,49 +422,50 @@ http.createServer(async (request, response) => {
   response.end(Buffer.from(await got.arrayBuffer()));
 }).listen(process.env.PORT);
 `;
-  const manifest = { name: "asking", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, timeout: "5s", max_instances: 1 };
-  const done = await platform.deploy(manifest, { "app.mjs": server });
-  assert.equal(done.code, 0, done.stderr);
-  const ask = async (query, body = "[1]") => {
-    const { status, text, headers } = await platform.request("POST", `/f/asking/?${query}`, { body });
-    return { status, headers, said: text.startsWith("{") ? JSON.parse(text) : text };
-  };
-  const first = await ask("");
-  assert.deepEqual(first.said.got, [1]);
-  assert.equal(JSON.parse(first.headers.early)[0], 409);
-  const { receipts } = JSON.parse((await platform.request("GET", `/api/v1/invocations/${first.said.id}`)).text);
-  assert.deepEqual([receipts[0].function, receipts[0].outcome], ["inner", "answered"]);
-  const large = "x".repeat(1_000_000);
-  assert.equal((await ask("type=text/plain", large)).said.got, large);
-  const long = "L".repeat(64);
-  await deploy(long, echo);
-  assert.deepEqual((await ask(`name=${long}`)).said.got, [1]);
-  assert.deepEqual((await ask("as=none")).said.got, [1]);
-  const many = await Promise.all(Array.from({ length: 20 }, (_, i) => ask("", `${i}`)));
-  assert.deepEqual(many.map(({ said }) => said.got), Array.from({ length: 20 }, (_, i) => i));
-  for (const [query, status, code] of [
-    ["name=nobody", 404, "not_found"],
-    ["name=asking", 415, "unsupported"],
-    ["as=other", 409, "conflict"],
-    ["as=nil", 409, "conflict"],
-    ["as=odd", 400, "invalid_argument"],
-    ["method=GET", 405, "unsupported"],
-  ]) {
-    const { status: got, said } = await ask(query);
-    assert.deepEqual([got, said.error?.code], [status, code], query);
-  }
-  await deploy("forever", "import time\ndef handler(event, context): time.sleep(60)\n", { timeout: "60s" });
-  // Each belongs to the request that it is made in: who leaves takes his own along.
-  const running = async () => (await platform.status("forever")).running;
-  const leaves = new AbortController();
-  const gone = fetch(`${platform.url}/f/asking/?name=forever`, { method: "POST", body: "1", signal: leaves.signal }).catch(() => {});
-  await eventually("the first runs", async () => (await running()) === 1);
-  const stays = ask("name=forever");
-  await eventually("the second runs", async () => (await running()) === 2);
-  leaves.abort();
-  await gone;
-  await eventually("one has ended", async () => (await running()) === 1, 1500);
-  assert.equal((await stays).status, 504); // At the caller's own deadline,
-  await eventually("what it called has ended, too", async () => (await platform.status("forever")).running === 0);
-  assert.deepEqual((await ask("")).said.got, [1]);
+    const manifest = { name: "asking", runtime: "web", command: ["node", "app.mjs"], memory: "256MiB", concurrency: 50, timeout: "3s", max_instances: 1 };
+    const done = await platform.deploy(manifest, { "app.mjs": server });
+    assert.equal(done.code, 0, done.stderr);
+    const ask = async (query, body = "[1]") => {
+      const { status, text, headers } = await platform.request("POST", `/f/asking/?${query}`, { body });
+      return { status, headers, said: text.startsWith("{") ? JSON.parse(text) : text };
+    };
+    const first = await ask("");
+    assert.deepEqual(first.said.got, [1]);
+    assert.equal(JSON.parse(first.headers.early)[0], 409);
+    const { receipts } = JSON.parse((await platform.request("GET", `/api/v1/invocations/${first.said.id}`)).text);
+    assert.deepEqual([receipts[0].function, receipts[0].outcome], ["inner", "answered"]);
+    const large = "x".repeat(1_000_000);
+    assert.equal((await ask("type=text/plain", large)).said.got, large);
+    const long = "L".repeat(64);
+    await deploy(long, echo);
+    assert.deepEqual((await ask(`name=${long}`)).said.got, [1]);
+    assert.deepEqual((await ask("as=none")).said.got, [1]);
+    const many = await Promise.all(Array.from({ length: 20 }, (_, i) => ask("", `${i}`)));
+    assert.deepEqual(many.map(({ said }) => said.got), Array.from({ length: 20 }, (_, i) => i));
+    for (const [query, status, code] of [
+      ["name=nobody", 404, "not_found"],
+      ["name=asking", 415, "unsupported"],
+      ["as=other", 409, "conflict"],
+      ["as=nil", 409, "conflict"],
+      ["as=odd", 400, "invalid_argument"],
+      ["method=GET", 405, "unsupported"],
+    ]) {
+      const { status: got, said } = await ask(query);
+      assert.deepEqual([got, said.error?.code], [status, code], query);
+    }
+    await deploy("forever", "import time\ndef handler(event, context): time.sleep(60)\n", { timeout: "60s" });
+    // Each belongs to the request that it is made in: who leaves takes his own along.
+    const running = async () => (await platform.status("forever")).running;
+    const leaves = new AbortController();
+    const gone = fetch(`${platform.url}/f/asking/?name=forever`, { method: "POST", body: "1", signal: leaves.signal }).catch(() => {});
+    await eventually("the first runs", async () => (await running()) === 1);
+    const stays = ask("name=forever");
+    await eventually("the second runs", async () => (await running()) === 2);
+    leaves.abort();
+    await gone;
+    await eventually("one has ended", async () => (await running()) === 1, 1500);
+    assert.equal((await stays).status, 504); // At the caller's own deadline,
+    await eventually("what it called has ended, too", async () => (await platform.status("forever")).running === 0);
+    assert.deepEqual((await ask("")).said.got, [1]);
+  });
 });

@@ -42,8 +42,8 @@ const deeds = ["spin", "stop", "ignore-term", "spin", "stop", "ignore-term"].map
 
 test("O7: forks that spin, stop themselves or will not listen are gone soon after their timeout", async () => {
   const timeout = 400;
-  await deploy("deaf", deafInPython, { timeout: `${timeout}ms`, max_instances: 6 });
-  await outlive(platform, "deaf", deeds, { timeout, waves: nightly ? 1500 : 25, headers: json });
+  await deploy("deaf", deafInPython, { timeout: `${timeout}ms`, max_instances: 12 });
+  await outlive(platform, "deaf", [...deeds, ...deeds], { timeout, waves: nightly ? 750 : 13, headers: json });
   assert.equal((await invoke("deaf", "well")).text, '"well"');
 });
 
@@ -56,27 +56,6 @@ test("O7: and so are programs that were not forked", async () => {
   await outlive(shells, "deaf-sh", deeds, { timeout, waves: nightly ? 167 : 9, headers: json });
   assert.equal((await shells.invoke("deaf-sh", '"well"', json)).text, '"well"');
   await shells.stop();
-});
-
-test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
-  const keepAlive = 100;
-  const burst = 20;
-  const names = Array.from({ length: 4 }, (_, i) => `z1-${i}`);
-  const rounds = (nightly ? 100_000 : 5_000) / burst / names.length;
-  for (const name of names) {
-    await deploy(name, "def handler(event, context): return event", { keep_alive: `${keepAlive}ms` });
-  }
-  // One whose template has just as long, and is made again with every second call.
-  await deploy("z1-template", "def handler(event, context): return event", {
-    keep_alive: `${keepAlive}ms`, template_keep_alive: `${keepAlive}ms` });
-  const one = async (name, rounds) => {
-    for (let round = 0; round < rounds; ++round) {
-      const answers = await Promise.all(Array.from({ length: burst }, (_, i) => invoke(name, i)));
-      for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
-      await sleep(keepAlive - 5 + Math.random() * 10);
-    }
-  };
-  await Promise.all([...names.map((name) => one(name, rounds)), one("z1-template", rounds / 4)]);
 });
 
 // Fails while there is a file of this name, and leaves a mark in it.
@@ -111,8 +90,29 @@ function assertTold(answer, why) {
   assert.equal(errorOf(answer).blame, "function");
 }
 
-// Most of it is waiting, so they wait together.
-describe("starts that fail or take long", { concurrency: true }, () => {
+// Most of it is waiting, so they wait together: four, since no more are deployed at a time.
+describe("at the edges of sleep", { concurrency: 4 }, () => {
+  test("Z1: calls within 5 ms of the idle deadline are all answered", async () => {
+    const keepAlive = 100;
+    const burst = 20;
+    const names = Array.from({ length: 4 }, (_, i) => `z1-${i}`);
+    const rounds = (nightly ? 100_000 : 5_000) / burst / names.length;
+    for (const name of names) {
+      await deploy(name, "def handler(event, context): return event", { keep_alive: `${keepAlive}ms` });
+    }
+    // One whose template has just as long, and is made again with every second call.
+    await deploy("z1-template", "def handler(event, context): return event", {
+      keep_alive: `${keepAlive}ms`, template_keep_alive: `${keepAlive}ms` });
+    const one = async (name, rounds) => {
+      for (let round = 0; round < rounds; ++round) {
+        const answers = await Promise.all(Array.from({ length: burst }, (_, i) => invoke(name, i)));
+        for (const [i, { status, text }] of answers.entries()) assert.deepEqual([status, text], [200, `${i}`]);
+        await sleep(keepAlive - 5 + Math.random() * 10);
+      }
+    };
+    await Promise.all([...names.map((name) => one(name, rounds)), one("z1-template", rounds / 4)]);
+  });
+
   for (const [name, how, why] of [
     ["raises", 'raise RuntimeError("no weights")', /importing seen.handler: RuntimeError: no weights/],
     ["crashes", "os.abort()", /ended while starting.*SIGABRT/],

@@ -241,8 +241,8 @@ def handler(event, context):
   };
   const callers = Array.from({ length: 4 }, caller);
   for (let version = 1; version <= 8; ++version) {
-    await sleep(200);
-    const runs = call("rotating", 0.7);
+    await sleep(100);
+    const runs = call("rotating", 0.4);
     await eventually("all five run", async () => (await platform.status("rotating")).running === 5);
     const began = performance.now();
     const done = await platform.request("PUT", "/api/v1/secrets/rotates", {
