@@ -91,21 +91,73 @@ def handler(event, context):
             "authorities": lambda: len(ssl.create_default_context().get_ca_certs())}[verb](*words)
 `;
 
-const manifest = (name, network) =>
-  `name: ${name}\nruntime: python\nhandler: app.handler\nmemory: 128MiB\n` +
-  (network ? `network: ${network}\n` : "");
+// The same in JavaScript, as far as a program there can: for a function in Node, and for an HTTP server.
+const inJavaScript = `import dgram from "node:dgram";
+import fs from "node:fs";
+import http from "node:http";
+import net from "node:net";
+
+const fetched = (url) => fetch(url, { signal: AbortSignal.timeout(4000) })
+  .then((got) => got.text())
+  .catch((failure) => "failed: " + (failure.cause ?? failure).message);
+
+const dial = ([host, port, kind = "stream"]) => new Promise((resolve) => {
+  let made, isOver = false;
+  const end = (said) => {
+    if (isOver) return;
+    isOver = true;
+    clearTimeout(late);
+    kind === "stream" ? made.destroy() : made.close();
+    resolve(said);
+  };
+  const late = setTimeout(() => end("denied: nothing came"), 700);
+  const denied = (failure) => failure && end("denied: " + failure.code);
+  if (kind === "stream") {
+    made = net.connect(port, host, () => end("CONNECTED")).on("error", denied);
+  } else {
+    made = dgram.createSocket(net.isIPv6(host) ? "udp6" : "udp4").on("error", denied);
+    made.on("message", (said) => end("ANSWERED " + said)).send("anybody?", port, host, denied);
+  }
+});
+
+const dialAll = async (places) => {
+  const said = [];
+  for (let at = 0; at < places.length; at += 600) said.push(...await Promise.all(places.slice(at, at + 600).map(dial)));
+  return said;
+};
+
+export const handler = ([verb, ...words]) =>
+  ({ fetch: fetched, dialAll, hosts: () => fs.readFileSync("/etc/hosts", "utf8") })[verb](...words);
+
+if (process.env.K_SERVICE) http.createServer(async (request, response) => {
+  let event = "";
+  for await (const part of request) event += part;
+  response.setHeader("Content-Type", "application/json").end(JSON.stringify(await handler(JSON.parse(event))));
+}).listen(process.env.PORT);
+`;
+
+const kinds = {
+  python: { fields: "runtime: python\nhandler: app.handler", files: { "app.py": app } },
+  node: { fields: "runtime: node\nhandler: app.handler", files: { "app.mjs": inJavaScript } },
+  web: { fields: "runtime: web\ncommand: [node, app.mjs]", files: { "app.mjs": inJavaScript } },
+};
+
+const manifest = (name, network, kind = "python") =>
+  `name: ${name}\n${kinds[kind].fields}\nmemory: 128MiB\n` + (network ? `network: ${network}\n` : "");
 
 if (!world.isInside) {
   test("the network, in one of our own", () => world.runInside(fileURLToPath(import.meta.url)));
 } else {
   let platform, there;
+  const rebound = (kind) => `${kind}.rebind.example`;
 
   before(async () => {
     there = await world.makeWorld({
       "api.example": [world.theWorlds],
       "inside.example": [world.ofAPrivateNetwork],
       "node.example": [world.theHosts],
-      "rebind.example": [world.theWorlds, world.ofAPrivateNetwork], // From the second time on.
+      // From the second time on.
+      ...Object.fromEntries(Object.keys(kinds).map((kind) => [rebound(kind), [world.theWorlds, world.ofAPrivateNetwork]])),
     });
     platform = await Platform.start({});
   });
@@ -121,8 +173,8 @@ if (!world.isInside) {
     t.after(() => started.process.kill("SIGKILL"));
     return started;
   };
-  const deploy = async (name, network, on = platform) => {
-    const done = await on.deploy(manifest(name, network), { "app.py": app });
+  const deploy = async (name, network, on = platform, kind = "python") => {
+    const done = await on.deploy(manifest(name, network, kind), kinds[kind].files);
     assert.equal(done.code, 0, done.stderr);
   };
   const refusal = async (network, on = platform) => {
@@ -220,29 +272,67 @@ done
     return places;
   }
 
-  test("S13: of a thousand probes of what is denied none leaves, and none connects", async () => {
-    const networks = [
-      ["10.0.0.0", 8], ["172.16.0.0", 16], ["172.31.0.0", 16], ["192.168.0.0", 16], ["169.254.0.0", 16],
-      ["100.64.0.0", 16], ["100.127.0.0", 16], ["127.0.0.0", 8], ["198.18.0.0", 16], ["198.19.0.0", 16],
-      ["192.0.0.0", 24], ["255.255.255.255", 32], ["172.20.0.0", 16], ["203.0.113.255", 32], ["224.0.0.0", 8],
-      ["239.0.0.0", 8], ["240.0.0.0", 8], ["0.0.0.0", 8], [world.theHosts, 32], ["10.77.0.1", 32],
-      ["fd00:ec2::", 0], ["fe80::", 0], ["fc00::", 0], ["ff02::", 0], ["2001:db8::", 0],
-    ];
-    const places = placesIn(networks, 20);
+  const deniedNetworks = [
+    ["10.0.0.0", 8], ["172.16.0.0", 16], ["172.31.0.0", 16], ["192.168.0.0", 16], ["169.254.0.0", 16],
+    ["100.64.0.0", 16], ["100.127.0.0", 16], ["127.0.0.0", 8], ["198.18.0.0", 16], ["198.19.0.0", 16],
+    ["192.0.0.0", 24], ["255.255.255.255", 32], ["172.20.0.0", 16], ["203.0.113.255", 32], ["224.0.0.0", 8],
+    ["239.0.0.0", 8], ["240.0.0.0", 8], ["0.0.0.0", 8], [world.theHosts, 32], ["10.77.0.1", 32],
+    ["fd00:ec2::", 0], ["fe80::", 0], ["fc00::", 0], ["ff02::", 0], ["2001:db8::", 0],
+  ];
+
+  // Of the packets that leave the host while `act` goes on; of `control` some do. But for those of connections that
+  // were open before, and are closed meanwhile.
+  async function noneLeave(act, control) {
     world.nft("add table inet counted");
     try {
       world.nft("add chain inet counted out { type filter hook postrouting priority 300; }");
-      world.nft("add rule inet counted out oifname eth0 meta l4proto { tcp, udp, icmp, sctp } counter");
+      world.nft("add rule inet counted out oifname eth0 meta l4proto { tcp, udp, icmp, sctp } ct state != established counter");
       const left = () => Number(/packets (\d+)/.exec(world.nft("list", "table", "inet", "counted"))[1]);
       const before = left();
-      assert.deepEqual(await ask("out", "sweep", places), []);
+      await act();
       assert.equal(left(), before, "packets left");
-      assert.match(await ask("out", "fetch", `http://${world.theWorlds}/`), /heard/);
+      await control();
       assert.ok(left() > before, "nothing is counted: the test proves nothing");
-      console.log(`S13: ${places.length * 2} probes of ${networks.length} networks, none left`);
     } finally {
       world.nft("delete", "table", "inet", "counted");
     }
+  }
+
+  test("S13: of a thousand probes of what is denied none leaves, and none connects", async () => {
+    const places = placesIn(deniedNetworks, 20);
+    await noneLeave(
+      async () => assert.deepEqual(await ask("out", "sweep", places), []),
+      async () => assert.match(await ask("out", "fetch", `http://${world.theWorlds}/`), /heard/),
+    );
+    console.log(`S13: ${places.length * 2} probes of ${deniedNetworks.length} networks, none left`);
+  });
+
+  test("S13: to functions in Node and HTTP servers it is denied alike, some of the world or all", async () => {
+    const theWorlds = [world.theWorlds, 80];
+    const outs = ["out-node", "out-web"];
+    const nones = ["none-node", "none-web"];
+    for (const name of outs) await deploy(name, "outbound", platform, name.slice(4));
+    for (const name of nones) await deploy(name, undefined, platform, name.slice(5));
+    const both = (each) => ["stream", "datagram"].map((way) => [...each.slice(0, 2), way]);
+    const areDenied = async (name, places) => {
+      const asked = places.flatMap(both);
+      const said = await ask(name, "dialAll", asked);
+      for (const [i, came] of said.entries()) assert.match(came, /^denied/, `${name}: ${asked[i]}: ${came}`);
+    };
+    const places = [...denied(), ...placesIn(deniedNetworks, 10)];
+    const heard = there.heard();
+    await noneLeave(async () => {
+      const more = [theWorlds, [world.theWorlds, 53]];
+      await Promise.all([...outs.map((out) => areDenied(out, places)), ...nones.map((none) => areDenied(none, [...places, ...more]))]);
+      for (const none of nones) assert.match(await ask(none, "fetch", "http://api.example/"), /^failed/);
+    }, async () => {
+      for (const out of outs) {
+        assert.match(await ask(out, "fetch", "http://api.example/"), /^203\.0\.113\.7 heard/); // Names by datagrams.
+        assert.deepEqual(await ask(out, "dialAll", [theWorlds]), ["CONNECTED"]);
+      }
+    });
+    for (const each of [world.ofAPrivateNetwork, world.ofTheLink]) assert.equal(there.heard()[each], heard[each]);
+    for (const none of nones) assert.equal((await ask(none, "hosts")).trim(), "127.0.0.1 localhost");
   });
 
   test("S13: a port of the host's that is somewhere else's is the host's", async () => {
@@ -314,17 +404,24 @@ done
 
   test("S14: a name is asked for once, and what it says later opens nothing", async () => {
     const before = heardBy(world.ofAPrivateNetwork);
-    await deploy("pinned", '{allow: ["rebind.example:80"]}');
-    for (let turn = 0; turn < 3; ++turn) {
-      assert.match(await ask("pinned", "fetch", "http://rebind.example/"), /^203\.0\.113\.7 heard/);
+    const isPinned = async (kind) => {
+      const said = await ask(`pinned-${kind}`, "fetch", `http://${rebound(kind)}/`);
+      assert.match(said, /^203\.0\.113\.7 heard/, kind);
+    };
+    for (const kind of Object.keys(kinds)) {
+      await deploy(`pinned-${kind}`, `{allow: ["${rebound(kind)}:80"]}`, platform, kind);
+      for (let turn = 0; turn < 3; ++turn) await isPinned(kind);
+      const denied = kind === "python"
+        ? [await ask("pinned-python", "dial", world.ofAPrivateNetwork, 80)]
+        : await ask(`pinned-${kind}`, "dialAll", [[world.ofAPrivateNetwork, 80]]);
+      assert.match(denied[0], /^denied/, kind);
     }
-    assert.match(await ask("pinned", "dial", world.ofAPrivateNetwork, 80), /^denied/);
     // Also after a start anew, when the name says something else.
     await platform.kill("SIGTERM");
     await platform.serve();
-    assert.match(await ask("pinned", "fetch", "http://rebind.example/"), /^203\.0\.113\.7 heard/);
+    for (const kind of Object.keys(kinds)) await isPinned(kind);
     assert.equal(heardBy(world.ofAPrivateNetwork), before);
-    assert.match(await refusal('{allow: ["rebind.example:80"]}'), /is 10\.77\.0\.7, of a private network/);
+    assert.match(await refusal(`{allow: ["${rebound("python")}:80"]}`), /is 10\.77\.0\.7, of a private network/);
   });
 
   test("what cannot be is refused with what to do", async () => {
@@ -408,7 +505,10 @@ done
     assert.equal(done.code, 0, done.stderr);
     for (let turn = 0; turn < 20; ++turn) assert.equal(await platform.callJson("brief"), "up");
     const taken = (name) => platform.cli("delete", name);
-    for (const name of ["brief", "js", "sh", "other", "some", "pinned"]) assert.equal((await taken(name)).code, 0);
+    const pinned = Object.keys(kinds).map((kind) => `pinned-${kind}`);
+    for (const name of ["brief", "js", "sh", "other", "some", "out-node", "out-web", ...pinned]) {
+      assert.equal((await taken(name)).code, 0);
+    }
     // That of the template of `out` stays.
     await eventually("all others are gone", () => linksIn(platform).length === 1);
     assert.match(await ask("out", "fetch", "http://api.example/"), /heard/);
