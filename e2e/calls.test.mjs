@@ -215,7 +215,7 @@ test("a call that fails says why, and whose name there is not", async () => {
   assert.deepEqual(await call("outer", { what: "inner", payload: "fail" }), ["function_failed", "function_failed: ValueError: not that"]);
 });
 
-test("recursion stops at a depth of 16", async () => {
+test("O9: recursion stops at a depth of 16", async () => {
   await deploy("self", `
 import dormouse
 def handler(event, context):
@@ -250,6 +250,19 @@ export async function handler(event) {
 }
 `;
 
+const nodeSelf = `
+let calls = 0;
+export async function handler(event) {
+  if (event === "calls") return calls;
+  ++calls;
+  try {
+    return 1 + (await dormouse.invoke("node-self"));
+  } catch (error) {
+    return error.code === "conflict" ? 0 : -1000;
+  }
+}
+`;
+
 async function deployNode(name, code, more = {}) {
   const manifest = { name, runtime: "node", handler: "app.handler", memory: "256MiB", ...more };
   const done = await platform.deploy(manifest, { "app.mjs": code });
@@ -275,6 +288,20 @@ def handler(event, context):
 `);
   assert.deepEqual(await call("to-node", { what: "echo", payload: ["ü"] }), ["ü"]);
   assert.equal(await call("to-node", { what: "bytes" }), 300_000);
+});
+
+test("O9: of a function in Node, too, by the global and by the loopback", async () => {
+  await deployNode("node-self", nodeSelf, { concurrency: 20, max_instances: 1 });
+  assert.equal(await call("node-self"), 16);
+  assert.equal(await call("node-self", "calls"), 17); // Those beyond were never begun.
+  const byLoopback = nodeSelf.replace("handler(event)", "handler(event, context)").replace('dormouse.invoke("node-self")', `
+    fetch("http://" + process.env.DORMOUSE_API + "/dormouse/v1/functions/node-shim", {
+      method: "POST", body: "null",
+      headers: { "Content-Type": "application/json", "Dormouse-Invocation": context.awsRequestId },
+    }).then(async (got) => (got.ok ? got.json() : Promise.reject((await got.json()).error)))`);
+  await deployNode("node-shim", byLoopback, { concurrency: 20, max_instances: 1 });
+  assert.equal(await call("node-shim"), 16);
+  assert.equal(await call("node-shim", "calls"), 17);
 });
 
 test("Node is told why there is no answer", async () => {
@@ -432,6 +459,7 @@ http.createServer(async (request, response) => {
     const first = await ask("");
     assert.deepEqual(first.said.got, [1]);
     assert.equal(JSON.parse(first.headers.early)[0], 409);
+    assert.equal((await ask("name=node-self", "null")).said, "15"); // It is the first call itself.
     const { receipts } = JSON.parse((await platform.request("GET", `/api/v1/invocations/${first.said.id}`)).text);
     assert.deepEqual([receipts[0].function, receipts[0].outcome], ["inner", "answered"]);
     const large = "x".repeat(1_000_000);

@@ -193,6 +193,29 @@ for (const kind of ["node", "web"]) {
     assert.deepEqual(all.map(descriptorsOf), kind === "web" ? [init, adapter, [...init, "tcp6", "tcp6"]] : ofNode);
   });
 
+  test(`${kind}: S17: its loopback leads to functions, and to nothing else of the platform's`, async () => {
+    const askAll = (heads, id) => Promise.all(heads.map((head) => new Promise((resolve) => {
+      const fields = ["Host: a", "Connection: close", "Dormouse-Invocation: " + id, "Content-Type: application/json"];
+      const body = '{"work": "() => 7"}';
+      const socket = net.connect(port, host).on("error", () => {});
+      socket.write([head + " HTTP/1.1", ...fields, "Content-Length: " + body.length, "", body].join("\r\n"));
+      let said = "";
+      socket.on("data", (piece) => (said += piece)).on("close", () => resolve(Number(said.split(" ")[1])));
+    })));
+    const functions = "/dormouse/v1/functions/";
+    const names = async () => (await platform.json("list")).functions.map((each) => each.name);
+    const before = await names();
+    const places = ["/api/v1/functions", "/api/v1/functions/node-victim", "/api/v1/secrets", "/metrics", "/v1/models",
+      "/f/node-victim", "/v2/health/live", "/v2/repository/index", "/2015-03-31/functions/", "/2018-06-01/runtime/", "/"];
+    const ways = places.flatMap((place) => [place, `/${place}`, `${functions}..${place}`, `${functions}../../..${place}`,
+      `${functions}..%2f..%2f..${place}`, `http://127.0.0.1:${platform.port}${place}`, `http://a:1${functions}..${place}`]);
+    const heads = ways.flatMap((way) => ["GET", "POST", "PUT", "DELETE"].map((method) => `${method} ${way}`));
+    const [control, ...statuses] = await inside(name, askAll, [`POST ${functions}node-victim`, ...heads]);
+    assert.equal(control, 200);
+    for (const [i, status] of statuses.entries()) assert.ok([400, 404, 405].includes(status), `${heads[i]}: ${status}`);
+    assert.deepEqual(await names(), before);
+  });
+
   test(`${kind}: S17: it answers no call of another function, and calls nobody in its name`, async () => {
     const work = 'async function* () { yield "all "; await new Promise((go) => (kept.go = go)); yield "its"; }';
     const body = JSON.stringify({ work });
