@@ -41,7 +41,10 @@ after(() => platform.stop()); // These functions log no attempts.
 // What a function is asked to do, for both kinds.
 const deeds = `
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
+import net from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 
 const attempt = (what) => { try { return what(); } catch (failure) { return failure.code ?? String(failure); } };
 
@@ -53,11 +56,48 @@ function bomb(resolve) {
   next();
 }
 
+let pouring = 0;
+async function* pour() {
+  ++pouring;
+  try {
+    for (;; await pause(100)) yield "s".repeat(1000);
+  } finally {
+    --pouring;
+  }
+}
+
+const places = ["\\0left", "/tmp/left.sock", { host: "127.0.0.1", port: 7007 }];
+
+async function leave() {
+  for (const file of ["/tmp/left", "/dev/shm/left"]) fs.writeFileSync(file, "x");
+  spawn("/bin/sleep", ["600"], { detached: true, stdio: "ignore" }).unref();
+  for (const place of places) await once(net.createServer().listen(place), "listening");
+  globalThis.left = setInterval(() => {}, 1000);
+  process.env.LEFT = process.env.NODE_OPTIONS = "--left";
+  process.on("SIGUSR2", () => {});
+  process.chdir("/tmp");
+  process.umask(0o777);
+}
+
+const answers = (place) => new Promise((resolve) => {
+  const socket = net.connect(place, () => resolve(Boolean(socket.destroy()))).on("error", () => resolve(false));
+});
+const named = (pid) => attempt(() => fs.readFileSync("/proc/" + pid + "/comm", "utf8").trim());
+
+async function left() {
+  const signs = { memory: "left" in globalThis, variable: "LEFT" in process.env, options: "NODE_OPTIONS" in process.env,
+    action: process.listenerCount("SIGUSR2") > 0, cwd: process.cwd() === "/tmp", umask: process.umask(0o22) === 0o777,
+    process: fs.readdirSync("/proc").some((pid) => named(pid) === "sleep") };
+  for (const [i, name] of ["abstract", "path", "port"].entries()) signs[name] = await answers(places[i]);
+  for (const folder of ["/tmp", "/dev/shm"]) for (const name of fs.readdirSync(folder)) signs[folder + "/" + name] = true;
+  return Object.keys(signs).filter((sign) => signs[sign]).sort();
+}
+
 export async function act(how, n) {
   if (how === "spin") for (;;);
   if (how === "stop") process.kill(process.pid, "SIGSTOP");
   if (how === "deaf") { process.on("SIGTERM", () => {}); for (;;); }
-  if (how === "sleep") await new Promise((resolve) => setTimeout(resolve, n));
+  if (how === "sleep") await pause(n);
   if (how === "oom") for (const all = []; ;) all.push(Buffer.alloc(16 << 20, 1));
   if (how === "fork") return new Promise(bomb);
   if (how === "kill-all") return attempt(() => process.kill(-1, "SIGKILL"));
@@ -68,7 +108,10 @@ export async function act(how, n) {
     fs.rmSync("/tmp/full");
     return full + " at " + size;
   }
-  if (how === "leave") { fs.writeFileSync("/tmp/left", "x"); spawn("/bin/sleep", ["600"], { detached: true }).unref(); }
+  if (how === "pour") return pour();
+  if (how === "pouring") return pouring;
+  if (how === "leave") return leave();
+  if (how === "left") return left();
   if (how === "look") return {
     cwd: process.cwd(),
     daemon: fs.existsSync(${JSON.stringify(program)}),
@@ -88,6 +131,7 @@ export const handler = async ({ how, n }) => act(how, n);
 `;
 
 const server = `import { createServer } from "node:http";
+import { Readable } from "node:stream";
 import { act } from "./deeds.mjs";
 FAIL
 createServer(async (request, response) => {
@@ -99,7 +143,9 @@ createServer(async (request, response) => {
     return more();
   }
   const { how, n } = JSON.parse(body);
-  response.setHeader("Content-Type", "application/json").end(JSON.stringify(await act(how, n)));
+  const came = await act(how, n);
+  if (how === "pour") return Readable.from(came).on("error", () => {}).pipe(response).on("close", () => came.return());
+  response.setHeader("Content-Type", "application/json").end(JSON.stringify(came ?? null));
 }).on("upgrade", (request, socket) => {
   socket.on("error", () => {});
   socket.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n");
@@ -126,6 +172,18 @@ async function deploy(kind, name, more = {}, fail = "") {
   const files = { "app.mjs": code.replace("FAIL", fail), "deeds.mjs": deeds, name };
   const done = await platform.deploy({ name, memory: "192MiB", ...manifest, ...more }, files);
   assert.equal(done.code, 0, done.stderr);
+}
+
+// Of an endless stream, of which he has had the first piece.
+function readerOf(name) {
+  return new Promise((resolve, reject) => {
+    const request = http.request({ port: platform.port, path: `/f/${name}`, method: "POST", headers: json, agent: false });
+    request.on("error", reject).on("response", (response) => {
+      const destroy = () => request.destroy();
+      response.on("error", () => {}).once("data", () => resolve({ id: response.headers["dormouse-invocation"], destroy }));
+    });
+    request.end('{"how": "pour"}');
+  });
 }
 
 // The programs of one function, by what lies with its code: not what waits to be one.
@@ -214,6 +272,44 @@ for (const kind of Object.keys(kinds)) {
       await deploy(kind, bad, { timeout: "20s", max_instances: 1, keep_alive: "0ms" });
       assert.deepEqual((await told(bad)).tmp, []);
       await platform.asleep(bad);
+    });
+
+    test("S16: with `reuse: clean` nobody finds what another call left, nor another function without", async () => {
+      const left = async (name) => JSON.parse((await invoke(name, "left")).text);
+      await deploy(kind, `${kind}-warm`, { keep_alive: "10s", max_instances: 1 });
+      assert.deepEqual(await left(`${kind}-warm`), []);
+      await invoke(`${kind}-warm`, "leave");
+      assert.deepEqual(await left(`${kind}-warm`), [
+        "/dev/shm/left", "/tmp/left", "/tmp/left.sock", "abstract", "action", "cwd", "memory", "options", "path", "port",
+        "process", "umask", "variable",
+      ]);
+      assert.deepEqual(await left(good), []); // While that instance is still there.
+      const clean = `${kind}-clean`;
+      await deploy(kind, clean, { keep_alive: "10s", max_instances: 1, concurrency: 1, reuse: "clean" });
+      for (let round = 0; round < (nightly ? 10 : 3); ++round) {
+        const leaves = invoke(clean, "leave");
+        const looks = await Promise.all([left(clean), left(clean)]); // They come one after another.
+        assert.deepEqual([(await leaves).status, ...looks], [200, [], []], `round ${round}`);
+      }
+    });
+
+    test("O6: of 200 readers who leave in the middle of a stream each has a receipt, and nothing goes on for him", async () => {
+      const name = `${kind}-left`;
+      const readers = 200;
+      await deploy(kind, name, { concurrency: readers + 1, max_instances: 1, timeout: "1m" });
+      assert.equal((await invoke(name, "pouring")).text, "0");
+      const all = await Promise.all(Array.from({ length: readers }, () => readerOf(name)));
+      const running = async () => (await platform.status(name)).running;
+      assert.equal(await running(), readers);
+      assert.equal((await invoke(name, "pouring")).text, `${readers}`);
+      const crowd = Math.ceil(readers / 3);
+      await promptly("who left is gone", 200, (i) => ({
+        cause: () => all.slice(i * crowd, (i + 1) * crowd).forEach((reader) => reader.destroy()),
+        came: async () => (await running()) <= Math.max(readers - (i + 1) * crowd, 0),
+      }));
+      await eventually("nothing is poured", async () => (await invoke(name, "pouring")).text === "0");
+      for (const { id } of all) assert.deepEqual((await platform.receiptOf(id)).outcome, "cancelled", id);
+      assert.equal(new Set(all.map(({ id }) => id)).size, readers);
     });
 
     test("Z2: from zero to 700 calls a second, none fails", async () => {
