@@ -227,14 +227,22 @@ test("a timeout is of the run, and has no waking in it", async () => {
 });
 
 test("a client that hangs up gives its slot back within 200 ms", async () => {
-  await deploy("held", GREET, { timeout: "60s", max_instances: 1, memory: "128MiB" });
-  for (const Command of [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand]) {
+  const node = `export const handler = async ({ sleep }) => {
+  if (sleep) await new Promise((done) => setTimeout(done, sleep * 1000));
+};`;
+  const limits = { timeout: "60s", max_instances: 1, memory: "128MiB" };
+  await deploy("held", GREET, limits);
+  const manifest = { name: "held-node", runtime: "node", handler: "app.handler", ...limits };
+  const done = await platform.deploy(manifest, { "app.mjs": node });
+  assert.equal(done.code, 0, done.stderr);
+  const commands = [aws.InvokeCommand, aws.InvokeWithResponseStreamCommand];
+  for (const [name, Command] of ["held", "held-node"].flatMap((name) => commands.map((each) => [name, each]))) {
     await promptly("its slot is free", 200, async () => {
       const leave = new AbortController();
-      const input = { FunctionName: "held", Payload: JSON.stringify({ sleep: 50 }) };
+      const input = { FunctionName: name, Payload: JSON.stringify({ sleep: 50 }) };
       const call = client(platform).send(new Command(input), { abortSignal: leave.signal });
       const running = async () =>
-        (await control("/api/v1/functions")).functions.find((each) => each.name === "held").running;
+        (await control("/api/v1/functions")).functions.find((each) => each.name === name).running;
       await eventually("it runs", async () => (await running()) === 1);
       const cause = () => {
         leave.abort();
