@@ -594,6 +594,8 @@ TEST(Query, FindsAValueByItsName) {
   EXPECT_EQ(query_value(query, "f"), std::nullopt);
   EXPECT_EQ(query_value(query, "g"), std::nullopt);
   EXPECT_EQ(query_value("", "a"), std::nullopt);
+  EXPECT_EQ(query_values(query, "a"), (std::vector<std::string>{"1", "2"}));
+  EXPECT_TRUE(query_values(query, "f").empty());
 }
 
 }  // namespace

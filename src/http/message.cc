@@ -110,15 +110,34 @@ Result<> Body::File::map() {
   return ok;
 }
 
-std::optional<std::string> query_value(std::string_view query, std::string_view name) {
+namespace {
+
+// The next pair that is called so, which is taken off the query with all before it; its value as it
+// came.
+std::optional<std::string_view> take_value(std::string_view& query, std::string_view name) {
   while (!query.empty()) {
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), pair.size() + 1));
     const std::size_t equals = pair.find('=');
     if (decode_form(pair.substr(0, equals)) != name) continue;
-    return decode_form(equals == std::string_view::npos ? "" : pair.substr(equals + 1));
+    return equals == std::string_view::npos ? "" : pair.substr(equals + 1);
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> query_value(std::string_view query, std::string_view name) {
+  const auto value = take_value(query, name);
+  return value ? decode_form(*value) : std::nullopt;
+}
+
+std::vector<std::string> query_values(std::string_view query, std::string_view name) {
+  std::vector<std::string> values;
+  while (const auto value = take_value(query, name)) {
+    if (auto decoded = decode_form(*value)) values.push_back(*std::move(decoded));
+  }
+  return values;
 }
 
 }  // namespace dormouse::http

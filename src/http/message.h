@@ -83,4 +83,7 @@ class Body {
 // The value of `name` in a query string "a=1&b=2", percent-decoded.
 std::optional<std::string> query_value(std::string_view query, std::string_view name);
 
+// All of its values, in their order, but for those that cannot be decoded.
+std::vector<std::string> query_values(std::string_view query, std::string_view name);
+
 }  // namespace dormouse::http
