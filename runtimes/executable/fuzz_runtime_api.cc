@@ -227,6 +227,7 @@ class Trial {
     item.body_size = in_memfd ? large_bytes : item.inline_body.size();
     item.has_body_memfd = in_memfd;
     item.body_offset = in_memfd ? 7 : 0;
+    if (handle % 2 == 0) tell(wire::Type::context, handle, R"({"custom": 1})");
     tell(wire::Type::invoke, 0, wire::encode(std::span<const wire::Item>(&item, 1)),
          in_memfd ? memfd_of(7 + large_bytes) : wire::Descriptor());
   }

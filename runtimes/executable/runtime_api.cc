@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t error_bytes_max = 1 << 20;
 constexpr std::size_t type_bytes_max = 1024;  // A frame has room for it beside the body.
 constexpr std::size_t chunk_bytes_max = 32 * 1024;
+constexpr std::size_t contexts_max = 64;  // Of calls that are about to come, as many as in a frame.
 constexpr std::string_view base = "/2018-06-01/";
 constexpr const char* too_large_document = R"({"errorType": "Function.ResponseSizeTooLarge"})";
 constexpr std::string_view json_type = "Content-Type: application/json\r\n";
@@ -64,6 +65,7 @@ std::string too_large(std::uint64_t size, std::uint64_t most) {
 Result<> RuntimeApi::obey(wire::Frame& frame) {
   const std::uint64_t handle = frame.header.handle;
   if (frame.header.type == wire::Type::invoke) return add_calls(frame);
+  if (frame.header.type == wire::Type::context) return add_context(frame);
   if (frame.header.type == wire::Type::answer) return inner_calls_.answer(frame);
   if (frame.header.type == wire::Type::room && (handle & wire::call_bit) != 0) {
     return inner_calls_.give_room(frame), ok;
@@ -79,6 +81,14 @@ Result<> RuntimeApi::obey(wire::Frame& frame) {
   return Error{Code::invalid_argument, "a frame that this worker does not take"};
 }
 
+Result<> RuntimeApi::add_context(const wire::Frame& frame) {
+  if (frame.payload.size() > wire::client_context_bytes_max || contexts_.size() == contexts_max) {
+    return Error{Code::invalid_argument, "a client context that this worker does not take"};
+  }
+  contexts_[frame.header.handle] = frame.payload;
+  return ok;
+}
+
 Result<> RuntimeApi::add_calls(wire::Frame& frame) {
   auto items = wire::decode_items(frame.payload);
   if (!items) return items.error();
@@ -90,6 +100,7 @@ Result<> RuntimeApi::add_calls(wire::Frame& frame) {
     call.deadline_unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count() +
                             static_cast<std::int64_t>(call.item.deadline_us / 1000);
     call.event = std::exchange(call.item.inline_body, {});
+    if (auto said = contexts_.extract(call.item.handle)) call.client_context = said.mapped();
     if (call.item.has_body_memfd) {
       if (taken == frame.descriptors.size()) {
         return Error{Code::invalid_argument, "an invocation without the memfd of its body"};
@@ -306,6 +317,7 @@ void RuntimeApi::hand_out() {
         field("Lambda-Runtime-Aws-Request-Id", call.id) +
         field("Lambda-Runtime-Deadline-Ms", std::to_string(call.deadline_unix_ms)) +
         field("Lambda-Runtime-Invoked-Function-Arn", arn) +
+        field("Lambda-Runtime-Client-Context", call.client_context) +
         field("Lambda-Runtime-Trace-Id", trace_of(call.item.id));
     client->reply({.fields = fields,
                    .body = std::move(call.event),

@@ -48,6 +48,7 @@ class RuntimeApi final : public Service {
     wire::Item item;  // Without its inline body.
     std::string id;
     std::string event;  // Unless it is mapped.
+    std::string client_context;
     std::string_view mapped;
     std::shared_ptr<const void> mapping;
     std::int64_t deadline_unix_ms = 0;
@@ -66,6 +67,7 @@ class RuntimeApi final : public Service {
     bool has_unknown_mode = false;
   };
 
+  Result<> add_context(const wire::Frame&);
   Result<> add_calls(wire::Frame&);
   Result<> give_room(wire::Frame&);
   void cancel(std::uint64_t handle);
@@ -91,9 +93,10 @@ class RuntimeApi final : public Service {
   const bool booted_;
   InnerCalls inner_calls_;
   Phase phase_ = Phase::starts;
-  std::map<std::string, Call> calls_;  // By id.
-  std::deque<std::string> queued_;     // Ids.
-  std::deque<Connection*> waiting_;    // For the next call.
+  std::map<std::uint64_t, std::string> contexts_;  // Of the next calls, by handle.
+  std::map<std::string, Call> calls_;              // By id.
+  std::deque<std::string> queued_;                 // Ids.
+  std::deque<Connection*> waiting_;                // For the next call.
   std::map<Connection*, Exchange> exchanges_;
   std::set<std::string> answered_;  // Since a call was last given out.
 };

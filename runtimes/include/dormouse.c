@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum { PREPARE = 3, READY = 5, INVOKE = 7, RESULT = 10, FAILED, FORK = 17, FORKED, GO };
-enum { DRAIN = 21, ASK_ROOM, ROOM };
+enum { DRAIN = 21, ASK_ROOM, ROOM, CONTEXT = 26 };
 enum { PAYLOAD_MAX = 65536, INLINE_MAX = 48 << 10, FDS_MAX = 4, QUIET_MS = 100 };
 enum { FUNCTION_FAILED = 9, COLLAPSE = 25 }; /* Of wire.md's codes; MADV_COLLAPSE of Linux 6.1. */
 
@@ -27,6 +27,7 @@ static char *reading, *reading_end; /* Fields of in.payload; beyond its end all 
 static int in_fds[FDS_MAX];     /* That came with `in`; -1: none. */
 static int wire = -1, leaves;   /* This instance's socket; the daemon wants it to leave. */
 static uint64_t body_max;       /* Of the answer to the call that runs, and of its own calls. */
+static char context[8193];      /* Of the client of the call that runs. */
 static struct iovec mapped;     /* The body of the call that runs, if it came in a memfd. */
 
 /* 1: `size` bytes were read; descriptors ride with the first. 0: the daemon is gone. */
@@ -158,8 +159,13 @@ int dormouse_template(void) {
 
 int dormouse_next(struct dormouse_call *call) {
   if (mapped.iov_base) munmap(mapped.iov_base, mapped.iov_len), mapped.iov_base = NULL;
-  for (int there = 0; there == 0 || in.type != INVOKE;)
+  call->client_context = NULL;
+  for (int there = 0; there == 0 || in.type != INVOKE;) {
     if (leaves || (there = receive(wire)) != 1 || leaves) return leaves ? 0 : there;
+    if (in.type != CONTEXT) continue;
+    snprintf(context, sizeof context, "%.*s", (int)in.length, in.payload);
+    call->client_context = context;
+  }
   number(2), call->handle = number(8);
   unsigned long long high = number(8), low = number(8);
   snprintf(call->id, sizeof call->id, "%08llx-%04llx-%04llx-%04llx-%012llx", high >> 32,

@@ -39,6 +39,7 @@ struct dormouse_call {
   const void* body;     /* Until it is answered. */
   size_t size;
   char content_type[128];
+  const char* client_context; /* JSON, what the client says of itself by Lambda's API, or NULL. */
 };
 
 int dormouse_template(void);

@@ -343,6 +343,7 @@ class Server {
       case wire::Type::fork:
       case wire::Type::forked:
       case wire::Type::go:
+      case wire::Type::context:
       case wire::Type::stats:
       case wire::Type::ask_room:
       case wire::Type::keep: break;

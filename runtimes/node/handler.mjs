@@ -82,6 +82,8 @@ export class Context {
   constructor(headers) {
     this.awsRequestId = headers["lambda-runtime-aws-request-id"];
     this.invokedFunctionArn = headers["lambda-runtime-invoked-function-arn"];
+    const said = headers["lambda-runtime-client-context"];
+    this.clientContext = said === undefined ? undefined : JSON.parse(said);
     this.functionName = process.env.AWS_LAMBDA_FUNCTION_NAME;
     this.functionVersion = process.env.AWS_LAMBDA_FUNCTION_VERSION;
     this.memoryLimitInMB = process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE;

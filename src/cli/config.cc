@@ -226,7 +226,8 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
                                         "loopback",
                                         "listens",
                                         "language_models",
-                                        "keeps_conversations"};
+                                        "keeps_conversations",
+                                        "client_context"};
   if (name == "root") {
     std::string root;
     auto done = read_text(value, root);
@@ -247,6 +248,7 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "language_models") return read_flag(value, runtime.language_models);
   if (name == "keeps_conversations") return read_flag(value, runtime.keeps_conversations);
   return control::unknown_name("field", name, known);
+  if (name == "client_context") return read_flag(value, runtime.client_context);
 }
 
 Result<> read_runtimes(const json::value& value, DaemonConfig& config) {
@@ -339,7 +341,8 @@ const Entry entries[] = {
      "`devices` (list of character devices directly in `/dev`, likewise), "
      "`blanks` (whole number, `1`), `prepares`, `forks`, `snapshots`, `reports`, "
      "`loopback`, "
-     "`listens`, `language_models` and `keeps_conversations` (true or false, `false`).",
+     "`listens`, `language_models`, `keeps_conversations` and `client_context` (true or false, "
+     "`false`).",
      read_runtimes},
     {"limits.bodies", "size", "`4GiB`, at most a quarter of the host's memory",
      "What the bodies of all requests and answers together may take, of those above 48 KiB; more "

@@ -39,6 +39,7 @@ runtimes:
     reports: true
     loopback: true
 limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
+    client_context: true
 )");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->data, "/var/lib/dormouse");
@@ -64,6 +65,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_TRUE(probe.loopback);
   EXPECT_FALSE(probe.forks);
   EXPECT_EQ(config->limits.connections_max, 5u);
+  EXPECT_TRUE(probe.client_context);
   EXPECT_EQ(config->limits.idle_timeout, 1min);
 }
 

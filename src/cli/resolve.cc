@@ -67,7 +67,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .binds = host_binds(),
        .reports = true,
        .forks = true,
-       .loopback = true});
+       .loopback = true,
+       .client_context = true});
   add("web", root_of("host"),
       {.argv = {"/opt/dormouse/init", "/opt/dormouse/executable", "--web"},
        .binds = host_binds(),
@@ -82,7 +83,8 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
          .binds = host_binds(),
          .waits_unused = false,
          .reports = true,
-         .loopback = true});
+         .loopback = true,
+         .client_context = true});
   }
   if (!fs::exists("/usr/bin/python3", failure)) return;
   add("python", root_of("host"),
@@ -94,6 +96,7 @@ void find_runtimes(std::map<std::string, fleet::Runtime>& runtimes) {
        .snapshots = true,
        .saves_unasked = false,
        .loopback = true,
+       .client_context = true,
        .left_alone = std::chrono::milliseconds(150)});
 }
 

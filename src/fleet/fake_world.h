@@ -178,6 +178,17 @@ class World {
     return fleet->invoke(std::move(invocation));
   }
 
+  // One whose client says this of itself.
+  asio::awaitable<Outcome> call_from(std::string name, std::string client_context) {
+    Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
+                          .revision = revisions_.at(name),
+                          .content = {.content_type = "text/plain"},
+                          .body = http::Body("x"),
+                          .client_context = std::move(client_context),
+                          .accepted = clock_->now()};
+    return fleet->invoke(std::move(invocation));
+  }
+
   template <class T>
   T run(asio::awaitable<T> task) {
     auto result = asio::co_spawn(io, std::move(task), asio::use_future);

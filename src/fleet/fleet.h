@@ -53,6 +53,7 @@ struct Runtime {
   bool listens = false;          // Its programs are HTTP servers: calls go to their port.
   bool language_models = false;  // Its workers are ours, and count tokens.
   bool keeps_conversations = false;  // They keep what they computed of a conversation, too.
+  bool client_context = false;       // Its workers take what a client says of itself.
   Duration left_alone{};             // So long nothing is prepared beside what starts from a file:
                                      // it loads and answers with all processors.
 };
@@ -71,6 +72,7 @@ struct Invocation {
   http::Body body;
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
   std::string conversation;          // "": none. Of a runtime that keeps them.
+  std::string client_context;        // "": none. Of one that takes it.
   TimePoint accepted;
   std::vector<std::string> callers;  // The functions that wait for it, the outermost first.
   TimePoint deadline = never;        // Its function's timeout may end sooner.

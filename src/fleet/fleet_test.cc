@@ -51,6 +51,14 @@ TEST(Fleet, GivesNoInstanceASecondCallWhereEachIsToHaveOne) {
   }
 }
 
+TEST(Fleet, TellsAWorkerWhatTheClientSaysOfItselfForThatCallAlone) {
+  World world(tell_context);
+  world.deploy("f");
+  EXPECT_EQ(World::text(world.run(world.call_from("f", R"({"custom":1})"))), R"({"custom":1})");
+  EXPECT_EQ(World::text(world.run(world.call_from("f", ""))), "");
+  EXPECT_EQ(World::text(world.run(world.call_from("f", "{}"))), "{}");
+}
+
 TEST(Fleet, CarriesLargeBodiesBothWays) {
   World world;
   world.deploy("f");

@@ -229,6 +229,9 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     return happen(scheduling::Ended{wanted.call, {}, {}});
   }
   if (keeps_conversations(*it->invocation.revision)) hand_over_conversation(*it, *where);
+  if (const std::string& said = it->invocation.client_context; !said.empty()) {
+    where->worker->post(wire::Type::context, static_cast<std::uint64_t>(it->key), said);
+  }
   where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));
   to_flush(wanted.instance, *where);
 }

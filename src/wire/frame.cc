@@ -35,7 +35,7 @@ Result<Header> parse_header(std::string_view raw) {
                  "a frame of " + std::to_string(header.length) + " bytes exceeds 64 KiB"};
   }
   if (type < static_cast<std::uint16_t>(Type::hello) ||
-      type > static_cast<std::uint16_t>(Type::state)) {
+      type > static_cast<std::uint16_t>(Type::context)) {
     return Error{Code::invalid_argument, "unknown frame type " + std::to_string(type)};
   }
   if (header.descriptors > descriptors_max) {

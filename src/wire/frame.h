@@ -55,6 +55,7 @@ enum class Type : std::uint16_t {
   room = 23,      // daemon → worker: the memfd for it; without one there is none to be had
   keep = 24,      // worker → daemon: what it has computed of a conversation
   state = 25,     // daemon → worker, before an `invoke`: what was kept of its conversation
+  context = 26,   // daemon → worker, before an `invoke`: what its client says of itself
 };
 
 enum Flag : std::uint16_t {

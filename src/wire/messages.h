@@ -144,6 +144,9 @@ struct State {
   std::uint64_t size = 0;
 };
 
+// Of `context`, which is the text of a JSON object and nothing else: ASCII without control bytes.
+inline constexpr std::size_t client_context_bytes_max = 8 * 1024;
+
 std::string encode(const Hello&);
 std::string encode(const Load&);
 std::string encode(const Prepared&);

@@ -206,7 +206,8 @@ class Server {
       case Type::ask_room:
       case Type::room:
       case Type::keep:
-      case Type::state: break;
+      case Type::state:
+      case Type::context: break;
     }
     return Error{Code::invalid_argument, "a frame that this worker does not take"};
   }

@@ -38,6 +38,31 @@ class Identity:
     cognito_identity_pool_id = None
 
 
+class Client:
+    __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+
+
+class ClientContext:
+    __slots__ = ("custom", "env", "client")
+
+
+def _filled(made, given):
+    """Its attributes, of what a client says; those that it does not are None."""
+    for name in made.__slots__:
+        setattr(made, name, given.get(name))
+    return made
+
+
+def client_context_of(text):
+    """As Lambda's own runtime has it; None if nothing is said."""
+    if text is None:
+        return None
+    context = _filled(ClientContext(), json.loads(text))
+    if isinstance(context.client, dict):
+        context.client = _filled(Client(), context.client)
+    return context
+
+
 class Context:
     """What a handler is told of its invocation: the attributes of AWS Lambda's context."""
 
@@ -50,7 +75,7 @@ class Context:
         self.log_group_name = "/dormouse/" + settings.name
         self.log_stream_name = settings.version
         self.identity = Identity()
-        self.client_context = None
+        self.client_context = client_context_of(item.client_context)
         self._deadline = time.monotonic() + item.deadline_us / 1e6
 
     def get_remaining_time_in_millis(self):

@@ -39,6 +39,7 @@ class Worker:
         self._settings = None
         self._settle_ms = None  # What a fork has for `after_fork`.
         self._running = {}  # Calls, by handle.
+        self._contexts = {}  # What the clients of the next calls say of themselves, likewise.
         self._pid = None
         client.offer(self)
 
@@ -48,7 +49,10 @@ class Worker:
             frame = self._mail.take()
             if frame.type == wire.INVOKE:
                 for item in wire.items(frame):
+                    item.client_context = self._contexts.pop(item.handle, None)
                     self._begin(item)
+            elif frame.type == wire.CONTEXT:
+                self._contexts[frame.handle] = frame.payload
             elif frame.type == wire.LOAD:
                 if not self._load(wire.Reader(frame.payload).options()):
                     return 1

@@ -14,6 +14,7 @@ CHUNK, RESULT, FAILED, CREDIT, CANCEL = 9, 10, 11, 12, 13
 CALL, ANSWER = 15, 16
 CALL_BIT = 1 << 63  # Of a call's handle.
 DRAIN, ASK_ROOM, ROOM = 21, 22, 23
+CONTEXT = 26
 FLAG_END, FLAG_STREAMING = 1, 2
 
 INLINE_MAX = 48 * 1024
@@ -144,6 +145,8 @@ def failure(message, code=FUNCTION_FAILED, document=b"{}"):
 
 class Item:
     """One invocation, as `invoke` brings it."""
+
+    client_context = None  # As `context` brought it before, if it did: JSON.
 
     def __init__(self, reader):
         self.handle = reader.number("Q")
