@@ -354,6 +354,13 @@ test("with concurrency, a program has several calls and answers them in its own 
   assert.equal(JSON.parse((await first).text), "answered");
 });
 
+// By Lambda's API, which no page may ask: of a client that says this of itself.
+const from = (said, body, name) =>
+  platform.request("POST", `/2015-03-31/functions/${name}/invocations`, {
+    body,
+    headers: { "x-amz-client-context": Buffer.from(JSON.stringify(said)).toString("base64") },
+  });
+
 test("a program that speaks the wire itself is forked from a template", async (t) => {
   const folder = path.join(platform.dir, "native");
   mkdirSync(folder);
@@ -361,13 +368,16 @@ test("a program that speaks the wire itself is forked from a template", async (t
   writeFileSync(
     path.join(folder, "native.c"),
     `#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "dormouse.h"
 int main(void) {
   if (dormouse_template() != 0) return 1;
   for (struct dormouse_call call; dormouse_next(&call) == 1;) {
     if (call.size == 4) exit(9);
-    dormouse_answer(&call, "text/plain", call.body, call.size);
+    const char* said = call.client_context;
+    if (said) dormouse_answer(&call, "text/plain", said, strlen(said));
+    else dormouse_answer(&call, "text/plain", call.body, call.size);
   }
   return 0;
 }
@@ -382,6 +392,7 @@ int main(void) {
     const { status, text } = await platform.invoke("native", body);
     assert.equal(status, 200, text);
     assert.equal(text, body);
+    assert.equal((await from({ n: 1 }, "{}", "native")).text, '{"n":1}');
   }
   assert.equal((await platform.invoke("native", "exit")).status, 502);
   assert.equal((await platform.invoke("native", "again")).text, "again");
@@ -485,6 +496,7 @@ test("AWS's own client of the Runtime API for Node runs unmodified", { skip }, a
     bootstrap: "#!/bin/sh\nexec node node_modules/aws-lambda-ric/index.mjs app.handler\n",
     "app.mjs": `export const handler = async (event, context) => {
   if (event.fail) throw new RangeError("asked to");
+  if (event.told) return context.clientContext;
   console.log("seen", event.n);
   return { sum: event.n + 1, id: context.awsRequestId, left: context.getRemainingTimeInMillis() > 1000 };
 };`,
@@ -504,6 +516,8 @@ test("AWS's own client of the Runtime API for Node runs unmodified", { skip }, a
   const right = await call({ n: 41 }, "aws");
   const id = right.headers["dormouse-invocation"];
   assert.deepEqual(JSON.parse(right.text), { sum: 42, id, left: true });
+  const said = { custom: { "ü": "\u{1F634}" } };
+  assert.deepEqual(JSON.parse((await from(said, '{"told": 1}', "aws")).text), said);
   const wrong = await call({ fail: true }, "aws");
   assert.equal(wrong.status, 502);
   assert.match(JSON.parse(wrong.text).error.message, /^RangeError: asked to/);

@@ -29,6 +29,9 @@ def handler(event, context):
     if event.get("sleep"): time.sleep(event["sleep"])
     if event.get("raise"): raise ValueError("no: " + event["raise"])
     for i in range(event.get("lines", 0)): print("line", i)
+    if "told" in event:
+        said = context.client_context
+        return said and [said.custom, said.env, said.client and [said.client.app_title, said.client.installation_id]]
     return {"hello": event.get("name", "nobody"), "arn": context.invoked_function_arn}
 `;
 
@@ -99,6 +102,7 @@ test("so it is in Node, and what a program of its own says is passed on as it is
     if (event === "callback") return callback("no such user");
     if (event === "string") throw "x";
     if (event === "exit") process.exit(3);
+    if (event === "told") return callback(null, [context.clientContext, typeof context.clientContext]);
     throw new Error("");
   };`;
   const manifest = { name: "throws", runtime: "node", handler: "app.handler", memory: "256MiB" };
@@ -114,7 +118,9 @@ test("so it is in Node, and what a program of its own says is passed on as it is
   while true; do
     said=$(curl -sS -D /tmp/head "$api/next")
     id=$(grep -i aws-request-id /tmp/head | tr -d '\r' | cut -d' ' -f2)
-    curl -sS -d "$said" "$api/$id/error" > /tmp/answer
+    client=$(grep -i client-context /tmp/head | tr -d '\r' | cut -d' ' -f2-)
+    [ -z "$client" ] || curl -sS -d "$client" "$api/$id/response" > /tmp/answer
+    [ -z "$client" ] && curl -sS -d "$said" "$api/$id/error" > /tmp/answer
   done`;
   const program = { name: "own-words", runtime: "executable", memory: "64MiB" };
   const deployed = await platform.deploy(program, { bootstrap });
@@ -199,7 +205,9 @@ test("what is refused is refused in the words that the client has classes for", 
     [invoke("nobody", {}), "ResourceNotFoundException", 404, /Function not found: nobody/],
     [invoke("greet", {}, { Qualifier: "7" }), "ResourceNotFoundException", 404, /greet:7; version 1 serves, which is \$LATEST/],
     [invoke("greet", {}, { InvocationType: "Event" }), "InvalidParameterValueException", 400, /Event/],
-    [invoke("greet", {}, { ClientContext: "e30=" }), "InvalidParameterValueException", 400, /ClientContext/],
+    [invoke("greet", {}, { ClientContext: "e30" }), "InvalidRequestContentException", 400, /^Client context must be a valid Base64-encoded JSON object\.$/],
+    [invoke("greet", {}, { ClientContext: "W10=" }), "InvalidRequestContentException", 400, /Base64-encoded JSON object/],
+    [invoke("greet", {}, { ClientContext: "e30g".repeat(896) }), "InvalidRequestContentException", 400, /longer than 3583 bytes/],
     [invoke("greet", {}, { Payload: "{" }), "InvalidRequestContentException", 400, /Could not parse/],
     [invoke("greet", "x".repeat(6 << 20)), "RequestTooLargeException", 413, /6291456 bytes/],
   ];
@@ -207,6 +215,28 @@ test("what is refused is refused in the words that the client has classes for", 
     const refused = await refusal(call);
     assert.deepEqual(refused.slice(0, 2), [name, status]);
     assert.match(refused[2], message);
+  }
+});
+
+test("what a client says of itself reaches Python, Node and any program, for that call alone, and no log", async () => {
+  const custom = { team: "Zürich \u{1F634}", n: 1.5 };
+  const said = { client: { app_title: "till", installation_id: "i-1" }, custom, env: { locale: "de" } };
+  const ClientContext = Buffer.from(JSON.stringify(said, null, 2)).toString("base64");
+  const told = async (name, event, more) => JSON.parse(utf8((await invoke(name, event, more)).Payload));
+  const ofPython = [custom, { locale: "de" }, ["till", "i-1"]];
+  const { Payload, $metadata, LogResult } = await invoke("greet", { told: 1 }, { ClientContext, LogType: "Tail" });
+  assert.deepEqual(JSON.parse(utf8(Payload)), ofPython);
+  assert.equal(await told("greet", { told: 1 }), null);
+  assert.deepEqual(await told("greet", { told: 1 }, { ClientContext: "e30=" }), [null, null, null]);
+  assert.deepEqual(JSON.parse((await streamed("greet", { told: 1 }, { ClientContext })).text), ofPython);
+  assert.deepEqual(await told("throws", "told", { ClientContext }), [said, "object"]);
+  assert.deepEqual(await told("throws", "told"), [null, "undefined"]);
+  assert.deepEqual(await told("own-words", {}, { ClientContext }), said);
+  assert.equal((await failing("own-words", {})).errorType, "Function.Unknown");
+  const receipt = await control(`/api/v1/invocations/${$metadata.requestId}`);
+  const log = (await platform.cli("logs", "greet")).stdout;
+  for (const text of [Buffer.from(LogResult, "base64").toString(), JSON.stringify(receipt), log]) {
+    assert.ok(text.length > 0 && !/till|i-1|locale/.test(text), text);
   }
 });
 

@@ -28,6 +28,7 @@
 #include "gateway/json.h"
 #include "gateway/key_file.h"
 #include "gateway/lambda.h"
+#include "gateway/lambda_client.h"
 #include "gateway/sigv4.h"
 #include "gateway/tensor_json.h"
 #include "http/server.h"
@@ -133,7 +134,8 @@ std::map<std::string, std::string> of_lambda() {
           {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
           {"lambda: what an answer says of HTTP", bytes(gateway::prelude_bytes_max)},
           {"lambda: signature's time", time(gateway::signature_skew_max)},
-          {"lambda: presigned", time(gateway::presigned_age_max)}};
+          {"lambda: presigned", time(gateway::presigned_age_max)},
+          {"lambda: client context", bytes(gateway::client_context_base64_bytes_max)}};
 }
 
 std::map<std::string, std::string> of_the_wire() {
@@ -142,6 +144,7 @@ std::map<std::string, std::string> of_the_wire() {
           {"wire: credit window", bytes(wire::credit_window_bytes)},
           {"wire: body in a frame", bytes(wire::inline_body_bytes_max)},
           {"wire: document of an error", bytes(wire::document_bytes_max)},
+          {"wire: client context", bytes(wire::client_context_bytes_max)},
           {"wire: tensors", count(wire::tensors_max)},
           {"wire: dimensions", count(wire::dimensions_max)},
           {"wire: tensor name", bytes(wire::name_bytes_max)}};

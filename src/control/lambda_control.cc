@@ -95,19 +95,6 @@ Error no_function(const std::string& name) {
   return {Code::not_found, "Function not found: " + name.substr(0, 200)};
 }
 
-Result<std::string> from_base64(std::string_view text) {
-  const Error wrong{Code::invalid_argument, "ZipFile: it is not base64"};
-  if (text.empty() || text.size() % 4 != 0) return wrong;
-  std::string bytes(text.size() / 4 * 3, '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()),
-                                   static_cast<int>(text.size()));
-  if (size < 0) return wrong;
-  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-  bytes.resize(static_cast<std::size_t>(size) - padding);
-  return bytes;
-}
-
 std::string sha256_base64(std::string_view bytes) {
   std::string hash(EVP_MAX_MD_SIZE, '\0');
   unsigned size = 0;
@@ -325,8 +312,8 @@ asio::awaitable<Result<LambdaControl::Contents>> LambdaControl::unpack(std::stri
   ++unpacking_;
   const std::shared_ptr<int> place(&unpacking_, [](int* number) { --*number; });
   auto work = [this, text = std::move(base64)]() mutable -> Result<Contents> {
-    const auto zip = from_base64(text);
-    if (!zip) return zip.error();
+    const auto zip = gateway::from_base64(text);
+    if (!zip) return Error(zip.error()).during("ZipFile");
     text = std::string();
     Contents code{.facts = {sha256_base64(*zip), zip->size()}, .unpacked = {}, .files = {}};
     const auto held = http::Body::in_memfd(*zip);

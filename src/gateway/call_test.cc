@@ -54,6 +54,7 @@ class EchoFleet final : public fleet::Fleet {
     given_memfd = invocation.body.memfd();
     given_revision = invocation.revision;
     given_exactly = invocation.exactly;
+    given_context = invocation.client_context;
     fleet::Answer answer{.content = std::move(invocation.content),
                          .body = std::move(invocation.body),
                          .stream = {},
@@ -80,10 +81,12 @@ class EchoFleet final : public fleet::Fleet {
   int given_memfd = -1;
   catalog::RevisionPtr given_revision;
   bool given_exactly = false;
+  std::string given_context;
 
  private:
   const FakeCatalog* catalog_;
-  std::map<std::string, fleet::Runtime> runtimes_{{"onnx", {}}};
+  std::map<std::string, fleet::Runtime> runtimes_{{"onnx", {}},
+                                                  {"python", {.client_context = true}}};
 };
 
 class NoLogs final : public logs::Logs {
@@ -289,6 +292,36 @@ TEST(LambdaCall, IsReadAnewForWhatServesOnceItIsRead) {
   EXPECT_EQ(answered.status, 200) << text_of(answered);
   EXPECT_EQ(answered.fields.find("X-Amz-Executed-Version"), "2");
   EXPECT_EQ(world.fleet.given_revision, second);
+}
+
+http::Request lambda_from(std::string client_context, std::string body = "{}") {
+  auto made = request("/2015-03-31/functions/m/invocations", http::Body(std::move(body)));
+  made.head.fields.add("X-Amz-Client-Context", std::move(client_context));
+  return made;
+}
+
+TEST(LambdaCall, HandsOnWhatItsClientSaysOfItself) {
+  World world;
+  auto python = std::make_shared<catalog::Revision>(*revision(1, 2));
+  python->manifest.runtime = "python";
+  python->ready.signature = {};
+  world.catalog.serving = python;
+  EXPECT_EQ(world.call(lambda_from("eyJjdXN0b20iOnt9fQ==")).status, 200);
+  EXPECT_EQ(world.fleet.given_context, R"({"custom":{}})");
+  EXPECT_EQ(world.call(request("/f/m", http::Body("{}"))).status, 200);
+  EXPECT_EQ(world.fleet.given_context, "");
+}
+
+TEST(LambdaCall, IsRefusedWithAClientContextThatIsNoneOrThatNobodyIsToldOf) {
+  World world;
+  const auto no_context = world.call(lambda_from("eyJjdXN0b20iOnt9fQ"));
+  EXPECT_EQ(no_context.status, 400);
+  EXPECT_EQ(no_context.fields.find("x-amzn-ErrorType"), "InvalidRequestContentException");
+  const auto to_a_model = world.call(lambda_from("e30="));
+  EXPECT_EQ(to_a_model.status, 400);
+  EXPECT_EQ(to_a_model.fields.find("x-amzn-ErrorType"), "InvalidParameterValueException");
+  EXPECT_TRUE(text_of(to_a_model).contains("ClientContext: functions of runtime onnx"));
+  EXPECT_FALSE(world.fleet.invoked);
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // AWS Lambda's Invoke and InvokeWithResponseStream: from a signed request to an invocation, and
 // from its outcome to what AWS's clients expect.
 #include <algorithm>
+#include <expected>
 #include <utility>
 
 #include "gateway/errors.h"
 #include "gateway/gateway.h"
 #include "gateway/lambda.h"
+#include "gateway/lambda_client.h"
 #include "gateway/native_call.h"
 #include "gateway/outcome.h"
 #include "gateway/sigv4.h"
@@ -22,6 +24,19 @@ std::string limit_text(std::uint64_t bytes) {
 
 LambdaFault not_json(const Error& error) {
   return {400, "InvalidRequestContentException", error.message};
+}
+
+// What its client says of itself, for a function that can be told.
+std::expected<std::string, LambdaFault> client_context(
+    const http::Fields& fields, const catalog::Revision& called,
+    const std::map<std::string, fleet::Runtime>& runtimes) {
+  auto read = read_client_context(fields);
+  if (!read) return std::unexpected(not_json(read.error()));
+  const std::string& runtime = called.manifest.runtime;
+  if (read->empty() || fleet::runtime_of(runtimes, runtime).client_context) return *std::move(read);
+  return std::unexpected(lambda_fault(
+      Error{Code::invalid_argument, "ClientContext: functions of runtime " + runtime +
+                                        " cannot be told who calls them; leave it out"}));
 }
 
 // Of a call that was not answered, and whose failure is not the function's own.
@@ -102,6 +117,8 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   }
   const auto wishes = read_lambda_wishes(request.head.fields);
   if (!wishes) co_return lambda_response(lambda_fault(wishes.error()));
+  auto context = client_context(request.head.fields, **revision, parts_.fleet->runtimes());
+  if (!context) co_return lambda_response(context.error());
   if (wishes->call == LambdaCall::dry_run) {
     http::Response response;
     response.status = 204;
@@ -119,6 +136,7 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
   call.id = id;
   call.exactly = named->is_exact();
   call.timed_from_begin = true;
+  call.client_context = *std::move(context);
   auto filling = fill_lambda(&call, &request.body);
   const Result<> filled = co_await std::move(filling);
   const auto serves = find_qualified(*parts_.catalog, *named);

@@ -113,6 +113,18 @@ std::string base64(std::string_view bytes) {
   return text;
 }
 
+Result<std::string> from_base64(std::string_view text) {
+  if (text.empty() || text.size() % 4 != 0) return wrong("it is not base64");
+  std::string bytes(text.size() / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
+  if (size < 0) return wrong("it is not base64");
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  bytes.resize(static_cast<std::size_t>(size) - padding);
+  return bytes;
+}
+
 // ---- errors ----
 
 http::Response lambda_response(const LambdaFault& fault) {
@@ -229,8 +241,7 @@ Result<LambdaWishes> read_lambda_wishes(const http::Fields& fields) {
   const std::string_view log = fields.find("X-Amz-Log-Type").value_or("None");
   if (log != "None" && log != "Tail") return wrong("LogType: None or Tail");
   wishes.log_tail = log == "Tail";
-  constexpr std::array<std::pair<const char*, const char*>, 3> not_here{{
-      {"X-Amz-Client-Context", "ClientContext"},
+  constexpr std::array<std::pair<const char*, const char*>, 2> not_here{{
       {"X-Amz-Tenant-Id", "TenantId"},
       {"X-Amz-Durable-Execution-Name", "DurableExecutionName"},
   }};

@@ -80,5 +80,6 @@ std::string lambda_payload_chunks(std::string_view payload);
 std::string lambda_complete(std::string_view error_document, std::string_view log_result);
 
 std::string base64(std::string_view);
+Result<std::string> from_base64(std::string_view);
 
 }  // namespace dormouse::gateway

@@ -89,7 +89,6 @@ TEST(LambdaWishes, AreRefusedByNameIfTheyAreNotToBeHad) {
       {"X-Amz-Invocation-Type", "Event", "InvocationType: Event"},
       {"X-Amz-Invocation-Type", "requestresponse", "InvocationType"},
       {"X-Amz-Log-Type", "All", "LogType"},
-      {"X-Amz-Client-Context", "e30=", "ClientContext"},
       {"X-Amz-Tenant-Id", "a", "TenantId"},
       {"X-Amz-Durable-Execution-Name", "a", "DurableExecutionName"},
   };
