@@ -110,6 +110,33 @@ test("what is there is listed page by page, and removed", async () => {
   }
 });
 
+test("tags are told back, change, and one of them is the network", async () => {
+  const network = async (name) => (await platform.json("show", name)).function.revision.manifest.network ?? "none";
+  const Resource = (await send("GetFunction", { FunctionName: "greet" })).Configuration.FunctionArn;
+  const tags = async () => (await send("ListTags", { Resource })).Tags;
+  assert.deepEqual(await tags(), {});
+  await send("TagResource", { Resource, Tags: { team: "x y", empty: "", "dormouse:network": "none" } });
+  assert.deepEqual(await tags(), { team: "x y", empty: "", "dormouse:network": "none" });
+  const shown = await send("GetFunction", { FunctionName: "greet" });
+  assert.deepEqual(shown.Tags, await tags());
+  assert.equal(await network("greet"), "none");
+  await send("UntagResource", { Resource, TagKeys: ["empty", "dormouse:network", "nothing"] });
+  assert.deepEqual(await tags(), { team: "x y" });
+  assert.equal(await answer("greet"), "goodbye moon");
+  const says = /^Tags: dormouse:network: .*; allowed are none, outbound, and HOST:PORT, several with a space between them$/;
+  for (const value of ["internet", "api.example.com", "a:1,b:2", "169.254.169.254:80", ""]) {
+    for (const call of [send("TagResource", { Resource, Tags: { "dormouse:network": value } }),
+      create("netted", greet("x"), { Tags: { "dormouse:network": value } })]) {
+      const refused = await refusal(call);
+      assert.deepEqual(refused.slice(0, 2), ["InvalidParameterValueException", 400]);
+      assert.match(refused[2], says);
+    }
+  }
+  const ofAVersion = await refusal(send("ListTags", { Resource: `${Resource}:1` }));
+  assert.match(ofAVersion[2], /^Resource: a version has no tags of its own/);
+  assert.equal((await refusal(send("ListTags", { Resource: `${Resource}-not` })))[0], "ResourceNotFoundException");
+});
+
 test("Node functions and programs are made of zips, too", async () => {
   const node = { "index.mjs": "export const handler = async (event) => ({ twice: event.n * 2 });" };
   await create("twice", node, { Runtime: "nodejs22.x", Handler: "index.handler", MemorySize: 256 });
@@ -237,24 +264,27 @@ const environment = () => ({
 test("the aws command line deploys a function, calls it, and reads the end of its log", async () => {
   const file = path.join(platform.dir, "cli.zip");
   const out = path.join(platform.dir, "out.json");
-  writeFileSync(file, zip({ "lambda_function.py": "def lambda_handler(event, context):\n    print('seen')\n    return event\n" }));
+  writeFileSync(file, zip({ "lambda_function.py": "def lambda_handler(event, context):\n    print('seen')\n    return event | context.client_context.custom\n" }));
   const command = async (...args) => {
     const { stdout } = await run("/usr/bin/aws", ["--endpoint-url", platform.url, "lambda", ...args], { env: environment() });
     return stdout === "" ? {} : JSON.parse(stdout);
   };
   const made = await command(
     ..."create-function --function-name Typed_1 --runtime python3.12 --handler lambda_function.lambda_handler".split(" "),
-    ...["--role", role, "--zip-file", `fileb://${file}`],
+    ...["--role", role, "--zip-file", `fileb://${file}`, "--tags", "dormouse:network=none"],
   );
   assert.equal(made.State, "Active");
   await command("wait", "function-active", "--function-name", "Typed_1");
-  const payload = ["--cli-binary-format", "raw-in-base64-out", "--payload", '{"a": [1, "ü"]}'];
+  const said = ["--client-context", Buffer.from('{"custom": {"by": "aws"}}').toString("base64")];
+  const payload = ["--cli-binary-format", "raw-in-base64-out", "--payload", '{"a": [1, "ü"]}', ...said];
   const called = await command("invoke", "--function-name", "Typed_1", ...payload, "--log-type", "Tail", out);
   assert.equal(called.StatusCode, 200);
   assert.match(Buffer.from(called.LogResult, "base64").toString(), /\nseen\n/);
-  assert.deepEqual(JSON.parse(readFileSync(out)), { a: [1, "ü"] });
+  assert.deepEqual(JSON.parse(readFileSync(out)), { a: [1, "ü"], by: "aws" });
+  await command("tag-resource", "--resource", made.FunctionArn, "--tags", "team=x y");
   const shown = await command("get-function", "--function-name", "Typed_1");
   assert.equal(shown.Configuration.Handler, "lambda_function.lambda_handler");
+  assert.deepEqual(shown.Tags, { "dormouse:network": "none", team: "x y" });
   await command("delete-function", "--function-name", "Typed_1");
 });
 

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
+import { aws, client, refusal as refusalOf, zip } from "./aws.mjs";
 import { Platform, eventually } from "./platform.mjs";
 import * as world from "./world.mjs";
 
@@ -400,6 +401,28 @@ done
     assert.equal(await ask("some", "hosts"), `127.0.0.1 localhost\n${world.theWorlds} api.example\n`);
     const shown = (await platform.cli("show", "some")).stdout;
     assert.match(shown, /note: network +api\.example is 203\.0\.113\.7/);
+  });
+
+  test("what AWS's tools create has what its tag says, and otherwise what the node's configuration does", async (t) => {
+    const open = await start(t, { config: "lambda: {network: outbound}\n" });
+    const anyone = { url: open.url, credentials: { accessKeyId: "any", secretAccessKey: "any" } };
+    const send = (Command, input, by = anyone) => client(by).send(new aws[`${Command}Command`](input));
+    const create = (by, FunctionName, Tags = {}) =>
+      send("CreateFunction", { FunctionName, Runtime: "python3.12", Role: "r", Handler: "app.handler", Timeout: 9,
+        Code: { ZipFile: zip({ "app.py": app }) }, Tags }, by);
+    const fetched = (by, name, url) => by.callJson(name, ["fetch", url]);
+    const closed = { ...anyone, url: platform.url };
+    await create(anyone, "aws-out");
+    assert.match(await fetched(open, "aws-out", "http://api.example/"), /heard/);
+    const { FunctionArn: Resource } = await create(closed, "aws-some", {
+      "dormouse:network": `api.example:80 ${world.ofAPrivateNetwork}:8443` });
+    assert.match(await fetched(platform, "aws-some", "http://api.example/"), /heard/);
+    assert.match(await fetched(platform, "aws-some", `http://${world.ofAPrivateNetwork}:8443/`), /heard/);
+    assert.match(await fetched(platform, "aws-some", `http://${world.anotherOfTheWorld}:8443/`), /^failed/);
+    await send("UntagResource", { Resource, TagKeys: ["dormouse:network"] }, closed);
+    assert.match(await fetched(platform, "aws-some", "http://api.example/"), /^failed/);
+    const unknown = await refusalOf(create(closed, "aws-some-2", { "dormouse:network": "unknown.example:80" }));
+    assert.match(unknown.join(), /^InvalidParameterValueException,400,.*unknown\.example:80/);
   });
 
   test("S14: a name is asked for once, and what it says later opens nothing", async () => {

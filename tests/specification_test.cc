@@ -16,6 +16,7 @@
 
 #include "blobs/blobs.h"
 #include "catalog/catalog.h"
+#include "cli/config.h"
 #include "control/archive.h"
 #include "control/deploy.h"
 #include "control/garbage.h"
@@ -126,16 +127,23 @@ std::map<std::string, std::string> of_http() {
           {"json: values of a language model", count(static_cast<std::int64_t>(llm::values_max))}};
 }
 
+std::string name_of(const catalog::Network& network) {
+  using enum catalog::Network::Reach;
+  return network.reach == none ? "none" : network.reach == outbound ? "outbound" : "allowed";
+}
+
 std::map<std::string, std::string> of_lambda() {
-  return {{"lambda: payload", bytes(gateway::lambda_payload_bytes_max)},
-          {"lambda: request with a zip", bytes(control::LambdaControl::zip_request_bytes_max)},
-          {"lambda: zip, unpacked", bytes(control::apart_limits.bytes_max)},
-          {"lambda: zips at once", count(control::LambdaControl::unpacking_max)},
-          {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
-          {"lambda: what an answer says of HTTP", bytes(gateway::prelude_bytes_max)},
-          {"lambda: signature's time", time(gateway::signature_skew_max)},
-          {"lambda: presigned", time(gateway::presigned_age_max)},
-          {"lambda: client context", bytes(gateway::client_context_base64_bytes_max)}};
+  return {
+      {"lambda: payload", bytes(gateway::lambda_payload_bytes_max)},
+      {"lambda: request with a zip", bytes(control::zip_request_bytes_max)},
+      {"lambda: zip, unpacked", bytes(control::apart_limits.bytes_max)},
+      {"lambda: zips at once", count(control::LambdaControl::unpacking_max)},
+      {"lambda: end of the log", bytes(gateway::lambda_log_tail_bytes)},
+      {"lambda: what an answer says of HTTP", bytes(gateway::prelude_bytes_max)},
+      {"lambda: signature's time", time(gateway::signature_skew_max)},
+      {"lambda: presigned", time(gateway::presigned_age_max)},
+      {"lambda: client context", bytes(gateway::client_context_base64_bytes_max)},
+      {"lambda: network of what AWS's tools create", name_of(cli::DaemonConfig{}.lambda_network)}};
 }
 
 std::map<std::string, std::string> of_the_wire() {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "cli/yaml.h"
+#include "control/network.h"
 #include "control/quantities.h"
 
 namespace dormouse::cli {
@@ -247,8 +248,8 @@ Result<> read_runtime_field(std::string_view name, const json::value& value,
   if (name == "listens") return read_flag(value, runtime.listens);
   if (name == "language_models") return read_flag(value, runtime.language_models);
   if (name == "keeps_conversations") return read_flag(value, runtime.keeps_conversations);
-  return control::unknown_name("field", name, known);
   if (name == "client_context") return read_flag(value, runtime.client_context);
+  return control::unknown_name("field", name, known);
 }
 
 Result<> read_runtimes(const json::value& value, DaemonConfig& config) {
@@ -286,6 +287,14 @@ Result<> read_resolvers(const json::value& value, DaemonConfig& config) {
   return ok;
 }
 
+// A list of hosts is one function's own: its tags say it.
+Result<> read_lambda_network(const json::value& value, DaemonConfig& config) {
+  const auto network = control::read_network(value);
+  if (!value.is_string() || !network) return refused("none or outbound is needed");
+  config.lambda_network = *network;
+  return ok;
+}
+
 constexpr std::uint32_t most32 = 1'000'000;
 using Json = const json::value&;
 
@@ -318,6 +327,10 @@ const Entry entries[] = {
      "The nameservers of functions with `network: outbound`. Private addresses are opened for it, "
      "at port 53; the node's own never are.",
      read_resolvers},
+    {"lambda.network", "`none` or `outbound`", "`none`",
+     "What functions that AWS's tools create may reach, unless their tag `dormouse:network` says "
+     "it.",
+     read_lambda_network},
     {"rates.per_call", "price", "`0.0000002`", "What a call costs.",
      [](Json v, DaemonConfig& c) { return read_price(v, c.rates.per_call); }},
     {"rates.per_gib_second", "price", "`0.0000166667`", "What a second of a declared GiB costs.",

@@ -10,6 +10,7 @@
 
 #include "base/resources.h"
 #include "base/result.h"
+#include "catalog/catalog.h"
 #include "conversations/conversations.h"
 #include "fleet/fleet.h"
 #include "http/server.h"
@@ -28,6 +29,7 @@ struct DaemonConfig {
   std::string node_name;           // "": the host's.
   std::string oci_runtime = "runc";
   std::vector<sandbox::Ipv4> resolvers;  // Whom functions ask for names; empty: the host's.
+  catalog::Network lambda_network;       // Of what AWS's tools make, unless its tags say another.
   metering::RateCard rates;
   std::string currency = "USD";
   std::uint64_t output_bytes_per_second = fleet::Options().output_bytes_per_second;

@@ -26,6 +26,7 @@ node: {memory: 12GiB, cpu: 3.5, name: node-1}
 sandbox:
   oci_runtime: runsc
   resolvers: [9.9.9.9, 10.0.0.2]
+lambda: {network: outbound}
 rates: {per_call: 0.0000002, per_gib_second: "0.0000166667", bills_waking: true, currency: EUR}
 runtimes:
   probe:
@@ -38,8 +39,8 @@ runtimes:
     prepares: true
     reports: true
     loopback: true
-limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
     client_context: true
+limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
 )");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->data, "/var/lib/dormouse");
@@ -50,6 +51,7 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_EQ(config->node.cpu_millicores, 3500);
   EXPECT_EQ(config->oci_runtime, "runsc");
   EXPECT_EQ(config->resolvers, (std::vector<sandbox::Ipv4>{{0x09090909}, {0x0A000002}}));
+  EXPECT_EQ(config->lambda_network, (catalog::Network{catalog::Network::Reach::outbound, {}}));
   EXPECT_EQ(config->rates.per_call, PicoUnits{200'000});
   EXPECT_EQ(config->rates.per_gib_second, PicoUnits{16'666'700});
   EXPECT_TRUE(config->rates.bills_waking);
@@ -63,10 +65,18 @@ limits: {connections: 5, header_bytes: 4096, idle_timeout: 1m}
   EXPECT_TRUE(probe.prepares);
   EXPECT_TRUE(probe.reports);
   EXPECT_TRUE(probe.loopback);
+  EXPECT_TRUE(probe.client_context);
   EXPECT_FALSE(probe.forks);
   EXPECT_EQ(config->limits.connections_max, 5u);
-  EXPECT_TRUE(probe.client_context);
   EXPECT_EQ(config->limits.idle_timeout, 1min);
+}
+
+TEST(Config, GivesWhatAwssToolsMakeNoNetworkOrTheWorld) {
+  EXPECT_EQ(parse_config("lambda: {network: none}")->lambda_network, catalog::Network{});
+  for (const std::string network : {"all", "{allow: [\"a:1\"]}", "true"}) {
+    EXPECT_EQ(refusal("lambda: {network: " + network + "}"),
+              "lambda.network: none or outbound is needed");
+  }
 }
 
 TEST(Config, TakesDevicesFromDevAlone) {

@@ -115,7 +115,8 @@ Control::Control(Deps deps)
                .deploys = &deploys_,
                .keys = deps_.keys,
                .hosts = deps_.hosts,
-               .unpack = deps_.unpack}) {
+               .unpack = deps_.unpack,
+               .network = deps_.lambda_network}) {
 }
 
 http::Admission Control::admit(const http::Head& head, bool loopback) {

@@ -64,6 +64,7 @@ struct Deps {
   NodeFacts node;
   std::function<std::vector<sandbox::Finding>()> examine;  // Called on a thread of its own.
   std::function<Result<Unpacked>(int zip)> unpack;         // Likewise.
+  catalog::Network lambda_network;  // Of what AWS's tools make, unless its tags say another.
 };
 
 class Control final : public http::Handler {

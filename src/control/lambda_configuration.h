@@ -36,6 +36,7 @@ std::string lambda_log_group(std::string_view function);
 // Labels: of each tag, with its name after it; and where a program's handler was kept before it had
 // a field.
 inline constexpr std::string_view lambda_tag_label = "aws.tag.";
+inline constexpr std::string_view lambda_network_tag = "dormouse:network";
 inline constexpr const char* lambda_handler_label = "aws.handler";
 
 }  // namespace dormouse::control

@@ -16,64 +16,6 @@ namespace {
 
 using gateway::LambdaFault;
 
-enum class LambdaOperation : std::uint8_t {
-  create,
-  list,
-  get,
-  remove,
-  configuration,
-  update_configuration,
-  update_code,
-  publish,
-  versions,
-};
-
-struct Row {
-  std::string_view method;
-  std::string_view of_function;  // What follows its name; "-": it has no name.
-  LambdaOperation operation;
-  int status;
-  std::uint64_t body_bytes_max;
-};
-
-constexpr std::string_view nameless = "-";
-constexpr Row rows[] = {
-    {"POST", nameless, LambdaOperation::create, 201, LambdaControl::zip_request_bytes_max},
-    {"GET", nameless, LambdaOperation::list, 200, 0},
-    {"GET", "", LambdaOperation::get, 200, 0},
-    {"DELETE", "", LambdaOperation::remove, 204, 0},
-    {"GET", "configuration", LambdaOperation::configuration, 200, 0},
-    {"PUT", "configuration", LambdaOperation::update_configuration, 200,
-     LambdaControl::request_bytes_max},
-    {"PUT", "code", LambdaOperation::update_code, 200, LambdaControl::zip_request_bytes_max},
-    {"POST", "versions", LambdaOperation::publish, 201, LambdaControl::request_bytes_max},
-    {"GET", "versions", LambdaOperation::versions, 200, 0},
-};
-
-struct LambdaMatch {
-  const Row* row = nullptr;
-  std::string name;  // Of the function, as it is in the path.
-};
-
-// "/2015-03-31/functions/greet/code" → the row of "code", and "greet".
-LambdaMatch match_lambda(std::string_view method, std::string_view path) {
-  constexpr std::string_view root = "/2015-03-31/functions";
-  if (!path.starts_with(root)) return {};
-  path.remove_prefix(root.size());
-  std::string_view of_function = nameless, name;
-  if (path.size() > 1 && path.front() == '/') {
-    path.remove_prefix(1);
-    name = path.substr(0, path.find('/'));
-    of_function = path.substr(std::min(path.size(), name.size() + 1));
-  } else if (!path.empty() && path != "/") {
-    return {};
-  }
-  for (const Row& row : rows) {
-    if (row.method == method && row.of_function == of_function) return {&row, std::string(name)};
-  }
-  return {};
-}
-
 LambdaFault unknown_operation(const http::Head& head) {
   return {404, "UnknownOperationException",
           head.method + " " + head.path.substr(0, 200) +
@@ -195,12 +137,15 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::dispatch(Asked asked) {
     case LambdaOperation::versions: co_return versions(asked);
     case LambdaOperation::get: co_return get(asked);
     case LambdaOperation::configuration: co_return configuration(asked);
+    case LambdaOperation::list_tags: co_return tags(asked);
     case LambdaOperation::create: co_return co_await create(std::move(asked));
     case LambdaOperation::remove: co_return co_await remove(std::move(asked));
     case LambdaOperation::update_configuration:
       co_return co_await update_configuration(std::move(asked));
     case LambdaOperation::update_code: co_return co_await update_code(std::move(asked));
     case LambdaOperation::publish: co_return co_await publish(std::move(asked));
+    case LambdaOperation::tag:
+    case LambdaOperation::untag: co_return co_await change_tags(std::move(asked));
   }
   CHECK_UNREACHABLE("every LambdaOperation is carried out");
 }
@@ -237,6 +182,24 @@ LambdaControl::Answer LambdaControl::get(const Asked& asked) const {
   auto tags = lambda_tags((*revision)->manifest);
   if (!tags.empty()) whole["Tags"] = std::move(tags);
   return whole;
+}
+
+// Of the active revision: a version has no tags of its own, as on Lambda.
+Result<catalog::RevisionPtr> LambdaControl::tagged(const Asked& asked) const {
+  const auto& [name, qualifier] = asked.function;
+  if (!qualifier.empty()) {
+    return Error{Code::invalid_argument, "Resource: a version has no tags of its own: leave \":" +
+                                             qualifier.substr(0, 200) + "\" out"};
+  }
+  auto active = deps_.catalog->active(name);
+  if (!active) return no_function(name);
+  return active;
+}
+
+LambdaControl::Answer LambdaControl::tags(const Asked& asked) const {
+  const auto revision = tagged(asked);
+  if (!revision) return revision.error();
+  return json::object{{"Tags", lambda_tags((*revision)->manifest)}};
 }
 
 LambdaControl::Answer LambdaControl::list(const Asked& asked) const {
@@ -366,7 +329,7 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::create(Asked asked) {
   auto reading = body_of(std::exchange(asked.body, nullptr));
   auto body = co_await std::move(reading);
   if (!body) co_return body.error();
-  auto change = read_create_function(*body);
+  auto change = read_create_function(*body, deps_.network);
   if (!change) co_return change.error();
   body = json::value();
   const Error exists{Code::conflict, "Function already exist: " + change->name};
@@ -432,6 +395,22 @@ asio::awaitable<LambdaControl::Answer> LambdaControl::update_configuration(Asked
   if (!change) co_return change.error();
   if (auto same = check_revision_id(change->revision_id, *before); !same) co_return same.error();
   auto deploying = deploy(std::move(asked), *std::move(change), before->files);
+  co_return co_await std::move(deploying);
+}
+
+asio::awaitable<LambdaControl::Answer> LambdaControl::change_tags(Asked asked) {
+  auto reading = body_of(std::exchange(asked.body, nullptr));
+  const auto body = co_await std::move(reading);
+  if (!body) co_return body.error();
+  const auto before = tagged(asked);
+  if (!before) co_return before.error();
+  const catalog::Manifest& manifest = (*before)->manifest;
+  auto change = asked.operation == LambdaOperation::tag
+                    ? read_tag_resource(*body, manifest)
+                    : read_untag_resource(http::query_values(asked.query, "tagKeys"), manifest,
+                                          deps_.network);
+  if (!change) co_return change.error();
+  auto deploying = deploy(std::move(asked), *std::move(change), (*before)->files);
   co_return co_await std::move(deploying);
 }
 

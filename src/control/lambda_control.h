@@ -11,6 +11,9 @@
 //   PUT    /2015-03-31/functions/{f}/code                 UpdateFunctionCode
 //   POST   /2015-03-31/functions/{f}/versions             PublishVersion
 //   GET    /2015-03-31/functions/{f}/versions             ListVersionsByFunction
+//   GET    /2017-03-31/tags/{arn}                         ListTags
+//   POST   /2017-03-31/tags/{arn}                         TagResource
+//   DELETE /2017-03-31/tags/{arn}?tagKeys=                UntagResource
 //
 // Security   The gateway has checked the signature, or the key. As the control API, it needs a
 //            known Host and no foreign Origin; and, where there are no keys, a signature of any
@@ -34,6 +37,7 @@
 #include "control/deploy.h"
 #include "control/lambda_configuration.h"
 #include "control/lambda_requests.h"
+#include "control/lambda_routes.h"
 #include "control/unpacking.h"
 #include "gateway/keys.h"
 #include "gateway/origin.h"
@@ -50,12 +54,11 @@ struct LambdaDeps {
   const gateway::Keys* keys = nullptr;
   gateway::Hosts hosts;
   std::function<Result<Unpacked>(int zip)> unpack;  // Blocks.
+  catalog::Network network;                         // Of functions whose tags say nothing of it.
 };
 
 class LambdaControl final : public http::Handler {
  public:
-  static constexpr std::uint64_t zip_request_bytes_max = 70 << 20;  // 50 MiB in base64, and more.
-  static constexpr std::uint64_t request_bytes_max = 1 << 20;
   static constexpr int unpacking_max = 2;  // At once. More: 429.
 
   explicit LambdaControl(LambdaDeps);
@@ -75,11 +78,14 @@ class LambdaControl final : public http::Handler {
   asio::awaitable<Answer> remove(Asked);
   asio::awaitable<Answer> remove_version(Asked);
   asio::awaitable<Answer> publish(Asked);
+  asio::awaitable<Answer> change_tags(Asked);
   Answer list(const Asked&) const;
   Answer versions(const Asked&) const;
   Answer get(const Asked&) const;
   Answer configuration(const Asked&) const;
+  Answer tags(const Asked&) const;
 
+  Result<catalog::RevisionPtr> tagged(const Asked&) const;
   Result<catalog::RevisionPtr> qualified(const Asked&, std::string* version) const;
   asio::awaitable<Result<json::value>> body_of(std::shared_ptr<const http::Body>);
   asio::awaitable<Result<Contents>> unpack(std::string base64);

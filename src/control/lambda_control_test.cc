@@ -79,6 +79,13 @@ TEST(LambdaOperation, IsKnownByMethodAndPath) {
       {"POST", "/2015-03-31/functions/greet/aliases", false},
       {"PUT", "/2015-03-31/functions/greet/code/x", false},
       {"GET", "/2015-03-31/functionsgreet", false},
+      {"GET", "/2017-03-31/tags/arn:aws:lambda:eu-west-1:1:function:greet", true},
+      {"POST", "/2017-03-31/tags/greet", true},
+      {"DELETE", "/2017-03-31/tags/greet", true},
+      {"PUT", "/2017-03-31/tags/greet", false},
+      {"GET", "/2017-03-31/tags/", false},
+      {"GET", "/2017-03-31/tags", false},
+      {"GET", "/2017-03-31/tags/greet/x", false},
       {"GET", "/2016-08-19/account-settings", false},
   };
   PythonWorld world;
@@ -138,6 +145,28 @@ TEST(LambdaFunctions, AreRefusedWithATypeAndLeaveNothing) {
     EXPECT_EQ(refused.fields.find("x-amzn-ErrorType"), "InvalidParameterValueException") << row.why;
   }
   EXPECT_TRUE(world.catalog.all().empty());
+}
+
+TEST(LambdaFunctions, HaveTagsThatChangeAndOneThatIsTheirNetwork) {
+  PythonWorld world;
+  ASSERT_EQ(ask(world, "POST", functions, create_body()).status, 201);
+  const std::string tags = "/2017-03-31/tags/arn:aws:lambda:eu-west-1:000000000000:function:greet";
+  EXPECT_EQ(ask(world, "GET", tags).json().at("Tags"), json::object());
+  const auto set = ask(world, "POST", tags, R"({"Tags":{"team":"x","dormouse:network":"none"}})");
+  EXPECT_EQ(set.status, 204) << set.body;
+  EXPECT_EQ(set.body, "");
+  EXPECT_EQ(world.catalog.active("greet")->number, 2);
+  const Reply shown = ask(world, "GET", std::string(functions) + "/greet");
+  EXPECT_EQ(shown.json().at("Tags"), ask(world, "GET", tags).json().at("Tags"));
+  EXPECT_EQ(ask(world, "DELETE", tags + "?tagKeys=team&tagKeys=dormouse%3Anetwork").status, 204);
+  EXPECT_EQ(ask(world, "GET", tags).json().at("Tags"), json::object());
+  const auto bad = ask(world, "POST", tags, R"({"Tags":{"dormouse:network":"all"}})");
+  EXPECT_EQ(bad.status, 400);
+  EXPECT_EQ(bad.fields.find("x-amzn-ErrorType"), "InvalidParameterValueException");
+  EXPECT_EQ(ask(world, "GET", tags + ":1").status, 400);
+  EXPECT_EQ(ask(world, "DELETE", tags).status, 400);
+  EXPECT_EQ(ask(world, "GET", "/2017-03-31/tags/nobody").status, 404);
+  EXPECT_EQ(world.catalog.active("greet")->number, 3);
 }
 
 TEST(LambdaFunctions, ComeInPages) {

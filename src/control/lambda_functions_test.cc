@@ -18,8 +18,8 @@ std::string create_text(const std::string& more = "") {
          more + "}";
 }
 
-Result<LambdaChange> create(const std::string& more = "") {
-  return read_create_function(json::parse(create_text(more)));
+Result<LambdaChange> create(const std::string& more = "", const catalog::Network& otherwise = {}) {
+  return read_create_function(json::parse(create_text(more)), otherwise);
 }
 
 catalog::Revision revision_of(catalog::Manifest manifest) {
@@ -146,7 +146,7 @@ TEST(LambdaCreate, RefusesAnotherValueOfWhatItMustHave) {
   for (const auto& row : rows) {
     json::value body = json::parse(create_text());
     body.as_object()[row.field] = json::parse(row.value);
-    const auto refused = read_create_function(body);
+    const auto refused = read_create_function(body, {});
     ASSERT_FALSE(refused) << row.field << row.value;
     EXPECT_TRUE(refused.error().message.starts_with(row.says)) << refused.error().message;
   }
@@ -156,16 +156,95 @@ TEST(LambdaCreate, LeavesAnExecutablesHandlerToIt) {
   json::value body = json::parse(create_text());
   body.as_object()["Runtime"] = "provided.al2023";
   body.as_object()["Handler"] = "bootstrap";
-  const auto change = read_create_function(body);
+  const auto change = read_create_function(body, {});
   ASSERT_TRUE(change) << change.error().message;
   EXPECT_EQ(change->manifest.runtime, "executable");
   EXPECT_EQ(change->manifest.handler, "bootstrap");
   EXPECT_EQ(shown(change->manifest).at("Handler"), "bootstrap");
 }
 
+using Reach = catalog::Network::Reach;
+
+TEST(LambdaNetwork, IsTheTagsOrElseTheNodes) {
+  const catalog::Network outbound{.reach = Reach::outbound};
+  const struct {
+    const char* tags;
+    catalog::Network otherwise, read;
+  } rows[] = {
+      {"", {}, {}},
+      {"", outbound, outbound},
+      {R"(,"Tags":{"team":"x"})", outbound, outbound},
+      {R"(,"Tags":{"dormouse:network":"none"})", outbound, {}},
+      {R"(,"Tags":{"dormouse:network":"outbound"})", {}, outbound},
+      {R"(,"Tags":{"dormouse:network":"API.example.com:443"})",
+       {},
+       {Reach::allowed, {"api.example.com:443"}}},
+      {R"(,"Tags":{"dormouse:network":" 10.0.0.7:5432  a.b:1 10.0.0.7:5432 "})",
+       {},
+       {Reach::allowed, {"10.0.0.7:5432", "a.b:1"}}},
+  };
+  for (const auto& row : rows) {
+    const auto change = create(row.tags, row.otherwise);
+    ASSERT_TRUE(change) << change.error().message;
+    EXPECT_EQ(change->manifest.network, row.read) << row.tags;
+  }
+}
+
+TEST(LambdaNetwork, IsRefusedByTheTagsNameWithWhatIsAllowed) {
+  const char* const rows[] = {
+      R"("")",        R"(" ")",          R"("Outbound")",     R"("none outbound")",
+      R"("a:1,b:2")", R"("https://a/")", R"("127.0.0.1:80")", "7"};
+  for (const std::string value : rows) {
+    const auto refused = create(R"(,"Tags":{"dormouse:network":)" + value + "}");
+    ASSERT_FALSE(refused) << value;
+    const std::string& message = refused.error().message;
+    EXPECT_TRUE(message.starts_with("Tags: dormouse:network: ")) << message;
+    EXPECT_TRUE(
+        message.ends_with("; allowed are none, outbound, and HOST:PORT, several with a "
+                          "space between them"))
+        << message;
+  }
+  std::string many;
+  for (int port = 1; port <= 65; ++port) many += "a:" + std::to_string(port) + " ";
+  EXPECT_FALSE(create(R"(,"Tags":{"dormouse:network":")" + many + "\"}"));
+}
+
+TEST(LambdaTags, ChangeThemselvesAndTheNetworkAndNothingElse) {
+  const catalog::Network outbound{.reach = Reach::outbound};
+  const auto before = create(R"(,"MemorySize":512,"Tags":{"team":"x","cost":""})")->manifest;
+  EXPECT_EQ(lambda_tags(before), (json::object{{"team", "x"}, {"cost", ""}}));
+  const auto tagged = read_tag_resource(
+      json::parse(R"({"Tags":{"team":"y","dormouse:network":"outbound"}})"), before);
+  ASSERT_TRUE(tagged) << tagged.error().message;
+  catalog::Manifest expected = before;
+  expected.network = outbound;
+  expected.labels["aws.tag.team"] = "y";
+  expected.labels["aws.tag.dormouse:network"] = "outbound";
+  EXPECT_EQ(tagged->manifest, expected);
+
+  const std::string unknown[] = {"nothing", "aws.role"};
+  EXPECT_EQ(read_untag_resource(unknown, tagged->manifest, {})->manifest, expected);
+  const std::string both[] = {"team", "dormouse:network"};
+  const auto untagged = read_untag_resource(both, tagged->manifest, {});
+  EXPECT_EQ(lambda_tags(untagged->manifest), (json::object{{"cost", ""}}));
+  EXPECT_EQ(untagged->manifest.network, catalog::Network{});
+  EXPECT_EQ(read_untag_resource(both, tagged->manifest, outbound)->manifest.network, outbound);
+
+  // One that a dormouse.yaml has said stays.
+  auto other = before;
+  other.network = {Reach::allowed, {"a:1"}};
+  EXPECT_EQ(read_untag_resource(both, other, {})->manifest.network, other.network);
+  for (const char* body :
+       {"{}", "[]", R"({"Tags":null})", R"({"Tags":[]})", R"({"tags":{"a":"b"}})"}) {
+    EXPECT_FALSE(read_tag_resource(json::parse(body), before)) << body;
+  }
+  EXPECT_FALSE(read_untag_resource({}, before, {}));
+}
+
 TEST(LambdaUpdate, ChangesWhatIsSaidAndNothingElse) {
   auto before = create(R"(,"MemorySize":512,"Environment":{"Variables":{"A":"b"}})")->manifest;
   before.concurrency = 4;
+  before.network.reach = catalog::Network::Reach::outbound;
   before.keep_alive = 5s;
   note_zip(before, {"c2hh", 7});
   const auto change =

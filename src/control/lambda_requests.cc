@@ -7,6 +7,7 @@
 
 #include "control/lambda_configuration.h"
 #include "control/manifest.h"
+#include "control/network.h"
 #include "control/quantities.h"
 #include "gateway/lambda.h"
 
@@ -181,11 +182,27 @@ Result<> read_environment(const json::value& value, Draft& draft) {
   return ok;
 }
 
+std::string label_of(std::string_view tag) {
+  return std::string(lambda_tag_label) + std::string(tag);
+}
+
+Result<> read_network_tag(const json::value& value, Draft& draft) {
+  constexpr const char* allowed =
+      "; allowed are none, outbound, and HOST:PORT, several with a space between them";
+  if (!value.is_string()) return refused(std::string("not a text") + allowed);
+  const auto network = read_network_words(text_of(value.get_string()));
+  if (!network) return refused(network.error().message + allowed);
+  draft.manifest["network"] = network_json(*network);
+  return ok;
+}
+
 Result<> read_tags(const json::value& value, Draft& draft) {
   if (!value.is_object()) return refused("not a map of texts");
   for (const auto& [key, entry] : value.get_object()) {
-    const std::string label = std::string(lambda_tag_label) + std::string(key);
-    if (auto read = read_label(entry, draft, label); !read) return read;
+    const std::string_view tag(key.data(), key.size());
+    Result<> read = tag == lambda_network_tag ? read_network_tag(entry, draft) : ok;
+    if (read) read = read_label(entry, draft, label_of(tag));
+    if (!read) return std::move(read).error().during(tag);
   }
   return ok;
 }
@@ -292,6 +309,7 @@ constexpr Field code_fields[] = {
     {"RevisionId", read_revision_id},
     {"Architectures", read_architectures},
 };
+constexpr Field tag_fields[] = {{"Tags", read_tags}};
 constexpr Field revision_fields[] = {{"RevisionId", read_revision_id}};
 
 Result<> read_fields(const json::value& body, std::span<const std::span<const Field>> tables,
@@ -299,9 +317,9 @@ Result<> read_fields(const json::value& body, std::span<const std::span<const Fi
   if (!body.is_object()) return refused("the body is not a JSON object");
   for (const auto& [key, value] : body.get_object()) {
     const std::string_view name(key.data(), key.size());
-    // An empty Environment or Description takes away what there was.
-    const bool clears = name == "Environment" || name == "Description";
-    if (is_empty(value) && !clears) continue;
+    // An empty Environment or Description takes away what there was, and a tag may be empty.
+    const bool says = name == "Environment" || name == "Description" || name == "Tags";
+    if (is_empty(value) && !says) continue;
     if (value.is_null()) continue;
     const Field* found = nullptr;
     for (const auto table : tables) {
@@ -340,9 +358,12 @@ Draft draft_of(const Manifest& before) {
 
 }  // namespace
 
-Result<LambdaChange> read_create_function(const json::value& body) {
-  // AWS's own defaults.
-  Draft draft{.manifest = {{"timeout", "3s"}, {"memory", "128MiB"}}, .change = {}};
+Result<LambdaChange> read_create_function(const json::value& body,
+                                          const catalog::Network& otherwise) {
+  // AWS's own defaults, and the node's.
+  Draft draft{
+      .manifest = {{"timeout", "3s"}, {"memory", "128MiB"}, {"network", network_json(otherwise)}},
+      .change = {}};
   const std::span<const Field> tables[] = {creation_fields, configuration_fields};
   if (auto read = read_fields(body, tables, draft); !read) return read.error();
   if (draft.change.name.empty()) return refused("FunctionName is missing");
@@ -363,6 +384,26 @@ Result<LambdaChange> read_update_configuration(const json::value& body, const Ma
   Draft draft = draft_of(before);
   const std::span<const Field> tables[] = {configuration_fields, revision_fields};
   if (auto read = read_fields(body, tables, draft); !read) return read.error();
+  return completed(std::move(draft));
+}
+
+Result<LambdaChange> read_tag_resource(const json::value& body, const Manifest& before) {
+  Draft draft = draft_of(before);
+  const std::span<const Field> tables[] = {tag_fields};
+  if (auto read = read_fields(body, tables, draft); !read) return read.error();
+  const json::value* const tags = body.get_object().if_contains("Tags");
+  if (tags == nullptr || tags->is_null()) return refused("Tags is missing");
+  return completed(std::move(draft));
+}
+
+Result<LambdaChange> read_untag_resource(std::span<const std::string> tags, const Manifest& before,
+                                         const catalog::Network& otherwise) {
+  if (tags.empty()) return refused("tagKeys is missing");
+  Draft draft = draft_of(before);
+  for (const std::string& tag : tags) {
+    const bool was_there = labels_of(draft).erase(label_of(tag)) > 0;
+    if (was_there && tag == lambda_network_tag) draft.manifest["network"] = network_json(otherwise);
+  }
   return completed(std::move(draft));
 }
 

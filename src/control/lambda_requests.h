@@ -9,10 +9,14 @@
 //   Handler        handler
 //   MemorySize     memory, in MiB        Timeout     timeout, in seconds
 //   Environment    env and secrets       Role, Description, Tags    labels
+//
+// One tag is heard as well: "dormouse:network" is the network, "none", "outbound" or HOST:PORT, of
+// which several have blanks between them, as the value of a tag may.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -31,10 +35,15 @@ struct LambdaChange {
   catalog::Manifest manifest;  // What it becomes; without the labels of the code.
 };
 
-// invalid_argument names the field.
-Result<LambdaChange> read_create_function(const json::value&);
+// invalid_argument names the field. `otherwise`: the network of what no tag says it of.
+Result<LambdaChange> read_create_function(const json::value&, const catalog::Network& otherwise);
 Result<LambdaChange> read_update_code(const json::value&, const catalog::Manifest& before);
 Result<LambdaChange> read_update_configuration(const json::value&, const catalog::Manifest& before);
+
+Result<LambdaChange> read_tag_resource(const json::value&, const catalog::Manifest& before);
+Result<LambdaChange> read_untag_resource(std::span<const std::string> tags,
+                                         const catalog::Manifest& before,
+                                         const catalog::Network& otherwise);
 
 // PublishVersion's body, of the revision that is active: conflict if it means another one.
 Result<> check_publish(const json::value&, const catalog::Revision&);

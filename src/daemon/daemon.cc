@@ -204,7 +204,8 @@ Result<> Platform::open_doors() {
                     .hosts = known_hosts(),
                     .node = facts(),
                     .examine = [this] { return sandbox::examine_host(sandboxes()); },
-                    .unpack = control::unpack_apart});
+                    .unpack = control::unpack_apart,
+                    .lambda_network = config_.lambda_network});
   gateway_ = std::make_unique<gateway::Gateway>(
       gateway::Parts{.clock = clock_.get(),
                      .catalog = catalog_.get(),
