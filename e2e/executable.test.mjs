@@ -3,7 +3,7 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Platform, compileNative, eventually, program, repository } from "./platform.mjs";
 
@@ -272,6 +272,25 @@ test("a deploy fails with the program's own words, or with how it ended", async 
     assert.notEqual(code, 0);
     assert.match(stderr, said);
   }
+});
+
+// As it is for a moment in a process that the daemon has just forked, while what was uploaded is written.
+test("a program that is still open for writing somewhere is waited for", async () => {
+  const script = `#!/bin/sh
+H="$(mktemp)"
+while :; do
+  curl -sS -D "$H" -o /dev/null "http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next"
+  ID="$(sed -n 's/^Lambda-Runtime-Aws-Request-Id: *\\([^\r]*\\).*/\\1/p' "$H")"
+  curl -sS -d '"here"' "http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/$ID/response"
+done
+`;
+  const done = await platform.deploy({ name: "written", runtime: "executable", keep_alive: "0s" }, { bootstrap: script });
+  assert.equal(done.code, 0, done.stderr);
+  await eventually("it sleeps", () => platform.isIdle("written"));
+  const found = execFileSync("find", [platform.data, "-name", "bootstrap", "-size", `${script.length}c`], { encoding: "utf8" });
+  const file = openSync(found.split("\n")[0], "r+");
+  setTimeout(() => closeSync(file), 300);
+  assert.equal(await platform.callJson("written"), "here");
 });
 
 test("answers to no call are refused: 400 for one unknown, 403 for a second one", async () => {

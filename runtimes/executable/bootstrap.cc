@@ -39,13 +39,26 @@ std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
   return pointers;
 }
 
+// What was deployed just now may be open for writing for a moment, in a process that the daemon has
+// forked and that has not executed anything yet.
+void execute_once_closed(char* const* argv, char* const* lines) {
+  constexpr int tries = 400;
+  constexpr useconds_t pause_us = 5000;
+  for (int i = 0; i < tries; ++i) {
+    execve(argv[0], argv, lines);
+    if (errno != ETXTBSY) return;
+    usleep(pause_us);
+  }
+  errno = ETXTBSY;
+}
+
 [[noreturn]] void become(char* const* argv, char* const* lines, int input, int report) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   setpgid(0, 0);
   const bool placed = input < 0 || dup2(input, STDIN_FILENO) == STDIN_FILENO;
-  if (placed && chdir(code_folder) == 0) execve(argv[0], argv, lines);
+  if (placed && chdir(code_folder) == 0) execute_once_closed(argv, lines);
   const int error = errno;
   (void)!write(report, &error, sizeof(error));
   _exit(127);
