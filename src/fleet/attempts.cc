@@ -38,7 +38,7 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
   const catalog::Manifest& terms = it.invocation.revision->manifest;
-  const bool from_begin = it.invocation.timed_from_begin;
+  const bool from_begin = it.invocation.wishes.timed_from_begin;
   const Duration patience =
       from_begin ? std::max(terms.timeout, terms.start_timeout) : terms.timeout;
   it.deadline = std::min(it.timing.accepted + patience, it.invocation.deadline);

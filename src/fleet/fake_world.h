@@ -180,12 +180,8 @@ class World {
 
   // One whose client says this of itself.
   asio::awaitable<Outcome> call_from(std::string name, std::string client_context) {
-    Invocation invocation{.id = InvocationId::make(clock_->wall(), {++calls_, 7}),
-                          .revision = revisions_.at(name),
-                          .content = {.content_type = "text/plain"},
-                          .body = http::Body("x"),
-                          .client_context = std::move(client_context),
-                          .accepted = clock_->now()};
+    Invocation invocation = invocation_of(revisions_.at(name), http::Body("x"));
+    invocation.wishes.client_context = std::move(client_context);
     return fleet->invoke(std::move(invocation));
   }
 

@@ -64,21 +64,26 @@ const Runtime& runtime_of(const std::map<std::string, Runtime>&, const std::stri
 // Where the programs of a runtime that `listens` do so, on the sandbox's own loopback.
 inline constexpr std::uint16_t program_port = 8080;
 
+// What a dialect may ask for beside.
+struct Wishes {
+  bool exactly = false;  // The invocation's revision, also beside what serves; else what does.
+  // The function's timeout runs from when it begins, as AWS has it: it waits as long as a start may
+  // take. Else waiting is within it.
+  bool timed_from_begin = false;
+  std::string client_context;  // "": none. Of a runtime that takes it.
+};
+
 struct Invocation {
   InvocationId id;
   catalog::RevisionPtr revision;
-  bool exactly = false;  // That one, also beside what serves; else whichever serves.
   wire::Content content;
   http::Body body;
   std::vector<std::string> outputs;  // Wanted tensors by name; empty: all.
   std::string conversation;          // "": none. Of a runtime that keeps them.
-  std::string client_context;        // "": none. Of one that takes it.
   TimePoint accepted;
   std::vector<std::string> callers;  // The functions that wait for it, the outermost first.
   TimePoint deadline = never;        // Its function's timeout may end sooner.
-  // That runs from when it begins, as AWS has it: it waits as long as a start may take. Else
-  // waiting is within it.
-  bool timed_from_begin = false;
+  Wishes wishes;
 };
 
 // The body of an answer that comes piece by piece. Destroying it before its end is the client's

@@ -547,7 +547,7 @@ TEST(Fleet, CountsTheTimeoutFromTheBeginIfThatIsAsked) {
   world.serve(revision);
   const auto timed = [&](const char* text) {
     Invocation invocation = world.invocation_of(revision, http::Body(text));
-    invocation.timed_from_begin = true;
+    invocation.wishes.timed_from_begin = true;
     return World::text(world.run(world.fleet->invoke(std::move(invocation))));
   };
   EXPECT_EQ(timed("hello"), "said: hello");
@@ -584,7 +584,7 @@ bool is_ready(const std::future<Outcome>& outcome) {
 std::string answer_of(World& world, const catalog::RevisionPtr& revision, bool exactly,
                       const char* text = "x") {
   Invocation invocation = world.invocation_of(revision, http::Body(text));
-  invocation.exactly = exactly;
+  invocation.wishes.exactly = exactly;
   const auto outcome = world.run(world.fleet->invoke(std::move(invocation)));
   if (!outcome.answer || !outcome.receipt) return World::text(outcome);
   const bool warm = outcome.receipt->rung == ledger::Rung::dozing;
@@ -621,9 +621,8 @@ TEST(Fleet, AsksNothingMoreOfARevisionThatIsRetiredNorOfAFunctionThatIsGone) {
   world.serve(first);
   world.serve(second);
   Invocation slow = world.invocation_of(first, http::Body("slow"));
-  slow.exactly = true;
-  auto runs =
-      asio::co_spawn(world.io, world.fleet->invoke(std::move(slow)), asio::use_future);
+  slow.wishes.exactly = true;
+  auto runs = asio::co_spawn(world.io, world.fleet->invoke(std::move(slow)), asio::use_future);
   ASSERT_TRUE(world.comes([&] { return world.fleet->status("f").running == 1; }));
   world.fleet->retire("f", 1);
   world.fleet->retire("f", 7);  // Nothing is there of it.

@@ -131,7 +131,7 @@ void Shard::retire(const std::string& function, std::int32_t number) {
 FunctionKey Shard::meant_by(const Invocation& it) {
   const std::string& function = it.revision->manifest.name;
   const FunctionKey serves = serving(function);
-  if (!it.exactly || serves == FunctionKey{}) return serves;
+  if (!it.wishes.exactly || serves == FunctionKey{}) return serves;
   if (served_.at(serves).revision->number == it.revision->number) return serves;
   FunctionKey& key = beside_[function][it.revision->number];
   if (key == FunctionKey{}) key = add(it.revision, 0);
@@ -194,7 +194,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   CHECK(it != nullptr && where != nullptr && where->ready);
   it->instance = wanted.instance;
   it->timing.dispatched = parts_.clock->now();
-  if (it->invocation.timed_from_begin) {
+  if (it->invocation.wishes.timed_from_begin) {
     it->deadline = it->timing.dispatched + it->invocation.revision->manifest.timeout;
   }
   const bool waited = where->fresh && it->timing.accepted < where->ready_at;
@@ -229,7 +229,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     return happen(scheduling::Ended{wanted.call, {}, {}});
   }
   if (keeps_conversations(*it->invocation.revision)) hand_over_conversation(*it, *where);
-  if (const std::string& said = it->invocation.client_context; !said.empty()) {
+  if (const std::string& said = it->invocation.wishes.client_context; !said.empty()) {
     where->worker->post(wire::Type::context, static_cast<std::uint64_t>(it->key), said);
   }
   where->worker->post(wire::Type::invoke, 0, ordered->payload, std::move(ordered->descriptors));

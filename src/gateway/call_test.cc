@@ -53,8 +53,8 @@ class EchoFleet final : public fleet::Fleet {
     invoked = true;
     given_memfd = invocation.body.memfd();
     given_revision = invocation.revision;
-    given_exactly = invocation.exactly;
-    given_context = invocation.client_context;
+    given_exactly = invocation.wishes.exactly;
+    given_context = invocation.wishes.client_context;
     fleet::Answer answer{.content = std::move(invocation.content),
                          .body = std::move(invocation.body),
                          .stream = {},

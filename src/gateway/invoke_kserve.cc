@@ -74,7 +74,7 @@ asio::awaitable<Result<Gateway::InferRead>> Gateway::read_infer(fleet::Invocatio
   const auto header = header_length(request->head.fields);
   const auto body = request->body.view();
   if (!body) co_return body.error();
-  call->exactly = !to->version.empty();
+  call->wishes.exactly = !to->version.empty();
   for (;;) {
     const wire::Signature* const signature = raw_signature(*call->revision);
     if (signature == nullptr) co_return no_tensors(call->revision->manifest);
@@ -83,7 +83,7 @@ asio::awaitable<Result<Gateway::InferRead>> Gateway::read_infer(fleet::Invocatio
     Result<InferRead> read = co_await std::move(reading);
     const auto still = asked_for(*to);
     if (!still) co_return still.error();
-    if (call->exactly || !catch_up(call)) co_return read;
+    if (call->wishes.exactly || !catch_up(call)) co_return read;
   }
 }
 

@@ -134,9 +134,9 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
                             .log_before = parts_.logs->last(named->name)};
   fleet::Invocation call = invocation(*std::move(revision));
   call.id = id;
-  call.exactly = named->is_exact();
-  call.timed_from_begin = true;
-  call.client_context = *std::move(context);
+  call.wishes = {.exactly = named->is_exact(),
+                 .timed_from_begin = true,
+                 .client_context = *std::move(context)};
   auto filling = fill_lambda(&call, &request.body);
   const Result<> filled = co_await std::move(filling);
   const auto serves = find_qualified(*parts_.catalog, *named);

@@ -34,7 +34,7 @@ struct Call : Timer {  // Due: its deadline.
   CallKey key;
   Function* function;
   TimePoint arrived;
-  Duration run_max;  // From when it begins, which moves its deadline; 0: nothing does.
+  Duration run_max;              // From when it begins, which moves its deadline; 0: nothing does.
   Instance* instance = nullptr;  // nullptr: queued.
   TimePoint begun{};
   bool aborted = false;  // Answered for; the worker may still be computing.
