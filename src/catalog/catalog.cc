@@ -1,6 +1,7 @@
 #include "catalog/catalog.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "catalog/encoding.h"
@@ -321,10 +322,11 @@ std::span<const store::Migration> migrations() {
 RevisionPtr find_revision(const Catalog& catalog, std::string_view name, std::string_view number) {
   const Function* const function = catalog.find(name);
   if (function == nullptr) return nullptr;
-  for (const auto& [each, revision] : function->revisions) {
-    if (std::to_string(each) == number) return revision;
-  }
-  return nullptr;
+  std::int32_t wanted = 0;
+  std::from_chars(number.data(), number.data() + number.size(), wanted);
+  const auto found = function->revisions.find(wanted);
+  const bool is_it = found != function->revisions.end() && std::to_string(wanted) == number;
+  return is_it ? found->second : nullptr;
 }
 
 Digest digest_of(const Draft& draft) {

@@ -138,7 +138,8 @@ void add_secret(CLI::App& app, Shell* shell) {
   listing->fallthrough();
   listing->callback([=] { shell->exit = list(shell); });
   auto name = std::make_shared<std::string>();
-  CLI::App* removing = command->add_subcommand("rm", "Removes a secret that no function uses");
+  CLI::App* removing =
+      command->add_subcommand("rm", "Removes a secret that nothing that serves uses");
   removing->add_option("NAME", *name, "The secret")->required();
   removing->footer("Example:\n  dormouse secret rm API_KEY");
   removing->fallthrough();

@@ -90,7 +90,8 @@ Result<std::vector<catalog::File>> read_files(const json::value* value) {
   return files;
 }
 
-// A call's timeout has waking in it. What may become a template and does not was started twice.
+// A call's timeout has waking in it, unless it comes by AWS's API. What may become a template and
+// does not was started twice.
 void note_slow_start(catalog::Draft& draft, Duration took) {
   constexpr Duration shown(10'000);
   const auto forking = draft.notes.find("template");
@@ -100,7 +101,8 @@ void note_slow_start(catalog::Draft& draft, Duration took) {
   draft.notes["timeout"] = "shorter than starting it took, " + duration_text(took / shown * shown) +
                            ": a call that has to start it may be refused (429) before it "
                            "begins, its " +
-                           duration_text(timeout) + " being over; give it more";
+                           duration_text(timeout) +
+                           " being over, unless it comes by AWS's API; give it more";
 }
 
 Error is_changed(const std::string& name) {

@@ -317,15 +317,15 @@ Result<> read_fields(const json::value& body, std::span<const std::span<const Fi
   if (!body.is_object()) return refused("the body is not a JSON object");
   for (const auto& [key, value] : body.get_object()) {
     const std::string_view name(key.data(), key.size());
-    // An empty Environment or Description takes away what there was, and a tag may be empty.
-    const bool says = name == "Environment" || name == "Description" || name == "Tags";
-    if (is_empty(value) && !says) continue;
-    if (value.is_null()) continue;
     const Field* found = nullptr;
     for (const auto table : tables) {
       const auto at = std::ranges::find(table, name, &Field::name);
       if (at != table.end()) found = &*at;
     }
+    // An empty Environment or Description takes away what there was, and a tag may be empty.
+    const bool is_tags = found != nullptr && name == "Tags";
+    const bool says = name == "Environment" || name == "Description" || is_tags;
+    if (value.is_null() || (is_empty(value) && !says)) continue;
     if (found == nullptr)
       return refused(std::string(name) + " is not to be had here; leave it out");
     if (auto read = found->read(value, draft); !read) return std::move(read).error().during(name);

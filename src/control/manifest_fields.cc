@@ -160,7 +160,7 @@ const std::array<Field, 30> fields{{
      Cpus{[](Manifest& m) -> std::int64_t& { return m.resources.cpu_millicores; }, 10, 1'024'000},
      "How much of the node's CPUs an instance may use: `0.5`, `500m`, `2`."},
     {"timeout", Time{[](Manifest& m) -> Duration& { return m.timeout; }, 1ms, 24h},
-     "How long a call may take, waiting and waking included."},
+     "How long a call may take, waiting and waking included; by AWS's API, how long it may run."},
     {"start_timeout", Time{[](Manifest& m) -> Duration& { return m.start_timeout; }, 1ms, 1h},
      "How long an instance may take to become ready."},
     {"keep_alive", Time{[](Manifest& m) -> Duration& { return m.keep_alive; }, 0ms, 720h},
@@ -188,7 +188,7 @@ const std::array<Field, 30> fields{{
      "How many instances stay awake without calls. 0: the function sleeps."},
     {"max_instances",
      Count{[](Manifest& m) -> std::int32_t& { return m.instances_max; }, 1, 10'000},
-     "How many instances there may be at most."},
+     "How many instances a revision may have at most."},
     {"queue", Count{[](Manifest& m) -> std::int32_t& { return m.queue_max; }, 0, 100'000},
      "How many calls may wait for a slot, besides as many as instances that are being woken, or "
      "one more, have slots for; further ones get 429."},

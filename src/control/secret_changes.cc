@@ -59,12 +59,18 @@ asio::awaitable<Result<secrets::Fact>> SecretChanges::set_and_serve(std::string 
   if (!fact) co_return fact;
   // Nothing that holds the old value takes another call: no instance, no template, no spare fork.
   for (const std::string& user : users(name)) fleet_->serve(user, catalog_->active(user));
+  retire_users(name);
+  co_return fact;
+}
+
+// Of the revisions that do not serve and may be called all the same.
+void SecretChanges::retire_users(std::string_view secret) {
   for (const auto& [function, its] : catalog_->all()) {
     for (const auto& [number, revision] : its.revisions) {
-      if (number != its.active && uses(revision->manifest, name)) fleet_->retire(function, number);
+      const bool serves = number == its.active;
+      if (!serves && uses(revision->manifest, secret)) fleet_->retire(function, number);
     }
   }
-  co_return fact;
 }
 
 asio::awaitable<Result<>> SecretChanges::remove(std::string name) {
@@ -74,8 +80,15 @@ asio::awaitable<Result<>> SecretChanges::remove(std::string name) {
     co_return Error{Code::conflict, "the secret \"" + name + "\" is used by " + names +
                                         "; deploy without it, or delete what uses it, first"};
   }
-  auto change = secrets_->remove(std::move(name));
+  auto change = remove_and_retire(std::move(name));
   co_return co_await async::shielded(&tasks_, std::move(change));
+}
+
+asio::awaitable<Result<>> SecretChanges::remove_and_retire(std::string name) {
+  auto removing = secrets_->remove(name);
+  auto removed = co_await std::move(removing);
+  if (removed) retire_users(name);
+  co_return removed;
 }
 
 asio::awaitable<void> SecretChanges::stop() {

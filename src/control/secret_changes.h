@@ -38,6 +38,8 @@ class SecretChanges {
 
  private:
   asio::awaitable<Result<secrets::Fact>> set_and_serve(std::string name, std::string value);
+  asio::awaitable<Result<>> remove_and_retire(std::string name);
+  void retire_users(std::string_view secret);
 
   async::Clock* clock_;
   catalog::Catalog* catalog_;

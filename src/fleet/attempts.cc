@@ -39,8 +39,10 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   ++served.users;
   const catalog::Manifest& terms = it.invocation.revision->manifest;
   const bool from_begin = it.invocation.wishes.timed_from_begin;
+  // It hears why what it waited for did not start.
   const Duration patience =
-      from_begin ? std::max(terms.timeout, terms.start_timeout) : terms.timeout;
+      from_begin ? std::max(terms.timeout, terms.start_timeout + std::chrono::seconds(1))
+                 : terms.timeout;
   it.deadline = std::min(it.timing.accepted + patience, it.invocation.deadline);
   if (outer_call != nullptr) outer_call->inner.insert(name);
   const Duration run_max = from_begin ? terms.timeout : Duration{};

@@ -76,20 +76,28 @@ void Shard::withdraw(FunctionKey key, bool removed) {
   release(key);
 }
 
-FunctionKey Shard::add(catalog::RevisionPtr revision, std::int32_t instances_min) {
+FunctionKey Shard::add(catalog::RevisionPtr revision, bool serves) {
   const catalog::Manifest& manifest = revision->manifest;
+  if (!options_.runtimes.contains(manifest.runtime)) {
+    spdlog::warn("{} cannot be called: this node has no runtime {} any more", manifest.name,
+                 manifest.runtime);
+  }
+  blanks_.expect(manifest.runtime);
+  const Duration template_keep_alive =
+      serves ? manifest.template_keep_alive
+             : std::min(manifest.template_keep_alive, manifest.keep_alive);
   const FunctionKey key{++functions_made_};
   served_[key] = {.revision = revision};
   happen(scheduling::Added{key,
                            {.each = manifest.resources,
                             .concurrency = manifest.concurrency,
                             .one_call = manifest.reuse == catalog::reuse_clean,
-                            .instances_min = instances_min,
+                            .instances_min = serves ? manifest.instances_min : 0,
                             .instances_max = manifest.instances_max,
                             .queue_max = manifest.queue_max,
                             .keep_alive = manifest.keep_alive,
                             .keep_alive_forked = options_.keep_alive_forked,
-                            .template_keep_alive = manifest.template_keep_alive,
+                            .template_keep_alive = template_keep_alive,
                             .start_timeout = manifest.start_timeout}});
   return key;
 }
@@ -109,13 +117,7 @@ void Shard::serve(const std::string& function, catalog::RevisionPtr revision) {
     return;
   }
   retire(function, revision->number);
-  const auto& manifest = revision->manifest;
-  if (!options_.runtimes.contains(manifest.runtime)) {
-    spdlog::warn("{} cannot be called: this node has no runtime {} any more", function,
-                 manifest.runtime);
-  }
-  blanks_.expect(manifest.runtime);
-  serving_[function] = add(revision, manifest.instances_min);
+  serving_[function] = add(std::move(revision), true);
 }
 
 void Shard::retire(const std::string& function, std::int32_t number) {
@@ -134,7 +136,7 @@ FunctionKey Shard::meant_by(const Invocation& it) {
   if (!it.wishes.exactly || serves == FunctionKey{}) return serves;
   if (served_.at(serves).revision->number == it.revision->number) return serves;
   FunctionKey& key = beside_[function][it.revision->number];
-  if (key == FunctionKey{}) key = add(it.revision, 0);
+  if (key == FunctionKey{}) key = add(it.revision, false);
   return key;
 }
 
@@ -356,26 +358,26 @@ Status Shard::status(const std::string& function) const {
                 .kept_back = kept_back,
                 .wake_expected = seen.wake_expected,
                 .last_start_error = kept_back ? seen.why : served_.at(key).last_start_error};
-  count_in(key, &status);
+  std::set<FunctionKey> revisions{key};
   if (const auto others = beside_.find(function); others != beside_.end()) {
-    for (const auto& [_, each] : others->second) count_in(each, &status);
+    for (const auto& [_, each] : others->second) revisions.insert(each);
+  }
+  for (const FunctionKey each : revisions) add_to(&status, scheduling::view(state_, each));
+  for (const auto& [_, each] : instances_) {
+    if (each->worker && revisions.contains(each->function)) {
+      status.memory_bytes += each->worker->sandbox().memory_bytes();
+    }
   }
   return status;
 }
 
-void Shard::count_in(FunctionKey key, Status* all) const {
-  const scheduling::View seen = scheduling::view(state_, key);
+void Shard::add_to(Status* all, const scheduling::View& seen) {
   all->starting += seen.starting;
   all->busy += seen.busy;
   all->dozing += seen.dozing;
   all->stopping += seen.stopping;
   all->running += seen.running;
   all->queued += seen.queued;
-  for (const auto& [_, each] : instances_) {
-    if (each->function == key && each->worker) {
-      all->memory_bytes += each->worker->sandbox().memory_bytes();
-    }
-  }
 }
 
 const sandbox::Sandbox* Shard::sandbox_of_template(const std::string& function) const {

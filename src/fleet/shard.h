@@ -213,9 +213,9 @@ class Shard final : public Fleet {
   Instance* instance(InstanceKey);
   FunctionKey serving(const std::string& function) const;
   FunctionKey meant_by(const Invocation&);
-  FunctionKey add(catalog::RevisionPtr, std::int32_t instances_min);
+  FunctionKey add(catalog::RevisionPtr, bool serves);
   void withdraw(FunctionKey, bool removed);
-  void count_in(FunctionKey, Status*) const;
+  static void add_to(Status*, const scheduling::View&);
   const sandbox::Sandbox* sandbox_of_template(const std::string& function) const;
   const sandbox::Sandbox* some_instance_of(const std::string& function) const;
 

@@ -78,7 +78,8 @@ void add_status(Families& out, const std::string& function, const fleet::Status&
   instances("awake", status.busy);
   instances("dozing", status.dozing);
   instances("stopping", status.stopping);
-  out.gauge("dormouse_templates", "Loaded revisions that instances are forked from.",
+  out.gauge("dormouse_templates",
+            "Whether what serves is loaded, and instances are forked from it.",
             {{"function", function}}, status.has_template ? 1 : 0);
   out.gauge("dormouse_queue_depth", "Invocations that wait for a slot.", {{"function", function}},
             status.queued);

@@ -23,6 +23,4 @@ http::Response bytes_response(fleet::Answer);
 
 http::Response json_response(std::string body, int status = 200);
 
-// That the version which the route names, if it does, is the revision that serves.
-
 }  // namespace dormouse::gateway

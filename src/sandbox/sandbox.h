@@ -214,7 +214,7 @@ struct LauncherOptions {
   std::filesystem::path state_dir;         // Ours alone; remembers what exists, for after a crash.
   std::string oci_runtime = "runc";        // runc, crun or runsc: a name in PATH, or a path.
   std::uint32_t host_uid_first = 300'000;  // Each sandbox gets 65,536 host ids of its own from
-  std::uint32_t host_uid_count = 64;       // here on, reused after it is gone.
+  std::uint32_t host_uid_count = 1024;     // here on, reused after it is gone.
   // Whom sandboxes ask for names, private addresses too. Empty: those of this host that are public.
   std::vector<Ipv4> resolvers;
 };

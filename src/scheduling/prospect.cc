@@ -46,27 +46,31 @@ bool Turn::may_lose_template(const Function& function, const Function& needy) {
   return function.mold.stands && function.instances.empty() && hungrier(needy, function);
 }
 
-Turn::Prospect Turn::prospect(const Function& needy) const {
+// `taker`: is about to have one more instance, for as long as which its template stays.
+Turn::Prospect Turn::prospect(const Function& needy, const Function* taker) const {
   Prospect sum{.leaving = shard_.leaving};
   for (const auto& [_, instance] : shard_.instances) {
     const Function& function = *instance.function;
-    if (&instance == function.instances.front()) add_prospect(function, needy, sum);
+    if (&instance != function.instances.front()) continue;
+    const bool stays = &function == &needy || &function == taker || !function.mold.stands;
+    add_prospect(function, needy, stays, sum);
   }
   for (Template* t = shard_.idle_templates.front(); t; t = shard_.idle_templates.after(t)) {
-    sum.idle = sum.idle + t->holds;
+    if (t->function != taker) sum.idle = sum.idle + t->holds;
   }
   for (const Function* f : shard_.hungry.elements()) {
     const bool is_counted = shard_.idle_templates.holds(&f->mold);
-    if (!is_counted && may_lose_template(*f, needy)) sum.idle = sum.idle + f->mold.holds;
+    if (is_counted || f == taker) continue;
+    if (may_lose_template(*f, needy)) sum.idle = sum.idle + f->mold.holds;
   }
   return sum;
 }
 
-// Of one function: its template goes with the last of its instances.
-void Turn::add_prospect(const Function& function, const Function& needy, Prospect& sum) const {
+// Of one function: its template goes with the last of its instances, unless it `stays`.
+void Turn::add_prospect(const Function& function, const Function& needy, bool stays,
+                        Prospect& sum) const {
   const Duration in_time = std::max(soon, (now_ - needy.hungry_since) / part_of_waiting);
   const bool is_own = &function == &needy;
-  bool stays = is_own || !function.mold.stands;
   Resources busy;
   for (const Instance* i = function.instances.front(); i; i = function.instances.after(i)) {
     if (i->life == Life::stopping) continue;

@@ -42,10 +42,9 @@ bool Turn::may_take(const Function& function) const {
 // Whether one more instance, and the template that stays for as long as that lives, keeps nothing
 // from the favoured: neither what it is about to take nor what it counts on.
 bool Turn::leaves_room(const Function& taker, const Function& first) const {
-  Resources needed = first.terms.each + taker.terms.each;
+  const Resources needed = first.terms.each + taker.terms.each;
   if (fits(first.terms.each, room()) && !fits(needed, room())) return false;
-  const Prospect sum = prospect(first);
-  if (taker.mold.stands && taker.instances.empty()) needed = needed + taker.mold.holds;
+  const Prospect sum = prospect(first, &taker);
   return fits(needed, room() + sum.leaving + sum.busy + sum.idle);
 }
 

@@ -110,6 +110,26 @@ TEST(RoomForAll, IsNotTakenByWhoseInstanceHasJustEndedFromTheFirstThatItIsEnough
   story.at(4s, lost(2), {"wake i5 for f2"});
 }
 
+// A template goes with the last of its instances: with one more, it is nothing to count on.
+TEST(RoomForAll, IsNotTakenByAForkWhoseTemplateTheFirstCountsOn) {
+  Story story({.cpu_millicores = 2000, .memory_bytes = 1000 * mib});
+  Terms forked = of(250 * mib);
+  forked.instances_max = 4;
+  story.at(0s, added(1, of(600 * mib)));
+  story.at(0s, added(2, forked));
+  story.at(0s, added(3, of(200 * mib)));
+  story.call(0s, 1, {"wake i1 for f3"}, 3);
+  story.at(100ms, woke(1), {"c1 to i1"});  // For long.
+  story.call(1s, 2, {"wake i2 for f2"}, 2);
+  const Resources template_holds{.memory_bytes = 150 * mib}, each{.memory_bytes = 100 * mib};
+  story.at(1s, TemplateMade{FunctionKey{2}, template_holds, each});
+  story.at(1100ms, woke(2), {"c2 to i2"});
+  story.at(1200ms, ended(2, 100ms));
+  story.call(1300ms, 3, {"c3 to i2"}, 2);
+  story.call(1300ms, 4, {}, 1);
+  story.call(1310ms, 5, {}, 2);  // Another one would fit, and keep the template.
+}
+
 TEST(RoomForAll, IsNotTakenByAMinimumWhileCallsWaitForIt) {
   Story story(node);
   story.at(0s, added(1, of(900 * mib)));

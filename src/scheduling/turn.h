@@ -99,8 +99,8 @@ class Turn {
   Duration busy_for(const Instance&) const;
   Duration yields_after(const Instance&, const Function& needy) const;
   static bool may_lose_template(const Function&, const Function& needy);
-  Prospect prospect(const Function& needy) const;
-  void add_prospect(const Function&, const Function& needy, Prospect&) const;
+  Prospect prospect(const Function& needy, const Function* taker = nullptr) const;
+  void add_prospect(const Function&, const Function& needy, bool stays, Prospect&) const;
   bool can_have_room(const Function& needy) const;
 
   // templates.cc
