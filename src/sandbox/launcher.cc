@@ -47,12 +47,22 @@ Result<std::vector<Ipv4>> addresses_of(const std::string& name) {
   return addresses;
 }
 
+// A sandbox that is a template has some eighty descriptors here, with its spare forks and slots;
+// and clients want theirs.
+std::uint32_t sandboxes_max(std::uint32_t ranges) {
+  constexpr rlim_t descriptors_each = 128, at_least = 64;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  const rlim_t can_be_had = std::max(at_least, files.rlim_cur / descriptors_each);
+  return static_cast<std::uint32_t>(std::min<rlim_t>(ranges, can_be_had));
+}
+
 class LinuxLauncher final : public Launcher {
  public:
   LinuxLauncher(asio::any_io_executor executor, LauncherOptions options, Estate estate)
       : executor_(std::move(executor)),
         options_(std::move(options)),
-        workshop_(std::move(estate), options_.host_uid_count, options_.resolvers) {}
+        workshop_(std::move(estate), sandboxes_max(options_.host_uid_count), options_.resolvers) {}
 
   // After every sandbox that is being taken away.
   ~LinuxLauncher() override {
@@ -61,7 +71,10 @@ class LinuxLauncher final : public Launcher {
 
   asio::awaitable<Result<std::unique_ptr<Sandbox>>> launch(Spec spec) override {
     const auto range = take_uid_range();
-    if (!range) co_return Error{Code::overloaded, "every range of user ids is in use"};
+    if (!range) {
+      co_return Error{Code::overloaded, std::to_string(workshop_.uid_ranges_taken.size()) +
+                                            " sandboxes are there, as many as this node may have"};
+    }
     const std::string name = workshop_.estate.id + "-" + std::to_string(++count_);
     const std::uint32_t uid =
         options_.host_uid_first + static_cast<std::uint32_t>(*range) * host_uids_each;
