@@ -125,9 +125,9 @@ test("tags are told back, change, and one of them is the network", async () => {
   assert.equal(await answer("greet"), "goodbye moon");
   const says = /^Tags: dormouse:network: .*; allowed are none, outbound, and HOST:PORT, several with a space between them$/;
   for (const value of ["internet", "api.example.com", "a:1,b:2", "169.254.169.254:80", ""]) {
-    for (const call of [send("TagResource", { Resource, Tags: { "dormouse:network": value } }),
-      create("netted", greet("x"), { Tags: { "dormouse:network": value } })]) {
-      const refused = await refusal(call);
+    const Tags = { "dormouse:network": value };
+    for (const call of [() => send("TagResource", { Resource, Tags }), () => create("netted", greet("x"), { Tags })]) {
+      const refused = await refusal(call());
       assert.deepEqual(refused.slice(0, 2), ["InvalidParameterValueException", 400]);
       assert.match(refused[2], says);
     }
