@@ -117,7 +117,10 @@ const dial = ([host, port, kind = "stream"]) => new Promise((resolve) => {
     made = net.connect(port, host, () => end("CONNECTED")).on("error", denied);
   } else {
     made = dgram.createSocket(net.isIPv6(host) ? "udp6" : "udp4").on("error", denied);
-    made.on("message", (said) => end("ANSWERED " + said)).send("anybody?", port, host, denied);
+    // Connected: else what another of these asks of the function's own loopback may come to it.
+    made.on("message", (said) => end("ANSWERED " + said)).connect(port, host, (failure) => {
+      if (!isOver) failure ? denied(failure) : made.send("anybody?", denied);
+    });
   }
 });
 
