@@ -1,6 +1,6 @@
 # Every library we build on, once. Each has a line in docs/dependencies.md. The names `asio`,
 # `json`, `yaml`, `sqlite`, `openssl`, `log`, `metrics`, `arguments`, `seccomp`,
-# `archive` are what modules list in DEPS.
+# `archive`, `allocator` are what modules list in DEPS.
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS json)
@@ -9,6 +9,7 @@ find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)
+find_package(mimalloc 2 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.40)
 pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive>=3.6)
@@ -32,3 +33,4 @@ external(seccomp PkgConfig::SECCOMP)
 external(log spdlog::spdlog)
 external(metrics prometheus-cpp::core)
 external(arguments CLI11::CLI11)
+external(allocator mimalloc)

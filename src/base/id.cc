@@ -44,17 +44,13 @@ Result<InvocationId> InvocationId::parse(std::string_view text) {
 }
 
 std::string InvocationId::text() const {
-  std::string out;
-  out.reserve(text_size);
-  int digit = 0;
-  for (std::size_t i = 0; i < text_size; ++i) {
-    if (is_dash(i)) {
-      out += '-';
-      continue;
+  std::string out(text_size, '-');
+  std::size_t at = 0;
+  for (const std::uint64_t half : {high_, low_}) {
+    for (int shift = 60; shift >= 0; shift -= 4) {
+      at += is_dash(at) ? 1 : 0;
+      out[at++] = "0123456789abcdef"[half >> shift & 0xF];
     }
-    const std::uint64_t half = digit < 16 ? high_ : low_;
-    out += "0123456789abcdef"[half >> (60 - 4 * (digit % 16)) & 0xF];
-    ++digit;
   }
   return out;
 }

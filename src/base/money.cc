@@ -6,7 +6,6 @@ namespace dormouse {
 namespace {
 
 constexpr std::uint64_t pico_per_unit = 1'000'000'000'000;
-constexpr std::size_t decimals = 12;
 const Error out_of_range{Code::too_large, "an amount of money exceeds 9.2 million units"};
 
 }  // namespace
@@ -27,11 +26,15 @@ std::string text(PicoUnits amount) {
   const bool negative = amount.value < 0;
   const auto raw = static_cast<std::uint64_t>(amount.value);
   const std::uint64_t magnitude = negative ? ~raw + 1 : raw;
-  std::string fraction = std::to_string(magnitude % pico_per_unit);
-  fraction.insert(0, decimals - fraction.size(), '0');
-  fraction.erase(fraction.find_last_not_of('0') + 1);
-  std::string out = (negative ? "-" : "") + std::to_string(magnitude / pico_per_unit);
-  return fraction.empty() ? out : out + "." + fraction;
+  std::string out = negative ? "-" : "";
+  out += std::to_string(magnitude / pico_per_unit);
+  const std::uint64_t fraction = magnitude % pico_per_unit;
+  if (fraction == 0) return out;
+  const std::size_t point = out.size();
+  out += std::to_string(pico_per_unit + fraction);  // Behind a digit too many.
+  out[point] = '.';
+  out.erase(out.find_last_not_of('0') + 1);
+  return out;
 }
 
 }  // namespace dormouse

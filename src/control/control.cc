@@ -145,7 +145,7 @@ http::Admission Control::admit(const http::Head& head, bool loopback) {
 }
 
 asio::awaitable<http::Response> Control::handle(http::Request request) {
-  Match found = match(request.head.method, request.head.path);
+  Match found = match(request.head->method, request.head->path);
   CHECK(found.route != nullptr);  // admit() let it in.
   co_return co_await dispatch(found.route->operation, std::move(found.parameters),
                               std::move(request));
@@ -171,12 +171,12 @@ asio::awaitable<http::Response> Control::dispatch(Operation operation, Parameter
       co_return co_await remove_revision(parameters[0], parameters[1]);
     case Operation::revisions: co_return revisions(parameters[0]);
     case Operation::rollback: co_return co_await rollback(parameters[0], std::move(request));
-    case Operation::logs: co_return logs(parameters[0], request.head.query);
-    case Operation::usage: co_return co_await usage(request.head.query);
+    case Operation::logs: co_return logs(parameters[0], request.head->query);
+    case Operation::usage: co_return co_await usage(request.head->query);
     case Operation::invocation: co_return co_await invocation(parameters[0]);
     case Operation::conversations: co_return conversations(parameters[0]);
     case Operation::conversations_forget:
-      co_return forget_conversations(parameters[0], request.head.query);
+      co_return forget_conversations(parameters[0], request.head->query);
     case Operation::secrets: co_return secrets();
     case Operation::secret_set: co_return co_await set_secret(parameters[0], std::move(request));
     case Operation::secret_remove: co_return co_await remove_secret(parameters[0]);
@@ -242,9 +242,9 @@ asio::awaitable<http::Response> Control::blobs_missing(http::Request request) {
 asio::awaitable<http::Response> Control::upload(std::string text, http::Request request) {
   const auto digest = Digest::parse(text);
   if (!digest) co_return error_response(digest.error());
-  const auto offset = number_in(request.head.query, "offset", 0, std::uint64_t{1} << 48, 0);
+  const auto offset = number_in(request.head->query, "offset", 0, std::uint64_t{1} << 48, 0);
   if (!offset) co_return error_response(offset.error());
-  const auto last = flag_in(request.head.query, "last");
+  const auto last = flag_in(request.head->query, "last");
   if (!last) co_return error_response(last.error());
   const auto chunk = request.body.view();
   if (!chunk) co_return error_response(chunk.error());

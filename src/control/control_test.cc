@@ -155,7 +155,7 @@ TEST(Access, IsRefusedBeforeTheBodyIsRead) {
     World world(row.needs_key ? keys : gateway::Keys());
     auto request = request_of(row.method, row.path, "", row.fields);
     request.loopback = row.loopback;
-    const auto admitted = world.control->admit(request.head, request.loopback);
+    const auto admitted = world.control->admit(*request.head, request.loopback);
     const auto* refusal = std::get_if<http::Response>(&admitted);
     EXPECT_EQ(refusal == nullptr ? 200 : refusal->status, row.status) << row.why;
   }
@@ -205,7 +205,7 @@ TEST(Blobs, RefuseDigestsThatAreNotOne) {
                              "sha256: " + good.substr(1)};
   for (const std::string& digest : bad) {
     auto request = request_of("PUT", "/api/v1/blobs/x", "abc", fields);
-    request.head.path = "/api/v1/blobs/" + digest;
+    request.head->path = "/api/v1/blobs/" + digest;
     EXPECT_EQ(world.ask(std::move(request)).status, 400) << digest;
     const auto asked =
         json::serialize(json::object{{"digests", json::array{json::string(digest)}}});

@@ -31,13 +31,13 @@ struct Reply {
 inline http::Request request_of(std::string method, std::string_view target, std::string body,
                                 std::vector<std::pair<std::string, std::string>> fields) {
   http::Request request;
-  request.head.method = std::move(method);
+  request.head->method = std::move(method);
   const auto mark = std::min(target.find('?'), target.size());
   const auto parsed = http::parse_target(target);
   const bool is_plain = parsed && parsed->ambiguous == nullptr;  // Others are refused before.
-  request.head.path = is_plain ? parsed->path : std::string(target.substr(0, mark));
-  if (mark < target.size()) request.head.query = target.substr(mark + 1);
-  for (auto& [name, value] : fields) request.head.fields.add(std::move(name), std::move(value));
+  request.head->path = is_plain ? parsed->path : std::string(target.substr(0, mark));
+  if (mark < target.size()) request.head->query = target.substr(mark + 1);
+  for (auto& [name, value] : fields) request.head->fields.add(std::move(name), std::move(value));
   request.body = http::Body(std::move(body));
   request.loopback = true;
   return request;
@@ -52,7 +52,7 @@ class World {
   // Asks as the router does. A stream is read to its end, or for as long as `reading`.
   Reply ask(http::Request request, Duration reading = std::chrono::hours(1)) {
     Reply reply;
-    auto admitted = asked(request.head)->admit(request.head, request.loopback);
+    auto admitted = asked(*request.head)->admit(*request.head, request.loopback);
     if (auto* refusal = std::get_if<http::Response>(&admitted)) {
       await(read_all(std::move(*refusal), &reply, clock.now() + reading));
       return reply;
@@ -138,7 +138,7 @@ class World {
   }
 
   asio::awaitable<void> ask_and_read(http::Request request, Reply* reply, TimePoint until) {
-    http::Handler* const handler = asked(request.head);
+    http::Handler* const handler = asked(*request.head);
     auto response = co_await handler->handle(std::move(request));
     auto reading = read_all(std::move(response), reply, until);
     co_await std::move(reading);

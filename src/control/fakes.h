@@ -209,7 +209,7 @@ class FakeFleet final : public fleet::Fleet {
   explicit FakeFleet(async::Clock* clock) : clock_(clock) { known["onnx"] = {}; }
 
   asio::awaitable<fleet::Outcome> invoke(fleet::Invocation) override {
-    co_return fleet::Outcome{Error{Code::unsupported, "not in this fake"}, std::nullopt, {}};
+    co_return fleet::Outcome{Error{Code::unsupported, "not in this fake"}, nullptr, {}};
   }
   asio::awaitable<Result<catalog::Draft>> try_out(catalog::Draft draft,
                                                   fleet::Witness witness) override {

@@ -108,16 +108,16 @@ http::Admission LambdaControl::admit(const http::Head& head, bool loopback) {
 }
 
 asio::awaitable<http::Response> LambdaControl::handle(http::Request request) {
-  const LambdaMatch found = match_lambda(request.head.method, request.head.path);
+  const LambdaMatch found = match_lambda(request.head->method, request.head->path);
   CHECK(found.row != nullptr);  // admit() let it in.
   Asked asked{.operation = found.row->operation,
               .function = {},
-              .region = gateway::signed_region(request.head),
-              .query = request.head.query,
+              .region = gateway::signed_region(*request.head),
+              .query = request.head->query,
               .body = std::make_shared<const http::Body>(std::move(request.body))};
   if (asked.region.empty()) asked.region = "us-east-1";
   if (!found.name.empty()) {
-    auto named = gateway::read_lambda_name(found.name, request.head.query);
+    auto named = gateway::read_lambda_name(found.name, request.head->query);
     if (!named) co_return gateway::lambda_response(fault_of(named.error()));
     asked.function = *std::move(named);
   }

@@ -59,7 +59,7 @@ TEST(LambdaAccess, IsOfThisMachinesProgramsAndOfNoPage) {
   PythonWorld world;
   for (const auto& row : rows) {
     const auto request = request_of("POST", functions, "", row.fields);
-    const auto admitted = world.control->lambda_api()->admit(request.head, row.loopback);
+    const auto admitted = world.control->lambda_api()->admit(*request.head, row.loopback);
     const auto* refusal = std::get_if<http::Response>(&admitted);
     EXPECT_EQ(refusal == nullptr ? 200 : refusal->status, row.status) << row.why;
   }
@@ -91,7 +91,7 @@ TEST(LambdaOperation, IsKnownByMethodAndPath) {
   PythonWorld world;
   for (const auto& row : rows) {
     const auto request = request_of(row.method, row.path, "", with_any_signature());
-    const auto admitted = world.control->lambda_api()->admit(request.head, true);
+    const auto admitted = world.control->lambda_api()->admit(*request.head, true);
     EXPECT_EQ(std::holds_alternative<http::Receiving>(admitted), row.known) << row.path;
   }
 }

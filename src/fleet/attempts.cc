@@ -34,6 +34,7 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
   const CallKey name{++calls_made_};
   Call& it = *(calls_[name] = std::make_unique<Call>(name, std::move(invocation)));
   it.function = key;
+  it.runtime = &runtime_of(options_.runtimes, served.revision->manifest.runtime);
   it.state = std::move(state);
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
@@ -84,7 +85,7 @@ void Shard::leave(CallKey key, Error why) {
 bool Shard::cancel_in_place(Call& it) {
   Instance* const where = instance(it.instance);
   const bool runs = where != nullptr && !where->stopping && where->running.contains(it.key);
-  if (!runs || !is_language_model(*it.invocation.revision)) return false;
+  if (!runs || !it.runtime->language_models) return false;
   where->running.erase(it.key);
   where->aborted.insert(it.key);
   where->cancelling[it.key] = it.timing.dispatched;
@@ -147,8 +148,10 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   const std::uint64_t whole = ended ? ended->body.size() : 0;
   const std::uint64_t response_bytes = it.settlement ? it.settlement->response_bytes() : whole;
   const auto failure = ended ? std::nullopt : std::optional(ended.error().code);
-  ledger::Receipt written = receipt(std::move(it.record), it.invocation, it.timing, measured,
-                                    failure, response_bytes, options_.rates);
+  const auto made =
+      std::make_shared<ledger::Receipt>(receipt(std::move(it.record), it.invocation, it.timing,
+                                                measured, failure, response_bytes, options_.rates));
+  ledger::Receipt& written = *made;
   if (it.settlement) written.request_bytes += it.settlement->request_bytes();
   written.tokens = it.tokens;
   // Who leaves half-way pays for what was delivered; to who stays, the rest is on its way, and what
@@ -156,7 +159,7 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   if (it.flow) written.tokens = it.why_left ? it.flow->tokens_taken() : it.flow->tokens_counted();
   parts_.ledger->end(written);
   if (where != nullptr && where->worker) report(*where, it, written);
-  finish(it, {.answer = std::move(ended), .receipt = std::move(written)});
+  finish(it, {.answer = std::move(ended), .receipt = made});
   return measured.cpu;
 }
 

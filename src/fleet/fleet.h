@@ -93,7 +93,7 @@ class Stream {
   virtual ~Stream() = default;
   // nullopt: that was all. An Error: the function, or its instance, failed half-way.
   virtual asio::awaitable<Result<std::optional<std::string>>> next() = 0;
-  virtual const std::optional<ledger::Receipt>& receipt() const = 0;  // Once it has ended.
+  virtual const ledger::ReceiptPtr& receipt() const = 0;  // Once it has ended.
   // Nobody reads on, for which the function is to blame: its call ends as failed with `why`, unless
   // it has ended already. That is on record by then.
   virtual asio::awaitable<void> give_up(Error why) = 0;
@@ -114,7 +114,7 @@ class Lease {
   };
   struct Ending {
     std::optional<Error> failure;
-    std::optional<ledger::Receipt> receipt;
+    ledger::ReceiptPtr receipt;
   };
   virtual Traffic& traffic() = 0;  // So far, as whoever holds this counts it.
   // The call has ended so; what is given back is on record by then. If the fleet had ended it
@@ -131,8 +131,8 @@ struct Answer {
 
 struct Outcome {
   Result<Answer> answer;
-  std::optional<ledger::Receipt> receipt;  // nullopt: refused before it began, or it has not ended.
-  Duration retry_after{};                  // 0: none.
+  ledger::ReceiptPtr receipt;  // nullptr: refused before it began, or it has not ended.
+  Duration retry_after{};      // 0: none.
 };
 
 // Of one function: counts and memory of all its revisions, the rest of what serves.

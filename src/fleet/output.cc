@@ -124,7 +124,7 @@ void Shard::log_line(const Instance& where, const Call* runs, std::string text) 
 }
 
 bool Shard::reports(const Call& it) const {
-  return runtime_of(options_.runtimes, it.invocation.revision->manifest.runtime).reports;
+  return it.runtime->reports;
 }
 
 // After what it printed: all of it is there, since a worker answers after that. Of a runtime that

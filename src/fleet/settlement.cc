@@ -4,7 +4,7 @@
 
 namespace dormouse::fleet {
 
-void Settlement::finish(std::optional<Error> failure, std::optional<ledger::Receipt> receipt) {
+void Settlement::finish(std::optional<Error> failure, ledger::ReceiptPtr receipt) {
   finished_ = true;
   failure_ = std::move(failure);
   receipt_ = std::move(receipt);

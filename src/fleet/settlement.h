@@ -19,7 +19,7 @@ class Settlement {
   Settlement(const Settlement&) = delete;
   Settlement& operator=(const Settlement&) = delete;
 
-  void finish(std::optional<Error> failure, std::optional<ledger::Receipt> receipt);
+  void finish(std::optional<Error> failure, ledger::ReceiptPtr receipt);
   void withhold(Error why);  // Instead of what finish() said: the receipt could not be written.
   void end();                // It is on record.
 
@@ -29,7 +29,7 @@ class Settlement {
   bool finished() const { return finished_; }
   bool ended() const { return ended_; }
   const std::optional<Error>& failure() const { return failure_; }
-  const std::optional<ledger::Receipt>& receipt() const { return receipt_; }
+  const ledger::ReceiptPtr& receipt() const { return receipt_; }
   virtual std::uint64_t request_bytes() const { return 0; }  // Beyond the invocation's own.
   virtual std::uint64_t response_bytes() const = 0;          // So far.
 
@@ -43,7 +43,7 @@ class Settlement {
   bool finished_ = false;
   bool ended_ = false;
   std::optional<Error> failure_;
-  std::optional<ledger::Receipt> receipt_;
+  ledger::ReceiptPtr receipt_;
   async::Doorbell bell_;
 };
 

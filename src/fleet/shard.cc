@@ -218,7 +218,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
   it->cpu_before = recent_cpu(*where);
-  if (listens(*it->invocation.revision)) {
+  if (it->runtime->listens) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);
   }
@@ -230,7 +230,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
     finish_attempt(*it, std::move(ordered).error());
     return happen(scheduling::Ended{wanted.call, {}, {}});
   }
-  if (keeps_conversations(*it->invocation.revision)) hand_over_conversation(*it, *where);
+  if (it->runtime->keeps_conversations) hand_over_conversation(*it, *where);
   if (const std::string& said = it->invocation.wishes.client_context; !said.empty()) {
     where->worker->post(wire::Type::context, static_cast<std::uint64_t>(it->key), said);
   }

@@ -85,6 +85,7 @@ class Shard final : public Fleet {
     CallKey key;
     Invocation invocation;
     FunctionKey function{};
+    const Runtime* runtime = nullptr;
     InstanceKey instance{};
     Timing timing;
     Duration cpu_before{};

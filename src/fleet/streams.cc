@@ -22,7 +22,7 @@ class ShardStream final : public Stream {
     co_return piece;
   }
 
-  const std::optional<ledger::Receipt>& receipt() const override { return flow_->receipt(); }
+  const ledger::ReceiptPtr& receipt() const override { return flow_->receipt(); }
 
   asio::awaitable<void> give_up(Error why) override {
     if (!flow_->finished()) shard_->leave(call_, std::move(why));
@@ -87,7 +87,7 @@ void Shard::stats(InstanceKey from, const wire::Frame& frame) {
   if (where.aborted.contains(key)) return;
   const auto said = wire::decode_stats(frame.payload);
   Call* const it = where.running.contains(key) ? call(key) : nullptr;
-  if (it == nullptr || !said || !is_language_model(*it->invocation.revision)) {
+  if (it == nullptr || !said || !it->runtime->language_models) {
     return break_off(from, "the worker counts tokens that are not its own");
   }
   const ledger::Tokens tokens{static_cast<std::int64_t>(said->prompt_read),

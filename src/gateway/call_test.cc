@@ -139,7 +139,7 @@ struct World {
 
 http::Request request(std::string path, http::Body body) {
   http::Request made;
-  made.head = {.method = "POST", .path = path, .target = path};
+  *made.head = {.method = "POST", .path = path, .target = path};
   made.body = std::move(body);
   return made;
 }
@@ -158,7 +158,7 @@ http::Request infer(bool f_is_json) {
                                    (f_is_json ? std::string() : std::string(4, 'f')));
   CHECK(body);
   auto made = request("/v2/models/m/infer", *std::move(body));
-  made.head.fields.add("Inference-Header-Content-Length", std::to_string(header.size()));
+  made.head->fields.add("Inference-Header-Content-Length", std::to_string(header.size()));
   return made;
 }
 
@@ -245,7 +245,7 @@ TEST(NativeCall, IsReadAnewForWhatServesOnceItIsRead) {
   World world;
   const auto asked = [] {
     auto made = request("/f/m", http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
-    made.head.fields.add("Content-Type", "application/json");
+    made.head->fields.add("Content-Type", "application/json");
     return made;
   };
   const auto second = revision(2, 2);
@@ -296,7 +296,7 @@ TEST(LambdaCall, IsReadAnewForWhatServesOnceItIsRead) {
 
 http::Request lambda_from(std::string client_context, std::string body = "{}") {
   auto made = request("/2015-03-31/functions/m/invocations", http::Body(std::move(body)));
-  made.head.fields.add("X-Amz-Client-Context", std::move(client_context));
+  made.head->fields.add("X-Amz-Client-Context", std::move(client_context));
   return made;
 }
 

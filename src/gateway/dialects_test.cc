@@ -58,6 +58,8 @@ TEST(Route, NamesThePlace) {
       {"/v1/models/m", Place::openai_model, "m", ""},
       {"/v1/models/meta-llama/m", Place::openai_model, "meta-llama/m", ""},
       {"/v1/models/m/", Place::openai_model, "m/", ""},
+      {"/v1/models/a/b/c/d/e/f", Place::openai_model, "a/b/c/d/e/f", ""},
+      {"/v2/models/m/versions/1/infer/x/y", Place::nowhere, "m", "1"},
       {"/v1/models/", Place::openai_nowhere, "", ""},
       {"/v1/chat/completions", Place::openai_call, "chat.completions", ""},
       {"/v1/completions", Place::openai_call, "completions", ""},
@@ -410,7 +412,7 @@ TEST(Outcome, ShowsItsReceipt) {
   receipt.rung = ledger::Rung::blank;
   receipt.wake.load = Duration(1500);
   receipt.run = Duration(2001);
-  add_fields(fields, InvocationId::make({5}, {1, 2}), receipt);
+  add_fields(fields, InvocationId::make({5}, {1, 2}), std::make_shared<ledger::Receipt>(receipt));
   EXPECT_EQ(fields.find("Dormouse-Cost"), "0.0000021");
   EXPECT_EQ(fields.find("Dormouse-Revision"), "f@2");
   EXPECT_EQ(fields.find("Server-Timing"),

@@ -163,7 +163,7 @@ bool Gateway::listens(const catalog::Revision& revision) const {
 }
 
 asio::awaitable<http::Response> Gateway::handle(http::Request request) {
-  Route to = route(request.head);
+  Route to = route(*request.head);
   if (to.place == Place::api) return parts_.api->handle(std::move(request));
   if (speaks_lambda(to.place)) return lambda(std::move(request), std::move(to));
   if (speaks_openai(to.place)) return openai(std::move(request), std::move(to));
@@ -353,10 +353,10 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
                                                 catalog::RevisionPtr revision) {
   fleet::Invocation call = invocation(std::move(revision));
   const InvocationId id = call.id;
-  std::optional<std::string> conversation(request.head.fields.find("Dormouse-Conversation"));
+  std::optional<std::string> conversation(request.head->fields.find("Dormouse-Conversation"));
   const auto placed = place_in_conversation(&call, std::move(conversation));
   if (!placed) co_return refuse(Place::native, placed.error(), id.text());
-  const std::string type(request.head.fields.find("Content-Type").value_or(""));
+  const std::string type(request.head->fields.find("Content-Type").value_or(""));
   if (type.size() > content_type_bytes_max) {
     co_return refuse(Place::native,
                      {Code::invalid_argument, "Content-Type: longer than 1024 bytes"}, id.text());

@@ -80,7 +80,7 @@ class Rest final : public fleet::Stream {
     auto taking = rest_->next();
     co_return co_await std::move(taking);
   }
-  const std::optional<ledger::Receipt>& receipt() const override { return rest_->receipt(); }
+  const ledger::ReceiptPtr& receipt() const override { return rest_->receipt(); }
   asio::awaitable<void> give_up(Error why) override { return rest_->give_up(std::move(why)); }
 
  private:

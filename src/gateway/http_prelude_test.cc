@@ -19,17 +19,17 @@ class Pieces final : public fleet::Stream {
     if (at_ < all_.size()) co_return all_[at_++];
     co_return std::nullopt;
   }
-  const std::optional<ledger::Receipt>& receipt() const override { return receipt_; }
+  const ledger::ReceiptPtr& receipt() const override { return receipt_; }
   asio::awaitable<void> give_up(Error why) override {
     EXPECT_EQ(why.code, Code::function_failed);
-    receipt_.emplace();
+    receipt_ = std::make_shared<ledger::Receipt>();
     co_return;
   }
 
  private:
   std::vector<std::string> all_;
   std::size_t at_ = 0;
-  std::optional<ledger::Receipt> receipt_;
+  ledger::ReceiptPtr receipt_;
 };
 
 asio::awaitable<void> take(fleet::Outcome* outcome, Prelude* prelude, std::string* body) {

@@ -51,7 +51,7 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request, Route to,
   InferRequest& infer = read->request;
   call.content = {.tensors = infer.tensors, .is_tensors = true};
   call.outputs = infer.outputs;
-  const std::uint64_t header = header_length(request.head.fields)->value_or(0);
+  const std::uint64_t header = header_length(request.head->fields)->value_or(0);
   call.body = infer.in_place ? std::move(request.body).behind(header) : std::move(read->gathered);
   const std::int32_t version = call.revision->number;
   auto running = parts_.fleet->invoke(std::move(call));
@@ -71,7 +71,7 @@ asio::awaitable<http::Response> Gateway::infer(http::Request request, Route to,
 asio::awaitable<Result<Gateway::InferRead>> Gateway::read_infer(fleet::Invocation* call,
                                                                 const Route* to,
                                                                 const http::Request* request) {
-  const auto header = header_length(request->head.fields);
+  const auto header = header_length(request->head->fields);
   const auto body = request->body.view();
   if (!body) co_return body.error();
   call->wishes.exactly = !to->version.empty();

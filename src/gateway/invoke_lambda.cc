@@ -89,10 +89,10 @@ asio::awaitable<http::Response> Gateway::lambda(http::Request request, Route to)
 
 asio::awaitable<http::Response> Gateway::answer_lambda(http::Request request, Route to,
                                                        InvocationId id) {
-  if (!parts_.keys->empty() && !parts_.keys->accept(request.head.fields)) {
+  if (!parts_.keys->empty() && !parts_.keys->accept(request.head->fields)) {
     const auto body = request.body.view();
     if (!body) co_return lambda_response(lambda_fault(body.error()));
-    auto work = [&, keys = *parts_.keys] { return check_body(request.head, keys, *body); };
+    auto work = [&, keys = *parts_.keys] { return check_body(*request.head, keys, *body); };
     auto checking = off_loop(body->size(), work);
     const auto fault = co_await std::move(checking);
     if (fault) co_return lambda_response(lambda_fault(*fault));
@@ -107,7 +107,7 @@ asio::awaitable<http::Response> Gateway::answer_lambda(http::Request request, Ro
 
 asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Route to,
                                                        InvocationId id) {
-  const auto named = read_lambda_name(to.name, request.head.query);
+  const auto named = read_lambda_name(to.name, request.head->query);
   if (!named) co_return lambda_response(lambda_fault(named.error()));
   auto revision = find_qualified(*parts_.catalog, *named);
   if (!revision) co_return lambda_response(lambda_fault(revision.error()));
@@ -115,9 +115,9 @@ asio::awaitable<http::Response> Gateway::invoke_lambda(http::Request request, Ro
     co_return lambda_response(lambda_fault(
         Error{Code::unsupported, "the function is an HTTP server: call it at /f/NAME/"}));
   }
-  const auto wishes = read_lambda_wishes(request.head.fields);
+  const auto wishes = read_lambda_wishes(request.head->fields);
   if (!wishes) co_return lambda_response(lambda_fault(wishes.error()));
-  auto context = client_context(request.head.fields, **revision, parts_.fleet->runtimes());
+  auto context = client_context(request.head->fields, **revision, parts_.fleet->runtimes());
   if (!context) co_return lambda_response(context.error());
   if (wishes->call == LambdaCall::dry_run) {
     http::Response response;

@@ -149,7 +149,7 @@ asio::awaitable<http::Response> Gateway::call_openai(http::Request request, Rout
   }
   fleet::Invocation call = invocation(*std::move(revision));
   const InvocationId id = call.id;
-  const auto in_header = request.head.fields.find("Dormouse-Conversation");
+  const auto in_header = request.head->fields.find("Dormouse-Conversation");
   if (in_header) named->conversation = std::string(*in_header);
   if (to.name == "embeddings" && named->conversation) {
     co_return openai_error({Code::unsupported, "conversation: embeddings belong to none"});

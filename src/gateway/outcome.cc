@@ -12,20 +12,22 @@ void add_timing(std::string& out, std::string_view phase, Duration took) {
 
 std::string milliseconds(Duration took) {
   const auto us = std::max<std::int64_t>(took.count(), 0);
-  std::string fraction = std::to_string(us % 1000);
-  fraction.insert(0, 3 - fraction.size(), '0');
-  return std::to_string(us / 1000) + "." + fraction;
+  std::string text = std::to_string(us / 1000);
+  const auto digit = [us](int unit) { return static_cast<char>('0' + us / unit % 10); };
+  return text.append({'.', digit(100), digit(10), digit(1)});
 }
 
-void add_fields(http::Fields& fields, const InvocationId& id,
-                const std::optional<ledger::Receipt>& receipt) {
+void add_fields(http::Fields& fields, const InvocationId& id, const ledger::ReceiptPtr& receipt) {
   fields.add("Dormouse-Invocation", id.text());
   if (!receipt) return;
-  fields.add("Dormouse-Revision",
-             receipt->begun.function + "@" + std::to_string(receipt->begun.revision));
+  std::string revision = receipt->begun.function;
+  revision.append(1, '@').append(std::to_string(receipt->begun.revision));
+  fields.add("Dormouse-Revision", std::move(revision));
   fields.add("Dormouse-Cost", text(receipt->price));
   fields.add("Dormouse-Billed-Ms", std::to_string(receipt->billed_ms));
   std::string timing;
+  constexpr std::size_t usual_bytes = 48;
+  timing.reserve(usual_bytes);
   add_timing(timing, "queue", receipt->queue);
   const bool woken = receipt->rung != ledger::Rung::awake && receipt->rung != ledger::Rung::dozing;
   if (woken) {

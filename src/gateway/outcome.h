@@ -13,7 +13,7 @@
 
 namespace dormouse::gateway {
 
-void add_fields(http::Fields&, const InvocationId&, const std::optional<ledger::Receipt>&);
+void add_fields(http::Fields&, const InvocationId&, const ledger::ReceiptPtr&);
 std::string milliseconds(Duration);  // "12.345"
 
 }  // namespace dormouse::gateway

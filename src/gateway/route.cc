@@ -1,23 +1,36 @@
 #include "gateway/route.h"
 
 #include <algorithm>
-#include <vector>
+#include <array>
 
 #include "base/ascii.h"
 
 namespace dormouse::gateway {
 namespace {
 
-std::vector<std::string_view> elements(std::string_view path) {
-  std::vector<std::string_view> all;
-  while (path.starts_with('/')) {
-    path.remove_prefix(1);
-    const std::string_view next = path.substr(0, path.find('/'));
-    all.push_back(next);
-    path.remove_prefix(next.size());
+// What is between the '/'s of a path. All are counted, and as many kept as any route looks at.
+class Elements {
+ public:
+  explicit Elements(std::string_view path) : end_(path.data() + path.size()) {
+    for (; path.starts_with('/'); ++count_) {
+      path.remove_prefix(1);
+      const std::string_view next = path.substr(0, path.find('/'));
+      if (count_ < kept_.size()) kept_[count_] = next;
+      path.remove_prefix(next.size());
+    }
   }
-  return all;
-}
+
+  std::size_t size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  std::string_view operator[](std::size_t at) const { return kept_.at(at); }
+  // The element at `at`, and all that follows.
+  std::string_view from(std::size_t at) const { return {kept_.at(at).data(), end_}; }
+
+ private:
+  std::array<std::string_view, 6> kept_;
+  std::size_t count_ = 0;
+  const char* end_;
+};
 
 constexpr std::string_view reading = "GET, HEAD";
 
@@ -44,7 +57,7 @@ std::string name_of_host(std::string_view host) {
 }
 
 // v2 / models / NAME [/ versions / V] [/ ready | / infer]
-Route kserve(const std::vector<std::string_view>& path) {
+Route kserve(const Elements& path) {
   const std::size_t count = path.size();
   if (count == 1) return of(Place::kserve_server, reading);
   if (count == 3 && path[1] == "health") {
@@ -79,7 +92,7 @@ bool is_day(std::string_view text) {
 }
 
 // 2015-03-31 / functions / NAME / invocations
-Route lambda(const std::vector<std::string_view>& path) {
+Route lambda(const Elements& path) {
   const bool of_function = path.size() == 4 && path[1] == "functions" && !path[2].empty();
   if (of_function && path[0] == "2015-03-31" && path[3] == "invocations") {
     return of(Place::lambda_invoke, "POST", path[2]);
@@ -92,11 +105,11 @@ Route lambda(const std::vector<std::string_view>& path) {
 
 // v1 / models [/ NAME], of which '/' may be a part: no function's, but what others call a model. v1
 // / chat / completions, v1 / completions, v1 / embeddings
-Route openai(const std::vector<std::string_view>& path) {
+Route openai(const Elements& path) {
   const std::size_t count = path.size();
   if (count == 2 && path[1] == "models") return of(Place::openai_models, reading);
   if (count >= 3 && path[1] == "models" && !path[2].empty()) {
-    return of(Place::openai_model, reading, {path[2].data(), path.back().end()});
+    return of(Place::openai_model, reading, path.from(2));
   }
   const bool is_chat = count == 3 && path[1] == "chat" && path[2] == "completions";
   if (is_chat) return of(Place::openai_call, "POST", "chat.completions");
@@ -108,8 +121,8 @@ Route openai(const std::vector<std::string_view>& path) {
 }  // namespace
 
 Place dialect_of(std::string_view path) {
-  const auto all = elements(path);
-  const std::string_view first = all.empty() ? std::string_view() : all.front();
+  const Elements all(path);
+  const std::string_view first = all.empty() ? std::string_view() : all[0];
   if (first == "v1") return Place::openai_nowhere;
   if (first == "v2") return Place::kserve_server;
   return is_day(first) ? Place::lambda_api : Place::nowhere;
@@ -133,7 +146,7 @@ Route route(const http::Head& head) {
     on_host.target = head.target;
     return on_host;
   }
-  const auto path = elements(head.path);
+  const Elements path(head.path);
   if (path.size() == 1 && path[0].empty()) return of(Place::root, reading);
   if (path.empty()) return {};
   if (path[0] == "api" && path.size() > 1) return of(Place::api, "");

@@ -80,31 +80,39 @@ void Connection::close_if_idle() {
 
 asio::awaitable<bool> Connection::serve_one() {
   path_.clear();
-  auto received = co_await read_head();
-  if (!received) {
+  std::unique_ptr<ReceivedHead> received;
+  const auto read = co_await read_head(&received);
+  if (!read) {
     path_ = path_in(stream_.buffered());
-    co_return co_await refuse_and_close(received.error());
+    co_return co_await refuse_and_close(read.error());
   }
   path_.assign(received->head.path, 0, path_start_bytes_max);
-  co_return co_await serve_received(*std::move(received));
+  co_return co_await serve_received(std::move(received));
 }
 
-asio::awaitable<Accepted<ReceivedHead>> Connection::read_head() {
+asio::awaitable<Accepted<std::monostate>> Connection::read_head(
+    std::unique_ptr<ReceivedHead>* into) {
   const HeadLimits limits = core_->head_limits();
   const Limits& timeouts = core_->limits();
   const bool is_awaited = is_fresh_ || !stream_.buffered().empty();
   TimePoint give_up_at =
       core_->clock()->now() + (is_awaited ? timeouts.header_timeout : timeouts.idle_timeout);
+  bool has_begun = is_awaited;
   for (std::size_t scanned = 0;;) {
     const std::string_view buffered = stream_.buffered();
     const auto end = find_head_end(buffered, scanned, limits);
     if (!end) co_return std::unexpected(end.error());
     if (*end) {
       auto received = parse_head(buffered.substr(0, **end), limits);
-      if (received) stream_.consume(**end);
-      co_return received;
+      if (!received) co_return std::unexpected(received.error());
+      *into = std::make_unique<ReceivedHead>(*std::move(received));
+      stream_.consume(**end);
+      co_return std::monostate{};
     }
     scanned = buffered.size();
+    if (scanned > 0 && !std::exchange(has_begun, true)) {
+      give_up_at = core_->clock()->now() + timeouts.header_timeout;
+    }
     if (core_->draining() && scanned == 0) co_return gone();
     is_idle_ = scanned == 0;
     const auto bytes = co_await stream_.fill(give_up_at);
@@ -112,37 +120,36 @@ asio::awaitable<Accepted<ReceivedHead>> Connection::read_head() {
     const bool late = !bytes && bytes.error().code == Code::deadline_exceeded;
     if (late && scanned > 0) co_return refuse("a head that comes too slowly", 408);
     if (!bytes || *bytes == 0) co_return gone();
-    if (scanned == 0 && !is_fresh_) give_up_at = core_->clock()->now() + timeouts.header_timeout;
     is_fresh_ = false;
   }
 }
 
-asio::awaitable<bool> Connection::serve_received(ReceivedHead received) {
+asio::awaitable<bool> Connection::serve_received(std::unique_ptr<ReceivedHead> received) {
   core_->count_request();
-  auto admitted = core_->handler()->admit(received.head, loopback_);
+  auto admitted = core_->handler()->admit(received->head, loopback_);
   const auto* const passing = std::get_if<Passing>(&admitted);
-  const auto why = only_passed(received);
+  const auto why = only_passed(*received);
   if (why && passing == nullptr && !says_more(admitted)) co_return co_await refuse_and_close(*why);
   if (auto* response = std::get_if<Response>(&admitted)) {
-    co_return co_await turn_down(&received, std::move(*response));
+    co_return co_await turn_down(received.get(), std::move(*response));
   }
   if (passing != nullptr) {
-    co_return co_await pass(std::move(received), passing->body_bytes_max);
+    co_return co_await pass(std::move(*received), passing->body_bytes_max);
   }
   Receiving wanted = std::get<Receiving>(admitted);
   wanted.body_bytes_max = std::min(wanted.body_bytes_max, body_bytes_max);
-  Request request{.loopback = loopback_};
-  if (auto here = take_small_body(received, wanted.body_bytes_max)) {
+  Request request{.head = {}, .body = {}, .loopback = loopback_};
+  if (auto here = take_small_body(*received, wanted.body_bytes_max)) {
     request.body = *std::move(here);
-  } else if (received.has_body()) {
-    auto body = co_await read_body(&received, wanted);
+  } else if (received->has_body()) {
+    auto body = co_await read_body(received.get(), wanted);
     if (!body) co_return co_await refuse_and_close(body.error());
     request.body = *std::move(body);
   }
-  const Manner manner{.head_only = received.head.method == "HEAD",
-                      .version_1_0 = received.version_1_0,
-                      .keep_alive = received.keep_alive};
-  request.head = std::move(received.head);
+  const Manner manner{.head_only = received->head.method == "HEAD",
+                      .version_1_0 = received->version_1_0,
+                      .keep_alive = received->keep_alive};
+  request.head = std::make_unique<Head>(std::move(received->head));
 
   is_answering_ = true;
   core_->wake_soon();

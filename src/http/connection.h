@@ -56,9 +56,9 @@ class Connection {
   };
 
   asio::awaitable<bool> serve_one();  // Gives whether there may be another.
-  asio::awaitable<bool> serve_received(ReceivedHead received);
+  asio::awaitable<bool> serve_received(std::unique_ptr<ReceivedHead> received);
   asio::awaitable<bool> pass(ReceivedHead received, std::uint64_t bytes_max);
-  asio::awaitable<Accepted<ReceivedHead>> read_head();
+  asio::awaitable<Accepted<std::monostate>> read_head(std::unique_ptr<ReceivedHead>* into);
   std::optional<Body> take_small_body(const ReceivedHead& received, std::uint64_t bytes_max);
   asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, Receiving receiving);
   asio::awaitable<Accepted<std::monostate>> read_sized(IncomingBody* into, std::uint64_t size);

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
 
 #include "http/target.h"
 
@@ -40,8 +41,20 @@ constexpr auto value_bytes = [] {
   return allowed;
 }();
 
+// Looks at all of it, for nearly all of what is asked about is good.
 bool all_in(const std::array<bool, 256>& allowed, std::string_view text) {
-  return std::ranges::all_of(text, [&](char c) { return allowed[static_cast<unsigned char>(c)]; });
+  unsigned good = 1;
+  for (const char c : text) good &= static_cast<unsigned>(allowed[static_cast<unsigned char>(c)]);
+  return good != 0;
+}
+
+// Of eight bytes at once: whether one may be below 0x20, or is 0x7F. Never wrong about a no.
+bool may_hold_control(std::uint64_t eight) {
+  constexpr std::uint64_t ones = 0x0101'0101'0101'0101, tops = ones * 0x80;
+  const std::uint64_t of_delete = eight ^ ones * 0x7F;
+  const std::uint64_t below = (eight - ones * 0x20) & ~eight;
+  const std::uint64_t deleted = (of_delete - ones) & ~of_delete;
+  return ((below | deleted) & tops) != 0;
 }
 
 std::string_view trim(std::string_view text) {
@@ -345,10 +358,16 @@ bool is_token(std::string_view text) {
   return !text.empty() && all_in(token_bytes, text);
 }
 bool is_field_value(std::string_view text) {
+  for (std::uint64_t eight; text.size() >= sizeof(eight); text.remove_prefix(sizeof(eight))) {
+    std::memcpy(&eight, text.data(), sizeof(eight));
+    if (may_hold_control(eight) && !all_in(value_bytes, text.substr(0, sizeof(eight)))) {
+      return false;
+    }
+  }
   return all_in(value_bytes, text);
 }
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::ranges::equal(a, b, {}, lower, lower);
+bool equals_but_for_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 bool lists(const Fields& fields, std::string_view wanted_name, std::string_view wanted) {

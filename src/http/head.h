@@ -71,6 +71,9 @@ bool lists(const Fields&, std::string_view name, std::string_view element);
 bool has_option(const Fields&, std::string_view);  // Connection lists it.
 bool is_token(std::string_view);                   // RFC 9110 §5.6.2: what a field name is made of.
 bool is_field_value(std::string_view);             // No control byte but HTAB.
-bool equals_ignoring_case(std::string_view, std::string_view);
+bool equals_but_for_case(std::string_view, std::string_view);  // Of the same length.
+inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && equals_but_for_case(a, b);
+}
 
 }  // namespace dormouse::http

@@ -584,6 +584,22 @@ TEST(Target, NoEscapeSurvivesDecoding) {
   EXPECT_GT(accepted, 400);
 }
 
+// Long ones are looked at eight bytes at a time: each byte, at each place in such a group and
+// behind.
+TEST(FieldValue, HoldsNoControlByteAnywhere) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool is_good = (byte >= 0x20 && byte != 0x7F) || byte == '\t';
+    for (std::size_t at = 0; at < 20; ++at) {
+      for (const char other : {'a', '\t', '\xFF', '~'}) {
+        std::string text(20, other);
+        text[at] = static_cast<char>(byte);
+        EXPECT_EQ(is_field_value(text), is_good) << byte << " at " << at << " among " << other;
+      }
+    }
+  }
+  EXPECT_TRUE(is_field_value(""));
+}
+
 TEST(Query, FindsAValueByItsName) {
   constexpr std::string_view query = "a=1&b=x%20y+z&&c&d=&a=2&%65=5&f=%zz";
   EXPECT_EQ(query_value(query, "a"), "1");

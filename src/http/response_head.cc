@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <ctime>
 
 #include "http/head.h"
@@ -10,13 +11,22 @@
 namespace dormouse::http {
 namespace {
 
+constexpr std::string_view separator = ": ", end_of_line = "\r\n";
+
 constexpr std::string_view owned[] = {
     "connection", "content-length", "date",    "keep-alive",
     "te",         "trailer",        "upgrade", "transfer-encoding"};
 
+constexpr std::uint32_t owned_sizes = [] {
+  std::uint32_t sizes = 0;
+  for (const std::string_view one : owned) sizes |= 1U << one.size();
+  return sizes;
+}();
+
 bool is_owned(std::string_view name) {
-  return std::ranges::any_of(owned,
-                             [&](std::string_view one) { return equals_ignoring_case(name, one); });
+  const bool fits = name.size() < 32 && (owned_sizes >> name.size() & 1) != 0;
+  return fits && std::ranges::any_of(
+                     owned, [&](std::string_view one) { return equals_ignoring_case(name, one); });
 }
 
 void append_number(std::string& out, std::uint64_t number) {
@@ -26,7 +36,17 @@ void append_number(std::string& out, std::uint64_t number) {
 }
 
 void append_field(std::string& out, std::string_view name, std::string_view value) {
-  out.append(name).append(": ").append(value).append("\r\n");
+  const std::size_t before = out.size();
+  const std::size_t all =
+      before + name.size() + separator.size() + value.size() + end_of_line.size();
+  out.resize_and_overwrite(all, [&](char* at, std::size_t) {
+    at += before;
+    for (const std::string_view each : {name, separator, value, end_of_line}) {
+      std::memcpy(at, each.data(), each.size());
+      at += each.size();
+    }
+    return all;
+  });
 }
 
 void append_framing(std::string& out, const Framing& framing) {

@@ -48,18 +48,18 @@ class Echo final : public Handler {
 
   asio::awaitable<Response> handle(Request request) override {
     Response response;
-    response.fields.add("X-Path", request.head.path);
-    if (request.head.path == "/behind") {
+    response.fields.add("X-Path", request.head->path);
+    if (request.head->path == "/behind") {
       const std::uint64_t begin = request.body.offset() + header_bytes;
       response.fields.add("X-Aligned", begin % aligned_bytes == 0 ? "yes" : "no");
     }
-    if (request.head.path == "/spliced") {
+    if (request.head->path == "/spliced") {
       response.body = spliced(std::move(request.body));
       co_return response;
     }
     response.body = std::move(request.body);
-    if (request.head.path == "/wait") co_await clock_->sleep_until(never);
-    if (request.head.path == "/stream") {
+    if (request.head->path == "/wait") co_await clock_->sleep_until(never);
+    if (request.head->path == "/stream") {
       response.body = Pieces([left = std::make_shared<int>(3)] { return next_piece(--*left); });
       response.trailers = sum_trailer;
     }

@@ -68,21 +68,21 @@ class FakeHandler final : public Handler {
   asio::awaitable<Response> handle(Request request) override {
     const auto view = request.body.view();
     const std::string text(*view);
-    noted.requests.push_back(request.head.method + " " + request.head.path + " " +
+    noted.requests.push_back(request.head->method + " " + request.head->path + " " +
                              (text.size() > 100 ? std::to_string(text.size()) : text));
     last_memfd = request.body.memfd() >= 0;
     const Working working(&noted);
     Response response;
-    if (request.head.path == "/wait") co_await clock_->sleep_until(never);
-    if (request.head.path == "/second") co_await clock_->sleep_until(clock_->now() + 1s);
-    if (request.head.path == "/none") response.status = 204;
-    if (request.head.path == "/split") response.fields.add("X-A", "b\r\nX-B: c");
-    if (request.head.path == "/owner") response.fields.add("Content-Length", "1000");
-    if (request.head.path == "/stream" || request.head.path == "/cut") {
-      auto number = std::make_shared<int>(request.head.path == "/cut" ? 3 : 0);
+    if (request.head->path == "/wait") co_await clock_->sleep_until(never);
+    if (request.head->path == "/second") co_await clock_->sleep_until(clock_->now() + 1s);
+    if (request.head->path == "/none") response.status = 204;
+    if (request.head->path == "/split") response.fields.add("X-A", "b\r\nX-B: c");
+    if (request.head->path == "/owner") response.fields.add("Content-Length", "1000");
+    if (request.head->path == "/stream" || request.head->path == "/cut") {
+      auto number = std::make_shared<int>(request.head->path == "/cut" ? 3 : 0);
       response.body = Pieces([this, number] { return next_piece(clock_, ++*number); });
       response.trailers = sum_trailer;
-    } else if (request.head.path == "/file") {
+    } else if (request.head->path == "/file") {
       response.body = file_with("---" + std::string(300'000, 'f'));
     } else {
       response.body = std::move(request.body);

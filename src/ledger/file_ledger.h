@@ -48,6 +48,7 @@ class FileLedger final : public Ledger {
 
   // The batch that the next flush() writes.
   std::uint32_t place_of(const Subject&);
+  std::uint32_t place_of(const Begun&);
   void clear_batch();
   void give_up_batch();
   Result<> count_batch(std::uint64_t offset);
@@ -93,6 +94,7 @@ class FileLedger final : public Ledger {
   std::vector<BegunRecord> batch_begun_;
   std::vector<EndedRecord> batch_ended_;
   std::size_t batch_subjects_ = 0;  // How many there were when the batch began.
+  std::uint32_t last_place_ = 0;    // Of what began last.
   bool has_failed_ = false;         // A flush has failed: an end() may be of a forgotten begin().
   std::optional<Error> broken_;     // For good: a sync has failed.
 

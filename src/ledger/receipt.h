@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -67,5 +68,7 @@ struct Receipt {
   PicoUnits price;
   Tokens tokens;
 };
+
+using ReceiptPtr = std::shared_ptr<const Receipt>;  // It passes through many hands.
 
 }  // namespace dormouse::ledger

@@ -232,6 +232,11 @@ Subject subject_of(const Begun& b) {
   return {b.tenant, b.function, b.revision, b.revision_digest, b.node};
 }
 
+bool is_of(const Begun& b, const Subject& s) {
+  return b.revision == s.revision && b.function == s.function && b.tenant == s.tenant &&
+         b.revision_digest == s.revision_digest && b.node == s.node;
+}
+
 EndedRecord record_of(const Receipt& r, std::uint32_t subject_at) {
   EndedRecord e;
   e.begun = {r.begun.key, subject_at, r.begun.at.unix_ms};

@@ -72,6 +72,7 @@ Result<Record> take_record(std::string_view& rest);
 Begun resolve(const BegunRecord&, const Subject&);
 Receipt resolve(const EndedRecord&, const Subject&);
 Subject subject_of(const Begun&);
+bool is_of(const Begun&, const Subject&);
 EndedRecord record_of(const Receipt&, std::uint32_t subject);
 EndedRecord interrupted(const BegunRecord&);
 

@@ -183,7 +183,13 @@ Result<Ready> decode_ready(std::string_view text) {
 
 std::string encode(std::span<const Item> items) {
   CHECK(!items.empty() && items.size() <= items_max);
+  constexpr std::size_t fixed_bytes = 96;  // Of each, and a little more.
+  std::size_t bytes = 0;
+  for (const Item& each : items) {
+    bytes += fixed_bytes + each.inline_body.size() + each.content.content_type.size();
+  }
   std::string out;
+  out.reserve(bytes);
   put(out, static_cast<std::uint16_t>(items.size()));
   for (const Item& item : items) put_item(out, item);
   return out;
