@@ -1,20 +1,19 @@
-// A client of the Lambda Runtime API, over connections that stay open.
+// A client of the Lambda Runtime API.
 import http from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
+import { Connections } from "./connections.mjs";
 import { errorDocument } from "./handler.mjs";
 
 const ROOT = "/2018-06-01/runtime";
 const FUNCTIONS = "/dormouse/v1/functions";
 
 export class RuntimeApi {
-  #agent = new http.Agent({ keepAlive: true });
-  #host;
-  #port;
+  #connections;
 
   constructor(address) {
-    [this.#host, this.#port] = address.split(":");
+    this.#connections = new Connections(address);
   }
 
   // Waits for a call, for as long as it takes.
@@ -44,31 +43,24 @@ export class RuntimeApi {
 
   // Another function, from within the call `id`: {status, headers, body}.
   callFunction(id, name, given, body) {
-    const headers = { ...given, "Content-Length": body.length };
-    if (id !== undefined) headers["Dormouse-Invocation"] = id;
-    const request = this.#request("POST", `${FUNCTIONS}/${encodeURIComponent(name)}`, headers);
-    request.end(body);
-    return answerTo(request);
+    const headers = id === undefined ? given : { ...given, "Dormouse-Invocation": id };
+    return this.#connections.exchange("POST", `${FUNCTIONS}/${encodeURIComponent(name)}`, headers, body);
   }
 
-  #request(method, path, headers) {
-    return http.request({ host: this.#host, port: this.#port, agent: this.#agent, method, headers, path });
-  }
-
-  async #ask(method, name, body, headers = {}) {
-    const request = this.#request(method, `${ROOT}/${name}`, headers);
-    request.end(body);
-    return answerTo(request);
+  #ask(method, name, body, headers = {}) {
+    return this.#connections.exchange(method, `${ROOT}/${name}`, headers, body);
   }
 
   // A failure in the middle is told by trailers; what comes of it is the daemon's to say.
   async #stream(id, type, stream) {
-    const request = this.#request("POST", `${ROOT}/invocation/${id}/response`, {
+    const headers = {
       "Content-Type": type,
       "Lambda-Runtime-Function-Response-Mode": "streaming",
       "Transfer-Encoding": "chunked",
       Trailer: "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
-    });
+    };
+    const path = `${ROOT}/invocation/${id}/response`;
+    const request = http.request({ createConnection: () => this.#connections.lend(), method: "POST", path, headers });
     const answered = answerTo(request);
     answered.catch(() => {}); // Waited for below.
     try {
@@ -95,14 +87,14 @@ function trailedDocument(error) {
   return { errorType: errorType.slice(0, 200), errorMessage: errorMessage.slice(0, 800) };
 }
 
+// Once all of the answer is there; nothing in it is of interest.
 function answerTo(request) {
   return new Promise((resolve, reject) => {
     request.once("error", reject);
     request.once("response", (response) => {
-      const parts = [];
-      response.on("data", (part) => parts.push(part));
       response.once("error", reject);
-      response.once("end", () => resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(parts) }));
+      response.once("end", resolve);
+      response.resume();
     });
   });
 }
