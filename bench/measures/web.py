@@ -105,16 +105,34 @@ class SocketNginx:
         self.process.wait()
 
 
+class Relay:
+    """What passes bytes on, and no more, in front of the echo server."""
+
+    def __init__(self, behind, core):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(core), PROGRAMS / "bench_tcp_relay", str(self.port), str(behind)])
+        wait_for(self.port)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
 def programs_of(daemon):
     return [pid for pid in processes() if in_group(pid, daemon.mark)]
 
 
 def http(section, watch):
-    with Nginx(SERVER_CORE) as peer, Daemon(watch, core=SERVER_CORE) as daemon:
+    with Nginx(SERVER_CORE) as peer, Relay(peer.echo_port, SERVER_CORE) as bare, Daemon(watch, core=SERVER_CORE) as daemon:
         daemon.deploy("web", "web", [(PROGRAMS / "bench_echo_server", "server")], keep_alive="10m", memory="64MiB",
                       concurrency=64, max_instances=1, command=["./server", "/tmp/echo.sock", "8080"])
-        sides = [Side("direct", peer.echo_port), Side("nginx", peer.port), Side("dormouse", daemon.port, "/f/web/")]
-        direct, nginx, dormouse = sides
+        sides = [Side("direct", peer.echo_port), Side("nginx", peer.port), Side("dormouse", daemon.port, "/f/web/"),
+                 Side("relay", bare.port)]
+        direct, nginx, dormouse, relay = sides
         for side in sides:
             side.measure("warm", CLIENT_CORE, MANY)
         place(programs_of(daemon), {SERVER_CORE})
@@ -124,6 +142,10 @@ def http(section, watch):
     rows = [[kind, side.name, spread(side.p50[kind]), spread(side.p99[kind]), spread(side.rps[kind], 0)]
             for kind in ("c1", "c32") for side in sides]
     section.table(["", "server", "p50", "p99", "requests/s"], rows)
+    section.note("For information: the relay only passes bytes on over TCP, as a function's program is reached, and reads none "
+                 "of them. Its throughput at c=32 / nginx's, which has a Unix socket: "
+                 + spread(ratios(relay.rps["c32"], nginx.rps["c32"]), 2)
+                 + "; dormouse's / the relay's: " + spread(ratios(dormouse.rps["c32"], relay.rps["c32"]), 2) + ".")
     section.note("Added p50 at c=1 / nginx's, for information: "
                  + spread(ratios(added(dormouse, direct, "c1"), added(nginx, direct, "c1")), 2))
 
