@@ -16,6 +16,8 @@ constexpr int frames_a_turn = 64;
 // Of what is killed from outside while it starts, or forked of a template that a secret, which was
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
+// Beyond its time, for what did not start in it to say why: on a busy host, that takes a while.
+constexpr Duration last_words_max = std::chrono::seconds(1);
 
 // What a worker has to load in, and a fork of it to be ready: so that it can say itself what hangs.
 wire::Options patience(Duration to_load, Duration to_settle) {
@@ -187,10 +189,11 @@ asio::awaitable<Result<std::string>> Shard::ask(InstanceKey key, Question questi
   if (!payload) co_return payload.error();
   worker.post(question.type, 0, *payload);
   flush(key);
-  auto waiting = worker.expect(parts_.clock, question.reply, deadline);
+  auto waiting = worker.expect(parts_.clock, question.reply, deadline + last_words_max);
   auto said = co_await std::move(waiting);
-  instance(key)->wake.load = parts_.clock->now() - there;
-  if (!said && said.error().code == Code::deadline_exceeded) {
+  const TimePoint loaded = parts_.clock->now();
+  instance(key)->wake.load = loaded - there;
+  if (said ? loaded > deadline : said.error().code == Code::deadline_exceeded) {
     const bool listens = options_.runtimes.at(question.manifest.runtime).listens;
     co_return Error{Code::function_failed,
                     listens ? "it did not listen on port 8080 ($PORT) within its start_timeout"
