@@ -18,13 +18,17 @@ inline std::string lower(std::string_view text) {
   return lowered;
 }
 
+// Without the blanks and tabs around it. It lives as long as `text` does.
+inline std::string_view trimmed(std::string_view text) {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
 // Whether a Content-Type, "Image/PNG; q=1", is of `type`, "image/png". Its parameters do not count.
 inline bool is_media_type(std::string_view content_type, std::string_view type) {
-  constexpr std::string_view blanks = " \t";
-  std::string_view said = content_type.substr(0, content_type.find(';'));
-  said.remove_prefix(std::min(said.find_first_not_of(blanks), said.size()));
-  said.remove_suffix(said.size() - (said.find_last_not_of(blanks) + 1));
-  return lower(said) == type;
+  return lower(trimmed(content_type.substr(0, content_type.find(';')))) == type;
 }
 
 // The pieces between `at`s, empty ones too. They live as long as `text` does.

@@ -119,4 +119,8 @@ Result<std::unique_ptr<Blobs>> open(Options options) {
   return std::make_unique<FolderBlobs>(std::move(folder));
 }
 
+Digest digest_of(std::string_view bytes) {
+  return hash::as_digest(hash::sha256(bytes));
+}
+
 }  // namespace dormouse::blobs

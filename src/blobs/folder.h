@@ -7,7 +7,7 @@
 
 #include "blobs/blobs.h"
 #include "blobs/file.h"
-#include "blobs/hasher.h"
+#include "hash/sha256.h"
 
 namespace dormouse::blobs {
 
@@ -34,7 +34,7 @@ class Folder {
   // many are open, it is made again from what the partial file holds.
   struct Upload {
     File file;
-    Hasher hasher;
+    hash::Hasher hasher;
     std::uint64_t size = 0;
   };
   static constexpr std::size_t uploads_open_max = 32;

@@ -72,7 +72,7 @@ Result<> Folder::add(Upload& upload, const Digest& digest, std::string_view chun
 // What could not be synced may be lost in parts, so it is dropped whole.
 Result<std::uint64_t> Folder::finish(Upload& upload, const Digest& digest) {
   const std::uint64_t size = upload.size;
-  if (upload.hasher.finish() != digest) {
+  if (hash::as_digest(upload.hasher.finish()) != digest) {
     drop(digest);
     return Error{Code::invalid_argument, "the bytes are not those of " + digest.text()};
   }
@@ -115,7 +115,7 @@ Result<Digest> Folder::copy_in(const File& from, const std::filesystem::path& to
   ::unlink(to.c_str());
   const auto copy = open_for_writing(to);
   if (!copy) return copy.error();
-  Hasher hasher;
+  hash::Hasher hasher;
   std::uint64_t size = 0;
   auto read = read_pieces(from, 0, [&](std::string_view piece) -> Result<> {
     if (piece.size() > bytes_max - size) {
@@ -126,7 +126,7 @@ Result<Digest> Folder::copy_in(const File& from, const std::filesystem::path& to
     return write_at(*copy, size - piece.size(), piece);
   });
   if (!read) return read.error();
-  const Digest digest = hasher.finish();
+  const Digest digest = hash::as_digest(hasher.finish());
   adopted_.insert(digest);
   if (this->size(digest)) return digest;
   if (auto published = publish_as(digest, *copy, to); !published) return published.error();

@@ -10,7 +10,7 @@
 #include "cli/dev_session.h"
 #include "cli/files.h"
 #include "cli/print.h"
-#include "gateway/sigv4.h"
+#include "hash/sha256.h"
 
 namespace dormouse::cli {
 namespace {
@@ -35,7 +35,7 @@ Result<fs::path> data_of(const Options& options) {
   }
   const fs::path what = fs::canonical(options.what, failure);
   const fs::path base = state != nullptr ? fs::path(state) : fs::path(home) / ".local/state";
-  const std::string digest = gateway::sha256_hex(what.string());
+  const std::string digest = hash::hex(hash::sha256(what.string()));
   return real_path(base) / "dormouse" / (name_from(what) + "-" + digest.substr(0, 12));
 }
 

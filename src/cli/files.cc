@@ -1,16 +1,15 @@
 #include "cli/files.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <memory>
 
 #include "cli/print.h"
+#include "hash/sha256.h"
 #include "wire/socket.h"
 
 namespace dormouse::cli {
@@ -68,25 +67,16 @@ Result<Digest> digest_of(const LocalFile& file,
                          const std::function<void(std::uint64_t)>& progress) {
   std::ifstream stream(file.on_disk, std::ios::binary);
   if (!stream) return system_error(Code::invalid_argument, "opening " + file.on_disk.string());
-  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> hash(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
+  hash::Hasher hasher;
   std::string buffer(1 << 20, '\0');
   while (stream) {
     stream.read(buffer.data(), std::ssize(buffer));
     const auto size = static_cast<std::size_t>(stream.gcount());
-    EVP_DigestUpdate(hash.get(), buffer.data(), size);
+    hasher.add(std::string_view(buffer).substr(0, size));
     progress(size);
   }
   if (!stream.eof()) return system_error(Code::invalid_argument, "reading " + file.path);
-  unsigned char raw[32];
-  EVP_DigestFinal_ex(hash.get(), raw, nullptr);
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text(Digest::prefix);
-  for (const unsigned char byte : raw) {
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
-  }
-  return Digest::parse(text);
+  return hash::as_digest(hasher.finish());
 }
 
 std::string stamp_of(const LocalFile& file) {

@@ -1,7 +1,5 @@
 #include "control/lambda_control.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
@@ -10,6 +8,7 @@
 
 #include "gateway/lambda.h"
 #include "gateway/sigv4.h"
+#include "hash/sha256.h"
 
 namespace dormouse::control {
 namespace {
@@ -38,11 +37,7 @@ Error no_function(const std::string& name) {
 }
 
 std::string sha256_base64(std::string_view bytes) {
-  std::string hash(EVP_MAX_MD_SIZE, '\0');
-  unsigned size = 0;
-  CHECK(EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(hash.data()), &size,
-                   EVP_sha256(), nullptr) == 1);
-  return gateway::base64(std::string_view(hash).substr(0, size));
+  return gateway::base64(hash::as_text(hash::sha256(bytes)));
 }
 
 // A page: at most MaxItems, from behind Marker on.

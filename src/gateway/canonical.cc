@@ -1,13 +1,24 @@
 #include "gateway/canonical.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/ascii.h"
+#include "http/head.h"
 
 namespace dormouse::gateway {
 namespace {
 
 constexpr std::size_t usual_request_bytes = 1024;
+
+// RFC 3986.
+constexpr auto unreserved = [] {
+  std::array<bool, 256> plain{};
+  constexpr std::string_view all =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+  for (const char c : all) plain[static_cast<unsigned char>(c)] = true;
+  return plain;
+}();
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -29,13 +40,9 @@ std::string uri_decoded(std::string_view text) {
   return decoded;
 }
 
-std::string joined(const std::vector<std::string>& parts, char with) {
-  std::string text;
-  for (const std::string& part : parts) {
-    if (!text.empty()) text += with;
-    text += part;
-  }
-  return text;
+bool is_condensed(std::string_view value) {
+  const bool has_edge = !value.empty() && (value.front() == ' ' || value.back() == ' ');
+  return !has_edge && value.find('\t') == value.npos && value.find("  ") == value.npos;
 }
 
 std::string canonical_query(std::string_view query) {
@@ -56,13 +63,14 @@ std::string canonical_query(std::string_view query) {
 
 std::string uri_encoded(std::string_view text, Slash slash) {
   constexpr std::string_view digits = "0123456789ABCDEF";
+  const auto is_plain = [slash](char c) {
+    return unreserved[static_cast<unsigned char>(c)] || (c == '/' && slash == Slash::kept);
+  };
+  if (std::ranges::all_of(text, is_plain)) return std::string(text);
   std::string encoded;
   encoded.reserve(text.size());
   for (const char c : text) {
-    const bool plain = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_' || c == '~' ||
-                       (c == '/' && slash == Slash::kept);
-    if (plain) {
+    if (is_plain(c)) {
       encoded += c;
       continue;
     }
@@ -84,12 +92,7 @@ Parameters parameters_of(std::string_view query) {
 }
 
 std::string condensed(std::string_view value) {
-  bool after_blank = true, is_already = true;
-  for (const char c : value) {
-    is_already = is_already && c != '\t' && !(after_blank && c == ' ');
-    after_blank = c == ' ';
-  }
-  if (is_already && (value.empty() || !after_blank)) return std::string(value);
+  if (is_condensed(value)) return std::string(value);
   std::string text;
   bool blank = false;
   for (const char c : value) {
@@ -103,38 +106,25 @@ std::string condensed(std::string_view value) {
   return text;
 }
 
-CanonicalFields fields_of(const http::Fields& fields) {
-  CanonicalFields all;
-  all.reserve(fields.all().size());
+bool append_canonical_field(std::string& text, const http::Fields& fields, std::string_view name) {
+  const auto is_upper = [](char c) { return c >= 'A' && c <= 'Z'; };
+  char before = ':';
   for (const auto& [mixed, value] : fields.all()) {
-    std::string name = lower(mixed);
-    const auto at = std::ranges::lower_bound(all, name, {}, &CanonicalFields::value_type::first);
-    if (at != all.end() && at->first == name) {
-      at->second += "," + condensed(value);
-    } else {
-      all.emplace(at, std::move(name), condensed(value));
-    }
+    if (mixed != name && !http::equals_ignoring_case(mixed, name)) continue;
+    if (before == ':') text.append(name);
+    text += std::exchange(before, ',');
+    text.append(condensed(value));
   }
-  return all;
-}
-
-const std::string* find_field(const CanonicalFields& fields, std::string_view name) {
-  const auto at = std::ranges::lower_bound(fields, name, {}, &CanonicalFields::value_type::first);
-  return at != fields.end() && at->first == name ? &at->second : nullptr;
+  text += '\n';
+  return before == ',' && std::ranges::none_of(name, is_upper);
 }
 
 std::string canonical_request(const http::Head& head, const CanonicalParts& parts) {
   std::string text;
   text.reserve(usual_request_bytes);
   text.append(head.method).append("\n").append(parts.path).append("\n");
-  text.append(canonical_query(head.query)).append("\n");
-  for (const std::string& name : parts.signed_headers) {
-    text.append(name).append(":").append(*find_field(parts.fields, name)).append("\n");
-  }
-  text.append("\n")
-      .append(joined(parts.signed_headers, ';'))
-      .append("\n")
-      .append(parts.payload_hash);
+  text.append(canonical_query(head.query)).append("\n").append(parts.fields).append("\n");
+  text.append(parts.signed_headers).append("\n").append(parts.payload_hash);
   return text;
 }
 

@@ -22,18 +22,15 @@ Parameters parameters_of(std::string_view query);
 // Without blanks around it, and with one where there are several.
 std::string condensed(std::string_view value);
 
-// By lower-case name, sorted; values are condensed, and those of one name that is there several
-// times are one, in their order, with commas.
-using CanonicalFields = std::vector<std::pair<std::string, std::string>>;
-CanonicalFields fields_of(const http::Fields&);
-const std::string* find_field(const CanonicalFields&, std::string_view name);  // nullptr: none.
+// Appends "name:value\n", with the condensed values of all fields of that name, in their order,
+// with commas between them. false: there is no such field, or `name`, by which it is found whatever
+// its case is there, is not in lower case.
+bool append_canonical_field(std::string&, const http::Fields&, std::string_view name);
 
-// `signed_headers`: names of `fields`, all of which are there. `path`: encoded.
+// `path`: encoded. `fields`: canonical ones, of all names in `signed_headers`, which are joined by
+// semicolons.
 struct CanonicalParts {
-  const std::vector<std::string>& signed_headers;
-  const CanonicalFields& fields;
-  std::string_view path;
-  std::string_view payload_hash;
+  std::string_view path, fields, signed_headers, payload_hash;
 };
 std::string canonical_request(const http::Head&, const CanonicalParts&);
 

@@ -1,7 +1,6 @@
 #include "gateway/keys.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <fstream>
@@ -12,38 +11,24 @@
 namespace dormouse::gateway {
 namespace {
 
-using Hash = std::array<std::uint8_t, 32>;
-
-Hash hash_of(std::string_view key) {
-  Hash hash;
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), hash.data());
-  return hash;
-}
-
 int nibble(char c) {
   return c <= '9' ? c - '0' : c - 'a' + 10;
 }
 
-Hash hash_from(const Digest& digest) {
-  Hash hash;
-  for (std::size_t i = 0; i < hash.size(); ++i) {
-    hash[i] = static_cast<std::uint8_t>(nibble(digest.hex()[2 * i]) * 16 +
-                                        nibble(digest.hex()[2 * i + 1]));
+hash::Sha256 hash_from(const Digest& digest) {
+  hash::Sha256 bytes;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::uint8_t>(nibble(digest.hex()[2 * i]) * 16 +
+                                         nibble(digest.hex()[2 * i + 1]));
   }
-  return hash;
-}
-
-std::string hex(const Hash& hash) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : hash) text += {digits[byte >> 4], digits[byte & 15]};
-  return text;
+  return bytes;
 }
 
 constexpr std::string_view signing_mark = " aws:";
 
 std::string signing_secret_of(std::string_view key) {
-  return hex(hash_of("dormouse: the secret of a key for AWS's clients\n" + std::string(key)));
+  return hash::hex(
+      hash::sha256("dormouse: the secret of a key for AWS's clients\n" + std::string(key)));
 }
 
 // Public, and as long as AWS's own. `hash`: the key's SHA-256 in hexadecimal digits.
@@ -106,10 +91,10 @@ Result<Keys> Keys::read(const std::string& file) {
 }
 
 bool Keys::knows(std::string_view key) const {
-  const Hash hash = hash_of(key);
+  const hash::Sha256 given = hash::sha256(key);
   int found = 0;
-  for (const Hash& known : known_->hashes) {
-    found |= static_cast<int>(CRYPTO_memcmp(known.data(), hash.data(), hash.size()) == 0);
+  for (const hash::Sha256& known : known_->hashes) {
+    found |= static_cast<int>(CRYPTO_memcmp(known.data(), given.data(), given.size()) == 0);
   }
   return found != 0;
 }
@@ -140,7 +125,7 @@ std::optional<std::string_view> Keys::signing_secret(std::string_view access_key
 }
 
 AwsCredentials aws_credentials_of(std::string_view key) {
-  return {access_key_id_of(hex(hash_of(key))), signing_secret_of(key)};
+  return {access_key_id_of(hash::hex(hash::sha256(key))), signing_secret_of(key)};
 }
 
 FreshKey make_key(const std::array<std::uint8_t, 32>& random, Signs signs) {
@@ -152,7 +137,7 @@ FreshKey make_key(const std::array<std::uint8_t, 32>& random, Signs signs) {
     const unsigned high = bit / 8 + 1 < random.size() ? random[bit / 8 + 1] : 0u;
     key += letters[((low | high << 8) >> bit % 8) & 63u];
   }
-  std::string line = std::string(Digest::prefix) + hex(hash_of(key));
+  std::string line = std::string(Digest::prefix) + hash::hex(hash::sha256(key));
   if (signs == Signs::yes) line += std::string(signing_mark) + signing_secret_of(key);
   return {std::move(key), std::move(line)};
 }

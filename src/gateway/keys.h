@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "hash/sha256.h"
 #include "http/message.h"
 
 namespace dormouse::gateway {
@@ -49,7 +50,7 @@ class Keys {
 
  private:
   struct Known {
-    std::vector<std::array<std::uint8_t, 32>> hashes;
+    std::vector<hash::Sha256> hashes;
     std::map<std::string, std::string, std::less<>> signing_secrets;  // By access key id.
   };
   bool knows(std::string_view key) const;

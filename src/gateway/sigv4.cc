@@ -1,23 +1,22 @@
 #include "gateway/sigv4.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <array>
 #include <expected>
-#include <memory>
 #include <utility>
 
 #include "base/ascii.h"
 #include "gateway/canonical.h"
+#include "hash/sha256.h"
 #include "http/head.h"
 
 namespace dormouse::gateway {
 namespace {
 
 constexpr std::string_view algorithm = "AWS4-HMAC-SHA256";
+constexpr std::string_view scope_end = "aws4_request";
 constexpr std::size_t signed_headers_max = 100;
 
 // What a request says of how it was signed. Nothing of it is known to be true.
@@ -27,9 +26,9 @@ struct Claim {
   std::string region;  // Any: a node has none.
   std::string time;    // "20261126T120000Z"
   std::string signature;
-  std::string payload_hash;  // Empty: not said.
-  std::vector<std::string> signed_headers;
-  CanonicalFields fields;               // All that the request has, sorted.
+  std::string payload_hash;             // Empty: not said.
+  std::string signed_headers;           // "host;x-amz-date"
+  std::string signed_fields;            // Canonical: "host:localhost\nx-amz-date:…\n"
   std::optional<std::int64_t> expires;  // Seconds, if it is presigned.
 };
 template <class T>
@@ -56,74 +55,42 @@ bool is_digits(std::string_view text) {
 
 // ---- the signature ----
 
-// SHA-256 of several pieces. To look the algorithm up takes longer than to hash a short text.
-class Hashing {
- public:
-  Hashing() : state_(EVP_MD_CTX_new()) {
-    static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    CHECK(state_ && sha256 != nullptr && EVP_DigestInit_ex(state_.get(), sha256, nullptr) == 1);
-  }
-  Hashing& add(std::string_view bytes) {
-    CHECK(EVP_DigestUpdate(state_.get(), bytes.data(), bytes.size()) == 1);
-    return *this;
-  }
-  std::string finish() {
-    std::string hash(SHA256_DIGEST_LENGTH, '\0');
-    auto* const out = reinterpret_cast<unsigned char*>(hash.data());
-    CHECK(EVP_DigestFinal_ex(state_.get(), out, nullptr) == 1);
-    return hash;
-  }
-
- private:
-  struct Free {
-    void operator()(EVP_MD_CTX* state) const { EVP_MD_CTX_free(state); }
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> state_;
-};
-
 // RFC 2104.
-std::string hmac(std::string_view key, std::string_view text) {
+hash::Sha256 hmac(std::string_view key, std::string_view text) {
   constexpr std::size_t block_bytes = 64;
-  constexpr unsigned char inner_pad = 0x36, outer_pad = 0x5C;
-  std::array<unsigned char, block_bytes> block{};
-  const std::string hashed = key.size() > block_bytes ? Hashing().add(key).finish() : "";
-  std::ranges::copy(hashed.empty() ? key : hashed, block.begin());
-  const auto pad = [&block](unsigned char with) {
-    for (unsigned char& byte : block) byte ^= with;
-    return std::string_view(reinterpret_cast<const char*>(block.data()), block.size());
+  constexpr char inner_pad = 0x36, outer_pad = 0x5C;
+  if (key.size() > block_bytes) return hmac(hash::as_text(hash::sha256(key)), text);
+  std::array<char, block_bytes> block{};
+  std::ranges::copy(key, block.begin());
+  const auto pad = [&block](char with) {
+    for (char& byte : block) byte = static_cast<char>(byte ^ with);
+    return std::string_view(block.data(), block.size());
   };
-  const std::string inner = Hashing().add(pad(inner_pad)).add(text).finish();
-  return Hashing().add(pad(inner_pad ^ outer_pad)).add(inner).finish();
+  hash::Hasher hasher;
+  const hash::Sha256 inner = hasher.add(pad(inner_pad)).add(text).finish();
+  return hasher.add(pad(inner_pad ^ outer_pad)).add(hash::as_text(inner)).finish();
 }
 
-std::string hex(std::string_view bytes) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * bytes.size());
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
-  }
-  return text;
-}
-
-std::string scope_of(const Claim& claim) {
-  return claim.date + "/" + claim.region + "/" + std::string(signing_service) + "/aws4_request";
+// What is signed of a canonical request: step 3 of what canonical.h names.
+std::string string_to_sign(const Claim& claim, std::string_view request) {
+  std::string text(algorithm);
+  text.append("\n").append(claim.time).append("\n").append(claim.date).append("/");
+  text.append(claim.region).append("/").append(signing_service).append("/").append(scope_end);
+  return text.append("\n").append(hash::hex(hash::sha256(request)));
 }
 
 void derive(SigningKey& last, const Claim& claim, std::string_view secret) {
   if (last.secret == secret && last.date == claim.date && last.region == claim.region) return;
-  const std::string key = hmac(hmac("AWS4" + std::string(secret), claim.date), claim.region);
-  last = {.secret = std::string(secret),
-          .date = claim.date,
-          .region = claim.region,
-          .key = hmac(hmac(key, signing_service), "aws4_request")};
+  hash::Sha256 key = hmac("AWS4" + std::string(secret), claim.date);
+  for (const std::string_view part : {std::string_view(claim.region), signing_service, scope_end}) {
+    key = hmac(hash::as_text(key), part);
+  }
+  last = {std::string(secret), claim.date, claim.region, key};
 }
 
-bool is_signature_of(const std::string& request, const Claim& claim, const SigningKey& with) {
-  const std::string right = hex(hmac(with.key, std::string(algorithm) + "\n" + claim.time + "\n" +
-                                                   scope_of(claim) + "\n" + sha256_hex(request)));
+bool is_signature_of(std::string_view request, const Claim& claim, const SigningKey& with) {
+  const std::string right =
+      hash::hex(hmac(hash::as_text(with.key), string_to_sign(claim, request)));
   return right.size() == claim.signature.size() &&
          CRYPTO_memcmp(right.data(), claim.signature.data(), right.size()) == 0;
 }
@@ -133,7 +100,7 @@ bool matches(const http::Head& head, const Claim& claim, const SigningKey& with,
   const std::string once = uri_encoded(head.path, Slash::kept);
   const std::string twice = uri_encoded(once, Slash::kept);
   const auto is_signed_at = [&](std::string_view path) {
-    const CanonicalParts parts{claim.signed_headers, claim.fields, path, payload_hash};
+    const CanonicalParts parts{path, claim.signed_fields, claim.signed_headers, payload_hash};
     return is_signature_of(canonical_request(head, parts), claim, with);
   };
   return is_signed_at(twice) || (once != twice && is_signed_at(once));
@@ -159,7 +126,7 @@ std::optional<SignatureFault> read_credential(std::string_view text, Claim& clai
   if (parts.size() != 5 || parts[1].size() != 8 || !is_digits(parts[1]) || parts[0].empty()) {
     return incomplete("Credential must be KEY/YYYYMMDD/REGION/lambda/aws4_request.").error();
   }
-  if (parts[3] != signing_service || parts[4] != "aws4_request") {
+  if (parts[3] != signing_service || parts[4] != scope_end) {
     return SignatureFault{"InvalidSignatureException",
                           "Credential should be scoped to correct service: 'lambda'."};
   }
@@ -174,10 +141,10 @@ Checked<Parameters> read_authorization(std::string_view value) {
   value.remove_prefix(algorithm.size());
   Parameters found;
   for (const std::string_view part : split(value, ',')) {
-    const std::string item = condensed(part);
+    const std::string_view item = trimmed(part);
     const auto equals = item.find('=');
     if (equals == item.npos) return incomplete("The Authorization header is malformed.");
-    found.emplace_back("X-Amz-" + item.substr(0, equals), item.substr(equals + 1));
+    found.emplace_back("X-Amz-" + std::string(item.substr(0, equals)), item.substr(equals + 1));
   }
   if (found.size() != 3) {
     return incomplete("Authorization must have Credential, SignedHeaders and Signature.");
@@ -204,19 +171,26 @@ std::optional<SignatureFault> read_presigned(const Parameters& query, Claim& cla
   return std::nullopt;
 }
 
+bool decides(std::string_view name) {
+  constexpr std::string_view prefix = "x-amz-";
+  return http::equals_ignoring_case(name, "host") ||
+         http::equals_ignoring_case(name.substr(0, prefix.size()), prefix);
+}
+
 // What is not signed must not be able to decide anything.
-std::optional<SignatureFault> check_signed_headers(const Claim& claim) {
-  const auto& names = claim.signed_headers;
+std::optional<SignatureFault> read_signed_headers(const http::Fields& fields, Claim& claim) {
+  const std::vector<std::string_view> names = split(claim.signed_headers, ';');
   const bool in_order = std::ranges::adjacent_find(names, std::greater_equal<>()) == names.end();
-  const auto is_there = [&](const std::string& name) {
-    return find_field(claim.fields, name) != nullptr;
+  const auto is_there = [&](std::string_view name) {
+    return append_canonical_field(claim.signed_fields, fields, name);
   };
   if (names.size() > signed_headers_max || !in_order || !std::ranges::all_of(names, is_there)) {
     return incomplete("SignedHeaders must name headers of the request, in order.").error();
   }
-  for (const auto& [name, _] : claim.fields) {
-    const bool decides = name == "host" || name.starts_with("x-amz-");
-    if (decides && !std::ranges::binary_search(names, name)) {
+  for (const auto& [mixed, _] : fields.all()) {
+    if (!decides(mixed)) continue;
+    const std::string name = lower(mixed);
+    if (!std::ranges::binary_search(names, name)) {
       return incomplete("The header " + name + " must be among the SignedHeaders.").error();
     }
   }
@@ -270,13 +244,10 @@ Checked<Claim> read_claim(const http::Head& head) {
   for (const auto* each : {&credential, &signed_headers, &signature}) {
     if (!*each) return std::unexpected(each->error());
   }
-  for (const std::string_view name : split(*signed_headers, ';')) {
-    claim.signed_headers.emplace_back(name);
-  }
+  claim.signed_headers = *signed_headers;
   claim.signature = *signature;
   auto fault = read_credential(*credential, claim);
-  claim.fields = fields_of(head.fields);
-  if (!fault) fault = check_signed_headers(claim);
+  if (!fault) fault = read_signed_headers(head.fields, claim);
   if (!fault) fault = read_payload_hash(head, claim);
   if (fault) return std::unexpected(*std::move(fault));
   return claim;
@@ -288,7 +259,9 @@ std::optional<std::int64_t> unix_seconds(std::string_view text) {
                       is_digits(text.substr(0, 8)) && is_digits(text.substr(9, 6));
   if (!shaped) return std::nullopt;
   const auto number = [&](std::size_t at, std::size_t digits) {
-    return std::stoi(std::string(text.substr(at, digits)));
+    int value = 0;
+    for (const char c : text.substr(at, digits)) value = 10 * value + (c - '0');
+    return value;
   };
   const std::chrono::year_month_day day{std::chrono::year(number(0, 4)),
                                         std::chrono::month(static_cast<unsigned>(number(4, 2))),
@@ -329,10 +302,6 @@ SignatureFault unknown_key(const Keys& keys) {
 
 }  // namespace
 
-std::string sha256_hex(std::string_view bytes) {
-  return hex(Hashing().add(bytes).finish());
-}
-
 bool is_signed(const http::Head& head) {
   const auto header = head.fields.find("Authorization");
   if (header && header->starts_with(algorithm)) return true;
@@ -359,9 +328,9 @@ std::optional<SignatureFault> check_head(const http::Head& head, const Keys& key
 
 std::optional<SignatureFault> check_body(const http::Head& head, const Keys& keys,
                                          std::string_view body) {
-  const std::string hash = sha256_hex(body);
+  const std::string right = hash::hex(hash::sha256(body));
   if (const auto said = head.fields.find("x-amz-content-sha256")) {
-    if (*said == hash) return std::nullopt;  // The rest is check_head()'s.
+    if (*said == right) return std::nullopt;  // The rest is check_head()'s.
     return mismatch();
   }
   const auto claim = read_claim(head);
@@ -370,7 +339,7 @@ std::optional<SignatureFault> check_body(const http::Head& head, const Keys& key
   if (!secret) return unknown_key(keys);
   SigningKey key;
   derive(key, *claim, *secret);
-  if (matches(head, *claim, key, hash)) return std::nullopt;
+  if (matches(head, *claim, key, right)) return std::nullopt;
   return mismatch();
 }
 

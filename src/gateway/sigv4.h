@@ -20,6 +20,7 @@
 
 #include "base/time.h"
 #include "gateway/keys.h"
+#include "hash/sha256.h"
 #include "http/message.h"
 
 namespace dormouse::gateway {
@@ -44,14 +45,11 @@ std::string signed_region(const http::Head&);
 // same one all day long. It belongs to whoever checks, on one thread.
 struct SigningKey {
   std::string secret, date, region;  // What it was derived of.
-  std::string key;
+  hash::Sha256 key{};
 };
 
 std::optional<SignatureFault> check_head(const http::Head&, const Keys&, WallTime now,
                                          SigningKey& last);
 std::optional<SignatureFault> check_body(const http::Head&, const Keys&, std::string_view body);
-
-// In lower-case hexadecimal digits.
-std::string sha256_hex(std::string_view);
 
 }  // namespace dormouse::gateway

@@ -227,7 +227,7 @@ std::vector<Row> alterations_elsewhere() {
       {"body and hash", invoke_with_hash(),
        [](Signed& r) {
          r.body += " ";
-         field("X-Amz-Content-SHA256", sha256_hex(r.body))(r);
+         field("X-Amz-Content-SHA256", hash::hex(hash::sha256(r.body)))(r);
        },
        wrong},
       {"the hash is not said", invoke_with_hash(), dropped("X-Amz-Content-SHA256"), incomplete},
@@ -289,12 +289,12 @@ TEST(Signature, IsNotTakenByTheSigningKeyOfAnotherSecretOrDay) {
   const Signed request = invoke_with_hash();
   SigningKey last;
   EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
-  const std::string right = last.key;
+  const hash::Sha256 right = last.key;
   EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
   for (std::string SigningKey::* of :
        {&SigningKey::secret, &SigningKey::date, &SigningKey::region}) {
     last.*of = "another";
-    last.key = "wrong";
+    last.key = hash::sha256("wrong");
     EXPECT_FALSE(check_head(request.head, request.keys, request.now, last));
     EXPECT_EQ(last.key, right);
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "http/target.h"
 
 namespace dormouse::http {
@@ -57,13 +58,6 @@ bool may_hold_control(std::uint64_t eight) {
   return ((below | deleted) & tops) != 0;
 }
 
-std::string_view trim(std::string_view text) {
-  const auto is_space = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 // Cuts the first line off `rest`, which consists of whole lines; gives it without its CRLF. A line
 // that does not end in CRLF gives one that no reader of lines accepts.
 std::string_view take_line(std::string_view& rest) {
@@ -82,7 +76,7 @@ Accepted<std::monostate> read_field(std::string_view line, Fields& fields, bool 
   // Content_Length and Content-Length are one variable to CGI and WSGI. Refused, not dropped, so
   // that the sender learns of it.
   if (is_request && name.contains('_')) return refuse("a header name with '_': use '-'");
-  const std::string_view value = trim(line.substr(colon + 1));
+  const std::string_view value = trimmed(line.substr(colon + 1));
   if (!is_field_value(value)) return refuse("a control byte in a header");
   fields.add(std::string(name), std::string(value));
   return {};
@@ -173,7 +167,7 @@ Accepted<Persistence> read_connection_field(const Fields& fields) {
     while (!rest.empty()) {
       const std::string_view raw = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(rest.size(), raw.size() + 1));
-      const std::string_view option = trim(raw);
+      const std::string_view option = trimmed(raw);
       if (option.empty()) continue;
       if (!is_token(option)) return refuse("a Connection header that is no list of tokens");
       if (equals_ignoring_case(option, "close")) found = Persistence::close;
@@ -367,7 +361,8 @@ bool is_field_value(std::string_view text) {
   return all_in(value_bytes, text);
 }
 bool equals_but_for_case(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, lower, lower);
+  const auto is_same = [](char x, char y) { return x == y || lower(x) == lower(y); };
+  return std::ranges::equal(a, b, is_same);
 }
 
 bool lists(const Fields& fields, std::string_view wanted_name, std::string_view wanted) {
@@ -376,7 +371,7 @@ bool lists(const Fields& fields, std::string_view wanted_name, std::string_view 
     for (std::string_view rest = value; !rest.empty();) {
       const std::string_view element = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(rest.size(), element.size() + 1));
-      if (equals_ignoring_case(trim(element), wanted)) return true;
+      if (equals_ignoring_case(trimmed(element), wanted)) return true;
     }
   }
   return false;

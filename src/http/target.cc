@@ -68,6 +68,7 @@ bool has_dot_segment(std::string_view path) {
     path.remove_prefix(1);
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
+    if (!segment.starts_with('.')) continue;
     const std::string_view name(segment.begin(), std::ranges::find_if(segment, is_end));
     if (name == "." || name == "..") return true;
   }
@@ -116,8 +117,18 @@ Accepted<std::monostate> decode_escape(std::string_view& raw, Target& target) {
   return {};
 }
 
+// As nearly every path is: it stands for itself.
+bool is_plain(std::string_view raw) {
+  const auto is_one = [](char c) { return path_bytes[static_cast<std::uint8_t>(c)]; };
+  return std::ranges::all_of(raw, is_one) && !raw.contains("//") && !has_dot_segment(raw);
+}
+
 Accepted<Target> decode_path(std::string_view raw) {
   Target target;
+  if (is_plain(raw)) {
+    target.path = raw;
+    return target;
+  }
   target.path.reserve(raw.size());
   const bool decodes = raw.contains('%');
   while (!raw.empty()) {

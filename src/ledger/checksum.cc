@@ -1,7 +1,5 @@
 #include "ledger/checksum.h"
 
-#include <openssl/evp.h>
-
 #include <cstring>
 
 #include "base/check.h"
@@ -49,22 +47,10 @@ std::uint32_t crc32c(std::string_view bytes) {
   return ~by_table(~0U, bytes);
 }
 
-void Chainer::Free::operator()(evp_md_ctx_st* state) const {
-  EVP_MD_CTX_free(state);
-}
-
-Chainer::Chainer() : state_(EVP_MD_CTX_new()) {
-  CHECK(state_ && EVP_DigestInit_ex(state_.get(), EVP_sha256(), nullptr) == 1);
-}
-
 Chain Chainer::after(const Chain& before, std::string_view batch) {
-  unsigned char whole[EVP_MAX_MD_SIZE];
-  CHECK(EVP_DigestInit_ex(state_.get(), nullptr, nullptr) == 1 &&
-        EVP_DigestUpdate(state_.get(), before.data(), before.size()) == 1 &&
-        EVP_DigestUpdate(state_.get(), batch.data(), batch.size()) == 1 &&
-        EVP_DigestFinal_ex(state_.get(), whole, nullptr) == 1);
+  const hash::Sha256 whole = hasher_.add(as_text(before)).add(batch).finish();
   Chain chain;
-  std::memcpy(chain.data(), whole, chain.size());
+  std::memcpy(chain.data(), whole.data(), chain.size());
   return chain;
 }
 

@@ -4,10 +4,9 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 
-struct evp_md_ctx_st;
+#include "hash/sha256.h"
 
 namespace dormouse::ledger {
 
@@ -20,15 +19,11 @@ inline std::string_view as_text(const Chain& chain) {
 
 class Chainer {
  public:
-  Chainer();
   // The first 16 bytes of SHA-256(before ‖ batch).
   Chain after(const Chain& before, std::string_view batch);
 
  private:
-  struct Free {
-    void operator()(evp_md_ctx_st*) const;
-  };
-  std::unique_ptr<evp_md_ctx_st, Free> state_;
+  hash::Hasher hasher_;
 };
 
 }  // namespace dormouse::ledger
