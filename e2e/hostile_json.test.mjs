@@ -46,19 +46,17 @@ test("P7: hostile JSON is refused within 50 ms for each MB, and the daemon's mem
     for (const body of rows) {
       const shown = `${target} ${body.toString().slice(0, 60)}`;
       const mb = Math.max(1, Buffer.byteLength(body) / 1e6);
-      // The fastest of some, beside what any request takes here and now: others have the processors, too.
-      const late = [];
-      for (let tries = 0; tries < 5 && !late.some((ms) => ms <= 50 * mb); ++tries) {
-        const asked = performance.now();
-        await platform.request("GET", "/v2/health/live");
-        const began = performance.now();
+      // What the daemon itself took, at the fastest: others have the processors, too.
+      const took = [];
+      for (let tries = 0; tries < 5 && !took.some((ms) => ms <= 50 * mb); ++tries) {
+        const began = platform.processorOfDaemon();
         const { status, text } = await post(target, body);
-        late.push(performance.now() - began - Math.min(began - asked, 5));
+        took.push(platform.processorOfDaemon() - began);
         assert.ok(statuses.includes(status), `${shown}: ${status} ${text.slice(0, 200)}`);
         const { error } = JSON.parse(text);
         assert.ok((error.message ?? error).length < 1000, shown);
       }
-      assert.ok(Math.min(...late) <= 50 * mb, `${shown}: ${mb} MB took ${late} ms`);
+      assert.ok(Math.min(...took) <= 50 * mb, `${shown}: ${mb} MB took ${took} ms`);
     }
   }
   const grown = platform.memoryOfDaemon() - before;

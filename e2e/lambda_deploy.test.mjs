@@ -192,6 +192,14 @@ test("what does not start, or is not to be had, is refused by name and leaves no
   assert.deepEqual((await refusal(alias)).slice(0, 2), ["UnknownOperationException", 404]);
 });
 
+test("a zip has what its symbolic links lead to", async () => {
+  const link = (content) => ({ content, mode: 0o120777 });
+  await create("linked", { "lib/greet.py": greet("linked")["app.py"], "app.py": link("lib/greet.py"), lib64: link("lib") });
+  assert.equal(await answer("linked"), "linked you");
+  const { files } = (await platform.json("show", "linked")).function.revision;
+  assert.deepEqual(files.map(({ path }) => path).sort(), ["app.py", "lib/greet.py", "lib64/greet.py"]);
+});
+
 test("hostile zips are refused with the entry's name, and the platform goes on", async () => {
   const outside = path.join(platform.dir, "outside");
   const rows = [

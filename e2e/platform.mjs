@@ -228,6 +228,13 @@ ${this.options.config ?? ""}`,
     return children.map(Number).find(isDaemon);
   }
 
+  // Milliseconds that it was on a processor, with all its threads.
+  processorOfDaemon() {
+    const tasks = `/proc/${this.daemonPid()}/task`;
+    const used = (task) => Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
+    return readdirSync(tasks).reduce((sum, task) => sum + used(task), 0) / 1e6;
+  }
+
   memoryOfDaemon() {
     const status = readFileSync(`/proc/${this.daemonPid()}/status`, "utf8");
     return Number(/VmRSS:\s+(\d+)/.exec(status)[1]) << 10;

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "cli/files.h"
 #include "cli/print.h"
 #include "cli/shell.h"
 #include "control/fake_world.h"
@@ -441,6 +442,23 @@ TEST_F(Cli, ShowsWhyADeployFailed) {
   expect_in(ran.err, "dormouse: starting a: model.onnx: bad magic\n");
 }
 
+TEST_F(Cli, SendsWhatSymbolicLinksOfAFolderLeadTo) {
+  write("links/dormouse.yaml", "name: a\nruntime: onnx\nmodel: latest.onnx\n");
+  write("links/models/1.onnx", "a model");
+  fs::create_symlink("models/1.onnx", folder / "links/latest.onnx");
+  fs::create_symlink("models", folder / "links/weights");
+  const auto files = files_below(folder / "links");
+  ASSERT_TRUE(files) << files.error().message;
+  std::vector<std::string> paths;
+  for (const LocalFile& file : *files) {
+    paths.push_back(file.path);
+    EXPECT_EQ(file.on_disk, folder / "links/models/1.onnx");
+  }
+  EXPECT_EQ(paths, (std::vector<std::string>{"latest.onnx", "models/1.onnx", "weights/1.onnx"}));
+  EXPECT_EQ(run_it({"deploy", folder / "links"}).exit, 0);
+  EXPECT_EQ(world.blobs.appends, 1);
+}
+
 TEST_F(Cli, FindsWhatIsWrongWithAFolderBeforeItSendsAnything) {
   write("bad/dormouse.yaml", "name: bad\nruntime: onnx\nmemroy: 1GiB\n");
   expect_in(run_it({"deploy", folder / "bad"}).err, "did you mean \"memory\"?");
@@ -448,7 +466,7 @@ TEST_F(Cli, FindsWhatIsWrongWithAFolderBeforeItSendsAnything) {
   fs::create_symlink("/etc/passwd", folder / "bad/model.onnx");
   const auto linked = run_it({"deploy", folder / "bad"});
   EXPECT_EQ(linked.exit, 2);
-  expect_in(linked.err, "model.onnx is a symbolic link");
+  expect_in(linked.err, "\"model.onnx\": is a symbolic link to \"/etc/passwd\"");
   EXPECT_EQ(run_it({"deploy", folder / "nothing"}).exit, 2);
   EXPECT_EQ(world.blobs.appends, 0);
 }

@@ -78,6 +78,9 @@ Result<> Delivery::upload(const LocalFile& file, const Digest& digest, std::uint
       last = false;
       continue;
     }
+    if (why == Code::invalid_argument && last) {
+      return Error{why, "it changed while it was sent: deploy it again"};
+    }
     const bool resumable = why == Code::conflict || why == Code::unavailable;
     if (!resumable || ++failed == attempts_max) return sent;
     const auto missing = ask_missing({digest});

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "cli/print.h"
+#include "control/links.h"
 #include "hash/sha256.h"
 #include "wire/socket.h"
 
@@ -29,6 +30,23 @@ bool is_compiled_beside_source(const fs::path& path) {
   return path.extension() == ".pyc" && fs::exists(fs::path(path).replace_extension(".py"), failure);
 }
 
+// With what links stand for. `files` is sorted by path, and so is what this gives.
+Result<std::vector<LocalFile>> with_links(std::vector<LocalFile> files,
+                                          const std::vector<control::Link>& links) {
+  std::vector<std::string> paths;
+  for (const LocalFile& file : files) paths.push_back(file.path);
+  const auto copies = control::followed(links, paths, files_max - files.size());
+  if (!copies) return copies.error();
+  for (const auto& [path, of] : *copies) {
+    const auto file = std::ranges::lower_bound(paths, of) - paths.begin();
+    LocalFile copy = files[static_cast<std::size_t>(file)];
+    copy.path = path;
+    files.push_back(std::move(copy));
+  }
+  std::ranges::sort(files, {}, &LocalFile::path);
+  return files;
+}
+
 }  // namespace
 
 bool is_left_out(const fs::path& path) {
@@ -39,6 +57,7 @@ bool is_left_out(const fs::path& path) {
 Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
   std::error_code failure;
   std::vector<LocalFile> files;
+  std::vector<control::Link> links;
   fs::recursive_directory_iterator entry(folder, failure);
   for (; !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
     const std::string path = entry->path().lexically_relative(folder).generic_string();
@@ -48,10 +67,12 @@ Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
       if (fs::is_directory(status)) entry.disable_recursion_pending();
       continue;
     }
+    if (path == "dormouse.yaml") continue;
     if (fs::is_symlink(status)) {
-      return refused(path + " is a symbolic link: deploys take plain files only");
+      links.push_back({path, fs::read_symlink(entry->path(), failure).generic_string()});
+      continue;
     }
-    if (fs::is_directory(status) || path == "dormouse.yaml") continue;
+    if (fs::is_directory(status)) continue;
     if (!fs::is_regular_file(status)) return refused(path + " is not a plain file");
     if (files.size() == files_max) {
       return Error{Code::too_large, "more than " + std::to_string(files_max) + " files"};
@@ -60,7 +81,7 @@ Result<std::vector<LocalFile>> files_below(const fs::path& folder) {
   }
   if (failure) return refused("reading " + folder.string() + ": " + failure.message());
   std::ranges::sort(files, {}, &LocalFile::path);
-  return files;
+  return with_links(std::move(files), links);
 }
 
 Result<Digest> digest_of(const LocalFile& file,

@@ -22,8 +22,8 @@ struct LocalFile {
 bool is_left_out(const std::filesystem::path&);
 
 // Every plain file below `folder`, sorted, but for dormouse.yaml and what is left out, with all
-// that is below it. A symbolic link is an Error: whoever made the folder could have it point
-// anywhere.
+// that is below it. A symbolic link stands for those of them that it leads to; one that leads
+// elsewhere is an Error: whoever made the folder could have it point anywhere.
 Result<std::vector<LocalFile>> files_below(const std::filesystem::path& folder);
 
 // `progress` is told how many bytes were read since the last time.

@@ -15,7 +15,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "control/links.h"
 #include "control/paths.h"
 #include "control/zip_directory.h"
 
@@ -71,6 +73,7 @@ class Places {
     if (auto good = add_folders_of(path); !good) return good;
     return add_one(path, {path, folder, true});
   }
+  std::size_t size() const { return places_.size(); }
 
  private:
   struct Place {
@@ -114,9 +117,8 @@ class Places {
 // A mode without a type is that of a plain file.
 Result<> check_mode(std::uint32_t mode) {
   const std::uint32_t type = mode & S_IFMT;
-  if (type == S_IFLNK) return refused("is a symbolic link");
-  if (type != 0 && type != S_IFREG && type != S_IFDIR) {
-    return refused("is a device, a pipe or a socket: only plain files and folders are taken");
+  if (type != 0 && type != S_IFREG && type != S_IFDIR && type != S_IFLNK) {
+    return refused("is a device, a pipe or a socket: only files, folders and links are taken");
   }
   if ((mode & (S_ISUID | S_ISGID)) != 0) return refused("has its setuid or setgid bit set");
   return ok;
@@ -179,7 +181,7 @@ class Reading {
     for (std::size_t number = 1;; ++number) {
       archive_entry* entry = nullptr;
       const int status = archive_read_next_header(from(), &entry);
-      if (status == ARCHIVE_EOF) return ok;
+      if (status == ARCHIVE_EOF) return take_links();
       const char* name = status == ARCHIVE_FATAL ? nullptr : archive_entry_pathname_utf8(entry);
       const std::string whose = name ? in_quotes(name) : "entry " + std::to_string(number);
       Result<> done = refused(said());
@@ -206,7 +208,25 @@ class Reading {
       return refused("is a file by its name and a folder by its kind, or the other way round");
     }
     if (auto good = places_.add(path, folder); !good) return good;
+    if (archive_entry_filetype(entry) == AE_IFLNK) return note_link(entry, path);
     return folder ? visitor_->folder(path) : take_file(entry, path);
+  }
+
+  Result<> note_link(archive_entry* entry, const std::string& path) {
+    const char* const target = archive_entry_symlink_utf8(entry);
+    if (target == nullptr) return refused("is a symbolic link to what is not UTF-8");
+    links_.push_back({path, target});
+    return ok;
+  }
+
+  Result<> take_links() {
+    const auto copies = followed(links_, files_, limits_.entries_max - places_.size());
+    if (!copies) return copies.error();
+    for (const auto& [path, file] : *copies) {
+      if (auto made = visitor_->copy(path, file); !made)
+        return std::move(made).error().during(path);
+    }
+    return ok;
   }
 
   Result<> take_file(archive_entry* entry, const std::string& path) {
@@ -219,6 +239,7 @@ class Reading {
                                         " bytes in all when it is unpacked"};
     }
     left_ -= size;
+    files_.push_back(path);
     if (auto begun = visitor_->file(path, size); !begun) return begun;
     std::uint64_t done = 0;
     for (;;) {
@@ -240,6 +261,8 @@ class Reading {
   ZipVisitor* visitor_;
   Places places_;
   std::uint64_t left_;
+  std::vector<std::string> files_;
+  std::vector<Link> links_;
   std::unique_ptr<archive, Freed> archive_{archive_read_new()};
   std::array<char, block_bytes> buffer_;
 };
@@ -265,6 +288,14 @@ class Unpacking final : public ZipVisitor {
   }
   Result<> content(std::string_view piece) override {
     if (!file_->write(piece)) return system_error(Code::unavailable, "unpacking");
+    return ok;
+  }
+  Result<> copy(const std::string& path, const std::string& file) override {
+    std::error_code failure;
+    file_.reset();
+    fs::create_directories((into_ / path).parent_path(), failure);
+    if (!failure) fs::create_hard_link(into_ / file, into_ / path, failure);
+    if (failure) return Error{Code::unavailable, failure.message()};
     return ok;
   }
 

@@ -238,6 +238,29 @@ TEST_F(Zip, IsUnpackedAsItIs) {
   EXPECT_EQ(read(into / "lib/data/keys.txt"), std::string(60'000, 'k'));
 }
 
+TEST_F(Zip, HasWhatItsSymbolicLinksLeadTo) {
+  const auto link = [](const char* name, const char* target, std::uint16_t method) {
+    return Entry{.name = name, .content = target, .mode = S_IFLNK | 0777, .method = method};
+  };
+  const auto done = unpack(zip_of({
+      link("lib64", "lib", stored),
+      {.name = "lib/libx.so.1", .content = "x", .mode = S_IFREG | 0755},
+      link("lib/libx.so", "libx.so.1", deflated),
+      {.name = "bin/", .mode = S_IFDIR | 0755},
+      link("bin/run", "../app.py", deflated),
+      {.name = "app.py", .content = "print(1)\n", .method = deflated},
+  }));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(everything_in(into),
+            (std::set<std::string>{"app.py", "bin", "bin/run", "lib", "lib/libx.so",
+                                   "lib/libx.so.1", "lib64", "lib64/libx.so", "lib64/libx.so.1"}));
+  EXPECT_EQ(read(into / "bin/run"), "print(1)\n");
+  EXPECT_EQ(read(into / "lib64/libx.so"), "x");
+  const ArchiveLimits limits{.entries_max = 5};  // Those that it lists are as many already.
+  EXPECT_EQ(unpack(zip_of({{.name = "a/b/c/d"}, link("e", "a", stored)}), limits).error().code,
+            Code::too_large);
+}
+
 TEST_F(Zip, IsRefusedForAPathThatLeavesOrMisleads) {
   for (const std::string& name : paths_that_mislead(folder.path() / "a" / "out")) {
     expect_refused({{.name = name, .content = "x"}}, name, "the path \"");
@@ -280,8 +303,9 @@ TEST_F(Zip, IsRefusedForWhatIsNoPlainFile) {
       expect_refused({{.name = name, .content = "/etc", .mode = row.mode}}, name, row.says);
     }
     // What would go through a link if it were made.
+    const bool is_link = S_ISLNK(row.mode);
     expect_refused({{.name = "link", .content = "..", .mode = row.mode}, {.name = "link/out"}},
-                   "link", row.says);
+                   is_link ? "link/out" : "link", is_link ? "is a file and a folder" : row.says);
   }
   expect_refused({{.name = "lib/", .mode = S_IFDIR | S_ISUID | 0755}}, "lib/", "setuid");
   expect_refused({{.name = "lib/", .mode = S_IFDIR | S_ISGID | 0755}}, "lib/", "setuid");
@@ -405,7 +429,16 @@ TEST(Unpacked, IsRefusedIfItIsNotWhatItShouldBe) {
     EXPECT_FALSE(read_back(good.substr(0, size))) << size;
   }
   EXPECT_FALSE(read_back(good + "\2"));
-  EXPECT_FALSE(read_back("\4" + good));
+  EXPECT_FALSE(read_back("\5" + good));
+  const auto copy = [&](const char* of) {
+    std::string said = good.substr(0, good.size() - 1) + "\4";
+    put_sized(said, "copy.py");
+    put_sized(said, of);
+    return said + "\2";
+  };
+  ASSERT_TRUE(read_back(copy("app.py")));
+  EXPECT_EQ(read_back(copy("app.py"))->files().at(1).content, "abc");
+  EXPECT_FALSE(read_back(copy("copy.py")));
   std::string huge(1, '\1');
   put_sized(huge, "app.py");
   put(huge, ~std::uint64_t{0});

@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <map>
+
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "sandbox/apart.h"
@@ -10,7 +12,7 @@
 namespace dormouse::control {
 namespace {
 
-enum class Mark : std::uint8_t { file = 1, end = 2, error = 3 };
+enum class Mark : std::uint8_t { file = 1, end = 2, error = 3, copy = 4 };
 
 // Paths and sizes come on top of the contents.
 constexpr std::uint64_t written_bytes_max = apart_limits.bytes_max + (32 << 20);
@@ -37,6 +39,13 @@ class Writing final : public ZipVisitor {
     }
     return ok;
   }
+  Result<> copy(const std::string& path, const std::string& file) override {
+    std::string said;
+    put(said, static_cast<std::uint8_t>(Mark::copy));
+    put_sized(said, path);
+    put_sized(said, file);
+    return content(said);
+  }
 
  private:
   const int to_;
@@ -59,16 +68,25 @@ Result<Unpacked> Unpacked::read(http::Body written) {
   const auto bytes = unpacked.all_.view();
   if (!bytes) return bytes.error();
   Reader in(*bytes);
+  std::map<std::string_view, std::string_view> contents;  // By path.
   for (;;) {
     const Mark mark{in.get<std::uint8_t>()};
     if (mark == Mark::error) return read_error(in);
     if (mark == Mark::end) break;
-    if (mark != Mark::file || unpacked.files_.size() == apart_limits.entries_max) return broken;
-    std::string path(in.get_sized());
-    const auto size = in.get<std::uint64_t>();
-    const std::string_view content = in.take(size);
+    const bool is_file = mark == Mark::file || mark == Mark::copy;
+    if (!is_file || unpacked.files_.size() == apart_limits.entries_max) return broken;
+    const std::string_view path = in.get_sized();
+    std::string_view content;
+    if (mark == Mark::file) {
+      content = in.take(in.get<std::uint64_t>());
+      contents[path] = content;
+    } else {
+      const auto file = contents.find(in.get_sized());
+      if (file == contents.end()) return broken;
+      content = file->second;
+    }
     if (!in.ok()) return broken;
-    unpacked.files_.push_back({std::move(path), content});
+    unpacked.files_.push_back({std::string(path), content});
   }
   if (!in.complete()) return broken;
   return unpacked;

@@ -3,7 +3,8 @@
 // little as the zip itself.
 //
 // What it writes: for each file a 1, the path (a 32-bit length before it), a 64-bit size and the
-// content; at the end a 2; or a 3, the number of a Code and the text of an error.
+// content; for each that is there once more a 4, its path and that of the first; at the end a 2; or
+// a 3, the number of a Code and the text of an error.
 //
 // Threads    unpack_apart() blocks.
 // Errors     invalid_argument and too_large name the entry; unavailable: there is no room for it.
