@@ -56,6 +56,20 @@ function bomb(resolve) {
   next();
 }
 
+// All of it stays: nobody but the platform takes it away.
+function fill() {
+  const said = {};
+  for (const folder of ["/dev/shm", "/tmp"]) {
+    const file = folder + "/full";
+    const full = attempt(() => { for (;;) fs.appendFileSync(file, Buffer.alloc(64 << 10)); });
+    said[folder] = [full, fs.statSync(file).size];
+  }
+  let files = 0;
+  fs.truncateSync("/tmp/full");
+  const full = attempt(() => { for (;; ++files) fs.closeSync(fs.openSync("/tmp/" + files, "wx")); });
+  return { ...said, files: [full, files] };
+}
+
 let pouring = 0;
 async function* pour() {
   ++pouring;
@@ -102,12 +116,7 @@ export async function act(how, n) {
   if (how === "fork") return new Promise(bomb);
   if (how === "kill-all") return attempt(() => process.kill(-1, "SIGKILL"));
   if (how === "print") for (let i = 0; i < n; ++i) fs.writeSync(1, "p".repeat(1048575) + "\\n");
-  if (how === "fill") {
-    const full = attempt(() => { for (;;) fs.appendFileSync("/tmp/full", Buffer.alloc(1 << 20)); });
-    const { size } = fs.statSync("/tmp/full");
-    fs.rmSync("/tmp/full");
-    return full + " at " + size;
-  }
+  if (how === "fill") return fill();
   if (how === "pour") return pour();
   if (how === "pouring") return pouring;
   if (how === "leave") return leave();
@@ -186,17 +195,18 @@ function readerOf(name) {
   });
 }
 
-// The programs of one function, by what lies with its code: not what waits to be one.
-function serversOf(name) {
+// Of one function, by what lies with its code: not what waits to be one.
+function processesOf(name) {
   return platform.inSandboxes().filter((pid) => {
     try {
-      const runs = /node.app\.mjs|worker\.mjs/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
-      return runs && readFileSync(`/proc/${pid}/root/code/name`, "utf8") === name;
+      return readFileSync(`/proc/${pid}/root/code/name`, "utf8") === name;
     } catch {
       return false;
     }
   });
 }
+const isServer = (pid) => /node.app\.mjs|worker\.mjs/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+const serversOf = (name) => processesOf(name).filter(isServer);
 
 const userOf = (pid) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1];
 
@@ -217,9 +227,16 @@ for (const kind of Object.keys(kinds)) {
       await outlive(platform, `${kind}-deaf`, bodies, { timeout, waves: nightly ? 70 : 2, headers: json });
     });
 
-    test("S3: a fork bomb stops at the limit of processes", async () => {
-      assert.match((await invoke(bad, "fork")).text, /"EAGAIN after \d\d"/);
-      await stillGood();
+    test("S3: a fork bomb stops at the limit of processes, and goes with its instance", async () => {
+      const name = `${kind}-bomb`;
+      await deploy(kind, name, { keep_alive: "0ms", max_instances: 1 });
+      for (let round = 0; round < (nightly ? 100 : 3); ++round) {
+        assert.match((await invoke(name, "fork")).text, /"EAGAIN after \d\d"/);
+        await stillGood();
+        const answered = Date.now();
+        await eventually("nothing is left", () => processesOf(name).length === 0);
+        assert.ok(Date.now() - answered <= 2000, `${Date.now() - answered} ms`);
+      }
     });
 
     test("S4: more memory than declared is an OutOfMemory, and the sibling lives", async () => {
@@ -229,10 +246,17 @@ for (const kind of Object.keys(kinds)) {
       await stillGood();
     });
 
-    test("S5: /tmp is full at its size", async () => {
-      const [, size] = /^"ENOSPC at (\d+)"$/.exec((await invoke(bad, "fill")).text);
-      assert.ok(Number(size) <= 64 << 20, size);
-      await stillGood();
+    test("S5: what may be written is full at its size and number of files, and all of it is given back", async () => {
+      const name = `${kind}-full`;
+      await deploy(kind, name, { keep_alive: "0ms", max_instances: 1 });
+      for (let round = 0; round < (nightly ? 20 : 2); ++round) { // In another instance each time.
+        const said = JSON.parse((await invoke(name, "fill")).text);
+        assert.deepEqual(said, { "/dev/shm": ["ENOSPC", 1 << 20], "/tmp": ["ENOSPC", 64 << 20], files: ["ENOSPC", said.files[1]] });
+        assert.ok(said.files[1] > 10_000 && said.files[1] < 17_000, `${said.files[1]} files`);
+        await stillGood();
+        await platform.asleep(name);
+        assert.equal((await platform.status(name)).memory_bytes, 0);
+      }
     });
 
     test("S6: a flood of output is bounded, and does not stop its function", async () => {
@@ -246,6 +270,18 @@ for (const kind of Object.keys(kinds)) {
       const grown = platform.memoryOfDaemon() - before;
       assert.ok(grown <= 16 << 20, `the daemon has grown by ${grown} bytes`);
       await stillGood();
+    });
+
+    test("S10: however often it starts, it has the same descriptors, and none of the platform's files", async () => {
+      const name = `${kind}-open`;
+      await deploy(kind, name, { keep_alive: "0ms", max_instances: 1 });
+      const open = async () => {
+        const leads = JSON.parse((await invoke(name, "look")).text).open;
+        return leads.map((to) => to.replace(/\d+/g, "N")).sort(); // Of a pipe or socket, its number.
+      };
+      const first = await open();
+      assert.ok(!first.some((to) => to.includes(platform.data)), first.join());
+      for (let start = 0; start < (nightly ? 200 : 20); ++start) assert.deepEqual(await open(), first, `start ${start}`);
     });
 
     test("S10, S11, S15, S16: it sees itself alone, changes nothing, and leaves nothing to the next", async () => {
