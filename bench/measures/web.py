@@ -2,7 +2,6 @@
 import base64
 import os
 import pathlib
-import signal
 import socket
 import statistics
 import subprocess
@@ -58,7 +57,18 @@ class SocketSide:
         self.p50["echo"].append(self.client.times())
 
 
-class NodeServer:
+class Running:
+    """A process, until the end of the block."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
+class NodeServer(Running):
     """The example, outside of everything."""
 
     def __init__(self, core=None):
@@ -71,10 +81,6 @@ class NodeServer:
         wait_for(self.port)
         return self
 
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-
     def listens_after(self):
         while True:
             with socket.socket() as probe:
@@ -83,7 +89,7 @@ class NodeServer:
             time.sleep(0.0005)
 
 
-class SocketNginx:
+class SocketNginx(Running):
     """nginx as one configures it for WebSockets, in front of the example."""
 
     def __init__(self, behind, core):
@@ -97,15 +103,8 @@ class SocketNginx:
         self.process = subprocess.Popen(["taskset", "-c", str(core), "nginx", "-p", self.dir, "-c", self.dir / "nginx.conf"])
         wait_for(self.port)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-
-
-class Relay:
+class Relay(Running):
     """What passes bytes on, and no more, in front of the echo server."""
 
     def __init__(self, behind, core):
@@ -113,13 +112,6 @@ class Relay:
         self.process = subprocess.Popen(
             ["taskset", "-c", str(core), PROGRAMS / "bench_tcp_relay", str(self.port), str(behind)])
         wait_for(self.port)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
 
 
 def programs_of(daemon):
