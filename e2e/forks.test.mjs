@@ -148,7 +148,7 @@ describe("at the edges of sleep", { concurrency: 4 }, () => {
     const slow = `import os, time
 try: time.sleep(float(os.environ["SECONDS"]))
 except BaseException:
-    time.sleep(0.3)  # It is told why even if the worker can say it only after the time is over.
+    time.sleep(0.2)  # It is told why even if the worker can say it only after the time is over.
     raise
 def handler(event, context): return event`;
     const sleeps = { keep_alive: "0ms", template_keep_alive: "0s" };

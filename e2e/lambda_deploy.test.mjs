@@ -3,12 +3,12 @@
 import { test, before, after } from "node:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { execFile } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { execFile, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { aws, client, refusal, startSigned, utf8, zip } from "./aws.mjs";
-import { Platform } from "./platform.mjs";
+import { Platform, program } from "./platform.mjs";
 
 const run = promisify(execFile);
 let platform, lambda;
@@ -198,6 +198,18 @@ test("a zip has what its symbolic links lead to", async () => {
   assert.equal(await answer("linked"), "linked you");
   const { files } = (await platform.json("show", "linked")).function.revision;
   assert.deepEqual(files.map(({ path }) => path).sort(), ["app.py", "lib/greet.py", "lib64/greet.py"]);
+});
+
+test("a zip of many long names is read on a host whose memory has several nodes, too", () => {
+  const names = Array.from({ length: 9000 }, (_, i) => `${"d".repeat(240)}/${"d".repeat(240)}/${"n".repeat(200)}${i}`);
+  const file = path.join(platform.dir, "many.zip");
+  writeFileSync(file, zip(Object.fromEntries(names.map((name) => [name, ""]))));
+  const [from, to] = [openSync(file, "r"), openSync(path.join(platform.dir, "many"), "w+")];
+  const env = { ...process.env, MIMALLOC_USE_NUMA_NODES: "2" }; // It asks the kernel on which one it is.
+  const read = spawnSync(program, ["unpack-apart"], { stdio: [from, to, "inherit"], env });
+  assert.deepEqual([read.status, read.signal], [0, null]);
+  assert.equal(readFileSync(path.join(platform.dir, "many")).at(-1), 2); // It came to its end.
+  for (const each of [from, to]) closeSync(each);
 });
 
 test("hostile zips are refused with the entry's name, and the platform goes on", async () => {

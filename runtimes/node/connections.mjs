@@ -74,6 +74,7 @@ class Connection {
   }
 
   #receive(data) {
+    if (this.#waiting === null) return this.#end(new Error("an answer that nobody asked for"));
     this.#parts.push(data);
     this.#bytes += data.length;
     if (this.#head === null && !this.#takeHead()) return;
@@ -121,7 +122,7 @@ function headOf(text) {
   const headers = {};
   for (const line of lines) {
     const colon = line.indexOf(":");
-    headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+    headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 2); // A blank is behind each colon.
   }
   return { status: Number(first.split(" ")[1]), headers, length: Number(headers["content-length"]) };
 }

@@ -25,7 +25,7 @@ Result<std::vector<Digest>> Delivery::hash_all(const std::vector<LocalFile>& fil
   std::vector<Digest> digests;
   for (const LocalFile& file : files) {
     const std::string stamp = stamp_of(file);
-    const auto known = known_.find(file.path);
+    const auto known = known_.find(file.on_disk);
     if (known != known_.end() && known->second.stamp == stamp) {
       digests.push_back(known->second.digest);
       continue;
@@ -33,7 +33,7 @@ Result<std::vector<Digest>> Delivery::hash_all(const std::vector<LocalFile>& fil
     auto digest = digest_of(
         file, [&](std::uint64_t bytes) { steps_->advance("reading", done += bytes, all); });
     if (!digest) return digest.error();
-    if (!stamp.empty()) known_.insert_or_assign(file.path, Known{stamp, *digest});
+    if (!stamp.empty()) known_.insert_or_assign(file.on_disk, Known{stamp, *digest});
     digests.push_back(std::move(*digest));
   }
   return digests;

@@ -6,6 +6,7 @@
 
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -47,7 +48,7 @@ class Delivery {
 
   Api* const api_;
   Steps* const steps_;
-  std::map<std::string, Known> known_;
+  std::map<std::filesystem::path, Known> known_;
 };
 
 }  // namespace dormouse::cli

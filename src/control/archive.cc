@@ -220,7 +220,8 @@ class Reading {
   }
 
   Result<> take_links() {
-    const auto copies = followed(links_, files_, limits_.entries_max - places_.size());
+    const std::size_t others = places_.size() - links_.size();
+    const auto copies = followed(links_, files_, limits_.entries_max - others);
     if (!copies) return copies.error();
     for (const auto& [path, file] : *copies) {
       if (auto made = visitor_->copy(path, file); !made)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -34,6 +35,19 @@ LambdaFault fault_of(const Error& error) {
 
 Error no_function(const std::string& name) {
   return {Code::not_found, "Function not found: " + name.substr(0, 200)};
+}
+
+// What a link stands for has the very bytes of another file, and is hashed once.
+std::vector<catalog::File> files_of(const Unpacked& unpacked) {
+  std::map<std::pair<const char*, std::size_t>, Digest> known;
+  std::vector<catalog::File> files;
+  for (const Unpacked::File& file : unpacked.files()) {
+    const std::pair where{file.content.data(), file.content.size()};
+    auto at = known.find(where);
+    if (at == known.end()) at = known.emplace(where, blobs::digest_of(file.content)).first;
+    files.push_back({file.path, at->second, file.content.size()});
+  }
+  return files;
 }
 
 std::string sha256_base64(std::string_view bytes) {
@@ -278,9 +292,7 @@ asio::awaitable<Result<LambdaControl::Contents>> LambdaControl::unpack(std::stri
     if (!held) return held.error();
     auto unpacked = deps_.unpack(held->memfd());
     if (!unpacked) return std::move(unpacked).error();
-    for (const Unpacked::File& file : unpacked->files()) {
-      code.files.push_back({file.path, blobs::digest_of(file.content), file.content.size()});
-    }
+    code.files = files_of(*unpacked);
     code.unpacked = *std::move(unpacked);
     if (auto good = check_tree(code.files); !good) return std::move(good).error().during("the zip");
     return code;

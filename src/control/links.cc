@@ -12,6 +12,8 @@
 namespace dormouse::control {
 namespace {
 
+constexpr int turns_max = 40;  // As many links, one behind the other, as Linux follows.
+
 // From each path, the file of which the content is.
 using Files = std::map<std::string, std::string>;
 
@@ -69,7 +71,8 @@ Error leads_out(const Link& link) {
 }
 
 Error leads_nowhere(const std::string& path, const std::string& place) {
-  return wrong(path, place, "is not deployed with it, or leads back to it");
+  return wrong(path, place,
+               "is not deployed with it, leads back to it, or through more than 40 others");
 }
 
 class Following {
@@ -78,17 +81,22 @@ class Following {
     for (const std::string& path : paths) files_[path] = path;
   }
 
-  // Follows those of `open` that lead to what is known, until there are more than `most` copies.
-  // false: none does.
+  // Follows those of `open` that lead to what was known before, until there are more than `most`
+  // copies. false: none does.
   bool advance(std::map<std::string, std::string>& open, std::size_t most) {
-    return std::erase_if(open, [&](const auto& link) {
-             if (copies_.size() > most || first_below(open, link.second) != open.end())
-               return false;
-             const Files there = reached(link.first, link.second, files_);
-             copies_.insert(there.begin(), there.end());
-             files_.insert(there.begin(), there.end());
-             return !there.empty();
-           }) > 0;
+    Files found;
+    std::vector<std::string> done;
+    for (const auto& [link, place] : open) {
+      if (copies_.size() + found.size() > most) break;
+      if (first_below(open, place) != open.end()) continue;
+      const Files there = reached(link, place, files_);
+      found.insert(there.begin(), there.end());
+      if (!there.empty()) done.push_back(link);
+    }
+    for (const std::string& link : done) open.erase(link);
+    copies_.insert(found.begin(), found.end());
+    files_.insert(found.begin(), found.end());
+    return !done.empty();
   }
 
   const Files& copies() const { return copies_; }
@@ -122,7 +130,7 @@ Result<std::map<std::string, std::string>> followed(const std::vector<Link>& lin
     open[link.path] = *place;
   }
   Following following(paths);
-  while (following.advance(open, most)) {
+  for (int turn = 0; turn < turns_max && following.advance(open, most); ++turn) {
     if (auto good = check_copies(following.copies(), most); !good) return good.error();
   }
   if (open.empty()) return following.copies();

@@ -82,6 +82,20 @@ TEST(Links, DoNotMultiplyWithoutEnd) {
   }
 }
 
+TEST(Links, AreFollowedThroughFortyOthersAndNoMore) {
+  for (const bool ascending : {true, false}) {
+    std::vector<Link> links;
+    for (int i = 0; i < 40; ++i) {
+      const int from = ascending ? i : 40 - i, to = ascending ? i + 1 : 39 - i;
+      links.push_back({"l" + std::to_string(100 + from), "l" + std::to_string(100 + to)});
+    }
+    links.push_back({ascending ? "l140" : "l100", "app.py"});
+    EXPECT_FALSE(followed(links, there, 1000));
+    links.erase(links.begin());
+    EXPECT_TRUE(followed(links, there, 1000));
+  }
+}
+
 TEST(Links, AreCountedWithTheFoldersThatTheyNeed) {
   const std::vector<Link> link = {{"x/y/z", "../../lib/deep"}};
   EXPECT_TRUE(followed(link, there, 4));  // x, x/y, x/y/z and the file in it.

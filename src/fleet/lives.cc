@@ -16,8 +16,9 @@ constexpr int frames_a_turn = 64;
 // Of what is killed from outside while it starts, or forked of a template that a secret, which was
 // set meanwhile, has made outdated.
 constexpr int tries_max = 4;
-// Beyond its time, for what did not start in it to say why: on a busy host, that takes a while.
-constexpr Duration last_words_max = std::chrono::seconds(1);
+// Beyond its time, for what a deploy tries out, and for a template, to say why it did not start: on
+// a busy host, that takes a while. Another start is tried a second after one that failed.
+constexpr Duration last_words_max = std::chrono::milliseconds(500);
 
 // What a worker has to load in, and a fork of it to be ready: so that it can say itself what hangs.
 wire::Options patience(Duration to_load, Duration to_settle) {

@@ -2,8 +2,6 @@
 
 #include <cstring>
 
-#include "base/check.h"
-
 namespace dormouse::ledger {
 namespace {
 

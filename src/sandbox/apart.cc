@@ -63,10 +63,10 @@ void filter_system_calls() {
   const auto allow = [&](int call) {
     must(::seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) == 0);
   };
-  for (const int call :
-       {SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(lseek), SCMP_SYS(ftruncate),
-        SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap),
-        SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(exit_group), SCMP_SYS(exit)}) {
+  for (const int call : {SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(lseek),
+                         SCMP_SYS(ftruncate), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(brk),
+                         SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
+                         SCMP_SYS(clock_gettime), SCMP_SYS(exit_group), SCMP_SYS(exit)}) {
     allow(call);
   }
   const scmp_arg_cmp no_code{
@@ -75,7 +75,7 @@ void filter_system_calls() {
     must(::seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &no_code) == 0);
   }
   for (const int call : {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(readlink), SCMP_SYS(access),
-                         SCMP_SYS(getrandom)}) {
+                         SCMP_SYS(getrandom), SCMP_SYS(getcpu)}) {
     must(::seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), call, 0) == 0);
   }
   must(::seccomp_load(filter) == 0);
