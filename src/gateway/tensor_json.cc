@@ -99,21 +99,23 @@ Result<> put_value(std::string& out, DataType type, const json::value& value) {
 }
 
 // Depth is bounded by the parser.
-Result<std::uint64_t> put_all(std::string& out, DataType type, const json::value& value) {
+std::uint64_t count_of(const json::value& value) {
   const auto* array = value.if_array();
-  if (array == nullptr) {
-    const auto done = put_value(out, type, value);
-    if (!done) return done.error();
-    return 1;
-  }
+  if (array == nullptr) return 1;
   async::computed(array->size());
   std::uint64_t count = 0;
-  for (const json::value& each : *array) {
-    const auto more = put_all(out, type, each);
-    if (!more) return more;
-    count += *more;
-  }
+  for (const json::value& each : *array) count += count_of(each);
   return count;
+}
+
+Result<> put_all(std::string& out, DataType type, const json::value& value) {
+  const auto* array = value.if_array();
+  if (array == nullptr) return put_value(out, type, value);
+  async::computed(array->size());
+  for (const json::value& each : *array) {
+    if (auto done = put_all(out, type, each); !done) return done;
+  }
+  return ok;
 }
 
 // Of one answer: one byte of a tensor may take 30 there, with brackets for each of its dimensions.
@@ -197,14 +199,15 @@ Result<wire::Tensor> put_tensor(std::string& body, const wire::TensorSpec& spec,
     return mismatch("tensor \"" + spec.name + "\" of type " + std::string(wire::name(spec.type)) +
                     " " + how);
   };
-  const auto count = put_all(body, spec.type, data);
-  if (!count) return wrong(count.error().message);
   const auto wanted = wire::element_count(spec.shape);
   if (!wanted) return wrong("has a shape that is negative or too large");
-  if (*count != *wanted) {
-    return wrong("has " + std::to_string(*count) + " values where its shape " + text(spec.shape) +
+  // Before any is converted, which takes as long as all the rest.
+  const std::uint64_t count = count_of(data);
+  if (count != *wanted) {
+    return wrong("has " + std::to_string(count) + " values where its shape " + text(spec.shape) +
                  " asks for " + std::to_string(*wanted));
   }
+  if (auto done = put_all(body, spec.type, data); !done) return wrong(done.error().message);
   tensor.size = body.size() - tensor.offset;
   return tensor;
 }
