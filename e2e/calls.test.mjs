@@ -393,7 +393,7 @@ def handler(event, context):
 import dormouse
 def handler(event, context):
     return dormouse.invoke("slow")
-`, { timeout: "1s" });
+`, { timeout: "3s" });
     const answer = await platform.invoke("waits", "null", { "content-type": "application/json" });
     assert.equal(answer.status, 504);
     await eventually("the inner call is over", async () => (await platform.status("slow")).running === 0, 3000);

@@ -125,7 +125,7 @@ for (const [kind, { what, tooLong }] of Object.entries(kinds)) {
     if (!programs[kind]) return t.skip("there is no C compiler");
     const wild = `wild-${kind}`, late = `late-${kind}`;
     await deploy(wild, kind, { timeout: "2m" });
-    await deploy(late, kind, { timeout: "1s" });
+    await deploy(late, kind, { timeout: "3s" });
     for (const [deed, status, said] of [
       ["close streams", 200, /^close streams$/],
       ["nothing", 200, /^nothing$/],

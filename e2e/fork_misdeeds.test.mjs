@@ -110,7 +110,7 @@ def handler(event, context):
 test("what a fork does to itself or to the platform costs its own call, and no other", async () => {
   await deploy("wild", wild, { timeout: "60s", keep_alive: "10s", max_instances: 4 });
   await deploy("tame", "def handler(event, context): return event", { keep_alive: "1m" });
-  await deploy("late", wild, { timeout: "1s" });
+  await deploy("late", wild, { timeout: "3s" });
   for (const [event, status, said] of [
     [{ do: "close streams" }, 200, /"close streams"/],
     [{ do: "close everything" }, 502, /may have run/],

@@ -302,7 +302,7 @@ test("a worker that dies mid-stream ends it with an error, and a receipt", async
 });
 
 test("a deadline mid-stream ends it with an error, too", async () => {
-  await deploy("hasty", { timeout: "500ms" });
+  await deploy("hasty", { timeout: "1500ms" });
   for (const content of ["stall 2", "break 2"]) {
     const error = await failure(ask(content, { model: "hasty", stream: true }).then(read));
     assert.ok(error instanceof OpenAI.APIError, `${content}: ${error}`);
