@@ -45,6 +45,22 @@ bool is_condensed(std::string_view value) {
   return !has_edge && value.find('\t') == value.npos && value.find("  ") == value.npos;
 }
 
+// Without blanks around it, and with one where there are several.
+std::string condensed(std::string_view value) {
+  if (is_condensed(value)) return std::string(value);
+  std::string text;
+  bool blank = false;
+  for (const char c : value) {
+    if (c == ' ' || c == '\t') {
+      blank = !text.empty();
+      continue;
+    }
+    if (std::exchange(blank, false)) text += ' ';
+    text += c;
+  }
+  return text;
+}
+
 std::string canonical_query(std::string_view query) {
   Parameters encoded;
   for (const auto& [name, value] : parameters_of(query)) {
@@ -89,21 +105,6 @@ Parameters parameters_of(std::string_view query) {
     all.emplace_back(uri_decoded(part.substr(0, equals)), uri_decoded(value));
   }
   return all;
-}
-
-std::string condensed(std::string_view value) {
-  if (is_condensed(value)) return std::string(value);
-  std::string text;
-  bool blank = false;
-  for (const char c : value) {
-    if (c == ' ' || c == '\t') {
-      blank = !text.empty();
-      continue;
-    }
-    if (std::exchange(blank, false)) text += ' ';
-    text += c;
-  }
-  return text;
 }
 
 bool append_canonical_field(std::string& text, const http::Fields& fields, std::string_view name) {

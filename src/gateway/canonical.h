@@ -19,12 +19,9 @@ std::string uri_encoded(std::string_view text, Slash);
 using Parameters = std::vector<std::pair<std::string, std::string>>;
 Parameters parameters_of(std::string_view query);
 
-// Without blanks around it, and with one where there are several.
-std::string condensed(std::string_view value);
-
-// Appends "name:value\n", with the condensed values of all fields of that name, in their order,
-// with commas between them. false: there is no such field, or `name`, by which it is found whatever
-// its case is there, is not in lower case.
+// Appends "name:value\n", with the values of all fields of that name, in their order, with commas
+// between them: without blanks around each, and with one where there are several. false: there is
+// no such field, or `name`, by which it is found whatever its case is there, is not in lower case.
 bool append_canonical_field(std::string&, const http::Fields&, std::string_view name);
 
 // `path`: encoded. `fields`: canonical ones, of all names in `signed_headers`, which are joined by
