@@ -26,7 +26,8 @@ class WorldClient final : public http::Client {
   explicit WorldClient(control::World* world) : world_(world) {}
 
   Result<http::ClientResponse> send(const http::ClientRequest& request) override {
-    auto fields = request.fields.all();
+    std::vector<std::pair<std::string, std::string>> fields;
+    for (const auto& [name, value] : request.fields.all()) fields.emplace_back(name, value);
     fields.emplace_back("Host", "127.0.0.1:8080");
     if (request.target.starts_with("/f/")) return function_answer(request);
     const auto reply = world_->ask(

@@ -205,7 +205,9 @@ TEST(Blobs, RefuseDigestsThatAreNotOne) {
                              "sha256: " + good.substr(1)};
   for (const std::string& digest : bad) {
     auto request = request_of("PUT", "/api/v1/blobs/x", "abc", fields);
-    request.head->path = "/api/v1/blobs/" + digest;
+    auto head = std::make_shared<http::Head>(*request.head);
+    head->path = "/api/v1/blobs/" + digest;
+    request.head = std::move(head);
     EXPECT_EQ(world.ask(std::move(request)).status, 400) << digest;
     const auto asked =
         json::serialize(json::object{{"digests", json::array{json::string(digest)}}});

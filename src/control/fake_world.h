@@ -30,14 +30,16 @@ struct Reply {
 
 inline http::Request request_of(std::string method, std::string_view target, std::string body,
                                 std::vector<std::pair<std::string, std::string>> fields) {
-  http::Request request;
-  request.head->method = std::move(method);
+  http::Head head;
+  head.method = std::move(method);
   const auto mark = std::min(target.find('?'), target.size());
   const auto parsed = http::parse_target(target);
   const bool is_plain = parsed && parsed->ambiguous == nullptr;  // Others are refused before.
-  request.head->path = is_plain ? parsed->path : std::string(target.substr(0, mark));
-  if (mark < target.size()) request.head->query = target.substr(mark + 1);
-  for (auto& [name, value] : fields) request.head->fields.add(std::move(name), std::move(value));
+  head.path = is_plain ? parsed->path : std::string(target.substr(0, mark));
+  if (mark < target.size()) head.query = target.substr(mark + 1);
+  for (const auto& [name, value] : fields) head.fields.add(name, value);
+  http::Request request;
+  request.head = std::make_shared<const http::Head>(std::move(head));
   request.body = http::Body(std::move(body));
   request.loopback = true;
   return request;

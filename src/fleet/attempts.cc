@@ -8,18 +8,23 @@ namespace dormouse::fleet {
 asio::awaitable<Outcome> Shard::invoke(Invocation invocation) {
   const bool is_turn =
       !invocation.conversation.empty() && keeps_conversations(*invocation.revision);
-  return is_turn ? invoke_turn(std::move(invocation)) : invoke_within({}, std::move(invocation));
+  return is_turn ? invoke_turn(std::move(invocation))
+                 : invoke_within({}, new_call(std::move(invocation)));
+}
+
+std::unique_ptr<Shard::Call> Shard::new_call(Invocation&& invocation) {
+  return std::make_unique<Call>(CallKey{++calls_made_}, std::move(invocation));
 }
 
 // `caller`: the call that it is made in, and ends with; 0: none.
-asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocation,
+asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, std::unique_ptr<Call> made,
                                               std::optional<conversations::State> state) {
   if (closing_) {
     co_return Outcome{.answer = Error{Code::unavailable, "the platform is stopping"},
                       .receipt = {},
                       .retry_after = std::chrono::seconds(1)};
   }
-  const FunctionKey key = meant_by(invocation);
+  const FunctionKey key = meant_by(made->invocation);
   if (key == FunctionKey{}) {
     co_return Outcome{.answer = Error{Code::not_found, "the function is gone"}, .receipt = {}};
   }
@@ -29,12 +34,13 @@ asio::awaitable<Outcome> Shard::invoke_within(CallKey caller, Invocation invocat
                       .receipt = {}};
   }
   Served& served = served_.at(key);
-  if (invocation.revision->digest != served.revision->digest) state.reset();  // Of another one.
-  invocation.revision = served.revision;
-  const CallKey name{++calls_made_};
-  Call& it = *(calls_[name] = std::make_unique<Call>(name, std::move(invocation)));
+  catalog::RevisionPtr& asked = made->invocation.revision;
+  if (asked->digest != served.revision->digest) state.reset();  // Of another one.
+  asked = served.revision;
+  const CallKey name = made->key;
+  Call& it = *(calls_[name] = std::move(made));
   it.function = key;
-  it.runtime = &runtime_of(options_.runtimes, served.revision->manifest.runtime);
+  it.runtime = served.runtime;
   it.state = std::move(state);
   it.timing.accepted = it.invocation.accepted;
   ++served.users;
@@ -134,14 +140,13 @@ void Shard::tell(Call& it, Outcome outcome) {
   to_answer_.push_back(it.key);
 }
 
-// Gives the CPU time that it took.
-Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
+Shard::Took Shard::finish_attempt(Call& it, Result<Answer> ended) {
   Instance* const where = instance(it.instance);
   it.timing.ended = parts_.clock->now();
   if (where != nullptr && !where->settled) count_as_waking(it, it.timing.ended);
   Measured measured{.shared = it.shared};
   if (where != nullptr && where->worker) {
-    const sandbox::Usage& usage = recent_usage(*where);
+    const sandbox::Usage& usage = recent_usage(*where, it.timing.ended);
     measured.cpu = std::max(usage.cpu_time - it.cpu_before, Duration(0));
     measured.memory_bytes_peak = usage.memory_bytes_peak + where->shared_bytes;
   }
@@ -159,8 +164,16 @@ Duration Shard::finish_attempt(Call& it, Result<Answer> ended) {
   if (it.flow) written.tokens = it.why_left ? it.flow->tokens_taken() : it.flow->tokens_counted();
   parts_.ledger->end(written);
   if (where != nullptr && where->worker) report(*where, it, written);
+  const Took took{it.timing.ended - it.timing.dispatched, measured.cpu};
   finish(it, {.answer = std::move(ended), .receipt = made});
-  return measured.cpu;
+  return took;
+}
+
+// `it` may be gone then.
+void Shard::run_to_its_end(Call& it, Result<Answer> ended) {
+  const CallKey key = it.key;
+  const Took took = finish_attempt(it, std::move(ended));
+  happen(scheduling::Ended{key, took.run, took.cpu});
 }
 
 // A `result` or `failed` frame. Whatever it says about a call that is not this instance's own
@@ -202,9 +215,7 @@ void Shard::answer(InstanceKey from, const wire::Frame& frame) {
       return break_off(from, "the worker's answer is malformed: " + ended.error().message);
     }
   }
-  const Duration run = parts_.clock->now() - it.timing.dispatched;
-  const Duration cpu = finish_attempt(it, std::move(ended));
-  happen(scheduling::Ended{key, run, cpu});
+  run_to_its_end(it, std::move(ended));
 }
 
 // A worker with a large answer asks for a memfd to write it to, and once more if that turns out to
@@ -239,28 +250,28 @@ void Shard::give_room(InstanceKey to, const wire::Frame& frame) {
 // Calls of one instance that end in one turn end at one time, and those that are given to it in one
 // turn leave for it together, when the turn ends. Where calls run side by side, each has what the
 // others took, too: a millisecond more or less of that says nothing, and reading takes its time.
-bool Shard::is_recent(const Instance& where, const Reading& reading) const {
+bool Shard::is_recent(const Instance& where, const Reading& reading, TimePoint now) const {
   constexpr Duration beside_others = std::chrono::milliseconds(1);
   const bool is_shared = where.running.size() > 1;
-  return reading.turn == turn_ || (is_shared && parts_.clock->now() - reading.at < beside_others);
+  return reading.turn == turn_ || (is_shared && now - reading.at < beside_others);
 }
 
-const sandbox::Usage& Shard::recent_usage(Instance& where) {
-  if (is_recent(where, where.used_read)) return where.used;
+const sandbox::Usage& Shard::recent_usage(Instance& where, TimePoint now) {
+  if (is_recent(where, where.used_read, now)) return where.used;
   where.used = where.worker->sandbox().usage();
-  where.used_read = {turn_, parts_.clock->now()};
+  where.used_read = {turn_, now};
   return where.used;
 }
 
 // What an instance takes between two calls that follow each other at once counts for the second.
-Duration Shard::recent_cpu(Instance& where) {
+Duration Shard::recent_cpu(Instance& where, TimePoint now) {
   constexpr Duration at_once = std::chrono::microseconds(200);
-  const bool follows = where.running.size() == 1 && where.used_read.turn > 0 &&
-                       parts_.clock->now() - where.used_read.at < at_once;
-  if (follows || is_recent(where, where.used_read)) return where.used.cpu_time;
-  if (is_recent(where, where.cpu_read)) return where.cpu;
+  const bool follows =
+      where.running.size() == 1 && where.used_read.turn > 0 && now - where.used_read.at < at_once;
+  if (follows || is_recent(where, where.used_read, now)) return where.used.cpu_time;
+  if (is_recent(where, where.cpu_read, now)) return where.cpu;
   where.cpu = where.worker->sandbox().cpu_time();
-  where.cpu_read = {turn_, parts_.clock->now()};
+  where.cpu_read = {turn_, now};
   return where.cpu;
 }
 

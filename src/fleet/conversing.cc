@@ -24,7 +24,7 @@ asio::awaitable<Outcome> Shard::invoke_turn(Invocation invocation) {
   auto key = key_of(*invocation.revision, invocation.conversation);
   auto finding = parts_.conversations->find(std::move(key));
   auto state = co_await std::move(finding);
-  auto invoking = invoke_within({}, std::move(invocation), std::move(state));
+  auto invoking = invoke_within({}, new_call(std::move(invocation)), std::move(state));
   co_return co_await std::move(invoking);
 }
 

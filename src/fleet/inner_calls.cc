@@ -134,7 +134,7 @@ asio::awaitable<void> Shard::run_inner_call(InnerCall call, Invocation invocatio
     if (!body) co_return answer_inner_call(call.from, call.handle, std::move(body).error());
     invocation.body = *std::move(body);
   }
-  auto running = invoke_within(call.caller, std::move(invocation));
+  auto running = invoke_within(call.caller, new_call(std::move(invocation)));
   Outcome outcome = co_await std::move(running);
   Result<Answer> ended = std::move(outcome.answer);
   if (ended && ended->stream && call.streams) {

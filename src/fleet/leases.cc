@@ -100,9 +100,7 @@ void Shard::let_go(CallKey key, std::optional<Error> failure) {
   if (it == nullptr || it->over) return;
   in_one_turn([&] {
     if (Instance* const where = instance(it->instance)) where->running.erase(key);
-    const Duration run = parts_.clock->now() - it->timing.dispatched;
-    const Duration cpu = finish_attempt(*it, failure ? Result<Answer>(*failure) : Answer{});
-    happen(scheduling::Ended{key, run, cpu});
+    run_to_its_end(*it, failure ? Result<Answer>(*failure) : Answer{});
   });
 }
 

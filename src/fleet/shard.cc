@@ -87,7 +87,8 @@ FunctionKey Shard::add(catalog::RevisionPtr revision, bool serves) {
       serves ? manifest.template_keep_alive
              : std::min(manifest.template_keep_alive, manifest.keep_alive);
   const FunctionKey key{++functions_made_};
-  served_[key] = {.revision = revision};
+  served_[key] = {.revision = revision,
+                  .runtime = &runtime_of(options_.runtimes, manifest.runtime)};
   happen(scheduling::Added{key,
                            {.each = manifest.resources,
                             .concurrency = manifest.concurrency,
@@ -158,7 +159,8 @@ void Shard::happen(scheduling::Event event) {
     const scheduling::Event next = std::move(events_.front());
     events_.pop_front();
     commands_.clear();
-    scheduling::step(state_, next, parts_.clock->now(), commands_);
+    stepped_at_ = parts_.clock->now();
+    scheduling::step(state_, next, stepped_at_, commands_);
     for (const scheduling::Command& command : commands_) carry_out(command);
   }
   stepping_ = false;
@@ -195,7 +197,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   Instance* const where = instance(wanted.instance);
   CHECK(it != nullptr && where != nullptr && where->ready);
   it->instance = wanted.instance;
-  it->timing.dispatched = parts_.clock->now();
+  it->timing.dispatched = stepped_at_;
   if (it->invocation.wishes.timed_from_begin) {
     it->deadline = it->timing.dispatched + it->invocation.revision->manifest.timeout;
   }
@@ -217,7 +219,7 @@ void Shard::on(const scheduling::Dispatch& wanted) {
   if (where->running.size() > 1) {
     for (const CallKey each : where->running) call(each)->shared = true;
   }
-  it->cpu_before = recent_cpu(*where);
+  it->cpu_before = recent_cpu(*where, stepped_at_);
   if (it->runtime->listens) {
     lease(*it, wanted.instance);
     return to_flush(wanted.instance, *where);
@@ -290,12 +292,17 @@ void Shard::on(const scheduling::Stop& wanted) {
 void Shard::request_turn_end() {
   if (turn_end_requested_) return;
   turn_end_requested_ = true;
-  turn_requested_at_ = parts_.clock->now();
-  if (!gathering_) asio::post(executor_, [this] { end_turn(); });
+  if (!gathering_) post_turn_end();
+}
+
+void Shard::post_turn_end() {
+  asio::post(executor_, [this, since = parts_.clock->now()] {
+    loop_lag_max_ = std::max(loop_lag_max_, parts_.clock->now() - since);
+    end_turn();
+  });
 }
 
 void Shard::end_turn() {
-  loop_lag_max_ = std::max(loop_lag_max_, parts_.clock->now() - turn_requested_at_);
   turn_end_requested_ = false;
   ++turn_;
   if (parts_.ledger->needs_flush()) {

@@ -66,7 +66,8 @@ class Shard final : public Fleet {
  private:
   struct Served {  // One revision, from serve() until nothing of it is left.
     catalog::RevisionPtr revision;
-    std::filesystem::path tree;  // Empty until it was laid out.
+    const Runtime* runtime = nullptr;  // Its own.
+    std::filesystem::path tree;        // Empty until it was laid out.
     bool withdrawn = false;
     bool removed = false;    // Withdrawn, and nothing came in its place.
     std::int32_t users = 0;  // Calls, instances, templates.
@@ -81,7 +82,7 @@ class Shard final : public Fleet {
   };
 
   struct Call {
-    Call(CallKey named, Invocation of) : key(named), invocation(std::move(of)) {}
+    Call(CallKey named, Invocation&& of) : key(named), invocation(std::move(of)) {}
     CallKey key;
     Invocation invocation;
     FunctionKey function{};
@@ -205,6 +206,7 @@ class Shard final : public Fleet {
   template <class Work>
   void in_one_turn(Work work);
   void request_turn_end();
+  void post_turn_end();
   void end_turn();
   void abandon_turn(const Error&);
   void arm(TimePoint);
@@ -223,11 +225,15 @@ class Shard final : public Fleet {
   // attempts.cc: how calls begin and end.
   void finish(Call&, Outcome);
   void tell(Call&, Outcome);
-  Duration finish_attempt(Call&, Result<Answer>);
+  struct Took {
+    Duration run, cpu;
+  };
+  Took finish_attempt(Call&, Result<Answer>);
+  void run_to_its_end(Call&, Result<Answer>);
   void give_room(InstanceKey, const wire::Frame&);
-  bool is_recent(const Instance&, const Reading&) const;
-  const sandbox::Usage& recent_usage(Instance&);
-  Duration recent_cpu(Instance&);
+  bool is_recent(const Instance&, const Reading&, TimePoint now) const;
+  const sandbox::Usage& recent_usage(Instance&, TimePoint now);
+  Duration recent_cpu(Instance&, TimePoint now);
   void answer(InstanceKey, const wire::Frame&);
   void begin_stream(Call&, wire::Answer);
   void chunk(InstanceKey, const wire::Frame&);
@@ -256,7 +262,8 @@ class Shard final : public Fleet {
   CallKey caller_of(const Instance&, std::uint64_t named) const;
   Result<Invocation> inner_invocation(const Instance&, CallKey caller, const wire::Call&) const;
   asio::awaitable<void> run_inner_call(InnerCall, Invocation);
-  asio::awaitable<Outcome> invoke_within(CallKey caller, Invocation,
+  std::unique_ptr<Call> new_call(Invocation&&);
+  asio::awaitable<Outcome> invoke_within(CallKey caller, std::unique_ptr<Call>,
                                          std::optional<conversations::State> = {});
   asio::awaitable<Result<Answer>> gather(InstanceKey by, Answer);
   std::shared_ptr<Passing> begin_passing(const InnerCall&, wire::Content);
@@ -408,6 +415,7 @@ class Shard final : public Fleet {
   std::deque<scheduling::Event> events_;
   scheduling::Commands commands_;
   bool stepping_ = false;
+  TimePoint stepped_at_{};  // When what is being carried out was decided.
 
   std::deque<InstanceKey> to_wake_;  // The first of them has begun, and had the last turn.
   std::vector<InstanceKey> to_flush_;
@@ -416,7 +424,6 @@ class Shard final : public Fleet {
   std::uint64_t turn_ = 1;
   bool gathering_ = false;  // An event from outside is at work: see in_one_turn().
   bool turn_end_requested_ = false;
-  TimePoint turn_requested_at_{};
   Duration loop_lag_max_{};
 
   std::multiset<TimePoint> armed_;                          // When tick_at() tasks wake.
@@ -435,7 +442,7 @@ void Shard::in_one_turn(Work work) {
   gathering_ = false;
   if (!turn_end_requested_) return;
   if (calls_.size() <= 1) return end_turn();
-  asio::post(executor_, [this] { end_turn(); });
+  post_turn_end();
 }
 
 }  // namespace dormouse::fleet

@@ -69,10 +69,7 @@ void Shard::chunk(InstanceKey from, const wire::Frame& frame) {
   // Whoever reads has had its turn already, and may have left, which has ended the call.
   if (where.aborted.contains(key)) return end_aborted(where, key);
   if (where.running.erase(key) == 0) return;
-  Call& ended = *call(key);
-  const Duration run = parts_.clock->now() - ended.timing.dispatched;
-  const Duration cpu = finish_attempt(ended, Answer{});
-  happen(scheduling::Ended{key, run, cpu});
+  run_to_its_end(*call(key), Answer{});
 }
 
 bool Shard::is_language_model(const catalog::Revision& revision) const {

@@ -139,9 +139,16 @@ struct World {
 
 http::Request request(std::string path, http::Body body) {
   http::Request made;
-  *made.head = {.method = "POST", .path = path, .target = path};
+  made.head = std::make_shared<const http::Head>(
+      http::Head{.method = "POST", .path = path, .target = path});
   made.body = std::move(body);
   return made;
+}
+
+void add_field(http::Request* to, std::string_view name, std::string_view value) {
+  auto head = std::make_shared<http::Head>(*to->head);
+  head->fields.add(name, value);
+  to->head = std::move(head);
 }
 
 constexpr std::size_t rows = 100'000;
@@ -158,7 +165,7 @@ http::Request infer(bool f_is_json) {
                                    (f_is_json ? std::string() : std::string(4, 'f')));
   CHECK(body);
   auto made = request("/v2/models/m/infer", *std::move(body));
-  made.head->fields.add("Inference-Header-Content-Length", std::to_string(header.size()));
+  add_field(&made, "Inference-Header-Content-Length", std::to_string(header.size()));
   return made;
 }
 
@@ -245,7 +252,7 @@ TEST(NativeCall, IsReadAnewForWhatServesOnceItIsRead) {
   World world;
   const auto asked = [] {
     auto made = request("/f/m", http::Body(R"({"f":[7],"x":)" + json_rows() + "}"));
-    made.head->fields.add("Content-Type", "application/json");
+    add_field(&made, "Content-Type", "application/json");
     return made;
   };
   const auto second = revision(2, 2);
@@ -296,7 +303,7 @@ TEST(LambdaCall, IsReadAnewForWhatServesOnceItIsRead) {
 
 http::Request lambda_from(std::string client_context, std::string body = "{}") {
   auto made = request("/2015-03-31/functions/m/invocations", http::Body(std::move(body)));
-  made.head->fields.add("X-Amz-Client-Context", std::move(client_context));
+  add_field(&made, "X-Amz-Client-Context", client_context);
   return made;
 }
 

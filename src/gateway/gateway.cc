@@ -34,7 +34,7 @@ http::Response wrong_method(const Route& route, std::string_view method) {
       route.place, {Code::invalid_argument, std::string(method) + " is not allowed here; use " +
                                                 std::string(route.methods)});
   response.status = 405;
-  response.fields.add("Allow", std::string(route.methods));
+  response.fields.add("Allow", route.methods);
   return response;
 }
 
@@ -293,9 +293,8 @@ void stream_into(http::Response& response, std::shared_ptr<fleet::Stream> stream
 
 http::Response bytes_response(fleet::Answer answer) {
   http::Response response;
-  std::string& type = answer.content.content_type;
-  if (!is_field_value(type)) type = "application/octet-stream";
-  response.fields.add("Content-Type", std::move(type));
+  const std::string& type = answer.content.content_type;
+  response.fields.add("Content-Type", is_field_value(type) ? type : "application/octet-stream");
   if (answer.stream) {
     stream_into(response, std::move(answer.stream));
   } else {

@@ -240,7 +240,7 @@ asio::awaitable<http::Response> Gateway::lambda_whole(LambdaInvocation it, fleet
   response.fields.add("X-Amz-Executed-Version", std::to_string(it.revision->number));
   auto reading = lambda_tail(it);
   std::string tail = co_await std::move(reading);
-  if (!tail.empty()) response.fields.add("X-Amz-Log-Result", std::move(tail));
+  if (!tail.empty()) response.fields.add("X-Amz-Log-Result", tail);
   co_return response;
 }
 
@@ -275,7 +275,7 @@ asio::awaitable<http::Response> Gateway::lambda_streamed(LambdaInvocation it,
     stream->body = std::move(outcome.answer->body);
   }
   http::Response response;
-  response.fields.add("Content-Type", std::string(event_stream));
+  response.fields.add("Content-Type", event_stream);
   response.fields.add("X-Amz-Executed-Version", std::to_string(it.revision->number));
   response.body = http::Pieces([this, stream] { return next_lambda_event(stream); });
   co_return response;

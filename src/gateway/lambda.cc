@@ -131,7 +131,7 @@ http::Response lambda_response(const LambdaFault& fault) {
   http::Response response;
   response.status = fault.status;
   response.fields.add("Content-Type", "application/json");
-  response.fields.add("x-amzn-ErrorType", std::string(fault.type));
+  response.fields.add("x-amzn-ErrorType", fault.type);
   if (fault.retry_after > Duration(0)) {
     const auto whole = std::chrono::ceil<std::chrono::seconds>(fault.retry_after).count();
     response.fields.add("Retry-After", std::to_string(std::max<std::int64_t>(1, whole)));

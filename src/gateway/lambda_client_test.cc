@@ -14,7 +14,7 @@ namespace {
 
 Result<std::string> read(std::string base64_text) {
   http::Fields fields;
-  fields.add("x-amz-client-context", std::move(base64_text));
+  fields.add("x-amz-client-context", base64_text);
   return read_client_context(fields);
 }
 

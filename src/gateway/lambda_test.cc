@@ -73,7 +73,7 @@ TEST(LambdaName, HasOneQualifier) {
 
 Result<LambdaWishes> wishes(std::string name, std::string value) {
   http::Fields fields;
-  fields.add(std::move(name), std::move(value));
+  fields.add(name, value);
   return read_lambda_wishes(fields);
 }
 

@@ -14,6 +14,5 @@
 namespace dormouse::gateway {
 
 void add_fields(http::Fields&, const InvocationId&, const ledger::ReceiptPtr&);
-std::string milliseconds(Duration);  // "12.345"
 
 }  // namespace dormouse::gateway

@@ -77,7 +77,7 @@ Signed invoke() {
   fields.add("X-Amz-Invocation-Type", "RequestResponse");
   fields.add("X-Amz-Log-Type", "Tail");
   fields.add("User-Agent", "anything");
-  fields.add("Authorization", std::string(in_header));
+  fields.add("Authorization", in_header);
   return request;
 }
 

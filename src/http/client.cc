@@ -139,9 +139,9 @@ Result<std::string> head_of(const ClientRequest& request, const std::string& aut
   if (!is_line) return Error{Code::invalid_argument, "a method or target that cannot be sent"};
   for (const auto& [name, value] : request.fields.all()) {
     if (!is_token(name) || !is_field_value(value)) {
-      return Error{Code::invalid_argument, "a header that cannot be sent: " + name};
+      return Error{Code::invalid_argument, "a header that cannot be sent: " + std::string(name)};
     }
-    head.append(name).append(": ").append(value).append("\r\n");
+    append_field(head, name, value);
   }
   return head + "\r\n";
 }
@@ -191,7 +191,7 @@ class ResponseReader {
   ClientResponse head() const {
     ClientResponse response{.status = static_cast<int>(parser_->get().result_int())};
     for (const auto& field : parser_->get()) {
-      response.fields.add(std::string(field.name_string()), std::string(field.value()));
+      response.fields.add(field.name_string(), field.value());
     }
     return response;
   }

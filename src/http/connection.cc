@@ -18,6 +18,9 @@ constexpr std::uint64_t direct_read_bytes_min = 4 * 1024;
 // A mapping of this size still fits into the address space many times.
 constexpr std::uint64_t body_bytes_max = std::uint64_t{64} << 30;
 
+// A connection remembers a head of this size, and what it was read as.
+constexpr std::size_t remembered_head_bytes_max = 1024;
+
 // Of the path of a request that is served: by so much one sees which API it is of.
 constexpr std::size_t path_start_bytes_max = 64;
 
@@ -37,6 +40,12 @@ constexpr std::unexpected<Rejection> out_of_memory() {
 std::unexpected<Rejection> broken_off(const Result<std::size_t>& read) {
   const bool late = !read && read.error().code == Code::deadline_exceeded;
   return late ? refuse("a body that comes too slowly", 408) : gone();
+}
+
+// Why no more of a head came.
+std::unexpected<Rejection> no_head(const Result<std::size_t>& read, bool has_begun) {
+  const bool late = !read && read.error().code == Code::deadline_exceeded;
+  return late && has_begun ? refuse("a head that comes too slowly", 408) : gone();
 }
 
 // What is sent as it lies there; nullptr if that is a stream.
@@ -80,51 +89,67 @@ void Connection::close_if_idle() {
 
 asio::awaitable<bool> Connection::serve_one() {
   path_.clear();
-  std::unique_ptr<ReceivedHead> received;
-  const auto read = co_await read_head(&received);
-  if (!read) {
-    path_ = path_in(stream_.buffered());
-    co_return co_await refuse_and_close(read.error());
+  Waiting waiting = begin_waiting();
+  Accepted<ReceivedHeadPtr> head = next_head(&waiting);
+  while (head && !*head) {
+    is_idle_ = waiting.scanned == 0;
+    const auto bytes = co_await stream_.fill(waiting.give_up_at);
+    is_idle_ = false;
+    head = bytes && *bytes > 0 ? next_head(&waiting) : no_head(bytes, waiting.scanned > 0);
   }
-  path_.assign(received->head.path, 0, path_start_bytes_max);
-  co_return co_await serve_received(std::move(received));
+  if (!head) {
+    path_ = path_in(stream_.buffered());
+    co_return co_await refuse_and_close(head.error());
+  }
+  path_.assign((*head)->head.path, 0, path_start_bytes_max);
+  co_return co_await serve_received(*std::move(head));
 }
 
-asio::awaitable<Accepted<std::monostate>> Connection::read_head(
-    std::unique_ptr<ReceivedHead>* into) {
-  const HeadLimits limits = core_->head_limits();
+Connection::Waiting Connection::begin_waiting() const {
   const Limits& timeouts = core_->limits();
   const bool is_awaited = is_fresh_ || !stream_.buffered().empty();
-  TimePoint give_up_at =
-      core_->clock()->now() + (is_awaited ? timeouts.header_timeout : timeouts.idle_timeout);
-  bool has_begun = is_awaited;
-  for (std::size_t scanned = 0;;) {
-    const std::string_view buffered = stream_.buffered();
-    const auto end = find_head_end(buffered, scanned, limits);
-    if (!end) co_return std::unexpected(end.error());
-    if (*end) {
-      auto received = parse_head(buffered.substr(0, **end), limits);
-      if (!received) co_return std::unexpected(received.error());
-      *into = std::make_unique<ReceivedHead>(*std::move(received));
-      stream_.consume(**end);
-      co_return std::monostate{};
-    }
-    scanned = buffered.size();
-    if (scanned > 0 && !std::exchange(has_begun, true)) {
-      give_up_at = core_->clock()->now() + timeouts.header_timeout;
-    }
-    if (core_->draining() && scanned == 0) co_return gone();
-    is_idle_ = scanned == 0;
-    const auto bytes = co_await stream_.fill(give_up_at);
-    is_idle_ = false;
-    const bool late = !bytes && bytes.error().code == Code::deadline_exceeded;
-    if (late && scanned > 0) co_return refuse("a head that comes too slowly", 408);
-    if (!bytes || *bytes == 0) co_return gone();
-    is_fresh_ = false;
-  }
+  const Duration patience = is_awaited ? timeouts.header_timeout : timeouts.idle_timeout;
+  return {.give_up_at = core_->clock()->now() + patience, .has_begun = is_awaited};
 }
 
-asio::awaitable<bool> Connection::serve_received(std::unique_ptr<ReceivedHead> received) {
+// Gives null if not all of it is there.
+Accepted<ReceivedHeadPtr> Connection::next_head(Waiting* waiting) {
+  auto taken = take_head(waiting->scanned);
+  if (!taken || *taken) return taken;
+  waiting->scanned = stream_.buffered().size();
+  if (waiting->scanned > 0) is_fresh_ = false;
+  if (waiting->scanned > 0 && !std::exchange(waiting->has_begun, true)) {
+    waiting->give_up_at = core_->clock()->now() + core_->limits().header_timeout;
+  }
+  if (core_->draining() && waiting->scanned == 0) return gone();
+  return taken;
+}
+
+// Whether bytes are a head, and where it ends, is in them: what begins as the last one did is the
+// same head again.
+Accepted<ReceivedHeadPtr> Connection::take_head(std::size_t scanned) {
+  const std::string_view buffered = stream_.buffered();
+  if (last_read_ && buffered.starts_with(last_head_)) {
+    stream_.consume(last_head_.size());
+    return last_read_;
+  }
+  const HeadLimits limits = core_->head_limits();
+  const auto end = find_head_end(buffered, scanned, limits);
+  if (!end) return std::unexpected(end.error());
+  if (!*end) return nullptr;
+  const std::string_view raw = buffered.substr(0, **end);
+  auto parsed = parse_head(raw, limits);
+  if (!parsed) return std::unexpected(parsed.error());
+  auto received = std::make_shared<const ReceivedHead>(*std::move(parsed));
+  const bool is_short = raw.size() <= remembered_head_bytes_max;
+  last_read_ = is_short ? received : nullptr;
+  last_head_ = is_short ? raw : std::string_view();
+  stream_.consume(raw.size());
+  is_fresh_ = false;
+  return received;
+}
+
+asio::awaitable<bool> Connection::serve_received(ReceivedHeadPtr received) {
   core_->count_request();
   auto admitted = core_->handler()->admit(received->head, loopback_);
   const auto* const passing = std::get_if<Passing>(&admitted);
@@ -134,7 +159,7 @@ asio::awaitable<bool> Connection::serve_received(std::unique_ptr<ReceivedHead> r
     co_return co_await turn_down(received.get(), std::move(*response));
   }
   if (passing != nullptr) {
-    co_return co_await pass(std::move(*received), passing->body_bytes_max);
+    co_return co_await pass(std::move(received), passing->body_bytes_max);
   }
   Receiving wanted = std::get<Receiving>(admitted);
   wanted.body_bytes_max = std::min(wanted.body_bytes_max, body_bytes_max);
@@ -149,19 +174,24 @@ asio::awaitable<bool> Connection::serve_received(std::unique_ptr<ReceivedHead> r
   const Manner manner{.head_only = received->head.method == "HEAD",
                       .version_1_0 = received->version_1_0,
                       .keep_alive = received->keep_alive};
-  request.head = std::make_unique<Head>(std::move(received->head));
+  request.head = {received, &received->head};
 
   is_answering_ = true;
   core_->wake_soon();
   auto work = core_->handler()->handle(std::move(request));
   Response response = co_await std::move(work);
-  const bool again = co_await answer(manner, std::move(response));
+  const Answering answering = begin_answer(manner, &response);
+  auto again = end_answer(answering);
+  if (!again) {
+    auto rest = send_rest(&answering, &response);
+    again = co_await std::move(rest);
+  }
   is_answering_ = false;
-  co_return again;
+  co_return *again;
 }
 
-asio::awaitable<bool> Connection::pass(ReceivedHead received, std::uint64_t bytes_max) {
-  if (received.head.content_length.value_or(0) > bytes_max) {
+asio::awaitable<bool> Connection::pass(ReceivedHeadPtr received, std::uint64_t bytes_max) {
+  if (received->head.content_length.value_or(0) > bytes_max) {
     co_return co_await refuse_and_close(too_long(bytes_max));
   }
   if (peer_.empty()) peer_ = stream_.peer();
@@ -189,7 +219,8 @@ std::optional<Body> Connection::take_small_body(const ReceivedHead& received,
   return body;
 }
 
-asio::awaitable<Accepted<Body>> Connection::read_body(ReceivedHead* received, Receiving receiving) {
+asio::awaitable<Accepted<Body>> Connection::read_body(const ReceivedHead* received,
+                                                      Receiving receiving) {
   const std::uint64_t bytes_max = receiving.body_bytes_max;
   const std::uint64_t length = received->head.content_length.value_or(0);
   if (length > bytes_max) co_return std::unexpected(too_long(bytes_max));
@@ -301,51 +332,74 @@ asio::awaitable<bool> Connection::refuse_and_close(Rejection rejection) {
 
 // Gives whether the connection can be used again.
 asio::awaitable<bool> Connection::answer(Manner manner, Response response) {
-  if (!may_be_sent(response.status, response.fields)) {
-    response = core_->refusal(500, "a response with a header or status that cannot be sent", path_);
+  const Answering answering = begin_answer(manner, &response);
+  auto rest = send_rest(&answering, &response);
+  co_return co_await std::move(rest);
+}
+
+// Adds the head to what is to be sent, and a body that is in memory.
+Connection::Answering Connection::begin_answer(Manner manner, Response* response) {
+  if (!may_be_sent(response->status, response->fields)) {
+    *response =
+        core_->refusal(500, "a response with a header or status that cannot be sent", path_);
   }
-  // It may take its client long to read, as it may to send.
-  BodyShare share(core_->body_budget());
-  const Body* const whole = body_of(response);
-  const bool needs_share = whole != nullptr && whole->memfd() >= 0 && !whole->has_share();
-  if (needs_share && !share.grow_to(whole->size())) {
-    response = core_->refusal(503, too_many_bytes, path_);
+  Answering answering;
+  const Body* const whole = body_of(*response);
+  if (whole != nullptr && whole->memfd() >= 0 && !whole->has_share()) {
+    // It may take its client long to read, as it may to send.
+    answering.share = BodyShare(core_->body_budget());
+    if (!answering.share.grow_to(whole->size())) {
+      *response = core_->refusal(503, too_many_bytes, path_);
+    }
   }
-  Pieces* const pieces = std::get_if<Pieces>(&response.body);
+  const bool in_pieces = std::holds_alternative<Pieces>(response->body);
   Framing framing;
-  if (!may_have_body(response.status)) {
+  if (!may_have_body(response->status)) {
     framing.kind = Framing::Kind::none;
-  } else if (pieces != nullptr) {
+  } else if (in_pieces) {
     framing.kind = manner.version_1_0 ? Framing::Kind::until_close : Framing::Kind::chunked;
   } else {
-    framing.size = size_of(response);
+    framing.size = size_of(*response);
   }
-  const bool keep_alive =
+  answering.chunked = framing.kind == Framing::Kind::chunked;
+  answering.keep_alive =
       manner.keep_alive && !core_->draining() && framing.kind != Framing::Kind::until_close;
-  if (!keep_alive) framing.connection = "close";
-  if (keep_alive && manner.version_1_0) framing.connection = "keep-alive";
-
+  if (!answering.keep_alive) framing.connection = "close";
+  if (answering.keep_alive && manner.version_1_0) framing.connection = "keep-alive";
   std::string& head = stream_.scratch();
-  append_head(head, response.status, response.fields, framing, core_->date());
+  append_head(head, response->status, response->fields, framing, core_->date());
   stream_.add(head);
+  const bool has_body = !manner.head_only && framing.kind != Framing::Kind::none;
+  const Body* const body = std::get_if<Body>(&response->body);
+  const bool is_here = body != nullptr && body->memfd() < 0;
+  if (has_body && is_here) stream_.add(body->text());
+  answering.has_rest = has_body && !is_here;
+  return answering;
+}
+
+// As send_rest(); nullopt if that has something to do.
+std::optional<bool> Connection::end_answer(const Answering& answering) {
+  const bool may_linger = !answering.keep_alive && !stream_.buffered().empty();
+  if (answering.has_rest || may_linger) return std::nullopt;
+  const auto all = stream_.try_flush();
+  if (!all) return false;
+  return *all ? std::optional(answering.keep_alive) : std::nullopt;
+}
+
+asio::awaitable<bool> Connection::send_rest(const Answering* answering, Response* response) {
   bool sent = false;
-  if (manner.head_only || framing.kind == Framing::Kind::none) {
+  if (!answering->has_rest) {
     sent = (co_await stream_.flush()).has_value();
-  } else if (pieces != nullptr) {
-    const bool chunked = framing.kind == Framing::Kind::chunked;
-    sent = co_await send_pieces(pieces, chunked, &response.trailers);
-  } else if (const auto* const spliced = std::get_if<Spliced>(&response.body)) {
+  } else if (auto* const pieces = std::get_if<Pieces>(&response->body)) {
+    sent = co_await send_pieces(pieces, answering->chunked, &response->trailers);
+  } else if (const auto* const spliced = std::get_if<Spliced>(&response->body)) {
     sent = co_await send_spliced(spliced);
-  } else if (const Body& body = std::get<Body>(response.body); body.memfd() < 0) {
-    stream_.add(body.text());
-    const auto all = stream_.try_flush();
-    sent = all && (*all || (co_await stream_.flush()).has_value());
   } else {
-    sent = co_await send_file(&body);
+    sent = co_await send_file(&std::get<Body>(response->body));
   }
   // Bytes of another request that are never read would make the kernel reset the connection.
-  if (sent && !keep_alive && !stream_.buffered().empty()) co_await stream_.linger();
-  co_return sent&& keep_alive;
+  if (sent && !answering->keep_alive && !stream_.buffered().empty()) co_await stream_.linger();
+  co_return sent && answering->keep_alive;
 }
 
 // Not mapped: a worker that shortens its file must not be able to raise SIGBUS here.

@@ -55,12 +55,30 @@ class Connection {
     bool keep_alive = false;
   };
 
+  // For a head.
+  struct Waiting {
+    std::size_t scanned = 0;  // Of it.
+    TimePoint give_up_at;
+    bool has_begun = false;  // Or is expected at once.
+  };
+
+  // A response whose head, at least, is to be sent.
+  struct Answering {
+    bool keep_alive = false;
+    bool chunked = false;
+    bool has_rest = false;  // What is to be sent behind it.
+    BodyShare share;
+  };
+
   asio::awaitable<bool> serve_one();  // Gives whether there may be another.
-  asio::awaitable<bool> serve_received(std::unique_ptr<ReceivedHead> received);
-  asio::awaitable<bool> pass(ReceivedHead received, std::uint64_t bytes_max);
-  asio::awaitable<Accepted<std::monostate>> read_head(std::unique_ptr<ReceivedHead>* into);
+  asio::awaitable<bool> serve_received(ReceivedHeadPtr received);
+  asio::awaitable<bool> pass(ReceivedHeadPtr received, std::uint64_t bytes_max);
+  Waiting begin_waiting() const;
+  Accepted<ReceivedHeadPtr> next_head(Waiting* waiting);
+  // Takes the next head off the buffer; gives null if not all of it is there.
+  Accepted<ReceivedHeadPtr> take_head(std::size_t scanned);
   std::optional<Body> take_small_body(const ReceivedHead& received, std::uint64_t bytes_max);
-  asio::awaitable<Accepted<Body>> read_body(ReceivedHead* received, Receiving receiving);
+  asio::awaitable<Accepted<Body>> read_body(const ReceivedHead* received, Receiving receiving);
   asio::awaitable<Accepted<std::monostate>> read_sized(IncomingBody* into, std::uint64_t size);
   asio::awaitable<Accepted<std::monostate>> read_chunked(IncomingBody* into,
                                                          std::uint64_t bytes_max);
@@ -71,6 +89,9 @@ class Connection {
   asio::awaitable<bool> refuse_and_close(Rejection);
 
   asio::awaitable<bool> answer(Manner manner, Response response);
+  Answering begin_answer(Manner manner, Response* response);
+  std::optional<bool> end_answer(const Answering& answering);
+  asio::awaitable<bool> send_rest(const Answering* answering, Response* response);
   asio::awaitable<bool> send_file(const Body* body);
   asio::awaitable<bool> send_spliced(const Spliced* body);
   asio::awaitable<bool> send_pieces(Pieces* pieces, bool chunked,
@@ -80,8 +101,10 @@ class Connection {
   Stream stream_;
   asio::cancellation_signal cancelled_;
   std::size_t index_;
-  std::string peer_;  // Once somebody asked.
-  std::string path_;  // How that of the request at hand begins, for refusals.
+  std::string last_head_;      // Its bytes, if it was short: clients repeat themselves, and the
+  ReceivedHeadPtr last_read_;  // same bytes say the same.
+  std::string peer_;           // Once somebody asked.
+  std::string path_;           // How that of the request at hand begins, for refusals.
   bool loopback_;
   bool has_ended_ = false;
   bool is_fresh_ = true;       // Nothing was ever received.

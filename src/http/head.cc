@@ -58,6 +58,16 @@ bool may_hold_control(std::uint64_t eight) {
   return ((below | deleted) & tops) != 0;
 }
 
+// Of eight bytes at once: whether all are letters or '-', which most of a name is.
+bool are_letters(std::uint64_t eight) {
+  constexpr std::uint64_t ones = 0x0101'0101'0101'0101, tops = ones * 0x80;
+  const std::uint64_t lowered = (eight | ones * 0x20) & ~tops;
+  const std::uint64_t from_a = lowered + ones * (0x80 - 'a');
+  const std::uint64_t behind_z = lowered + ones * (0x80 - 'z' - 1);
+  const std::uint64_t no_dash = ((eight ^ ones * '-') & ~tops) + ones * 0x7F;
+  return (((from_a & ~behind_z) | ~no_dash) & ~eight & tops) == tops;
+}
+
 // Cuts the first line off `rest`, which consists of whole lines; gives it without its CRLF. A line
 // that does not end in CRLF gives one that no reader of lines accepts.
 std::string_view take_line(std::string_view& rest) {
@@ -78,7 +88,7 @@ Accepted<std::monostate> read_field(std::string_view line, Fields& fields, bool 
   if (is_request && name.contains('_')) return refuse("a header name with '_': use '-'");
   const std::string_view value = trimmed(line.substr(colon + 1));
   if (!is_field_value(value)) return refuse("a control byte in a header");
-  fields.add(std::string(name), std::string(value));
+  fields.add(name, value);
   return {};
 }
 
@@ -86,7 +96,7 @@ Accepted<std::monostate> read_fields(std::string_view raw, Fields& fields, std::
                                      bool is_request = true) {
   while (!raw.empty()) {
     const std::string_view line = take_line(raw);
-    if (fields.all().size() == fields_max) return refuse("too many headers", 431);
+    if (fields.size() == fields_max) return refuse("too many headers", 431);
     if (auto r = read_field(line, fields, is_request); !r) return r;
   }
   return {};
@@ -326,11 +336,12 @@ Accepted<std::monostate> read_response_framing(ReceivedResponse& received, bool 
                                                bool to_head) {
   const auto length = received.fields.find("Content-Length");
   const auto encoding = received.fields.find("Transfer-Encoding");
-  for (std::size_t i = 0, lengths = 0; i < received.fields.all().size(); ++i) {
-    const std::string& name = received.fields.all()[i].first;
-    const bool frames = equals_ignoring_case(name, "Content-Length") ||
-                        equals_ignoring_case(name, "Transfer-Encoding");
-    if (frames && ++lengths > 1) return refuse("a body that is framed twice");
+  const auto frames = [](const auto& field) {
+    return equals_ignoring_case(field.first, "Content-Length") ||
+           equals_ignoring_case(field.first, "Transfer-Encoding");
+  };
+  if (std::ranges::count_if(received.fields.all(), frames) > 1) {
+    return refuse("a body that is framed twice");
   }
   if (encoding && (version_1_0 || !equals_ignoring_case(*encoding, "chunked"))) {
     return refuse("a Transfer-Encoding other than chunked");
@@ -349,7 +360,12 @@ Accepted<std::monostate> read_response_framing(ReceivedResponse& received, bool 
 }  // namespace
 
 bool is_token(std::string_view text) {
-  return !text.empty() && all_in(token_bytes, text);
+  if (text.empty()) return false;
+  for (std::uint64_t eight; text.size() >= sizeof(eight); text.remove_prefix(sizeof(eight))) {
+    std::memcpy(&eight, text.data(), sizeof(eight));
+    if (!are_letters(eight) && !all_in(token_bytes, text.substr(0, sizeof(eight)))) return false;
+  }
+  return all_in(token_bytes, text);
 }
 bool is_field_value(std::string_view text) {
   for (std::uint64_t eight; text.size() >= sizeof(eight); text.remove_prefix(sizeof(eight))) {

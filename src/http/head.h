@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -25,6 +26,7 @@ struct ReceivedHead {
 
   bool has_body() const { return chunked || head.content_length.value_or(0) > 0; }
 };
+using ReceivedHeadPtr = std::shared_ptr<const ReceivedHead>;
 
 // Why a request can be passed on, as it came, to a server that is to make sense of it, and nothing
 // else: its path is ambiguous (http/target.h), or its body encoded.

@@ -614,5 +614,18 @@ TEST(Query, FindsAValueByItsName) {
   EXPECT_TRUE(query_values(query, "f").empty());
 }
 
+// Eight bytes are looked at in one way, and what is left in another.
+TEST(Token, IsMadeOfTheSameBytesWhereverTheyStand) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::string one(1, static_cast<char>(byte));
+    const bool is_allowed =
+        byte != 0 && (isalnum(byte) != 0 || std::string_view("!#$%&'*+-.^_`|~").contains(one[0]));
+    for (std::size_t at = 0; at < 19; ++at) {
+      const std::string text = std::string("Dormouse-Invocation").replace(at, 1, one);
+      EXPECT_EQ(is_token(text), is_allowed) << byte << " at " << at;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dormouse::http

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "http/head.h"
@@ -39,13 +40,39 @@ bool keep_from_shrinking(int memfd) {
 
 }  // namespace
 
-void Fields::add(std::string name, std::string value) {
-  if (all_.empty()) all_.reserve(8);
-  all_.emplace_back(std::move(name), std::move(value));
+void append_field(std::string& to, std::string_view name, std::string_view value) {
+  constexpr std::string_view separator = ": ", end_of_line = "\r\n";
+  const std::size_t before = to.size();
+  const std::size_t all =
+      before + name.size() + separator.size() + value.size() + end_of_line.size();
+  to.resize_and_overwrite(all, [&](char* at, std::size_t) {
+    at += before;
+    for (const std::string_view each : {name, separator, value, end_of_line}) {
+      std::memcpy(at, each.data(), each.size());
+      at += each.size();
+    }
+    return all;
+  });
+}
+
+void Fields::add(std::string_view name, std::string_view value) {
+  constexpr std::size_t usual_fields = 8, usual_bytes = 256;
+  if (sizes_.empty()) {
+    sizes_.reserve(usual_fields);
+    lines_.reserve(usual_bytes);
+  }
+  append_field(lines_, name, value);
+  sizes_.push_back({name.size(), value.size()});
+}
+
+std::ranges::subrange<FieldIterator> Fields::all() const {
+  const char* const end = lines_.data() + lines_.size();
+  return {FieldIterator(lines_.data(), sizes_.data()),
+          FieldIterator(end, sizes_.data() + sizes_.size())};
 }
 
 std::optional<std::string_view> Fields::find(std::string_view name) const {
-  for (const auto& [one, value] : all_) {
+  for (const auto& [one, value] : all()) {
     if (equals_ignoring_case(one, name)) return value;
   }
   return std::nullopt;

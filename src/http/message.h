@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,16 +17,61 @@
 
 namespace dormouse::http {
 
-class Fields {
+using Field = std::pair<std::string_view, std::string_view>;  // Name and value.
+
+// Over lines "Name: value\r\n".
+class FieldIterator {
  public:
-  void add(std::string name, std::string value);
-  // The first value; nullopt if there is none.
-  std::optional<std::string_view> find(std::string_view name) const;
-  const std::vector<std::pair<std::string, std::string>>& all() const { return all_; }
+  struct Sizes {
+    std::size_t name = 0, value = 0;
+    friend bool operator==(const Sizes&, const Sizes&) = default;
+  };
+  using value_type = Field;
+  using difference_type = std::ptrdiff_t;
+  FieldIterator() = default;
+  FieldIterator(const char* line, const Sizes* sizes) : line_(line), sizes_(sizes) {}
+
+  Field operator*() const {
+    return {{line_, sizes_->name}, {line_ + sizes_->name + separator_bytes, sizes_->value}};
+  }
+  FieldIterator& operator++() {
+    line_ += sizes_->name + separator_bytes + sizes_->value + end_bytes;
+    ++sizes_;
+    return *this;
+  }
+  FieldIterator operator++(int) {
+    const FieldIterator before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const FieldIterator& other) const { return sizes_ == other.sizes_; }
 
  private:
-  std::vector<std::pair<std::string, std::string>> all_;
+  static constexpr std::size_t separator_bytes = 2, end_bytes = 2;
+
+  const char* line_ = nullptr;
+  const Sizes* sizes_ = nullptr;
 };
+
+// The fields of a head, in their order, as one text. What it gives lies in that text, until the
+// next add().
+class Fields {
+ public:
+  void add(std::string_view name, std::string_view value);
+  // The first value; nullopt if there is none.
+  std::optional<std::string_view> find(std::string_view name) const;
+  std::ranges::subrange<FieldIterator> all() const;
+  std::size_t size() const { return sizes_.size(); }
+  const std::string& lines() const { return lines_; }
+  friend bool operator==(const Fields&, const Fields&) = default;
+
+ private:
+  std::string lines_;
+  std::vector<FieldIterator::Sizes> sizes_;
+};
+
+// Appends "Name: value\r\n".
+void append_field(std::string& to, std::string_view name, std::string_view value);
 
 // What a request says before its body. `path` is the one form that router and key check see:
 // percent-decoded once, and refused beforehand (400) if it holds "//", "/./", "/../", a backslash,

@@ -13,21 +13,21 @@ BodyCursor cursor_of(const ReceivedHead& received) {
 
 }  // namespace
 
-Passage::Passage(Core* core, Stream* stream, ReceivedHead received, std::string peer,
+Passage::Passage(Core* core, Stream* stream, ReceivedHeadPtr received, std::string peer,
                  std::uint64_t body_bytes_max)
     : core_(core),
       stream_(stream),
       received_(std::move(received)),
       peer_(std::move(peer)),
       body_bytes_max_(body_bytes_max),
-      cursor_(cursor_of(received_)) {
+      cursor_(cursor_of(*received_)) {
   stream_->begin_body();
 }
 
 std::optional<std::string_view> Passage::take_whole() {
   CHECK(body_bytes_ == 0 && handed_out_ == 0);
-  if (!received_.has_body()) return std::string_view();
-  const std::uint64_t size = received_.head.content_length.value_or(0);
+  if (!received_->has_body()) return std::string_view();
+  const std::uint64_t size = received_->head.content_length.value_or(0);
   if (size == 0 || size > stream_->buffered().size() || size > body_bytes_max_) return std::nullopt;
   auto piece = next_piece();
   CHECK(piece && piece->size() == size);
@@ -49,7 +49,7 @@ Result<std::string_view> Passage::next_piece() {
 }
 
 asio::awaitable<Result<std::optional<std::string_view>>> Passage::read() {
-  if (received_.expects_continue && !has_begun_ && !std::exchange(told_to_continue_, true) &&
+  if (received_->expects_continue && !has_begun_ && !std::exchange(told_to_continue_, true) &&
       stream_->buffered().empty()) {
     stream_->add("HTTP/1.1 100 Continue\r\n\r\n");
     const auto sent = co_await stream_->flush();
@@ -89,7 +89,7 @@ bool Passage::begin(Opening opening) {
     framing_.size = *opening.size;
     left_ = opening.has_body ? framing_.size : 0;
   } else {
-    framing_.kind = received_.version_1_0 ? Framing::Kind::until_close : Framing::Kind::chunked;
+    framing_.kind = received_->version_1_0 ? Framing::Kind::until_close : Framing::Kind::chunked;
   }
   if (upgrades) {
     upgraded_ = true;
@@ -106,10 +106,10 @@ bool Passage::begin(Opening opening) {
 }
 
 std::string_view Passage::connection_option() const {
-  const bool ends = framing_.kind == Framing::Kind::until_close || !received_.keep_alive ||
+  const bool ends = framing_.kind == Framing::Kind::until_close || !received_->keep_alive ||
                     core_->draining() || !cursor_.complete();
   if (ends) return "close";
-  return received_.version_1_0 ? "keep-alive" : "";
+  return received_->version_1_0 ? "keep-alive" : "";
 }
 
 asio::awaitable<Result<>> Passage::write(std::string_view piece) {

@@ -14,15 +14,15 @@ namespace dormouse::http {
 
 class Passage final : public Exchange {
  public:
-  Passage(Core* core, Stream* stream, ReceivedHead received, std::string peer,
+  Passage(Core* core, Stream* stream, ReceivedHeadPtr received, std::string peer,
           std::uint64_t body_bytes_max);
   ~Passage() override { let_go(); }
   Passage(const Passage&) = delete;
   Passage& operator=(const Passage&) = delete;
 
-  const Head& head() const override { return received_.head; }
+  const Head& head() const override { return received_->head; }
   const std::string& peer() const override { return peer_; }
-  std::string_view wanted_upgrade() const override { return received_.wanted_upgrade; }
+  std::string_view wanted_upgrade() const override { return received_->wanted_upgrade; }
   std::optional<std::string_view> take_whole() override;
   asio::awaitable<Result<std::optional<std::string_view>>> read() override;
   bool begin(Opening) override;
@@ -41,7 +41,7 @@ class Passage final : public Exchange {
 
   Core* const core_;
   Stream* const stream_;
-  const ReceivedHead received_;
+  const ReceivedHeadPtr received_;
   const std::string peer_;
   const std::uint64_t body_bytes_max_;
   BodyCursor cursor_;

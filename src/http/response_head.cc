@@ -11,8 +11,6 @@
 namespace dormouse::http {
 namespace {
 
-constexpr std::string_view separator = ": ", end_of_line = "\r\n";
-
 constexpr std::string_view owned[] = {
     "connection", "content-length", "date",    "keep-alive",
     "te",         "trailer",        "upgrade", "transfer-encoding"};
@@ -33,20 +31,6 @@ void append_number(std::string& out, std::uint64_t number) {
   std::array<char, 20> digits;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
   out.append(digits.data(), end);
-}
-
-void append_field(std::string& out, std::string_view name, std::string_view value) {
-  const std::size_t before = out.size();
-  const std::size_t all =
-      before + name.size() + separator.size() + value.size() + end_of_line.size();
-  out.resize_and_overwrite(all, [&](char* at, std::size_t) {
-    at += before;
-    for (const std::string_view each : {name, separator, value, end_of_line}) {
-      std::memcpy(at, each.data(), each.size());
-      at += each.size();
-    }
-    return all;
-  });
 }
 
 void append_framing(std::string& out, const Framing& framing) {
@@ -126,6 +110,11 @@ void append_head(std::string& out, int status, const Fields& fields, const Frami
 }
 
 void append_fields(std::string& out, const Fields& fields) {
+  const auto is_ours = [](const auto& field) { return is_owned(field.first); };
+  if (std::ranges::none_of(fields.all(), is_ours)) {
+    out.append(fields.lines());
+    return;
+  }
   for (const auto& [name, value] : fields.all()) {
     if (!is_owned(name)) append_field(out, name, value);
   }

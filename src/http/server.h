@@ -49,7 +49,7 @@ struct Limits {
 };
 
 struct Request {
-  std::unique_ptr<Head> head = std::make_unique<Head>();  // Null in one that was moved from.
+  std::shared_ptr<const Head> head;  // Never null, but in one that was moved from.
   Body body;
   bool loopback = false;  // The peer's address is a loopback one.
 };

@@ -252,6 +252,31 @@ TEST(Server, ARequestNeverSeesBytesOfTheNext) {
   }
 }
 
+TEST(Server, TheSameHeadAgainIsTheSameRequestAgain) {
+  const auto long_one = [](std::string_view path) {
+    return "GET " + std::string(path) + " HTTP/1.1\r\nHost: a\r\nX: " + std::string(1500, 'x') +
+           "\r\n\r\n";
+  };
+  const std::string pipelined = post("/echo", "one") + post("/echo", "two") +
+                                post("/echo", "three") + get("/echo") + get("/echo") +
+                                get("/none") + long_one("/echo") + long_one("/echo") +
+                                long_one("/none") + post("/echo", "six") + post("/echo", "seven");
+  const std::vector<std::string> expected = {
+      "POST /echo one", "POST /echo two", "POST /echo three", "GET /echo ",
+      "GET /echo ",     "GET /none ",     "GET /echo ",       "GET /echo ",
+      "GET /none ",     "POST /echo six", "POST /echo seven"};
+  for (std::size_t step : {std::size_t{1}, std::size_t{13}, std::size_t{500}, pipelined.size()}) {
+    World world;
+    Peer peer = world.peer();
+    for (std::size_t at = 0; at < pipelined.size(); at += step) {
+      peer.send(std::string_view(pipelined).substr(at, step));
+      world.run();
+    }
+    world.answer(peer, "seven");
+    EXPECT_EQ(world.seen(), expected) << "in pieces of " << step;
+  }
+}
+
 TEST(Server, HeadAndNoContentHaveNoBody) {
   World world;
   Peer peer = world.peer();

@@ -57,22 +57,19 @@ std::string request_head(const OutgoingHead& it) {
   std::string out;
   out.reserve(1024);
   out.append(it.method).append(" ").append(it.target).append(" HTTP/1.1\r\n");
-  const auto append = [&](std::string_view name, std::string_view value) {
-    out.append(name).append(": ").append(value).append("\r\n");
-  };
   for (const auto& [name, value] : it.fields.all()) {
     const auto same = [&](std::string_view one) { return equals_ignoring_case(name, one); };
     if (is_of_connection(name, it.fields) || std::ranges::any_of(it.left_out, same)) continue;
-    if (!it.further.find(name)) append(name, value);
+    if (!it.further.find(name)) append_field(out, name, value);
   }
-  for (const auto& [name, value] : it.further.all()) append(name, value);
+  out.append(it.further.lines());
   if (!it.upgrade.empty()) {
-    append("Connection", "Upgrade");
-    append("Upgrade", it.upgrade);
+    append_field(out, "Connection", "Upgrade");
+    append_field(out, "Upgrade", it.upgrade);
   } else if (!it.size) {
-    append("Transfer-Encoding", "chunked");
+    append_field(out, "Transfer-Encoding", "chunked");
   } else if (*it.size > 0 || (it.method != "GET" && it.method != "HEAD")) {
-    append("Content-Length", std::to_string(*it.size));
+    append_field(out, "Content-Length", std::to_string(*it.size));
   }
   return out.append("\r\n");
 }

@@ -32,17 +32,19 @@ __attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc
     std::memcpy(&word, bytes.data(), 8);
     wide = __builtin_ia32_crc32di(wide, word);
   }
-  return by_table(static_cast<std::uint32_t>(wide), bytes);
+  auto narrow = static_cast<std::uint32_t>(wide);
+  for (const char c : bytes) narrow = __builtin_ia32_crc32qi(narrow, static_cast<unsigned char>(c));
+  return narrow;
 }
 #endif
 
 }  // namespace
 
-std::uint32_t crc32c(std::string_view bytes) {
+std::uint32_t crc32c(std::string_view bytes, std::uint32_t before) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("sse4.2")) return ~by_instruction(~0U, bytes);
+  if (__builtin_cpu_supports("sse4.2")) return ~by_instruction(~before, bytes);
 #endif
-  return ~by_table(~0U, bytes);
+  return ~by_table(~before, bytes);
 }
 
 Chain Chainer::after(const Chain& before, std::string_view batch) {

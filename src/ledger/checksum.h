@@ -10,7 +10,8 @@
 
 namespace dormouse::ledger {
 
-std::uint32_t crc32c(std::string_view bytes);
+// `before`: of what comes before these bytes.
+std::uint32_t crc32c(std::string_view bytes, std::uint32_t before = 0);
 
 using Chain = std::array<char, 16>;
 inline std::string_view as_text(const Chain& chain) {

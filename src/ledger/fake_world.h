@@ -14,6 +14,8 @@
 
 #include "async/sim_clock.h"
 #include "ledger/ledger.h"
+#include "ledger/segment.h"
+#include "ledger/tail.h"
 
 namespace dormouse::ledger {
 
@@ -115,6 +117,13 @@ struct World {
   std::unique_ptr<Ledger> ledger;
   std::string problem;
 };
+
+// What a tail is to be in its segment.
+inline std::string batch_of(const Tail::Left& left) {
+  Chainer chainer;
+  Chain after;
+  return frame_batch(left.records, left.place.chain, chainer, &after);
+}
 
 // No file of this process grows beyond a size, so that the disk seems full.
 struct FullDisk {

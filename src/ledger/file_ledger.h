@@ -51,13 +51,16 @@ class FileLedger final : public Ledger {
   std::uint32_t place_of(const Begun&);
   void clear_batch();
   void give_up_batch();
-  Result<> count_batch(std::uint64_t offset);
-  Result<> put(std::string_view batch);
+  Result<> count_batch(std::uint64_t at);
+  Result<std::uint64_t> put(std::string_view records);
 
-  // Writes to the segment's end, which is at `size`. unavailable: nothing of it stays there.
-  Result<> write(std::string_view bytes, std::uint64_t size);
+  // Writes at the segment's end, and counts nothing of it. unavailable: nothing of it stays there.
+  Result<> write(std::string_view bytes);
+  Result<> write_batch(std::string_view records);
   // Writes what only the tail has to the segment. unavailable: all is as it was, to be tried again.
   Result<> spill();
+  bool is_spilt() const { return !tail_ || tail_->is_empty(); }
+  void begin_tail();
 
   // Segments.
   Result<Next> prepare(std::uint32_t number) const;
@@ -85,7 +88,7 @@ class FileLedger final : public Ledger {
   std::vector<Sealed> sealed_;
   std::optional<Active> active_;
   std::optional<Next> next_;
-  std::unique_ptr<Tail> tail_;  // nullptr: each batch is written to the segment at once.
+  std::unique_ptr<Tail> tail_;  // nullptr: each flush() writes a batch to the segment.
   bool is_stuck_ = false;       // The last write() failed.
   std::vector<std::shared_ptr<File>> unsynced_;  // Sealed since the last sync.
   std::unordered_map<Key, BegunRecord, KeyHash> open_;

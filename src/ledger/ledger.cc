@@ -57,7 +57,7 @@ Result<> FileLedger::adopt(Recovered found) {
     if (!begun) return begun;
   }
   if (options_.has_tail) tail_ = Tail::make_in(options_.dir);
-  if (tail_) tail_->begin(active_->number, active_->size);
+  begin_tail();
   if (!tail_) Tail::remove_from(options_.dir);
   batch_subjects_ = active_->contents.subjects().size();
   if (auto ended = interrupt_open(found.open, found.subjects); !ended) return ended;
@@ -127,17 +127,12 @@ void FileLedger::end(const Receipt& receipt) {
 
 Result<> FileLedger::flush() {
   if (records_.empty()) return broken_ ? Result<>(*broken_) : ok;
-  Chain after;
-  const std::string batch = frame_batch(records_, active_->chain, chainer_, &after);
-  auto wrote = broken_ ? Result<>(*broken_) : put(batch);
-  if (!wrote) {
+  const auto at = broken_ ? Result<std::uint64_t>(*broken_) : put(records_);
+  if (!at) {
     give_up_batch();
-    return wrote;
+    return at.error();
   }
-  const std::uint64_t offset = active_->size;
-  active_->size += batch.size();
-  active_->chain = after;
-  auto counted = count_batch(offset);
+  auto counted = count_batch(*at);
   if (!counted && !sums_broken_) sums_broken_ = counted.error();
   clear_batch();
   if (next_ && active_->size >= options_.segment_bytes_max) (void)switch_to(*next_);
@@ -145,41 +140,52 @@ Result<> FileLedger::flush() {
   return ok;
 }
 
-Result<> FileLedger::put(std::string_view batch) {
-  if (!tail_) return write(batch, active_->size);
-  if (is_stuck_ || !tail_->has_room_for(batch.size())) {
-    if (auto spilled = spill(); !spilled) return spilled;
+// Gives where their batch begins, which may have others and may still be to be written.
+Result<std::uint64_t> FileLedger::put(std::string_view records) {
+  if (tail_ && (is_stuck_ || !tail_->has_room_for(records))) {
+    if (auto spilled = spill(); !spilled) return spilled.error();
   }
-  if (tail_->has_room_for(batch.size())) {
-    tail_->add(batch);
-    return ok;
+  const std::uint64_t at = active_->size;
+  if (tail_ && tail_->has_room_for(records)) {
+    tail_->add(records);
+    return at;
   }
-  auto wrote = write(batch, active_->size);
-  if (wrote) tail_->begin(active_->number, active_->size + batch.size());
-  return wrote;
+  if (auto wrote = write_batch(records); !wrote) return wrote.error();
+  return at;
 }
 
 // What one that failed may have left behind goes first: else the next would lie behind it.
-Result<> FileLedger::write(std::string_view bytes, std::uint64_t size) {
+Result<> FileLedger::write(std::string_view bytes) {
   if (is_stuck_) {
-    if (auto cut = active_->file->truncate(size); !cut) return cut;
+    if (auto cut = active_->file->truncate(active_->size); !cut) return cut;
   }
-  auto wrote = active_->file->append(bytes, size);
+  auto wrote = active_->file->append(bytes, active_->size);
   is_stuck_ = !wrote;
   return wrote;
 }
 
-Result<> FileLedger::spill() {
-  if (!tail_ || tail_->bytes().empty()) return ok;
-  auto wrote = write(tail_->bytes(), tail_->offset());
-  if (wrote) tail_->begin(active_->number, active_->size);
-  return wrote;
+Result<> FileLedger::write_batch(std::string_view records) {
+  Chain after;
+  const std::string batch = frame_batch(records, active_->chain, chainer_, &after);
+  if (auto wrote = write(batch); !wrote) return wrote;
+  active_->size += batch.size();
+  active_->chain = after;
+  begin_tail();
+  return ok;
 }
 
-Result<> FileLedger::count_batch(std::uint64_t offset) {
+Result<> FileLedger::spill() {
+  return is_spilt() ? ok : write_batch(tail_->records());
+}
+
+void FileLedger::begin_tail() {
+  if (tail_) tail_->begin({active_->number, active_->size, active_->chain});
+}
+
+Result<> FileLedger::count_batch(std::uint64_t at) {
   Result<> counted = ok;
   for (const EndedRecord& ended : batch_ended_) {
-    active_->contents.note(offset, ended.begun.key);
+    active_->contents.note(at, ended.begun.key);
     auto added = add(recent_, ended, active_->contents.subjects()[ended.begun.subject]);
     if (!added) counted = std::move(added);
   }
@@ -251,10 +257,10 @@ asio::awaitable<Result<std::optional<Receipt>>> FileLedger::find(Key key) {
     if (segment.first_ms <= ms && ms <= segment.last_ms) sealed.push_back(segment.path);
   }
   IndexRecord active{active_->contents.subjects(), active_->contents.blocks(), active_->size};
-  std::string recent(tail_ ? tail_->bytes() : std::string_view());  // Later it may be in the file.
+  std::string recent = tail_ ? tail_->records() : "";  // Later they may be in the file.
   auto search = [key, sealed = std::move(sealed), active = std::move(active), path = active_->path,
                  recent = std::move(recent)]() -> Result<std::optional<Receipt>> {
-    auto in_tail = find_ended(recent, key);
+    auto in_tail = find_among(recent, key);
     if (!in_tail) return std::move(in_tail).error();
     if (*in_tail) return resolve(**in_tail, active.subjects[(*in_tail)->begun.subject]);
     auto found = find_in(path, active, key);

@@ -60,12 +60,13 @@ class Lives {
   // Some of what was to be written may be there.
   void kill() {
     world.crash();
-    const Tail::Left left = Tail::left_in(world.options.dir);
+    const Tail::Left left = *Tail::left_in(world.options.dir);
+    const std::string batch = batch_of(left);
     for (const fs::path& segment : world.segments()) {
-      const bool is_its = std::stoul(segment.filename()) == left.segment;
-      if (!is_its || fs::file_size(segment) != left.offset) continue;
+      const bool is_its = std::stoul(segment.filename()) == left.place.segment;
+      if (!is_its || fs::file_size(segment) != left.place.offset) continue;
       std::ofstream(segment, std::ios::binary | std::ios::app)
-          << std::string_view(left.bytes).substr(0, below(left.bytes.size() + 1));
+          << std::string_view(batch).substr(0, below(batch.size() + 1));
     }
     start(true);
   }
@@ -143,7 +144,7 @@ class Lives {
 
   bool is_synced() const {
     const auto segments = world.segments();
-    return Tail::left_in(world.options.dir).bytes.empty() &&
+    return Tail::left_in(world.options.dir)->records.empty() &&
            std::ranges::all_of(segments, [](const fs::path& segment) {
              return synced().of(segment) == fs::file_size(segment);
            });

@@ -1,6 +1,7 @@
 #include "ledger/record.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/bytes.h"
 #include "ledger/checksum.h"
@@ -17,6 +18,23 @@ constexpr std::uint8_t flag_shared = 2;
 constexpr std::uint8_t flag_tokens = 4;  // Their counts end the payload.
 constexpr std::uint8_t flags_all = 7;
 constexpr std::size_t frame_bytes = sizeof(std::uint32_t) + 1 + sizeof(std::uint32_t);
+
+// The payload of a record that all are as long as: put together without asking for memory.
+class Fixed {
+ public:
+  operator std::string_view() const { return {raw_.data(), size_}; }
+
+ private:
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  friend void put(Fixed& out, T value) {
+    std::memcpy(out.raw_.data() + out.size_, &value, sizeof(T));
+    out.size_ += sizeof(T);
+  }
+
+  std::array<char, 192> raw_;
+  std::size_t size_ = 0;
+};
 
 void put_subject(std::string& out, const Subject& s) {
   put_sized(out, s.tenant);
@@ -36,7 +54,7 @@ Subject get_subject(Reader& in) {
   return s;
 }
 
-void put_begun(std::string& out, const BegunRecord& b) {
+void put_begun(Fixed& out, const BegunRecord& b) {
   put(out, b.key.id.high());
   put(out, b.key.id.low());
   put(out, b.key.attempt);
@@ -54,7 +72,7 @@ BegunRecord get_begun(Reader& in) {
   return b;
 }
 
-void put_ended(std::string& out, const EndedRecord& e) {
+void put_ended(Fixed& out, const EndedRecord& e) {
   put_begun(out, e.begun);
   put(out, e.failure ? static_cast<std::uint8_t>(*e.failure) : no_failure);
   put(out,
@@ -134,15 +152,20 @@ IndexRecord get_index(Reader& in) {
   return x;
 }
 
-template <class Put, class Value>
-void frame(std::string& out, Type type, Put put_payload, const Value& value) {
+void frame(std::string& out, Type type, std::string_view payload) {
   const std::size_t start = out.size();
-  put(out, std::uint32_t{0});
+  put(out, static_cast<std::uint32_t>(payload.size()));
   put(out, static_cast<std::uint8_t>(type));
-  put_payload(out, value);
-  const auto length = static_cast<std::uint32_t>(out.size() - start - 5);
-  std::memcpy(out.data() + start, &length, sizeof(length));
-  put(out, crc32c(std::string_view(out).substr(start + 4)));
+  out.append(payload);
+  put(out, crc32c(std::string_view(out).substr(start + sizeof(std::uint32_t))));
+}
+
+template <class Payload, class Value>
+void frame(std::string& out, Type type, void (*put_payload)(Payload&, const Value&),
+           const Value& value) {
+  Payload payload;
+  put_payload(payload, value);
+  frame(out, type, std::string_view(payload));
 }
 
 std::optional<Record> decode(std::uint8_t type, Reader& in) {
@@ -177,7 +200,7 @@ void append_record(std::string& out, const BegunRecord& b) {
   frame(out, begun, put_begun, b);
 }
 void append_record(std::string& out, const CarriedRecord& b) {
-  frame(out, carried, put_begun, b);
+  frame(out, carried, put_begun, static_cast<const BegunRecord&>(b));
 }
 void append_record(std::string& out, const EndedRecord& e) {
   frame(out, ended, put_ended, e);

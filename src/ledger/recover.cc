@@ -165,37 +165,39 @@ Result<> check_reaches(const std::vector<Named>& segments, const Position& writt
 
 struct Joined {
   std::uint64_t end = 0;  // Of what is good in the segment.
-  std::string rest;       // What is good in the tail and follows it.
+  std::string rest;       // The tail's batch, which follows it; empty if it adds nothing.
 };
 
-// A tail that is not of this segment's end, or does not continue its chain, adds nothing. One that
-// a power cut left may be of long ago: what goes on behind it is for recover() to judge.
+// A tail that is not of this segment's end and chain adds nothing. One that a power cut left may be
+// of long ago: what goes on behind it is for recover() to judge.
 Joined join(const Named& segment, std::string_view bytes, const Tail::Left& left) {
   const auto nothing = [](std::uint64_t, const Record&) {};
-  if (left.bytes.empty() || left.segment != segment.number) return {};
-  if (bytes.size() > left.offset + left.bytes.size()) return {};
+  if (left.records.empty() || left.place.segment != segment.number) return {};
   const auto alone = scan(bytes, nothing);
-  if (!alone || alone->end < left.offset) return {};
-  const std::uint64_t known = alone->end - left.offset;
-  if (known >= left.bytes.size()) return {};
-  std::string whole(bytes.substr(0, alone->end));
-  whole.append(left.bytes, known);
-  const auto both = scan(whole, nothing);
-  if (!both) return {};
-  return {alone->end, whole.substr(alone->end, both->end - alone->end)};
+  const bool is_its_end =
+      alone && alone->end == left.place.offset && alone->chain == left.place.chain;
+  if (!is_its_end) return {};
+  Chainer chainer;
+  Chain after;
+  std::string rest = frame_batch(left.records, alone->chain, chainer, &after);
+  if (bytes.size() > alone->end + rest.size()) return {};
+  const auto both = scan(std::string(bytes.substr(0, alone->end)) + rest, nothing);
+  if (!both || both->end != alone->end + rest.size()) return {};
+  return {alone->end, std::move(rest)};
 }
 
 }  // namespace
 
 Result<> write_what_is_left(const std::filesystem::path& dir) {
-  const Tail::Left left = Tail::left_in(dir);
+  const auto left = Tail::left_in(dir);
+  if (!left) return left.error();
   const auto segments = segments_in(dir);
   if (!segments) return segments.error();
-  const auto named = std::ranges::find(*segments, left.segment, &Named::number);
-  if (left.bytes.empty() || named == segments->end()) return ok;
+  const auto named = std::ranges::find(*segments, left->place.segment, &Named::number);
+  if (left->records.empty() || named == segments->end()) return ok;
   const auto bytes = read_whole(named->path);
   if (!bytes) return bytes.error();
-  const Joined joined = join(*named, *bytes, left);
+  const Joined joined = join(*named, *bytes, *left);
   if (joined.rest.empty()) return ok;
   const auto file = open_to_append(named->path);
   if (!file) return file.error();
@@ -269,7 +271,8 @@ Result<std::optional<Receipt>> find_in(const std::filesystem::path& segment,
 }
 
 Result<> read_all(const std::filesystem::path& dir, const Visit& visit) {
-  const Tail::Left left = Tail::left_in(dir);  // Before the segments, into which it goes.
+  const auto left = Tail::left_in(dir);  // Before the segments, into which it goes.
+  if (!left) return left.error();
   auto segments = segments_in(dir);
   if (!segments) return segments.error();
   std::error_code gone;
@@ -281,7 +284,7 @@ Result<> read_all(const std::filesystem::path& dir, const Visit& visit) {
     auto bytes = read_whole(segment.path);
     if (!bytes) return bytes.error();
     const bool is_last = &segment == &segments->back();
-    if (const Joined joined = join(segment, *bytes, left); !joined.rest.empty()) {
+    if (const Joined joined = join(segment, *bytes, *left); !joined.rest.empty()) {
       bytes->resize(joined.end);
       *bytes += joined.rest;
     }

@@ -177,19 +177,24 @@ Result<Scan> scan(std::string_view bytes, const VisitRecord& visit) {
   return scan;
 }
 
-Result<std::optional<EndedRecord>> find_ended(std::string_view batches, const Key& key) {
+Result<std::optional<EndedRecord>> find_among(std::string_view records, const Key& key) {
   std::optional<EndedRecord> found;
-  while (const auto batch = batch_at(batches)) {
-    std::string_view rest = batch->records;
-    while (!rest.empty()) {
-      const auto record = take_record(rest);
-      if (!record) return record.error();
-      const auto* ended = std::get_if<EndedRecord>(&*record);
-      if (ended && ended->begun.key == key) found = *ended;
-    }
-    batches.remove_prefix(batch->size());
+  while (!records.empty()) {
+    const auto record = take_record(records);
+    if (!record) return record.error();
+    const auto* ended = std::get_if<EndedRecord>(&*record);
+    if (ended && ended->begun.key == key) found = *ended;
   }
   return found;
+}
+
+Result<std::optional<EndedRecord>> find_ended(std::string_view batches, const Key& key) {
+  while (const auto batch = batch_at(batches)) {
+    auto found = find_among(batch->records, key);
+    if (!found || *found) return found;
+    batches.remove_prefix(batch->size());
+  }
+  return std::nullopt;
 }
 
 }  // namespace dormouse::ledger

@@ -60,7 +60,9 @@ using VisitRecord = std::function<void(std::uint64_t batch_offset, const Record&
 // Verifies a whole segment from its first byte. An Error if not even the header is good.
 Result<Scan> scan(std::string_view bytes, const VisitRecord&);
 
-// The receipt of `key` in some whole batches, each record verified by its checksum alone.
+// The receipt of `key` among some records, or in whole batches of them; each record is verified by
+// its checksum alone.
+Result<std::optional<EndedRecord>> find_among(std::string_view records, const Key& key);
 Result<std::optional<EndedRecord>> find_ended(std::string_view batches, const Key& key);
 
 }  // namespace dormouse::ledger

@@ -35,7 +35,7 @@ asio::awaitable<void> FileLedger::sync_until_idle() {
     if (!co_await sync_files()) break;
     if (closing_ && !is_written) break;  // There will be room at a next start.
     if (counting_ || !is_written) continue;
-    const bool quiet = staged_to_ == active_->position();
+    const bool quiet = is_spilt() && staged_to_ == active_->position();
     if (closing_ || (quiet && is_counted())) co_return;
     if (quiet || cycle % cycles_per_write == 0) start_counting();
   }
@@ -67,7 +67,7 @@ asio::awaitable<bool> FileLedger::sync_files() {
   auto files = std::move(unsynced_);
   unsynced_.clear();
   files.push_back(active_->file);
-  if (tail_ && !tail_->bytes().empty()) files.push_back(tail_->file());  // It could not be written.
+  if (!is_spilt()) files.push_back(tail_->file());  // It could not be written.
   auto sync = [files = std::move(files)]() -> Result<> {
     for (const auto& file : files) {
       if (auto synced = file->sync(); !synced) return synced;
@@ -136,7 +136,7 @@ Result<> FileLedger::switch_to(const Next& next) {
       record, IndexRecord{active_->contents.subjects(), active_->contents.blocks(), active_->size});
   Chain after;
   const std::string batch = frame_batch(record, active_->chain, chainer_, &after);
-  if (auto sealed = write(batch, active_->size); !sealed) return sealed;
+  if (auto sealed = write(batch); !sealed) return sealed;
   std::optional<Active> begun;
   const SegmentHeader header{active_->number + 1, next.created_ms, after};
   std::vector<BegunRecord> running;
@@ -159,7 +159,7 @@ Result<> FileLedger::switch_to(const Next& next) {
     open.subject = begun->contents.place_of(active_->contents.subjects()[open.subject]).at;
   }
   active_ = std::move(begun);
-  if (tail_) tail_->begin(active_->number, active_->size);
+  begin_tail();
   next_.reset();
   batch_subjects_ = active_->contents.subjects().size();
   return ok;

@@ -2,22 +2,25 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
 
 namespace dormouse::ledger {
 namespace {
 
 constexpr char magic[8] = {'d', 'o', 'r', 'm', 't', 'a', 'i', 'l'};
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t version = 2;
 
 std::filesystem::path file_in(const std::filesystem::path& folder) {
   return folder / "tail";
@@ -47,26 +50,63 @@ bool is_whole(int opened, const File& file, std::size_t size) {
 struct Tail::Page {
   char magic[8];
   std::uint32_t version;
-  std::atomic<std::uint32_t> segment;
-  std::atomic<std::uint64_t> offset, length;
+  std::uint32_t segment;
+  std::uint64_t process;  // Random: pages of the file that a power cut left may be of several.
+  std::uint64_t offset;
+  Chain chain;
+  std::atomic<std::uint64_t> length;
   char bytes[tail_bytes_max];
 };
 
-Tail::Left Tail::left_in(const std::filesystem::path& folder) {
-  static_assert(std::is_standard_layout_v<Page>);
+namespace {
+
+// In the bytes are groups, one for each add(): the records' length, the records, and their CRC-32C,
+// which begins with what tells this tail from those of before.
+constexpr std::size_t group_bytes = 2 * sizeof(std::uint32_t);
+
+std::uint32_t seed_of(std::uint64_t process, std::uint32_t segment, std::uint64_t offset) {
+  std::string all;
+  put(all, process);
+  put(all, segment);
+  put(all, offset);
+  return crc32c(all);
+}
+
+// As far as they are good.
+std::string records_in(std::string_view groups, std::uint32_t seed) {
+  std::string all;
+  for (Reader in(groups); !groups.empty();) {
+    const std::string_view records = in.take(in.get<std::uint32_t>());
+    const auto crc = in.get<std::uint32_t>();
+    if (!in.ok() || crc != crc32c(records, seed)) break;
+    all.append(records);
+    groups.remove_prefix(group_bytes + records.size());
+  }
+  return all;
+}
+
+}  // namespace
+
+Result<Tail::Left> Tail::left_in(const std::filesystem::path& folder) {
+  static_assert(std::is_standard_layout_v<Page> && offsetof(Page, length) == 48);
   const auto file = read_whole(file_in(folder));
-  if (!file || file->size() < sizeof(Page)) return {};
-  const char* const at = file->data();
-  std::uint32_t found = 0;
-  std::uint64_t length = 0;
+  if (!file || file->size() < sizeof(Page)) return Left{};
+  Reader in(*file);
+  if (in.take(sizeof magic) != std::string_view(magic, sizeof magic)) return Left{};
   Left left;
-  std::memcpy(&found, at + offsetof(Page, version), sizeof found);
-  std::memcpy(&left.segment, at + offsetof(Page, segment), sizeof left.segment);
-  std::memcpy(&left.offset, at + offsetof(Page, offset), sizeof left.offset);
-  std::memcpy(&length, at + offsetof(Page, length), sizeof length);
-  const bool is_one = std::memcmp(at, magic, sizeof magic) == 0 && found == version;
-  if (!is_one || length > tail_bytes_max) return {};
-  left.bytes.assign(at + offsetof(Page, bytes), length);
+  if (const auto found = in.get<std::uint32_t>(); found != version) {
+    return Error{Code::unavailable,
+                 file_in(folder).string() + " is of version " + std::to_string(found) +
+                     ": start the dormouse that wrote it once more, and stop it"};
+  }
+  left.place.segment = in.get<std::uint32_t>();
+  const auto process = in.get<std::uint64_t>();
+  left.place.offset = in.get<std::uint64_t>();
+  std::ranges::copy(in.take(sizeof(Chain)), left.place.chain.begin());
+  const auto length = in.get<std::uint64_t>();
+  if (length > tail_bytes_max) return Left{};
+  left.records =
+      records_in(in.take(length), seed_of(process, left.place.segment, left.place.offset));
   return left;
 }
 
@@ -90,37 +130,46 @@ std::unique_ptr<Tail> Tail::make_in(const std::filesystem::path& folder) {
 
 Tail::Tail(std::shared_ptr<File> file, void* mapped)
     : file_(std::move(file)), page_(static_cast<Page*>(mapped)) {
+  page_->length = 0;
   std::memcpy(page_->magic, magic, sizeof magic);
   page_->version = version;
+  CHECK(::getrandom(&page_->process, sizeof page_->process, 0) == sizeof page_->process);
 }
 
 Tail::~Tail() {
   ::munmap(page_, sizeof(Page));
 }
 
-void Tail::begin(std::uint32_t segment, std::uint64_t offset) {
+void Tail::begin(const Place& place) {
   page_->length = 0;
-  page_->segment = segment;
-  page_->offset = offset;
+  page_->segment = place.segment;
+  page_->offset = place.offset;
+  page_->chain = place.chain;
+  seed_ = seed_of(page_->process, place.segment, place.offset);
 }
 
-bool Tail::has_room_for(std::size_t bytes) const {
-  return bytes <= tail_bytes_max - page_->length;
+bool Tail::has_room_for(std::string_view records) const {
+  return group_bytes + records.size() <= tail_bytes_max - page_->length;
 }
 
-void Tail::add(std::string_view batch) {
-  CHECK(has_room_for(batch.size()));
+void Tail::add(std::string_view records) {
+  CHECK(has_room_for(records));
   const std::uint64_t length = page_->length;
-  std::memcpy(page_->bytes + length, batch.data(), batch.size());
-  page_->length.store(length + batch.size(), std::memory_order_release);
+  const auto size = static_cast<std::uint32_t>(records.size());
+  const std::uint32_t crc = crc32c(records, seed_);
+  char* const at = page_->bytes + length;
+  std::memcpy(at, &size, sizeof size);
+  std::memcpy(at + sizeof size, records.data(), size);
+  std::memcpy(at + sizeof size + size, &crc, sizeof crc);
+  page_->length.store(length + group_bytes + size, std::memory_order_release);
 }
 
-std::uint64_t Tail::offset() const {
-  return page_->offset;
+bool Tail::is_empty() const {
+  return page_->length == 0;
 }
 
-std::string_view Tail::bytes() const {
-  return {page_->bytes, page_->length};
+std::string Tail::records() const {
+  return records_in({page_->bytes, page_->length}, seed_);
 }
 
 }  // namespace dormouse::ledger

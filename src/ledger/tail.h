@@ -1,7 +1,8 @@
-// The newest batches of the log, before they are in its last segment: in a file of the folder that
-// is mapped. To add one is a copy in memory, where a write to a file costs a microsecond or two;
-// the kernel has the file's pages, so they outlive this process as what was written does. Nothing
-// of them is synced: within 25 ms they are written to the segment, and that is.
+// The newest records of the log, before they are in its last segment: in a file of the folder that
+// is mapped. To add some is a copy in memory, where a write to a file costs a microsecond or two,
+// and a batch its hash; the kernel has the file's pages, so they outlive this process as what was
+// written does. Nothing of them is synced: within 25 ms they are written to the segment, as one
+// batch, and that is.
 //
 // Threads  One.
 #pragma once
@@ -13,6 +14,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "ledger/checksum.h"
 #include "ledger/file.h"
 
 namespace dormouse::ledger {
@@ -21,15 +23,20 @@ inline constexpr std::size_t tail_bytes_max = std::size_t{1} << 20;
 
 class Tail {
  public:
-  // What there is of one: bytes that follow the first `offset` of a segment. Those may be in it by
-  // now, all or some.
-  struct Left {
+  // Where its records are to be written: behind the first `offset` bytes of a segment, whose chain
+  // is there.
+  struct Place {
     std::uint32_t segment = 0;
     std::uint64_t offset = 0;
-    std::string bytes;
+    Chain chain{};
   };
-  // Without any bytes if there is none, or none that can be read.
-  static Left left_in(const std::filesystem::path& folder);
+  // What there is of one. Its records may be in the segment by now, all or none.
+  struct Left {
+    Place place;
+    std::string records;
+  };
+  // Without any records if there is none. unavailable: it is of another version, and not empty.
+  static Result<Left> left_in(const std::filesystem::path& folder);
   static void remove_from(const std::filesystem::path& folder);
 
   // Holds nothing of a segment until it begins. nullptr where a mapped page that is written to
@@ -40,13 +47,12 @@ class Tail {
   Tail(const Tail&) = delete;
   Tail& operator=(const Tail&) = delete;
 
-  // It is of what follows the first `offset` bytes of the segment, and of that it has nothing.
-  void begin(std::uint32_t segment, std::uint64_t offset);
-  bool has_room_for(std::size_t bytes) const;
-  void add(std::string_view batch);  // There is room for it.
+  void begin(const Place&);  // It has nothing then.
+  bool has_room_for(std::string_view records) const;
+  void add(std::string_view records);  // There is room for them.
 
-  std::uint64_t offset() const;
-  std::string_view bytes() const;
+  bool is_empty() const;
+  std::string records() const;                                 // All of them.
   const std::shared_ptr<File>& file() const { return file_; }  // To be synced.
 
  private:
@@ -56,6 +62,7 @@ class Tail {
 
   const std::shared_ptr<File> file_;
   Page* const page_;
+  std::uint32_t seed_ = 0;
 };
 
 }  // namespace dormouse::ledger

@@ -61,8 +61,9 @@ class TailLeft : public testing::Test {
     world.call(3);
     world.crash();
     ASSERT_EQ(size(), written);
-    left = Tail::left_in(world.options.dir);
-    ASSERT_EQ(left.offset, written);
+    left = *Tail::left_in(world.options.dir);
+    ASSERT_EQ(left.place.offset, written);
+    batch = batch_of(left);
   }
 
   fs::path segment() const { return world.segments().front(); }
@@ -94,10 +95,11 @@ class TailLeft : public testing::Test {
     EXPECT_EQ(world.total().calls, calls);
   }
 
-  static constexpr std::uint64_t header = 32;  // Of the tail's file.
+  static constexpr std::uint64_t header = 56;  // Of the tail's file.
   World world;
   std::uint64_t written = 0;
   Tail::Left left;
+  std::string batch;  // As which it is to be in the segment.
 };
 
 TEST_F(TailLeft, IsWrittenAtTheNextStart) {
@@ -105,16 +107,16 @@ TEST_F(TailLeft, IsWrittenAtTheNextStart) {
 }
 
 TEST_F(TailLeft, IsWrittenOnceHoweverMuchOfItIsThere) {
-  for (const std::size_t there : {std::size_t{1}, left.bytes.size() / 2, left.bytes.size() - 1}) {
+  for (const std::size_t there : {std::size_t{1}, batch.size() / 2, batch.size() - 1}) {
     fs::resize_file(segment(), written);
-    append(std::string_view(left.bytes).substr(0, there));
+    append(std::string_view(batch).substr(0, there));
     EXPECT_EQ(read_calls(), 3) << there;
   }
   expect_calls(3);
 }
 
 TEST_F(TailLeft, IsNotWrittenTwice) {
-  append(left.bytes);
+  append(batch);
   expect_calls(3);
 }
 
@@ -124,7 +126,7 @@ TEST_F(TailLeft, TakesThePlaceOfATornEnd) {
 }
 
 TEST_F(TailLeft, IsTakenAsFarAsItIsGood) {
-  overwrite(header + left.bytes.size() - 1, "x");
+  overwrite(header + left.records.size() + 3 * 8, "x");  // In the last of its four groups.
   expect_calls(3, 1);  // The end of the last call is lost, as after a power cut.
 }
 
@@ -148,7 +150,7 @@ TEST_F(TailLeft, IsNothingIfItsSegmentGoesOnBehindIt) {
   fs::copy(world.dir / "old", world.options.dir / "tail", fs::copy_options::overwrite_existing);
   const auto whole = size();
   std::fstream file(segment(), std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(static_cast<std::streamoff>(written + left.bytes.size() / 2));
+  file.seekp(static_cast<std::streamoff>(written + batch.size() / 2));
   file.put('\x55');
   file.close();
   EXPECT_FALSE(read_all(world.options.dir, [](const Begun*, const Receipt*) {}));
@@ -163,8 +165,22 @@ TEST_F(TailLeft, IsNothingIfItsSegmentEndsBeforeIt) {
 }
 
 TEST_F(TailLeft, IsNothingIfItMakesNoSense) {
-  overwrite(24, std::string(8, '\xff'));  // Its length.
+  overwrite(header - 8, std::string(8, '\xff'));  // Its length.
   expect_calls(1);
+}
+
+// A power cut may leave the page with its length, and others as they were in another process.
+TEST_F(TailLeft, HasNothingOfAnothersGroups) {
+  overwrite(16, "12345678");  // By which it tells itself from others.
+  expect_calls(1);
+}
+
+TEST_F(TailLeft, IsNotPassedOverIfItIsOfAnotherVersion) {
+  overwrite(8, std::string("\1\0\0\0", 4));
+  EXPECT_FALSE(read_all(world.options.dir, [](const Begun*, const Receipt*) {}));
+  world.start();
+  EXPECT_NE(world.problem.find("tail is of version 1"), std::string::npos) << world.problem;
+  EXPECT_EQ(size(), written);
 }
 
 TEST(Tail, IsRemovedWhereItIsNotUsed) {
