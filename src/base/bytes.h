@@ -12,6 +12,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "base/check.h"
+
 namespace dormouse {
 
 static_assert(std::endian::native == std::endian::little, "formats are written as they lie");
@@ -32,6 +34,25 @@ void put(std::string& out, T value) {
   std::memcpy(raw, &value, sizeof(T));
   out.append(raw, sizeof(T));
 }
+
+// What put() has written: numbers of at most `bytes_max` in all. It asks for no memory.
+template <std::size_t bytes_max>
+class Packed {
+ public:
+  operator std::string_view() const { return {raw_, size_}; }
+
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  friend void put(Packed& out, T value) {
+    CHECK(out.size_ + sizeof(T) <= bytes_max);
+    std::memcpy(out.raw_ + out.size_, &value, sizeof(T));
+    out.size_ += sizeof(T);
+  }
+
+ private:
+  char raw_[bytes_max];
+  std::size_t size_ = 0;
+};
 
 // A 32-bit length, then the bytes.
 inline void put_sized(std::string& out, std::string_view text) {

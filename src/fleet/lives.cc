@@ -242,7 +242,7 @@ asio::awaitable<void> Shard::listen(InstanceKey key) {
       continue;
     }
     auto waiting = where->worker->readable();
-    if (!co_await std::move(waiting)) co_return;
+    if (const auto [failed] = co_await std::move(waiting); failed) co_return;
   }
 }
 
@@ -315,7 +315,7 @@ asio::awaitable<void> Shard::write_rest(InstanceKey key) {
     Instance* where = instance(key);
     if (where == nullptr) co_return;
     auto waiting = where->worker->writable();
-    if (!co_await std::move(waiting)) co_return;
+    if (const auto [failed] = co_await std::move(waiting); failed) co_return;
     where = instance(key);
     if (where == nullptr) co_return;
     const auto left = where->worker->flush();

@@ -26,7 +26,7 @@ asio::awaitable<void> Shard::follow_output(InstanceKey key) {
     // Without a worker: it was killed as it started, and another is on its way.
     if (where == nullptr || !where->worker) co_return;
     auto waiting = where->worker->has_output();
-    if (!co_await std::move(waiting)) co_return;
+    if (const auto [failed] = co_await std::move(waiting); failed) co_return;
     where = instance(key);
     std::size_t bytes = 0;
     if (where == nullptr || !where->worker || !log_output(*where, &bytes).open) co_return;

@@ -166,7 +166,7 @@ asio::awaitable<void> Shard::watch_template(InstanceKey mold) {
     const auto frame = it->worker->poll();
     if (!frame || *frame) break;
     auto waiting = it->worker->readable();
-    if (!co_await std::move(waiting)) co_return;
+    if (const auto [failed] = co_await std::move(waiting); failed) co_return;
   }
   fall(mold);
 }

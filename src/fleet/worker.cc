@@ -30,11 +30,7 @@ int duplicate(int descriptor) {
   return copy;
 }
 
-asio::awaitable<bool> waited(asio::posix::stream_descriptor* descriptor,
-                             asio::posix::stream_descriptor::wait_type what) {
-  const auto [failure] = co_await descriptor->async_wait(what, asio::as_tuple(asio::use_awaitable));
-  co_return !failure;
-}
+constexpr auto token = asio::as_tuple(asio::use_awaitable);
 
 }  // namespace
 
@@ -101,8 +97,8 @@ bool Worker::is_silent() {
   return there < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-asio::awaitable<bool> Worker::readable() {
-  return waited(&socket_, asio::posix::stream_descriptor::wait_read);
+Worker::Waited Worker::readable() {
+  return socket_.async_wait(asio::posix::stream_descriptor::wait_read, token);
 }
 
 asio::awaitable<bool> Worker::readable_before(async::Clock* clock, TimePoint when) {
@@ -114,12 +110,12 @@ asio::awaitable<bool> Worker::readable_before(async::Clock* clock, TimePoint whe
   co_return (co_await std::move(racing)).has_value();
 }
 
-asio::awaitable<bool> Worker::writable() {
-  return waited(&socket_, asio::posix::stream_descriptor::wait_write);
+Worker::Waited Worker::writable() {
+  return socket_.async_wait(asio::posix::stream_descriptor::wait_write, token);
 }
 
-asio::awaitable<bool> Worker::has_output() {
-  return waited(&output_, asio::posix::stream_descriptor::wait_read);
+Worker::Waited Worker::has_output() {
+  return output_.async_wait(asio::posix::stream_descriptor::wait_read, token);
 }
 
 Worker::Took Worker::take_output() {

@@ -70,10 +70,11 @@ class Worker {
   pid_t sender() const { return receiver_.sender(); }
   // Nothing of it can be read, not even its end.
   bool is_silent();
-  // Complete with false when this Worker died meanwhile: it must not be touched then.
-  asio::awaitable<bool> readable();
-  asio::awaitable<bool> writable();
-  asio::awaitable<bool> has_output();
+  // Complete with a failure when this Worker died meanwhile: it must not be touched then.
+  using Waited = asio::awaitable<std::tuple<boost::system::error_code>>;
+  Waited readable();
+  Waited writable();
+  Waited has_output();
 
   // Whole lines that the program printed since last asked, with line breaks between them; an
   // overlong one comes in pieces. At most one buffer's worth a call.

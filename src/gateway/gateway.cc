@@ -355,7 +355,7 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
   std::optional<std::string> conversation(request.head->fields.find("Dormouse-Conversation"));
   const auto placed = place_in_conversation(&call, std::move(conversation));
   if (!placed) co_return refuse(Place::native, placed.error(), id.text());
-  const std::string type(request.head->fields.find("Content-Type").value_or(""));
+  std::string type(request.head->fields.find("Content-Type").value_or(""));
   if (type.size() > content_type_bytes_max) {
     co_return refuse(Place::native,
                      {Code::invalid_argument, "Content-Type: longer than 1024 bytes"}, id.text());
@@ -366,7 +366,7 @@ asio::awaitable<http::Response> Gateway::native(http::Request request,
     if (!filled) co_return refuse(Place::native, filled.error(), id.text());
   }
   if (!call.content.is_tensors) {
-    call.content.content_type = type.empty() ? "application/octet-stream" : type;
+    call.content.content_type = type.empty() ? "application/octet-stream" : std::move(type);
     call.body = std::move(request.body);
   }
   auto running = parts_.fleet->invoke(std::move(call));

@@ -17,11 +17,10 @@ void add_timing(std::string& out, std::string_view phase, Duration took) {
   if (!out.empty()) out.append(", ");
   out.append(phase).append(";dur=");
   const std::int64_t us = std::max<std::int64_t>(took.count(), 0);
-  append(out, 1000 + us % 1000);  // Behind a digit too many.
-  const std::size_t point = out.size() - 4;
-  out[point] = '.';
-  if (us < 1000) out.insert(point, 1, '0');
-  if (us >= 1000) out.insert(point, std::to_string(us / 1000));
+  append(out, us / 1000);
+  const auto digit = [us](int unit) { return static_cast<char>('0' + us / unit % 10); };
+  const std::array<char, 4> behind{'.', digit(100), digit(10), digit(1)};
+  out.append(behind.data(), behind.size());
 }
 
 }  // namespace

@@ -49,13 +49,13 @@ bool all_in(const std::array<bool, 256>& allowed, std::string_view text) {
   return good != 0;
 }
 
-// Of eight bytes at once: whether one may be below 0x20, or is 0x7F. Never wrong about a no.
-bool may_hold_control(std::uint64_t eight) {
+// Of eight bytes at once: whether surely none is below 0x20, and none 0x7F.
+bool are_no_controls(std::uint64_t eight) {
   constexpr std::uint64_t ones = 0x0101'0101'0101'0101, tops = ones * 0x80;
   const std::uint64_t of_delete = eight ^ ones * 0x7F;
   const std::uint64_t below = (eight - ones * 0x20) & ~eight;
   const std::uint64_t deleted = (of_delete - ones) & ~of_delete;
-  return ((below | deleted) & tops) != 0;
+  return ((below | deleted) & tops) == 0;
 }
 
 // Of eight bytes at once: whether all are letters or '-', which most of a name is.
@@ -66,6 +66,18 @@ bool are_letters(std::uint64_t eight) {
   const std::uint64_t behind_z = lowered + ones * (0x80 - 'z' - 1);
   const std::uint64_t no_dash = ((eight ^ ones * '-') & ~tops) + ones * 0x7F;
   return (((from_a & ~behind_z) | ~no_dash) & ~eight & tops) == tops;
+}
+
+// Eight bytes at a time, the last of which overlap: `surely` is never wrong about a yes.
+bool all_in(const std::array<bool, 256>& allowed, bool (*surely)(std::uint64_t),
+            std::string_view text) {
+  std::uint64_t eight;
+  if (text.size() < sizeof(eight)) return all_in(allowed, text);
+  for (std::size_t at = 0;; at = std::min(at + sizeof(eight), text.size() - sizeof(eight))) {
+    std::memcpy(&eight, text.data() + at, sizeof(eight));
+    if (!surely(eight) && !all_in(allowed, text.substr(at, sizeof(eight)))) return false;
+    if (at + sizeof(eight) == text.size()) return true;
+  }
 }
 
 // Cuts the first line off `rest`, which consists of whole lines; gives it without its CRLF. A line
@@ -360,21 +372,10 @@ Accepted<std::monostate> read_response_framing(ReceivedResponse& received, bool 
 }  // namespace
 
 bool is_token(std::string_view text) {
-  if (text.empty()) return false;
-  for (std::uint64_t eight; text.size() >= sizeof(eight); text.remove_prefix(sizeof(eight))) {
-    std::memcpy(&eight, text.data(), sizeof(eight));
-    if (!are_letters(eight) && !all_in(token_bytes, text.substr(0, sizeof(eight)))) return false;
-  }
-  return all_in(token_bytes, text);
+  return !text.empty() && all_in(token_bytes, are_letters, text);
 }
 bool is_field_value(std::string_view text) {
-  for (std::uint64_t eight; text.size() >= sizeof(eight); text.remove_prefix(sizeof(eight))) {
-    std::memcpy(&eight, text.data(), sizeof(eight));
-    if (may_hold_control(eight) && !all_in(value_bytes, text.substr(0, sizeof(eight)))) {
-      return false;
-    }
-  }
-  return all_in(value_bytes, text);
+  return all_in(value_bytes, are_no_controls, text);
 }
 bool equals_but_for_case(std::string_view a, std::string_view b) {
   const auto is_same = [](char x, char y) { return x == y || lower(x) == lower(y); };

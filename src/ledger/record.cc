@@ -1,7 +1,6 @@
 #include "ledger/record.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/bytes.h"
 #include "ledger/checksum.h"
@@ -19,22 +18,8 @@ constexpr std::uint8_t flag_tokens = 4;  // Their counts end the payload.
 constexpr std::uint8_t flags_all = 7;
 constexpr std::size_t frame_bytes = sizeof(std::uint32_t) + 1 + sizeof(std::uint32_t);
 
-// The payload of a record that all are as long as: put together without asking for memory.
-class Fixed {
- public:
-  operator std::string_view() const { return {raw_.data(), size_}; }
-
- private:
-  template <class T>
-    requires std::is_arithmetic_v<T>
-  friend void put(Fixed& out, T value) {
-    std::memcpy(out.raw_.data() + out.size_, &value, sizeof(T));
-    out.size_ += sizeof(T);
-  }
-
-  std::array<char, 192> raw_;
-  std::size_t size_ = 0;
-};
+// The payload of a record that has no text.
+using Fixed = Packed<192>;
 
 void put_subject(std::string& out, const Subject& s) {
   put_sized(out, s.tenant);

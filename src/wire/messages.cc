@@ -64,17 +64,21 @@ Result<Content> get_content(Reader& reader) {
 }
 
 void put_item(std::string& out, const Item& item) {
-  put(out, item.handle);
-  put(out, item.id.high());
-  put(out, item.id.low());
-  put(out, item.attempt);
-  put(out, item.deadline_us);
+  Packed<36> call;
+  put(call, item.handle);
+  put(call, item.id.high());
+  put(call, item.id.low());
+  put(call, item.attempt);
+  put(call, item.deadline_us);
+  out.append(call);
   put_content(out, item.content);
   put_strings(out, item.outputs);
-  put(out, item.body_size);
-  put(out, static_cast<std::uint8_t>(item.has_body_memfd));
-  put(out, item.body_offset);
-  put(out, item.result_bytes_max);
+  Packed<25> body;
+  put(body, item.body_size);
+  put(body, static_cast<std::uint8_t>(item.has_body_memfd));
+  put(body, item.body_offset);
+  put(body, item.result_bytes_max);
+  out.append(body);
   if (!item.has_body_memfd) out.append(item.inline_body);
 }
 
